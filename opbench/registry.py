@@ -1,0 +1,145 @@
+"""The one registry: tasks, operators and implementations, filled from declarations and handed out as copies.
+
+Built-in operators live in `opbench.operators` (one file, one declaration). Third parties add theirs from their own
+package through the entry-point group `opbench`, or from a file given as `--with FILE.py`; either way the module is
+imported and what it declares with `register_task`, `register_operator` and `register_implementation` competes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from opbench.schema import Implementation, OpbenchError, Operator, Task
+
+_tasks: dict[str, Task] = {}
+_operators: dict[tuple[str, str], Operator] = {}
+_extensions: set[tuple[str, str]] = set()
+_loaded = False
+
+Core = TypeVar("Core", bound=Callable[..., object])
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> str:
+    """One sentence for an unknown name: what was got, the nearest known ones, and all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})"
+
+
+def register_task(task: Task) -> Task:
+    """Adds a task; a second declaration of the same name is an error."""
+    if _tasks.setdefault(task.name, task) is not task:
+        raise OpbenchError(f"task {task.name!r} is declared twice")
+    return task
+
+
+def register_operator(operator: Operator) -> Operator:
+    """Adds an operator to its task; a second declaration of the same name in that task is an error."""
+    key = (operator.task, operator.name)
+    if _operators.setdefault(key, operator) is not operator:
+        raise OpbenchError(f"operator {operator.name!r} is declared twice in task {operator.task!r}")
+    return operator
+
+
+def register_implementation(task: str, operator: str, name: str, **limits: object) -> Callable[[Core], Core]:
+    """Decorator: the function competes as `operator[name]` in `task`, with the core's signature.
+
+    >>> @register_implementation("carafe_core", "carafe", "mine")        # doctest: +SKIP
+    ... def my_carafe(x, mask, *, kernel_size, group_size, scale_factor): ...
+    """
+
+    def add(function: Core) -> Core:
+        key = (task, operator)
+        if key not in _operators:
+            raise OpbenchError(nearest("operator", f"{task}/{operator}", (f"{t}/{o}" for t, o in _operators)))
+        old = _operators[key]
+        if name in old.implementations:
+            raise OpbenchError(f"implementation {operator}[{name}] is declared twice in task {task!r}")
+        new = Implementation(name=name, function=function, **limits)  # type: ignore[arg-type]
+        _operators[key] = replace(old, implementations={**old.implementations, name: new})
+        return function
+
+    return add
+
+
+def load() -> None:
+    """Imports every built-in operator file and every installed entry point, once."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    package = importlib.import_module("opbench.operators")
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+    built_in = _contenders()
+    for entry in importlib.metadata.entry_points(group="opbench"):
+        entry.load()
+    _extensions.update(_contenders() - built_in)
+
+
+def load_file(path: str) -> None:
+    """Imports a user's file so that its declarations compete (`--with FILE.py`)."""
+    load()
+    file = Path(path)
+    if not file.is_file():
+        raise OpbenchError(f"--with {path}: no such file")
+    name = f"opbench_with_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise OpbenchError(f"--with {path}: not a Python file (expected NAME.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    before = _contenders()
+    try:
+        spec.loader.exec_module(module)
+    except OpbenchError:
+        raise
+    except Exception as error:
+        raise OpbenchError(f"--with {path}: importing it raised {type(error).__name__}: {error}") from error
+    added = _contenders() - before
+    if not added:
+        raise OpbenchError(
+            f"--with {path}: declares nothing; use opbench.registry.register_operator or register_implementation"
+        )
+    _extensions.update(added)
+
+
+def extensions() -> frozenset[tuple[str, str]]:
+    """The (task, contender) pairs that third parties declared; they compete whatever a suite lists."""
+    return frozenset(_extensions)
+
+
+def _contenders() -> set[tuple[str, str]]:
+    return {(task, f"{name}[{impl}]") for (task, name), op in _operators.items() for impl in op.implementations}
+
+
+def tasks() -> dict[str, Task]:
+    """A copy of the known tasks by name."""
+    load()
+    return dict(_tasks)
+
+
+def operators(task: str) -> dict[str, Operator]:
+    """A copy of the operators that compete in a task, by name, in order of declaration."""
+    load()
+    if task not in _tasks:
+        raise OpbenchError(nearest("task", task, _tasks))
+    return {name: operator for (owner, name), operator in _operators.items() if owner == task}
+
+
+def operator(task: str, name: str) -> Operator:
+    """One operator of a task."""
+    known = operators(task)
+    if name not in known:
+        raise OpbenchError(nearest(f"operator of task {task!r}", name, known))
+    return known[name]

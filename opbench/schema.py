@@ -1,0 +1,377 @@
+"""The nouns of opbench, one frozen type each. This module imports nothing else from the project.
+
+Declarations (`Task`, `Operator`, `Implementation`, `Workload`, `Suite`) are written by people and hold
+callables. Everything from `Case` on is data: it is planned, measured and stored in a run document.
+
+Units are in the names: `seconds`, `bytes`, `macs`. One MAC (multiply-accumulate) is two FLOPs.
+Dimensions use the letters of the papers: N batch, C channels, H and W input size, s scale factor,
+k kernel size, g CARAFE groups, G DCNv3 groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    import torch
+
+# Format history of the run document:
+#   1  first version; non-finite floats are the strings "NaN", "Infinity" and "-Infinity"
+SCHEMA_VERSION = 1
+
+Dims = Mapping[str, int]
+Tensors = Mapping[str, "torch.Tensor"]
+Device = Literal["cpu", "cuda"]
+Mode = Literal["inference", "training"]
+DType = Literal["float64", "float32", "bfloat16", "float16"]
+
+DEVICES: tuple[Device, ...] = ("cpu", "cuda")
+MODES: tuple[Mode, ...] = ("inference", "training")
+DTYPES: tuple[DType, ...] = ("float64", "float32", "bfloat16", "float16")
+
+
+class OpbenchError(Exception):
+    """What a user can mend: wrong usage or unreadable input. The command line prints it in one line, exit code 2."""
+
+
+# --- Declarations -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Closed-form cost of one forward call at given dimensions.
+
+    `macs` counts the multiply-accumulates of convolutions, linear layers, interpolation and the operator's own
+    core; normalisation, activations and softmax are elementwise and are reported apart.
+    `elements` is the least traffic possible: every input, parameter and output element moved exactly once.
+    """
+
+    params: int
+    macs: int
+    macs_backward: int
+    elements: int
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute an operator's core. `missing()` gives the reason why it can't run here, or None.
+
+    `compiles` says that calls go through a compiler that torch's dispatcher doesn't see into (torch.compile): its
+    memory can't be tracked by dispatch, and switching global modes around a call would compile it again.
+    """
+
+    name: str
+    function: Callable[..., torch.Tensor] | None = None
+    devices: tuple[Device, ...] = DEVICES
+    dtypes: tuple[DType, ...] = DTYPES
+    missing: Callable[[], str | None] = lambda: None
+    deterministic_backward: bool = True
+    compiles: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the rounding error of one tensor is measured against, element by element.
+
+    Each element is a sum of `count` terms and `total` is the sum of their absolute values (for a definition that
+    is not a plain sum: its first-order sensitivity to rounding every intermediate). `slack` is an absolute
+    allowance where two answers are both right, such as the one-sided derivatives of bilinear sampling at a kink.
+    """
+
+    total: torch.Tensor
+    count: int
+    slack: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A slot in a network that contenders compete for.
+
+    `dims` are the dimensions a workload must name, `defaults` those it may; `baseline` is a contender.
+    """
+
+    name: str
+    title: str
+    baseline: str
+    dims: tuple[str, ...]
+    defaults: Mapping[str, int] = field(default_factory=dict)
+    deformable: bool = False
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A mathematical function that competes in a task.
+
+    Everything an operator computes with has a name: its inputs (`x`, `mask`, `offset`) and, for modules, the
+    parameters and buffers under their state-dict names. `definition` maps these names to the output in whatever
+    dtype they come in (float64 for the verdict), written from the paper and independent of every implementation.
+
+    inputs(dims, spread, generator)     -> float64 input tensors on the CPU, in call order; `spread` is the standard
+                                           deviation of the sampling offsets in pixels, ignored by rigid operators
+    module(dims, implementation)        -> the torch.nn.Module that is measured; called with the inputs in order
+    definition(dims, tensors, training) -> the output
+    magnitude(dims, tensors, grad_output) -> the `Terms` of "output" and, given grad_output, of the gradient of each
+                                           named tensor; None where the definition is no plain sum, and then the
+                                           bound comes from the definition's own sensitivity to rounding
+    prepare(module, dims, spread, generator, x) sets what the generic parameter draw can't: the offset branch
+    requires(dims)                      -> why the operator can't run at these dimensions, or None
+
+    Counters see a core only if it is one dispatched operation. `counting` is such an implementation (a
+    `torch.library` operation that allocates its output and computes nothing); `formulas` maps the qualified names of
+    these operations ("opbench::carafe_core", and its backward) to MACs, given the call's arguments in order with
+    each tensor replaced by its shape.
+    """
+
+    name: str
+    task: str
+    title: str
+    source: str
+    inputs: Callable[[Dims, float, torch.Generator], dict[str, torch.Tensor]]
+    module: Callable[[Dims, Implementation], torch.nn.Module]
+    definition: Callable[[Dims, Tensors, bool], torch.Tensor]
+    cost: Callable[[Dims], Cost]
+    implementations: Mapping[str, Implementation]
+    magnitude: Callable[[Dims, Tensors, torch.Tensor | None], dict[str, Terms]] | None = None
+    prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None = None
+    requires: Callable[[Dims], str | None] = lambda dims: None
+    counting: Implementation | None = None
+    formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
+
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Named dimensions of a task, with the source they come from."""
+
+    task: str
+    name: str
+    source: str
+    dims: dict[str, int]
+    contenders: tuple[str, ...] = ()
+    dtypes: tuple[DType, ...] = ()
+    devices: tuple[Device, ...] = ()
+    modes: tuple[Mode, ...] = ()
+    spreads: tuple[float, ...] = ()
+
+
+class Suite(msgspec.Struct, frozen=True):
+    """A named list of workloads: what one run measures, and how precisely unless told otherwise."""
+
+    name: str
+    title: str
+    workloads: tuple[Workload, ...]
+    precision: float = 0.01
+    budget_seconds: float = 6.0
+
+
+# --- Planned ----------------------------------------------------------------------------------------------------
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One contender on one workload in one dtype, device and mode; `id` is stable across runs and machines."""
+
+    task: str
+    workload: str
+    operator: str
+    implementation: str
+    dims: dict[str, int]
+    dtype: DType
+    device: Device
+    mode: Mode
+    spread: float | None = None
+    seed: int = 0
+
+    @property
+    def contender(self) -> str:
+        """`operator[implementation]`, for example `carafe[shift-add]`."""
+        return f"{self.operator}[{self.implementation}]"
+
+    @property
+    def panel_id(self) -> str:
+        """What the case shares with everything it is measured against."""
+        parts = [self.task, self.workload, self.dtype, self.device, self.mode]
+        if self.spread is not None:
+            parts.append(f"spread={self.spread:g}px")
+        if self.seed:
+            parts.append(f"seed={self.seed}")
+        return "/".join(parts)
+
+    @property
+    def id(self) -> str:
+        """The one stable name of the case."""
+        return f"{self.panel_id}/{self.contender}"
+
+
+class Panel(msgspec.Struct, frozen=True):
+    """All cases that differ only in contender: measured together, interleaved, in one process. Baseline first."""
+
+    id: str
+    source: str
+    baseline: str
+    cases: tuple[Case, ...]
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A case that was planned away, and why."""
+
+    case: str
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Which cases a run will measure, and which it can't."""
+
+    suite: str
+    panels: tuple[Panel, ...]
+    skipped: tuple[Skipped, ...]
+
+
+# --- Measured ---------------------------------------------------------------------------------------------------
+
+Outcome = Literal["ok", "incorrect", "raised", "out-of-memory", "crashed", "timed-out", "unsupported", "throttled"]
+StopReason = Literal["precision", "plateau", "budget"]
+
+
+class Worst(msgspec.Struct, frozen=True):
+    """The element closest to, or furthest beyond, its error bound."""
+
+    tensor: str
+    index: tuple[int, ...]
+    expected: float
+    got: float
+    bound: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether an output (and, in training mode, every gradient) meets the error bound against the definition.
+
+    `worst_ratio` is the largest |error| / bound: correct means at most 1. `max_error` and `rms_error` are in units
+    of eps * sum|terms| of the output. `judged` counts elements; `sampled` says that not all of them were judged.
+    """
+
+    correct: bool
+    worst_ratio: float
+    worst: Worst | None
+    max_error: float
+    rms_error: float
+    judged: int
+    sampled: bool
+    reason: str = ""
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What one counter saw: MACs, and operations it has no formula for, with how often they ran."""
+
+    macs: int | None
+    unaccounted: dict[str, int] = {}
+    note: str = ""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Parameters, MACs three ways and least traffic of one call; training counts forward and backward.
+
+    `min_bytes` is the forward call's alone, in either mode: what a backward pass must move depends on what was kept.
+    """
+
+    params: int
+    macs: int
+    min_bytes: int
+    torch: Counted
+    fvcore: Counted
+    stock_torch: Counted
+    stock_fvcore: Counted
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Peak bytes above inputs and parameters, and bytes kept for backward. None: not measured, `note` says why."""
+
+    method: str
+    peak_bytes: int | None
+    saved_bytes: int | None
+    predicted: bool = False
+    note: str = ""
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Raw samples of one timing method: `samples_seconds[process][round]`, seconds per call.
+
+    A sample is a block of `calls_per_sample` calls. Round r of a process pairs with round r of every contender of
+    the panel in that process: ratios are taken within a round. `first_call_seconds` holds compile and autotune.
+    """
+
+    method: str
+    calls_per_sample: int
+    samples_seconds: tuple[tuple[float, ...], ...]
+    first_call_seconds: float
+    stop: StopReason
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One case's outcome: a full measurement or a named failure with its message."""
+
+    case: Case
+    outcome: Outcome
+    message: str = ""
+    verdict: Verdict | None = None
+    final_verdict: Verdict | None = None
+    counts: Counts | None = None
+    memory: Memory | None = None
+    latencies: tuple[Latency, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Yardstick(msgspec.Struct, frozen=True):
+    """A limit of the machine, measured in the same run: a large copy or a large matrix product."""
+
+    name: Literal["copy", "matmul"]
+    device: Device
+    dtype: DType
+    unit: Literal["bytes/second", "macs/second"]
+    samples: tuple[float, ...]
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Where a run was taken. Free-form sections keep whatever the platform reports."""
+
+    machine: str
+    cpu: str
+    cores: int
+    threads: int
+    memory_bytes: int
+    gpu: str | None
+    python: str
+    platform: str
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    details: dict[str, str] = {}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What was asked for. `precision`: relative half-width of a ratio's 95 % interval. The budget is per panel."""
+
+    suite: str
+    precision: float
+    budget_seconds: float
+    seed: int = 0
+    filters: dict[str, tuple[str, ...]] = {}
+    extensions: tuple[str, ...] = ()
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run document: environment, settings and records. `called_seconds` was spent in measured or verified calls."""
+
+    schema_version: int
+    settings: Settings
+    environment: Environment
+    command: str
+    started: str
+    wall_seconds: float
+    called_seconds: float
+    panels: tuple[Panel, ...]
+    records: tuple[Record, ...]
+    skipped: tuple[Skipped, ...]
+    yardsticks: tuple[Yardstick, ...] = ()

@@ -1,0 +1,46 @@
+"""Options and defaults of the whole test suite."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from opbench import registry
+
+# Derandomised in CI, so that a red run means a change; broader and random at a desk.
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", deadline=None, max_examples=2000, suppress_health_check=list(HealthCheck))
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--opbench-suite",
+        metavar="NAME",
+        default="smoke",
+        help="the suite that `pytest --benchmark-only` measures (default: smoke)",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Timed cases belong to --benchmark-only; a plain run leaves them out. GPU tests say why they don't run."""
+    if not config.getoption("--benchmark-only"):
+        timed = [item for item in items if "benchmark" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=timed)
+        items[:] = [item for item in items if item not in timed]
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def toys():
+    """The toy task, declared as a user would declare it: from a file."""
+    if "toy" not in registry.tasks():
+        registry.load_file(str(Path(__file__).parent / "toys.py"))
+    return sys.modules["opbench_with_toys"]

@@ -1,0 +1,1 @@
+"""The operators: one file = one operator (or one family of rivals): definition, module, cores, closed-form costs."""

@@ -1,0 +1,51 @@
+"""Which core a call runs: a name from the operator's table, "auto", or a callable of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from torch import Tensor
+
+from opbench.registry import nearest
+from opbench.schema import Implementation
+
+Core: TypeAlias = Callable[..., Tensor]
+
+
+def choose(
+    implementation: str | Core,
+    cores: Mapping[str, Implementation],
+    device: str,
+    preferred: Mapping[str, Sequence[str]],
+    fallback: str,
+) -> Core:
+    """The core to call on tensors of a device type ("cpu", "cuda", ...).
+
+    "auto" takes the first of the device's `preferred` cores that is in the table and can run here, else `fallback`.
+    Raises ValueError for an unknown name or one that doesn't run on this device, RuntimeError for one that can't run
+    on this machine, TypeError for anything that is neither a name nor a callable.
+    """
+    if not isinstance(implementation, str):
+        if not callable(implementation):
+            raise TypeError(
+                f"implementation: expected a name or a callable with the core's signature, got {implementation!r}"
+            )
+        return implementation
+    if implementation == "auto":
+        names = [name for name in preferred.get(device, ()) if name in cores and cores[name].missing() is None]
+        implementation = names[0] if names else fallback
+    if implementation not in cores:
+        raise ValueError(nearest("implementation", implementation, ("auto", *cores)))
+    chosen = cores[implementation]
+    # A device type opbench doesn't know (mps, xpu, meta) is left to torch: its own error names the operation.
+    if device in ("cpu", "cuda") and device not in chosen.devices:
+        raise ValueError(
+            f"implementation {implementation!r} runs on {', '.join(chosen.devices)}, but x is on {device}: "
+            f"move the tensors, or use implementation='auto'"
+        )
+    reason = chosen.missing()
+    if reason is not None:
+        raise RuntimeError(f"implementation {implementation!r} can't run here: {reason}")
+    assert chosen.function is not None
+    return chosen.function

@@ -1,0 +1,124 @@
+"""DCNv3's module and the YOLO block in the place of a 3x3 convolution: dimensions N C H W G, channels first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from opbench.operators.conv3x3_task import GROUPED_CONVOLUTION, groups_divide, image, spread_offsets
+from opbench.operators.dcnv3_cores import CORES
+from opbench.operators.dcnv3_counting import COUNTING, FORMULAS, core_macs
+from opbench.operators.dcnv3_module_definition import dcnv3_module_definition, yolo_block_definition
+from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
+from opbench.registry import register_operator
+from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
+
+
+def _prepare(block: DCNv3, x: Tensor, spread: float, generator: torch.Generator) -> None:
+    """x (N, H, W, C), what the block receives."""
+    with torch.no_grad():
+        features = block.features(x)
+        spread_offsets(block.offset, slice(None), features, spread / block.offset_scale, generator)
+        block.mask.weight.normal_(std=block.channels**-0.5, generator=generator)
+        block.mask.bias.normal_(std=0.5, generator=generator)
+
+
+def _prepare_module(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
+    assert isinstance(module, DCNv3)
+    _prepare(module, x.permute(0, 2, 3, 1), spread, generator)
+
+
+def _prepare_block(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
+    assert isinstance(module, DCNV3_YoLo)
+    with torch.no_grad():
+        hidden = module.conv(x)
+    _prepare(module.dcnv3, hidden.permute(0, 2, 3, 1), spread, generator)
+
+
+def module_cost(dims: Dims) -> Cost:
+    """Parameters 2C^2 + 5C + 9C + 27G(C+1); MACs per pixel 2C^2 + 9C + 27GC of layers and 36C of the core.
+
+    (P = 9 points and a 3x3 depthwise convolution.) Backward: layers twice, core twice.
+    """
+    C, G, P, pixels = dims["C"], dims["G"], 9, dims["N"] * dims["H"] * dims["W"]
+    params = 2 * C * C + 5 * C + 9 * C + 3 * G * P * (C + 1)
+    macs = (2 * C * C + 9 * C + 3 * G * P * C) * pixels + core_macs(C, P, pixels)
+    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=2 * C * pixels + params)
+
+
+def _block_cost(dims: Dims) -> Cost:
+    """The module's, with a 1x1 convolution before it (C^2) and two batch norms (4C parameters)."""
+    inner, C = module_cost(dims), dims["C"]
+    pixels = dims["N"] * dims["H"] * dims["W"]
+    params = inner.params + C * C + 4 * C
+    macs = inner.macs + C * C * pixels
+    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=2 * C * pixels + params)
+
+
+def _module(dims: Dims, implementation: Implementation) -> nn.Module:
+    assert implementation.function is not None
+    return ChannelsFirstDCNv3(dims["C"], group=dims["G"], implementation=implementation.function)
+
+
+def _block(dims: Dims, implementation: Implementation) -> nn.Module:
+    assert implementation.function is not None
+    return DCNV3_YoLo(dims["C"], dims["C"], k=3, g=dims["G"], implementation=implementation.function)
+
+
+def _module_definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
+    out = dcnv3_module_definition(tensors["x"].permute(0, 2, 3, 1), tensors, group=dims["G"])
+    return out.permute(0, 3, 1, 2)
+
+
+def _block_definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
+    return yolo_block_definition(tensors["x"], tensors, training, group=dims["G"])
+
+
+def _register(
+    name: str,
+    title: str,
+    source: str,
+    module: Callable[[Dims, Implementation], nn.Module],
+    definition: Callable[[Dims, Tensors, bool], Tensor],
+    cost: Callable[[Dims], Cost],
+    prepare: Callable[[nn.Module, Dims, float, torch.Generator, Tensor], None],
+) -> Operator:
+    return register_operator(
+        Operator(
+            name=name,
+            task="conv3x3",
+            title=title,
+            source=source,
+            inputs=image,
+            module=module,
+            definition=definition,
+            cost=cost,
+            implementations=CORES,
+            prepare=prepare,
+            requires=groups_divide,
+            counting=COUNTING,
+            formulas={**FORMULAS, **GROUPED_CONVOLUTION},
+        )
+    )
+
+
+MODULE = _register(
+    "dcnv3",
+    "DCNv3",
+    "InternImage, arXiv 2211.05778, section 3.1",
+    _module,
+    _module_definition,
+    module_cost,
+    _prepare_module,
+)
+BLOCK = _register(
+    "yolo-dcnv3",
+    "DCNv3 in the YOLOv8 write-up's block",
+    "the YOLO community's DCNV3_YoLo, padded 'same'",
+    _block,
+    _block_definition,
+    _block_cost,
+    _prepare_block,
+)

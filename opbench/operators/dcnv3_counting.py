@@ -1,0 +1,108 @@
+"""DCNv3's core as one dispatched operation that computes nothing: what MAC counters are shown.
+
+`opbench::dcnv3_core` and its backward allocate what the real ones return, so a counter that knows their formulas
+counts every core alike, at the cost of the module's own convolutions.
+
+Forward: each of the P points of an output pixel is four multiply-adds per channel, the mask being folded into the
+four bilinear weights: 4PC. Backward: the gradient of x scatters the same products back, 4PC; those of offset and mask
+share the four inner products <grad, corner> of each point, another 4PC. Everything else in either direction is work
+per point, not per channel, and elementwise: no MACs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opbench.schema import Implementation
+
+
+@torch.library.custom_op("opbench::dcnv3_core", mutates_args=())
+def _forward(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    kernel_size: int,
+    stride: int,
+    pad: int,
+    dilation: int,
+    group: int,
+    offset_scale: float,
+    remove_center: bool,
+) -> Tensor:
+    return x.new_zeros(*offset.shape[:3], x.shape[-1])
+
+
+@_forward.register_fake
+def _(x: Tensor, offset: Tensor, mask: Tensor, *settings: Any) -> Tensor:
+    return x.new_empty(*offset.shape[:3], x.shape[-1])
+
+
+@torch.library.custom_op("opbench::dcnv3_core_backward", mutates_args=())
+def _backward(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.zeros_like(x), torch.zeros_like(offset), torch.zeros_like(mask)
+
+
+@_backward.register_fake
+def _(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(offset), torch.empty_like(mask)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.group = inputs[7]
+    ctx.others = len(inputs) - 3
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    gradients = torch.ops.opbench.dcnv3_core_backward(grad, *ctx.saved_tensors, ctx.group)
+    return (*gradients, *(None,) * ctx.others)
+
+
+_forward.register_autograd(_differentiate, setup_context=_keep)
+
+
+def count(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    *,
+    kernel_size: int,
+    stride: int,
+    pad: int,
+    dilation: int,
+    group: int,
+    offset_scale: float,
+    remove_center: bool,
+) -> Tensor:
+    """The core as counters see it: the right shapes, all zeros."""
+    out: Tensor = torch.ops.opbench.dcnv3_core(
+        x, offset, mask, kernel_size, stride, pad, dilation, group, offset_scale, remove_center
+    )
+    return out
+
+
+def core_macs(channels: int, points: int, pixels: int) -> int:
+    """4PC per output pixel: `points` is P, `pixels` is N*Ho*Wo. Backward takes twice that."""
+    return 4 * points * channels * pixels
+
+
+def _forward_macs(arguments: Sequence[Any]) -> int:
+    x, _, mask, *_, group, _, _ = arguments
+    return core_macs(x[-1], mask[-1] // group, mask[0] * mask[1] * mask[2])
+
+
+def _backward_macs(arguments: Sequence[Any]) -> int:
+    _, x, _, mask, group = arguments
+    return 2 * core_macs(x[-1], mask[-1] // group, mask[0] * mask[1] * mask[2])
+
+
+COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
+
+FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+    "opbench::dcnv3_core": _forward_macs,
+    "opbench::dcnv3_core_backward": _backward_macs,
+}

@@ -1,0 +1,48 @@
+"""The tasks: slots in a network, and the contender everything else in the slot is compared with."""
+
+from __future__ import annotations
+
+from opbench.registry import register_task
+from opbench.schema import Task
+
+UPSAMPLE2X = register_task(
+    Task(
+        name="upsample2x",
+        title="x2 upsampling: (N, C, H, W) -> (N, C, 2H, 2W)",
+        baseline="nearest[torch]",
+        dims=("N", "C", "H", "W"),
+        # CARAFE's own settings, as in its paper: reassembly kernel, encoder kernel, compressed channels, groups.
+        defaults={"k_up": 5, "k_enc": 3, "c_mid": 64, "g": 1},
+    )
+)
+
+CONV3X3 = register_task(
+    Task(
+        name="conv3x3",
+        title="3x3 spatial mixing: (N, C, H, W) -> (N, C, H, W)",
+        baseline="conv3x3[torch]",
+        dims=("N", "C", "H", "W", "G"),
+        deformable=True,
+    )
+)
+
+CARAFE_CORE = register_task(
+    Task(
+        name="carafe_core",
+        title="CARAFE reassembly alone: x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W)",
+        baseline="carafe[unfold]",
+        dims=("N", "C", "H", "W"),
+        defaults={"k": 5, "g": 1, "s": 2},
+    )
+)
+
+DCNV3_CORE = register_task(
+    Task(
+        name="dcnv3_core",
+        title="DCNv3 sampling alone: x (N, H, W, C), offset (N, H, W, G*P*2), mask (N, H, W, G*P) -> (N, H, W, C)",
+        baseline="dcnv3[grid-sample]",
+        dims=("N", "C", "H", "W", "G"),
+        defaults={"k": 3, "stride": 1, "dilation": 1},
+        deformable=True,
+    )
+)

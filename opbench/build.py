@@ -1,0 +1,111 @@
+"""Build: a case -> the module that is measured and its seeded inputs.
+
+Inputs depend on the seed, task and workload alone, parameters also on the operator: every contender of a panel sees
+the same input, and every implementation of an operator the same parameters, on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from opbench import registry
+from opbench.schema import Case, Implementation, Operator
+
+TORCH_DTYPES: Mapping[str, torch.dtype] = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A case ready to be called: `module(*inputs)`.
+
+    `tensors` holds every value the operator computes with by name, exactly as rounded to the case's dtype, in float64
+    on the CPU: what the definition is evaluated on, so that rounding the inputs is nobody's error.
+    `differentiated` names those a training call must produce gradients for.
+    """
+
+    case: Case
+    operator: Operator
+    module: torch.nn.Module
+    inputs: tuple[torch.Tensor, ...]
+    tensors: Mapping[str, torch.Tensor]
+    differentiated: tuple[str, ...]
+    grad_output: torch.Tensor | None
+
+    def leaves(self) -> tuple[torch.Tensor, ...]:
+        """The tensors named by `differentiated`, as the module holds them."""
+        input_names = list(self.tensors)[: len(self.inputs)]
+        held = {**dict(zip(input_names, self.inputs, strict=True)), **dict(self.module.named_parameters())}
+        return tuple(held[name] for name in self.differentiated)
+
+
+def build(case: Case, implementation: Implementation | None = None) -> Built:
+    """Builds the case's module and inputs. `implementation` replaces the case's own (for counting)."""
+    operator = registry.operator(case.task, case.operator)
+    chosen = implementation or operator.implementations[case.implementation]
+    dtype = TORCH_DTYPES[case.dtype]
+    training = case.mode == "training"
+    shared = f"{case.seed}/{case.task}/{case.workload}"
+
+    inputs = operator.inputs(case.dims, case.spread or 0.0, _generator(shared))
+    module = operator.module(case.dims, chosen).double()
+    generator = _generator(f"{shared}/{case.operator}")
+    draw_parameters(module, generator)
+    if operator.prepare is not None:
+        operator.prepare(module.eval(), case.dims, case.spread or 0.0, generator, next(iter(inputs.values())))
+    module = module.to(dtype).train(training)
+    rounded = {name: value.to(dtype) for name, value in inputs.items()}
+    # Copies: a module in training mode updates its running statistics in place.
+    tensors = {
+        name: value.detach().double().clone()
+        for name, value in {**rounded, **module.state_dict()}.items()
+        if value.is_floating_point()
+    }
+    differentiated = (*rounded, *(name for name, _ in module.named_parameters())) if training else ()
+    grad_output = None
+    if training:
+        # Running the definition's shape, not the contender's: a contender can't choose what it is differentiated by.
+        with torch.no_grad():
+            shape = operator.definition(case.dims, _meta(tensors), training).shape
+        draw = torch.randn(shape, generator=_generator(f"{shared}/grad"), dtype=torch.float64)
+        grad_output = draw.to(dtype).to(case.device)
+    module = module.to(case.device)
+    on_device = tuple(value.to(case.device).requires_grad_(training) for value in rounded.values())
+    return Built(case, operator, module, on_device, tensors, differentiated, grad_output)
+
+
+def draw_parameters(module: torch.nn.Module, generator: torch.Generator) -> None:
+    """Draws every parameter and running statistic so that nothing is degenerate: no zero bias, no unit scale.
+
+    Matrices and kernels get standard deviation 1/sqrt(fan-in), which keeps activations near unit variance.
+    """
+    with torch.no_grad():
+        for name, value in module.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            normal = torch.randn(value.shape, generator=generator, dtype=value.dtype)
+            if name.endswith("running_var"):
+                value.copy_(0.5 + torch.rand(value.shape, generator=generator, dtype=value.dtype))
+            elif value.ndim >= 2:
+                value.copy_(normal / max(1, value[0].numel()) ** 0.5)
+            elif name.endswith("weight"):
+                value.copy_(1 + 0.1 * normal)
+            else:
+                value.copy_(0.1 * normal)
+
+
+def _meta(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.to("meta") for name, value in tensors.items()}
+
+
+def _generator(text: str) -> torch.Generator:
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return torch.Generator().manual_seed(seed)

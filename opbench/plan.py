@@ -1,0 +1,183 @@
+"""Plan: declarations -> panels of cases. Every case that can't run is listed with its reason, never dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, cast
+
+from opbench import registry
+from opbench.schema import (
+    DEVICES,
+    DTYPES,
+    MODES,
+    Case,
+    Device,
+    DType,
+    Mode,
+    OpbenchError,
+    Operator,
+    Panel,
+    Plan,
+    Skipped,
+    Suite,
+    Task,
+    Workload,
+)
+
+Filter = Literal["task", "workload", "operator", "implementation", "dtype", "device", "mode"]
+Filters = Mapping[Filter, Sequence[str]]
+
+_CONTENDER = re.compile(r"(?P<operator>[^\[\]]+)(\[(?P<implementation>[^\[\]]+)\])?")
+
+
+def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0) -> Plan:
+    """Lays out the panels of a suite under the given filters.
+
+    The baseline of a panel always stays in it: without it there is no ratio. Contenders that came from a user's own
+    file always compete, whatever the suite lists. Raises OpbenchError for a filter value nothing answers to.
+    """
+    _check(suite, filters, cuda=cuda)
+    panels: list[Panel] = []
+    skipped: list[Skipped] = []
+    for workload in suite.workloads:
+        if not _passes(filters, "task", workload.task) or not _passes(filters, "workload", workload.name):
+            continue
+        task = registry.tasks()[workload.task]
+        contenders = list(_contenders(task, workload, filters))
+        for template in _templates(task, workload, filters, seed):
+            cases = []
+            for operator, implementation in contenders:
+                case = _case(template, operator.name, implementation)
+                reason = _obstacle(case, operator, cuda=cuda)
+                if reason is None:
+                    cases.append(case)
+                else:
+                    skipped.append(Skipped(case=case.id, reason=reason))
+            if cases:
+                panels.append(
+                    Panel(id=template.panel_id, source=workload.source, baseline=task.baseline, cases=tuple(cases))
+                )
+    return Plan(suite=suite.name, panels=tuple(panels), skipped=tuple(skipped))
+
+
+def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> Iterator[Case]:
+    """What the cases of one panel share; the contender is filled in later."""
+    for device in (device for device in workload.devices if _passes(filters, "device", device)):
+        # A dtype or mode asked for by name is measured even where the suite doesn't list it.
+        for dtype in cast("Sequence[DType]", filters.get("dtype") or workload.dtypes):
+            for mode in cast("Sequence[Mode]", filters.get("mode") or workload.modes):
+                for spread in workload.spreads if task.deformable else (None,):
+                    yield Case(
+                        task=task.name,
+                        workload=workload.name,
+                        operator="",
+                        implementation="",
+                        dims=workload.dims,
+                        dtype=dtype,
+                        device=device,
+                        mode=mode,
+                        spread=spread,
+                        seed=seed,
+                    )
+
+
+def _case(template: Case, operator: str, implementation: str) -> Case:
+    return Case(
+        **{
+            **{field: getattr(template, field) for field in template.__struct_fields__},
+            "operator": operator,
+            "implementation": implementation,
+        }
+    )
+
+
+def _contenders(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[Operator, str]]:
+    """The contenders of a workload, baseline first."""
+    operators = registry.operators(task.name)
+    listed = _expand(task, workload.contenders) if workload.contenders else None
+    pairs = [(operator, name) for operator in operators.values() for name in operator.implementations]
+    pairs.sort(key=lambda pair: _name(*pair) != task.baseline)
+    if listed is not None:
+        order = {name: position for position, name in enumerate(listed)}
+        pairs.sort(key=lambda pair: order.get(_name(*pair), len(order)) if _name(*pair) != task.baseline else -1)
+    for operator, name in pairs:
+        contender = _name(operator, name)
+        if contender == task.baseline:
+            yield operator, name
+            continue
+        invited = listed is None or contender in listed or (task.name, contender) in registry.extensions()
+        if invited and _passes(filters, "operator", operator.name) and _passes(filters, "implementation", name):
+            yield operator, name
+
+
+def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
+    """`carafe` stands for every implementation of the operator, `carafe[triton]` for one."""
+    operators = registry.operators(task.name)
+    names = []
+    for pattern in patterns:
+        match = _CONTENDER.fullmatch(pattern)
+        if match is None:
+            raise OpbenchError(f"contender {pattern!r}: expected operator or operator[implementation]")
+        operator = registry.operator(task.name, match["operator"])
+        if match["implementation"] is None:
+            names += [_name(operator, name) for name in operators[operator.name].implementations]
+        elif match["implementation"] in operator.implementations:
+            names.append(pattern)
+        else:
+            raise OpbenchError(
+                registry.nearest(
+                    f"implementation of {task.name}/{operator.name}", match["implementation"], operator.implementations
+                )
+            )
+    return names
+
+
+def _obstacle(case: Case, operator: Operator, *, cuda: bool) -> str | None:
+    """Why the case can't run here, or None."""
+    implementation = operator.implementations[case.implementation]
+    if case.device == "cuda" and not cuda:
+        return "no CUDA device on this machine"
+    if case.device not in implementation.devices:
+        return f"{case.contender} runs on {', '.join(implementation.devices)} only"
+    if case.dtype not in implementation.dtypes:
+        return f"{case.contender} computes in {', '.join(implementation.dtypes)} only"
+    return operator.requires(case.dims) or implementation.missing()
+
+
+def _check(suite: Suite, filters: Filters, *, cuda: bool) -> None:
+    """Refuses filter values that nothing answers to, naming the known ones and the nearest."""
+    in_suite = {workload.task for workload in suite.workloads}
+    operators = {name: op for task in in_suite for name, op in registry.operators(task).items()}
+    known: dict[Filter, set[str]] = {
+        "task": set(registry.tasks()),
+        "workload": {workload.name for workload in suite.workloads},
+        "operator": set(operators),
+        "implementation": {
+            name for task in in_suite for op in registry.operators(task).values() for name in op.implementations
+        },
+        "dtype": set(DTYPES),
+        "device": set(DEVICES),
+        "mode": set(MODES),
+    }
+    for key, values in filters.items():
+        for value in values:
+            if value not in known[key]:
+                raise OpbenchError(registry.nearest(key, value, known[key]))
+    for task_name in filters.get("task", ()):
+        if task_name not in in_suite:
+            raise OpbenchError(
+                f"suite {suite.name!r} has no workload of task {task_name!r} (it has: {', '.join(sorted(in_suite))})"
+            )
+    if "cuda" in filters.get("device", ()) and not cuda:
+        raise OpbenchError(
+            "device cuda was asked for, but torch sees no CUDA device here; leave --device out or use cpu"
+        )
+
+
+def _passes(filters: Filters, key: Filter, value: str | Device) -> bool:
+    return not filters.get(key) or value in filters[key]
+
+
+def _name(operator: Operator, implementation: str) -> str:
+    return f"{operator.name}[{implementation}]"

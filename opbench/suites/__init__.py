@@ -1,0 +1,149 @@
+"""Suites are data: TOML files that list workloads with their sources. Adding a workload is three lines."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from opbench.registry import nearest, tasks
+from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Suite, Task, Workload
+
+_FOLDER = Path(__file__).parent
+_CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}
+_DEFAULTS: Mapping[str, Any] = {
+    "dtypes": ("float32",),
+    "devices": DEVICES,
+    "modes": MODES,
+    # A fresh module has zero offsets, which flatters every deformable operator; trained offsets are not zero.
+    "spreads": (2.0,),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of the built-in suites."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+def load(name_or_path: str) -> Suite:
+    """Reads a built-in suite by name, or a suite file by its path (`my_suite.toml`)."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise OpbenchError(f"suite file {name_or_path}: no such file")
+    elif name_or_path in names():
+        path = _FOLDER / f"{name_or_path}.toml"
+    else:
+        raise OpbenchError(nearest("suite", name_or_path, names()) + "; a suite of your own is given as FILE.toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OpbenchError(f"suite file {path}: cannot be read: {error}") from error
+    return parse(text, path.stem, where=str(path))
+
+
+def parse(text: str, name: str, *, where: str) -> Suite:
+    """Turns a suite's TOML text into a `Suite`; every error names the file and the line or key."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OpbenchError(f"suite {where}: {error}") from error
+    _known_keys(document, {"title", "timing", "defaults", "contenders", "workload"}, where)
+    timing = _timing(_table(document, "timing", where), where)
+    defaults = {**_DEFAULTS, **_table(document, "defaults", where)}
+    _known_keys(defaults, set(_DEFAULTS), f"{where}: [defaults]")
+    contenders = _table(document, "contenders", where)
+    for task in contenders:
+        if task not in tasks():
+            raise OpbenchError(f"suite {where}: [contenders]: {nearest('task', task, tasks())}")
+    entries = document.get("workload", [])
+    if not isinstance(entries, list) or not entries:
+        raise OpbenchError(f"suite {where}: expected at least one [[workload]] table")
+    workloads: dict[tuple[str, str], Workload] = {}
+    for position, entry in enumerate(entries, start=1):
+        label = f"{where}: workload {position}" + (f" ({entry['name']!r})" if "name" in entry else "")
+        for workload in _workloads(entry, defaults, contenders, label):
+            key = (workload.task, workload.name)
+            if key in workloads:
+                raise OpbenchError(
+                    f"suite {label}: name {workload.name!r} is used twice in task {workload.task!r}; "
+                    "put the dimension that differs into it, as in name = 'fpn-{H}'"
+                )
+            workloads[key] = workload
+    return Suite(name=name, title=str(document.get("title", name)), workloads=tuple(workloads.values()), **timing)
+
+
+def _timing(table: Mapping[str, Any], where: str) -> dict[str, float]:
+    _known_keys(table, {"precision", "budget_seconds"}, f"{where}: [timing]")
+    for key, value in table.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+            raise OpbenchError(f"suite {where}: timing.{key}: expected a number above 0, got {value!r}")
+    return {key: float(value) for key, value in table.items()}
+
+
+def _workloads(
+    entry: Mapping[str, Any], defaults: Mapping[str, Any], contenders: Mapping[str, Any], label: str
+) -> Iterator[Workload]:
+    """One entry is one workload, or several where a dimension is a list (`H = [8, 16, 32]`)."""
+    for key in ("task", "name", "source", "dims"):
+        if key not in entry:
+            raise OpbenchError(f"suite {label}: key {key!r} is missing")
+    if entry["task"] not in tasks():
+        raise OpbenchError(f"suite {label}: {nearest('task', entry['task'], tasks())}")
+    task = tasks()[entry["task"]]
+    dims = _table(entry, "dims", label)
+    for combination in _product(dims):
+        values = _check_dims(task, combination, label)
+        try:
+            name = str(entry["name"]).format(**values)
+        except (KeyError, IndexError, ValueError) as error:
+            raise OpbenchError(f"suite {label}: name: {error} (known: {', '.join(values)})") from error
+        merged = {**defaults, "contenders": contenders.get(task.name, ()), **entry, "name": name, "dims": values}
+        try:
+            workload = msgspec.convert(merged, Workload)
+        except msgspec.ValidationError as error:
+            hint = "".join(
+                f"; {key} are {', '.join(choices)}" for key, choices in _CHOICES.items() if f"$.{key}" in str(error)
+            )
+            raise OpbenchError(f"suite {label}: {error}{hint}") from error
+        if any(spread < 0 for spread in workload.spreads):
+            raise OpbenchError(f"suite {label}: spreads: expected standard deviations in pixels, none below 0")
+        yield workload
+
+
+def _product(dims: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """All combinations of the listed values; `W = "H"` follows another dimension instead of varying with it."""
+    columns = [value if isinstance(value, list) else [value] for value in dims.values()]
+    for values in itertools.product(*columns):
+        combination = dict(zip(dims, values, strict=True))
+        yield {key: combination.get(v, v) if isinstance(v, str) else v for key, v in combination.items()}
+
+
+def _check_dims(task: Task, dims: Mapping[str, Any], label: str) -> dict[str, int]:
+    known = {*task.dims, *task.defaults}
+    for key, value in dims.items():
+        if key not in known:
+            raise OpbenchError(f"suite {label}: dims: {nearest('dimension', key, known)}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise OpbenchError(f"suite {label}: dims.{key}: expected a whole number of at least 1, got {value!r}")
+    missing = [key for key in task.dims if key not in dims]
+    if missing:
+        raise OpbenchError(f"suite {label}: dims: {', '.join(missing)} missing (task {task.name!r} needs {task.dims})")
+    return {**dims, **{key: value for key, value in task.defaults.items() if key not in dims}}
+
+
+def _table(document: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    value = document.get(key, {})
+    if not isinstance(value, dict):
+        raise OpbenchError(f"suite {where}: {key}: expected a table, got {type(value).__name__}")
+    return value
+
+
+def _known_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise OpbenchError(f"suite {where}: {nearest('key', key, known)}")

@@ -1,0 +1,96 @@
+"""Suite files: every built-in one loads, and every mistake is named with file and key."""
+
+import pytest
+
+from opbench import plan, suites
+from opbench.schema import OpbenchError
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+GOOD = """
+[[workload]]
+task = "toy"
+name = "w-{C}"
+source = "made up"
+dims = { N = "C", C = [2, 4] }
+"""
+
+
+@pytest.mark.parametrize("name", suites.names())
+def test_every_built_in_suite_loads_plans_and_names_its_sources(name):
+    suite = suites.load(name)
+    assert suite.workloads
+    assert all(workload.source for workload in suite.workloads)
+    laid_out = plan.plan(suite, {}, cuda=True)
+    assert laid_out.panels
+    assert not [skipped for skipped in laid_out.skipped if "divisible" in skipped.reason]
+
+
+def test_the_built_in_suites_are_those_promised():
+    assert set(suites.names()) >= {"smoke", "default", "yolov8", "fpn", "internimage", "sweep", "offsets"}
+
+
+def test_a_list_of_values_makes_a_workload_each_and_a_name_follows_another_dimension():
+    suite = suites.parse(GOOD, "good", where="good.toml")
+    assert [(workload.name, workload.dims) for workload in suite.workloads] == [
+        ("w-2", {"N": 2, "C": 2}),
+        ("w-4", {"N": 4, "C": 4}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('task = "toy"', 'task = "tyo"', "good.toml: workload 1 ('w-{C}'): unknown task 'tyo'; did you mean 'toy'?"),
+        ('task = "toy"\n', "", "key 'task' is missing"),
+        ('source = "made up"\n', "", "key 'source' is missing"),
+        ('N = "C"', "M = 1", "dims: unknown dimension 'M'"),
+        ('N = "C", ', "", "dims: N missing"),
+        ("[2, 4]", "0", "dims.N: expected a whole number of at least 1, got 0"),
+        ("[2, 4]", "2.5", "dims.N: expected a whole number of at least 1, got 2.5"),
+        ("[2, 4]", "true", "dims.N: expected a whole number of at least 1, got True"),
+        ('N = "C"', 'N = "K"', "dims.N: expected a whole number of at least 1, got 'K'"),
+        ("{C}", "{K}", "name: 'K' (known: N, C)"),
+        ("w-{C}", "w", "name 'w' is used twice in task 'toy'"),
+        (
+            'source = "made up"',
+            'source = "made up"\ndtypes = ["fp16"]',
+            "dtypes are float64, float32, bfloat16, float16",
+        ),
+        ('source = "made up"', 'source = "made up"\ncolour = "red"', "colour"),
+        ('source = "made up"', 'source = "made up"\nspreads = [-1.0]', "none below 0"),
+        ("[[workload]]", "[timing]\nprecision = 0\n[[workload]]", "timing.precision: expected a number above 0"),
+        ("[[workload]]", "[timing]\nbuget_seconds = 1\n[[workload]]", "unknown key 'buget_seconds'"),
+        ("[[workload]]", "[contenders]\ntyo = []\n[[workload]]", "[contenders]: unknown task 'tyo'"),
+        ("[[workload]]", "[[workloads]]", "unknown key 'workloads'; did you mean 'workload'?"),
+        ('task = "toy"', "task = toy", "line 3"),
+    ],
+)
+def test_a_mistake_is_named(old, new, said):
+    assert old in GOOD
+    with pytest.raises(OpbenchError) as caught:
+        suites.parse(GOOD.replace(old, new), "good", where="good.toml")
+    assert said in str(caught.value)
+    assert "good.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_contender_names_the_nearest():
+    text = GOOD.replace("[[workload]]", '[contenders]\ntoy = ["double[rihgt]"]\n[[workload]]')
+    with pytest.raises(OpbenchError, match=r"unknown implementation of toy/double 'rihgt'; did you mean 'right'"):
+        plan.plan(suites.parse(text, "good", where="good.toml"), {}, cuda=False)
+
+
+def test_an_empty_suite_is_refused():
+    with pytest.raises(OpbenchError, match="at least one"):
+        suites.parse("title = 'nothing'", "empty", where="empty.toml")
+
+
+def test_an_unknown_suite_lists_the_known_ones():
+    with pytest.raises(OpbenchError, match=r"unknown suite 'smok'; did you mean 'smoke'\? \(known: default, "):
+        suites.load("smok")
+
+
+def test_a_missing_suite_file_is_named():
+    with pytest.raises(OpbenchError, match=r"suite file nowhere.toml: no such file"):
+        suites.load("nowhere.toml")

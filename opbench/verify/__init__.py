@@ -1,0 +1,1 @@
+"""Verify: is an output what the definition says, within what rounding explains?"""

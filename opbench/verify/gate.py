@@ -1,0 +1,113 @@
+"""The gate: one checked call of a built case against its operator's definition. Nothing is timed before it passes."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from opbench.build import TORCH_DTYPES, Built
+from opbench.schema import Terms, Verdict
+from opbench.verify.bounds import judge
+from opbench.verify.sensitivity import sensitivity
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The definition's answer for one case: output and gradients in float64, and what their error is measured by."""
+
+    expected: Mapping[str, torch.Tensor]
+    terms: Mapping[str, Terms]
+    dtype: str
+
+    def judge(self, got: Mapping[str, object]) -> Verdict:
+        """The verdict on a contender's output and gradients by name."""
+        return judge(got, self.expected, self.terms, self.dtype)
+
+
+def reference(built: Built) -> Reference:
+    """Evaluates the definition on the case's own rounded values. Implementations of one operator share the answer."""
+    case, operator = built.case, built.operator
+    grad_output = None if built.grad_output is None else built.grad_output.double().cpu()
+
+    def evaluate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        tensors = {name: value.detach().requires_grad_(name in built.differentiated) for name, value in tensors.items()}
+        output = operator.definition(case.dims, tensors, case.mode == "training")
+        if grad_output is None:
+            return {"output": output.detach()}
+        leaves = [tensors[name] for name in built.differentiated]
+        gradients = torch.autograd.grad(output, leaves, grad_output.to(output.dtype))
+        return {"output": output.detach(), **dict(zip(built.differentiated, gradients, strict=True))}
+
+    expected = evaluate(built.tensors)
+    if operator.magnitude is not None:
+        terms = operator.magnitude(case.dims, built.tensors, grad_output)
+    else:
+        terms = sensitivity(evaluate, built.tensors, expected, case.dtype)
+    return Reference(expected=expected, terms=terms, dtype=case.dtype)
+
+
+def call(built: Built) -> dict[str, torch.Tensor | None]:
+    """One call of the case as it is timed: the output, and in training mode every gradient, by name."""
+    if built.grad_output is None:
+        with torch.inference_mode():
+            return {"output": built.module(*built.inputs)}
+    output = built.module(*built.inputs)
+    gradients = torch.autograd.grad(output, built.leaves(), built.grad_output, allow_unused=True)
+    return {"output": output.detach(), **dict(zip(built.differentiated, gradients, strict=True))}
+
+
+def check(built: Built, expected: Reference) -> Verdict:
+    """Judges a call whose fresh memory was poisoned with NaN first, and that must leave its inputs alone."""
+    before = [value.detach().clone() for value in built.inputs]
+    compiles = built.operator.implementations[built.case.implementation].compiles
+    with recycled(expected) if compiles else poisoned():
+        got = call(built)
+    verdict = expected.judge(got)
+    for name, old, new in zip(built.tensors, before, built.inputs, strict=False):
+        if verdict.correct and not torch.equal(old, new.detach()):
+            return Verdict(
+                correct=False,
+                worst_ratio=float("inf"),
+                worst=None,
+                max_error=verdict.max_error,
+                rms_error=verdict.rms_error,
+                judged=verdict.judged,
+                sampled=False,
+                reason=f"{name}: the call changed its input",
+            )
+    return verdict
+
+
+@contextlib.contextmanager
+def poisoned() -> Iterator[None]:
+    """Every `torch.empty` inside is filled with NaN: memory that is never written can't look right by luck."""
+    was_on = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            # Deterministic mode is only a means to the fill here; what it warns of concerns no one.
+            warnings.filterwarnings("ignore", message=".*deterministic.*")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(was_on, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def recycled(expected: Reference) -> Iterator[None]:
+    """The weaker poison for compiled code, which deterministic mode would compile again: freed NaN-filled blocks.
+
+    The allocator hands blocks of the sizes of the expected tensors back to the next caller that asks for them.
+    """
+    blocks = [
+        torch.full_like(value, torch.nan, dtype=TORCH_DTYPES[expected.dtype]) for value in expected.expected.values()
+    ]
+    del blocks
+    yield

@@ -1,0 +1,92 @@
+"""How far rounding alone can move a definition: its sensitivity, measured where no closed form exists.
+
+A module such as CARAFE's is no plain sum, so "sum|terms|" has no closed form. Monte Carlo arithmetic (Parker 1997)
+gives one for any definition and its gradients: evaluate it again with every input and parameter multiplied by
+(1 + eps u), u uniform in [-1, 1], in float32 for the narrower types. The root mean square of the deviations over a few
+evaluations estimates, element by element, the error of a correct implementation in that precision.
+
+Bilinear sampling has kinks: at a whole coordinate its derivative jumps, and rounding decides the side. There both
+answers are right, so the definition is also evaluated with every near-whole coordinate taken to the other side, and
+the difference is allowed as slack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from opbench.schema import Terms
+from opbench.verify.bounds import EPS
+
+SAMPLES = 3
+# A bound from SAMPLES evaluations is itself noisy; counting it as a sum of 64 terms gives c = 18 standard errors.
+COUNT = 64
+# Coordinates this close to a whole number, in units of float32's eps times their size, may fall on either side of it.
+# Half precision needs no more: there coordinates are computed in float32, and the samples cross kinks often enough.
+KINK = 16 * EPS["float32"]
+
+Tensors = Mapping[str, torch.Tensor]
+Evaluate = Callable[[Tensors], dict[str, torch.Tensor]]
+
+
+def sensitivity(evaluate: Evaluate, tensors: Tensors, exact: Tensors, dtype: str) -> dict[str, Terms]:
+    """The `Terms` of everything `evaluate(tensors)` returns, per unit of eps; `exact` is its float64 result.
+
+    An element's estimate is pooled with its tensor's root mean square, so that a chance near-zero deviation of the
+    few samples cannot convict a right answer.
+    """
+    precision = torch.float64 if dtype == "float64" else torch.float32
+    rounded = {name: value.to(precision) for name, value in tensors.items()}
+    squares = {name: torch.zeros_like(value) for name, value in exact.items()}
+    for sample in range(SAMPLES):
+        generator = torch.Generator().manual_seed(sample)
+        perturbed = {name: _perturbed(value, EPS[dtype], generator) for name, value in rounded.items()}
+        for name, value in evaluate(perturbed).items():
+            squares[name] += (value.double() - exact[name]).square() / SAMPLES
+    slack = _other_sides(evaluate, rounded, exact)
+    terms = {}
+    for name, square in squares.items():
+        pooled = square.mean() if square.numel() else torch.zeros((), dtype=square.dtype)
+        terms[name] = Terms(total=(square + pooled).sqrt() / EPS[dtype], count=COUNT, slack=slack.get(name))
+    return terms
+
+
+def _perturbed(value: torch.Tensor, eps: float, generator: torch.Generator) -> torch.Tensor:
+    return value * (1 + eps * (2 * torch.rand(value.shape, generator=generator, dtype=value.dtype) - 1))
+
+
+def _other_sides(evaluate: Evaluate, tensors: Tensors, exact: Tensors) -> dict[str, torch.Tensor]:
+    """How much each element changes when coordinates close to a whole number fall on its other side.
+
+    Taken in the samples' precision, so it holds a rounding error too: a fraction of what the bound allows anyway.
+    """
+    slack: dict[str, torch.Tensor] = {}
+    for direction in (1.0, -1.0):
+        with _Shifted(direction * KINK) as shifted:
+            moved = evaluate(tensors)
+        if not shifted.floors:
+            return {}
+        for name, value in moved.items():
+            change = (value.double() - exact[name]).abs()
+            slack[name] = torch.maximum(slack[name], change) if name in slack else change
+    return slack
+
+
+class _Shifted(TorchDispatchMode):
+    """Moves every operand of `floor` by a share of its size; `floors` counts them."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.share = share
+        self.floors = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten.floor.default:
+            self.floors += 1
+            return func(args[0] + self.share * args[0].abs().clamp(min=1))
+        return func(*args, **(kwargs or {}))

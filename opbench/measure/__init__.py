@@ -1,0 +1,1 @@
+"""Measure: parameters, MACs, memory and latency, one file each, and the machine's yardsticks."""

@@ -1,0 +1,174 @@
+"""Latency by panels: every contender of a panel runs in the same process, round after round, in random order.
+
+A machine that drifts (shared cores, clocks, temperature) moves all contenders of a round together, so the ratio to
+the baseline taken within a round barely feels it. A sample is a block of n calls, n calibrated per contender so that
+reading the clock costs at most 1e-4 of the block. A contender stops when the 95 % interval of its median ratio is as
+narrow as asked (`precision`), has stopped narrowing (`plateau`), or the panel's time is spent (`budget`).
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from opbench.measure.intervals import interval
+from opbench.schema import Latency, StopReason
+
+TIMER_SHARE = 1e-4
+SHORTEST_BLOCK_SECONDS = 2e-3
+LEAST_ROUNDS = 8
+# Half-widths shrink like 1/sqrt(rounds). Over twice the rounds that is 29 %; less than a tenth is no progress.
+PLATEAU_WINDOW = 2
+PLATEAU_SHRINK = 0.9
+PLATEAU_LEAST_ROUNDS = 64
+
+Call = Callable[[], object]
+
+
+class Clock(Protocol):
+    """How one timing method takes a sample."""
+
+    method: str
+
+    def prepare(self, call: Call) -> None:
+        """What the method needs before its first sample; raises if the call can't be timed this way."""
+        ...
+
+    def sample(self, call: Call, calls: int) -> float:
+        """Seconds that `calls` calls took, together."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on the clock that budgets are kept by."""
+        ...
+
+
+class WallClock:
+    """The CPU's method: a monotonic clock around the block."""
+
+    method = "cpu-wall"
+
+    def prepare(self, call: Call) -> None:
+        """Nothing: any call can be timed from outside."""
+
+    def sample(self, call: Call, calls: int) -> float:
+        """Seconds that `calls` calls took, together."""
+        begin = time.perf_counter()
+        for _ in range(calls):
+            call()
+        return time.perf_counter() - begin
+
+    def now(self) -> float:
+        """Seconds on the clock that budgets are kept by."""
+        return time.perf_counter()
+
+
+def timer_seconds() -> float:
+    """What reading the clock costs: the median of back-to-back readings."""
+    gaps = []
+    for _ in range(1001):
+        begin = time.perf_counter()
+        gaps.append(time.perf_counter() - begin)
+    return sorted(gaps)[len(gaps) // 2]
+
+
+@dataclass
+class _Lane:
+    """One contender while its panel is being timed."""
+
+    call: Call
+    calls: int
+    seconds: list[float] = field(default_factory=list)
+    log_ratios: list[float] = field(default_factory=list)
+    half_widths: list[float] = field(default_factory=list)
+    stop: StopReason | None = None
+
+
+def measure_panel(
+    contenders: Mapping[str, Call],
+    baseline: str | None,
+    *,
+    clock: Clock,
+    precision: float,
+    budget_seconds: float,
+    first_call_seconds: Mapping[str, float],
+    seed: int,
+) -> dict[str, Latency]:
+    """Times all contenders of a panel, interleaved.
+
+    precision: asked half-width of the ratio's 95 % interval, relative. budget_seconds: wall time for the panel.
+    Without a baseline (it failed its own gate) contenders are still timed, each until the budget is spent.
+    Raises whatever a contender raises; the caller retries without the guilty one.
+    """
+    shortest = max(SHORTEST_BLOCK_SECONDS, timer_seconds() / TIMER_SHARE)
+    lanes = {name: _Lane(call, calibrate(call, clock, shortest)) for name, call in contenders.items()}
+    order = random.Random(seed)
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    deadline = clock.now() + budget_seconds
+    try:
+        while running := [name for name, lane in lanes.items() if lane.stop is None]:
+            order.shuffle(running)
+            for name in running:
+                lane = lanes[name]
+                lane.seconds.append(clock.sample(lane.call, lane.calls) / lane.calls)
+            _judge_round(lanes, running, baseline, precision)
+            if clock.now() > deadline:
+                for lane in lanes.values():
+                    lane.stop = lane.stop or "budget"
+            gc.collect(0)
+    finally:
+        if was_enabled:
+            gc.enable()
+    return {
+        name: Latency(
+            method=clock.method,
+            calls_per_sample=lane.calls,
+            samples_seconds=(tuple(lane.seconds),),
+            first_call_seconds=first_call_seconds[name],
+            stop=lane.stop or "budget",
+        )
+        for name, lane in lanes.items()
+    }
+
+
+def calibrate(call: Call, clock: Clock, shortest: float) -> int:
+    """Calls per block so that a block takes at least `shortest` seconds. Doubles as warm-up."""
+    calls = 1
+    while (seconds := clock.sample(call, calls)) < shortest:
+        calls = max(calls + 1, min(calls * 8, math.ceil(1.2 * calls * shortest / max(seconds, 1e-9))))
+    return calls
+
+
+def _judge_round(lanes: Mapping[str, _Lane], ran: list[str], baseline: str | None, precision: float) -> None:
+    """Updates the ratios of the contenders that ran this round and stops those that know enough."""
+    if baseline is None or baseline not in lanes:
+        return
+    base = lanes[baseline]
+    for name in ran:
+        lane = lanes[name]
+        if lane is base:
+            continue
+        lane.log_ratios.append(math.log(lane.seconds[-1] / base.seconds[-1]))
+        lane.stop = stopping_reason(lane.log_ratios, lane.half_widths, precision)
+    others = [lane for lane in lanes.values() if lane is not base]
+    if others and all(lane.stop for lane in others):
+        base.stop = others[-1].stop
+
+
+def stopping_reason(log_ratios: list[float], half_widths: list[float], precision: float) -> StopReason | None:
+    """Whether a contender's ratio is known well enough, or won't get any better known. Appends to `half_widths`."""
+    low, _, high = interval(log_ratios)
+    half_widths.append((high - low) / 2)
+    rounds = len(log_ratios)
+    if rounds >= LEAST_ROUNDS and half_widths[-1] <= math.log1p(precision):
+        return "precision"
+    if rounds >= PLATEAU_LEAST_ROUNDS and half_widths[-1] > PLATEAU_SHRINK * half_widths[rounds // PLATEAU_WINDOW - 1]:
+        return "plateau"
+    return None

@@ -1,0 +1,168 @@
+"""MACs counted by torch's FlopCounterMode and by fvcore, each taught the operators it misses.
+
+What a counter claims to count must equal the closed form exactly; what it has no formula for is listed with how often
+it ran, never dropped. One MAC is two FLOPs: FlopCounterMode reports FLOPs and is halved, fvcore reports MACs.
+
+Cores are counted through the operator's `counting` implementation, one dispatched operation that computes nothing,
+so a count costs no more than the module's own convolutions. The *stock* figures are what the same counters say of the
+measured implementation without any help: what a person sees who doesn't use opbench.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from opbench.build import Built, build
+from opbench.measure.parameters import count_parameters
+from opbench.schema import Case, Counted, Counts
+
+Formula = Callable[[Sequence[Any]], int]
+
+# Operations that move, reshape or allocate: they multiply nothing, so a counter that skips them misses nothing.
+_FREE_NAMES = """
+    view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze squeeze_ unsqueeze_ detach alias
+    clone copy_ contiguous _to_copy to as_strided split split_with_sizes chunk unbind cat stack flatten movedim size
+    pixel_shuffle pixel_unshuffle constant_pad_nd index_put slice_backward select_backward type_as numpy_T
+    empty empty_like empty_strided zeros zeros_like ones ones_like full full_like arange lift_fresh fill_ zero_
+    new_zeros new_empty new_empty_strided new_full upsample_nearest2d upsample_nearest2d_backward
+"""
+_FREE = frozenset(_FREE_NAMES.split())
+
+
+def _convolution_backward(arguments: Sequence[Any]) -> int:
+    """Each of the two gradients of a convolution takes as many MACs as the convolution.
+
+    torch's own formula takes the weight's gradient for a dense one, whatever the groups: 9 C^2 MACs a pixel too many
+    for a depthwise 3x3.
+    """
+    grad_output, x, weight = arguments[:3]
+    transposed, wanted = arguments[7], arguments[10]
+    pixels = x if transposed else grad_output
+    return int(math.prod(pixels) * math.prod(weight[1:]) * sum(wanted[:2]))
+
+
+# What torch's counter has a formula for that is wrong.
+_CORRECTED: Mapping[str, Formula] = {"aten::convolution_backward": _convolution_backward}
+
+
+def count(case: Case, built: Built) -> Counts:
+    """Counts one call of the case (training: forward and backward) three ways, and as the stock counters see it."""
+    operator = built.operator
+    cost = operator.cost(case.dims)
+    training = case.mode == "training"
+    counted = build(_on_cpu(case), operator.counting)
+    itemsize = built.inputs[0].element_size()
+    blind = None
+    if operator.implementations[case.implementation].compiles:
+        blind = Counted(macs=None, note="compiled code bypasses the counters")
+    return Counts(
+        params=count_parameters(built.module),
+        macs=cost.macs + (cost.macs_backward if training else 0),
+        min_bytes=cost.elements * itemsize,
+        torch=by_torch(counted, {**_CORRECTED, **operator.formulas}),
+        fvcore=by_fvcore(counted, operator.formulas),
+        stock_torch=blind or by_torch(built, {}),
+        stock_fvcore=blind or by_fvcore(built, {}),
+    )
+
+
+def by_torch(built: Built, formulas: Mapping[str, Formula]) -> Counted:
+    """What FlopCounterMode sees of one call, with the given formulas added to its own."""
+    mapping = {_packet(name): _torch_formula(formula) for name, formula in formulas.items()}
+    counter = FlopCounterMode(display=False, custom_mapping=mapping)
+    with counter, _Listening(frozenset(str(packet) for packet in counter.flop_registry)) as heard:
+        _call(built)
+    flops = counter.get_total_flops()
+    return Counted(macs=flops // 2, unaccounted=dict(sorted(heard.missed.items())))
+
+
+def by_fvcore(built: Built, formulas: Mapping[str, Formula]) -> Counted:
+    """What fvcore's FlopCountAnalysis sees of one forward call, with the given formulas added to its own."""
+    if built.case.mode == "training":
+        return Counted(macs=None, note="fvcore counts forward calls only")
+    from fvcore.nn import FlopCountAnalysis
+
+    analysis = FlopCountAnalysis(built.module, built.inputs)
+    for name, formula in formulas.items():
+        analysis.set_op_handle(name, _fvcore_handle(formula))
+    # It counts normalisation as MACs; here that is elementwise work, reported apart (as unaccounted).
+    for name in ("aten::batch_norm", "aten::layer_norm", "aten::group_norm", "aten::instance_norm"):
+        analysis._op_handles.pop(name, None)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        total = int(analysis.total())
+        missed = {name: int(n) for name, n in sorted(analysis.unsupported_ops().items()) if not _is_free(name)}
+    return Counted(macs=total, unaccounted=missed)
+
+
+class _Listening(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts calls of operations that the counter has no formula for and that are not mere moves."""
+
+    def __init__(self, known: frozenset[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.known = known
+        self.missed: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = str(func.overloadpacket)
+        if name not in self.known and not _is_free(name):
+            self.missed[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _is_free(name: str) -> bool:
+    return name.replace("::", ".").rsplit(".", 1)[-1] in _FREE
+
+
+def _call(built: Built) -> None:
+    if built.grad_output is None:
+        with torch.no_grad():
+            built.module(*built.inputs)
+    else:
+        # backward(), not grad(): the counter's hooks on leaf inputs refuse the latter.
+        built.module(*built.inputs).backward(built.grad_output)
+        for leaf in built.leaves():
+            leaf.grad = None
+
+
+def _on_cpu(case: Case) -> Case:
+    return msgspec.structs.replace(case, device="cpu", dtype="float32")
+
+
+def _packet(name: str) -> Any:
+    namespace, _, op = name.partition("::")
+    return getattr(getattr(torch.ops, namespace), op)
+
+
+def _torch_formula(formula: Formula) -> Callable[..., int]:
+    def flops(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
+        shapes = [tuple(a.shape) if isinstance(a, torch.Tensor) else a for a in args]
+        return 2 * formula(shapes)
+
+    flops._get_raw = True  # type: ignore[attr-defined]  # FlopCounterMode then passes tensors, not shapes
+    return flops
+
+
+def _fvcore_handle(formula: Formula) -> Callable[[list[Any], list[Any]], int]:
+    def macs(inputs: list[Any], outputs: list[Any]) -> int:
+        return formula([_from_trace(value) for value in inputs])
+
+    return macs
+
+
+def _from_trace(value: Any) -> Any:
+    kind = value.type().kind()
+    if kind == "TensorType":
+        return tuple(value.type().sizes())
+    return value.toIValue()

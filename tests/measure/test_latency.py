@@ -1,0 +1,121 @@
+"""The panel's schedule and stopping rules, on a simulated clock: no test here asserts a real time."""
+
+import math
+import random
+
+import pytest
+
+from opbench.measure.latency import (
+    LEAST_ROUNDS,
+    SHORTEST_BLOCK_SECONDS,
+    calibrate,
+    measure_panel,
+    stopping_reason,
+    timer_seconds,
+)
+
+
+class SimulatedClock:
+    """Each call has a time, the machine has a speed that wanders, and a sample has noise of its own."""
+
+    method = "simulated"
+
+    def __init__(self, seconds, noise=0.0, drift=0.0, seed=1):
+        self.seconds, self.noise, self.drift = seconds, noise, drift
+        self.random = random.Random(seed)
+        self.speed = 1.0
+        self.order = []
+        self.elapsed = 0.0
+
+    def sample(self, call, calls):
+        name = call()
+        self.order.append(name)
+        self.speed *= math.exp(self.random.gauss(0, self.drift))
+        seconds = self.seconds[name] * calls * self.speed * math.exp(self.random.gauss(0, self.noise))
+        self.elapsed += seconds
+        return seconds
+
+    def now(self):
+        return self.elapsed
+
+    def prepare(self, call):
+        pass
+
+
+def run(clock, *, precision=0.01, budget=5.0, baseline="base"):
+    calls = {name: (lambda name=name: name) for name in clock.seconds}
+    first = dict.fromkeys(calls, 0.0)
+    return measure_panel(
+        calls, baseline, clock=clock, precision=precision, budget_seconds=budget, first_call_seconds=first, seed=0
+    )
+
+
+def test_contenders_are_sampled_once_a_round_in_changing_order():
+    clock = SimulatedClock({"base": 0.01, "a": 0.02, "b": 0.03}, noise=0.01)
+    latencies = run(clock, precision=1e-9, budget=3.0)
+    rounds = [clock.order[i : i + 3] for i in range(3, len(clock.order) - 3, 3)]
+    assert all(sorted(names) == ["a", "b", "base"] for names in rounds)
+    assert len({tuple(names) for names in rounds}) > 3
+    assert len({len(latency.samples_seconds[0]) for latency in latencies.values()}) == 1
+
+
+def test_a_quiet_machine_stops_at_the_precision_asked_for():
+    latencies = run(SimulatedClock({"base": 0.01, "a": 0.02}, noise=0.005))
+    assert {latency.stop for latency in latencies.values()} == {"precision"}
+    assert len(latencies["a"].samples_seconds[0]) >= LEAST_ROUNDS
+
+
+def test_a_contender_that_is_known_well_enough_stops_while_the_others_go_on():
+    clock = SimulatedClock({"base": 0.01, "a": 0.02, "b": 0.03})
+    quiet = clock.sample
+    clock.sample = lambda call, calls: (
+        quiet(call, calls) * (math.exp(clock.random.gauss(0, 0.2)) if call() == "b" else 1.0)
+    )
+    latencies = run(clock, budget=2.0)
+    assert latencies["a"].stop == "precision"
+    rounds = {name: len(latency.samples_seconds[0]) for name, latency in latencies.items()}
+    assert rounds["a"] < rounds["b"] == rounds["base"]
+
+
+def test_the_budget_ends_a_panel_that_never_gets_precise():
+    latencies = run(SimulatedClock({"base": 0.01, "a": 0.02}, noise=0.5), precision=1e-6, budget=1.0)
+    assert {latency.stop for latency in latencies.values()} == {"budget"}
+
+
+def test_drift_moves_both_and_leaves_the_ratio():
+    clock = SimulatedClock({"base": 0.01, "a": 0.02}, noise=0.002, drift=0.05)
+    latencies = run(clock)
+    base, a = (latencies[name].samples_seconds[0] for name in ("base", "a"))
+    ratios = sorted(x / y for x, y in zip(a, base, strict=True))
+    assert ratios[len(ratios) // 2] == pytest.approx(2.0, rel=0.05)
+
+
+def test_without_a_baseline_every_contender_uses_its_budget():
+    latencies = run(SimulatedClock({"a": 0.01, "b": 0.02}), baseline=None, budget=0.02)
+    assert {latency.stop for latency in latencies.values()} == {"budget"}
+
+
+def test_a_block_is_long_against_the_timer():
+    clock = SimulatedClock({"a": 3e-7})
+    calls = calibrate(lambda: "a", clock, SHORTEST_BLOCK_SECONDS)
+    assert SHORTEST_BLOCK_SECONDS <= calls * 3e-7 < 3 * SHORTEST_BLOCK_SECONDS
+    assert timer_seconds() < SHORTEST_BLOCK_SECONDS
+
+
+def test_a_long_call_is_its_own_block():
+    assert calibrate(lambda: "a", SimulatedClock({"a": 1.0}), SHORTEST_BLOCK_SECONDS) == 1
+
+
+def test_noise_that_more_rounds_do_not_reduce_is_a_plateau():
+    half_widths = []
+    values = [0.0, 1.0] * 200  # an interval that never narrows
+    reasons = [stopping_reason(values[: n + 1], half_widths, 0.01) for n in range(200)]
+    first = next(i for i, reason in enumerate(reasons) if reason)
+    assert reasons[first] == "plateau"
+    assert first >= 60
+
+
+def test_too_few_rounds_are_never_precise():
+    half_widths = []
+    assert stopping_reason([0.0], half_widths, 0.5) is None
+    assert stopping_reason([0.0, 0.0], half_widths, 0.5) is None

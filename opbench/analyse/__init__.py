@@ -1,0 +1,1 @@
+"""Stored samples to ratios, intervals and verdicts; knows the nouns and nothing that measures."""

@@ -1,0 +1,106 @@
+"""Where a run is taken: machine, GPU, versions, threads, commit. Everything a reader needs to distrust a number."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import psutil
+import torch
+
+from opbench.schema import Environment
+
+_PACKAGES = ("torch", "triton", "numpy", "numba", "scipy", "fvcore", "torchvision", "mmcv", "opbench")
+
+
+def environment() -> Environment:
+    """Reads the environment of this process."""
+    commit, dirty = _git()
+    return Environment(
+        machine=platform.machine(),
+        cpu=_cpu_name(),
+        cores=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        memory_bytes=psutil.virtual_memory().total,
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.release()}",
+        commit=commit,
+        dirty=dirty,
+        versions={name: version for name in _PACKAGES if (version := _version(name))},
+        details={
+            "torch cpu capability": torch.backends.cpu.get_cpu_capability(),
+            "affinity": ",".join(map(str, sorted(psutil.Process().cpu_affinity())))
+            if hasattr(psutil.Process, "cpu_affinity")
+            else "not reported on this platform",
+            "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "not reported",
+            **_gpu_details(),
+        },
+    )
+
+
+def _gpu_details() -> dict[str, str]:
+    if not torch.cuda.is_available():
+        return {"gpu": "none: not measured on a GPU"}
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "compute capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": str(properties.multi_processor_count),
+        "l2 bytes": str(properties.L2_cache_size),
+        "gpu memory bytes": str(properties.total_memory),
+        "cuda": str(torch.version.cuda),
+        "tf32 in convolutions": str(torch.backends.cudnn.allow_tf32),
+        **_nvml(),
+    }
+
+
+def _nvml() -> dict[str, str]:
+    try:
+        import pynvml
+    except ImportError:
+        return {"driver": "not read: nvidia-ml-py is not installed"}
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+        return {
+            "driver": str(pynvml.nvmlSystemGetDriverVersion()),
+            "sm clock mhz": str(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
+            "memory clock mhz": str(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM)),
+            "temperature celsius": str(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
+            "power limit milliwatts": str(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle)),
+        }
+    except pynvml.NVMLError as error:
+        return {"driver": f"not read: {error}"}
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the checkout opbench runs from; None where it isn't one."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

@@ -1,0 +1,135 @@
+"""The command line: arguments -> calls, no logic. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from opbench.schema import OpbenchError
+
+app = typer.Typer(
+    name="opbench",
+    help="What CARAFE and DCNv3 really cost against Upsample and Conv, and whether your implementation is right.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich's renderer would double the time to print it
+)
+
+if TYPE_CHECKING:
+    from opbench.plan import Filter
+
+Many = list[str] | None
+
+
+def _percent(text: str) -> float:
+    """`1%` or `0.01`."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"expected a share such as 1% or 0.01, got {text!r}")
+    return value
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Option(help="A suite's name, or a suite file of your own (FILE.toml).")] = "default",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for run.json and report.md [results/local/...].")
+    ] = None,
+    task: Annotated[Many, typer.Option(help="Only this task (repeatable, as are all filters).")] = None,
+    workload: Annotated[Many, typer.Option(help="Only this workload.")] = None,
+    operator: Annotated[Many, typer.Option(help="Only this operator, beside the baseline.")] = None,
+    implementation: Annotated[Many, typer.Option(help="Only this implementation, beside the baseline.")] = None,
+    dtype: Annotated[Many, typer.Option(help="This dtype: float64, float32, bfloat16, float16.")] = None,
+    device: Annotated[Many, typer.Option(help="Only this device: cpu, cuda.")] = None,
+    mode: Annotated[Many, typer.Option(help="This mode: inference, training.")] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(parser=_percent, metavar="SHARE", help="Half-width of each ratio's 95 % interval, as in 1%."),
+    ] = None,
+    budget: Annotated[float | None, typer.Option(min=0.0, help="Seconds of timing per panel at most.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [torch's own choice].")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every input, parameter and random order.")] = 0,
+    with_: Annotated[Many, typer.Option("--with", metavar="FILE.py", help="A file whose declarations compete.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be measured, and what not and why.")
+    ] = False,
+) -> None:
+    """Measure a suite: verified, counted and timed; writes run.json, report.md and charts."""
+    from opbench.session import Request, run_suite
+
+    filters: dict[Filter, Many] = {
+        "task": task, "workload": workload, "operator": operator, "implementation": implementation,
+        "dtype": dtype, "device": device, "mode": mode,
+    }  # fmt: skip
+    request = Request(
+        suite=suite,
+        output=output,
+        filters={name: tuple(values) for name, values in filters.items() if values},
+        precision=precision,
+        budget_seconds=budget,
+        threads=threads,
+        seed=seed,
+        extensions=tuple(with_ or ()),
+        dry_run=dry_run,
+    )
+    raise typer.Exit(run_suite(request))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        Literal["tasks", "operators", "implementations", "suites", "workloads"], typer.Argument(help="What to list.")
+    ] = "operators",
+    suite: Annotated[str, typer.Option(help="The suite whose workloads to list.")] = "default",
+    with_: Annotated[Many, typer.Option("--with", metavar="FILE.py", help="A file whose declarations count.")] = None,
+) -> None:
+    """List tasks, operators, implementations (and why one can't run here), suites or a suite's workloads."""
+    from opbench.session import listing
+
+    listing(what, suite, tuple(with_ or ()))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN.json...", help="Run documents.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.md and charts.")],
+) -> None:
+    """Write the report of a run document; the same document gives the same bytes."""
+    from opbench.session import write_reports
+
+    write_reports(runs, output)
+
+
+@app.command()
+def env() -> None:
+    """Print the environment that a run here would record."""
+    from opbench.session import print_environment
+
+    print_environment()
+
+
+@app.command()
+def readme(
+    file: Annotated[Path, typer.Argument(help="The file whose marked tables are written anew.")],
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if a table is out of date.")] = False,
+) -> None:
+    """Write the tables between `<!-- opbench:... -->` markers of a README from the run documents they name."""
+    from opbench.session import update_readme
+
+    raise typer.Exit(update_readme(file, check=check))
+
+
+def main() -> None:
+    """The `opbench` command. Exit codes: 0 fine, 1 bad news, 2 wrong usage or unreadable input."""
+    try:
+        app()
+    except OpbenchError as error:
+        print(f"opbench: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""A run document as tables, charts, markdown and terminal text."""

@@ -1,0 +1,170 @@
+"""What every drawing shares: colours, log axes with round ticks, marks that tell contenders apart, titles and style.
+
+Colours are those of Okabe and Ito, which stay apart for colour-blind eyes; where contenders are told apart by colour
+they also differ in shape. Text from a document reaches a picture as data, shortened and without control characters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from opbench.analyse.standings import Row
+from opbench.report.escape import visible
+from opbench.report.families import Family
+from opbench.schema import Case
+
+# Okabe and Ito without yellow, which is too faint for a thin line on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+GUIDE = "#777777"
+WIDTH = 420
+LABEL_LIMIT = 48
+
+STYLE = {
+    "font": "DejaVu Sans, Verdana, sans-serif",
+    "title": {"anchor": "start", "frame": "group", "fontSize": 12, "subtitleFontSize": 11},
+    "axis": {
+        "labelLimit": 400,
+        "titleLimit": 600,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+    },
+    "legend": {"labelLimit": 400, "labelFontSize": 11, "titleFontSize": 11, "symbolOpacity": 1},
+    "view": {"stroke": "#dddddd"},
+    "text": {"fontSize": 11},
+}
+_TOP_LEVEL = ("$schema", "config")
+
+Datum = dict[str, Any]
+Spec = dict[str, Any]
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A Vega-Lite spec, what it shows in words, and what tells it from the family's other pictures of the kind."""
+
+    title: str
+    spec: Spec
+    variant: str = ""
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round values between the ends of a log axis, about ten at most.
+
+    >>> ticks(0.3, 600)
+    [1.0, 10.0, 100.0]
+    >>> ticks(0.9, 1.3)
+    [0.9, 1.0, 1.1, 1.2, 1.3]
+    """
+    decades = math.log10(high) - math.log10(low)
+    if decades < 0.5:
+        rough = (high - low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough * 0.8)
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        return [float(f"{index * step:.6g}") for index in range(first, last + 1)]
+    mantissas = (1, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 2.7 else (1,)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1, max(1, math.ceil(decades / 9)))
+    values = [float(f"{mantissa}e{exponent}") for exponent in exponents for mantissa in mantissas]
+    return [value for value in values if low <= value <= high]
+
+
+def log_axis(
+    channel: Literal["X", "Y"],
+    field: str,
+    low: float,
+    high: float,
+    title: str,
+    label: str = "format(datum.value, '~g')",
+    values: Sequence[float] = (),
+) -> Any:
+    """A log axis from `low` to `high` that labels round values only (or `values`)."""
+    import altair as alt
+
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis = alt.Axis(values=list(values) or ticks(low, high), labelExpr=label)
+    return getattr(alt, channel)(field, title=f"{title} (log scale)", scale=scale, axis=axis)
+
+
+def millisecond_axis(data: Sequence[Datum]) -> Any:
+    """The vertical axis of every drawing of absolute latency."""
+    times = [datum["milliseconds"] for datum in data]
+    return log_axis("Y", "milliseconds:Q", min(times) / 1.4, max(times) * 1.4, "median latency, ms")
+
+
+def contender_axis(data: Sequence[Datum]) -> Any:
+    """Contenders down the side, in the order planned."""
+    import altair as alt
+
+    return alt.Y("contender:N", sort=list(dict.fromkeys(datum["contender"] for datum in data)), title=None)
+
+
+def contender_marks(data: Sequence[Datum]) -> dict[str, Any]:
+    """Colour and shape per contender: 7 and 6 share no factor, so 42 contenders differ in at least one."""
+    import altair as alt
+
+    names = list(dict.fromkeys(datum["contender"] for datum in data))
+    colours = [PALETTE[index % len(PALETTE)] for index in range(len(names))]
+    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(names))]
+    return {
+        "color": alt.Color("contender:N", scale=alt.Scale(domain=names, range=colours), title="contender"),
+        "shape": alt.Shape("contender:N", scale=alt.Scale(domain=names, range=shapes), title="contender"),
+    }
+
+
+def dataset(index: int) -> Any:
+    """A reference to one of the data sets that `picture` puts into the spec: altair copies what it composes."""
+    import altair as alt
+
+    return alt.NamedData(name=f"data{index}")
+
+
+def panel_title(case: Case) -> Any:
+    """One panel's heading: workload, dimensions and offset spread."""
+    import altair as alt
+
+    spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
+    seed = f", seed {case.seed}" if case.seed else ""
+    dims = " ".join(f"{name}={value}" for name, value in case.dims.items())
+    return alt.Title(visible(f"{visible(case.workload, LABEL_LIMIT)} ({dims}){spread}{seed}", 2 * LABEL_LIMIT))
+
+
+def picture(
+    title: str,
+    family: Family,
+    note: str,
+    parts: Sequence[Any],
+    data: Sequence[Sequence[Datum]],
+    *,
+    columns: int = 1,
+    variant: str = "",
+) -> Picture:
+    """The panels' drawings, with their data inside, under one heading that says what they share."""
+    shared = [family.task, family.mode, family.dtype, family.device, family.method, family.page]
+    subtitle = [visible(", ".join(part for part in shared if part), 2 * LABEL_LIMIT), *([note] if note else [])]
+    # Put together as plain data: altair copies and validates a chart again at every level of composition.
+    drawings = [
+        {name: value for name, value in part.to_dict(validate=False).items() if name not in _TOP_LEVEL}
+        for part in parts
+    ]
+    spec: Spec = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "title": {"text": title, "subtitle": subtitle, "fontSize": 15, "offset": 16},
+        "concat": drawings,
+        "columns": columns,
+        "spacing": 24,
+        "padding": 12,
+        "background": "white",
+        "datasets": {f"data{index}": list(rows) for index, rows in enumerate(data)},
+        "config": STYLE,
+    }
+    return Picture(f"{title}: {subtitle[0]}", spec, variant)
+
+
+def name_of(row: Row) -> str:
+    """A contender's label."""
+    return visible(row.case.contender, LABEL_LIMIT)

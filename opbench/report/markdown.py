@@ -1,0 +1,168 @@
+"""report.md and its charts: the comparison first, then what stands behind it. The same run gives the same bytes.
+
+Everything that comes from the document is escaped on its way in; nothing else writes to the text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from opbench.analyse.standings import Contest, Standing, contests, standings
+from opbench.document import replace_file
+from opbench.report import evidence, numbers, tables
+from opbench.report.charts import Chart, charts
+from opbench.report.escape import block, code, label, prose, visible
+from opbench.report.tables import Table
+from opbench.schema import Case, Run
+
+REPORT = "report.md"
+CELL_LIMIT = 300
+
+# Options of the run that change what a row measures; a row's own command carries them over.
+_CARRIED = ("--precision", "--budget", "--threads", "--seed", "--with")
+
+_HEADINGS = {
+    "ratio": "Latency against the baseline",
+    "scaling": "Scaling",
+    "pareto": "Latency against MACs",
+    "roofline": "Roofline",
+    "memory": "Memory",
+}
+
+# A table becomes one or two blocks (itself and its note), anything else is a block already.
+Part = str | Table
+
+
+def report(run: Run) -> dict[str, bytes]:
+    """File name -> content: `report.md` and `charts/*.svg`."""
+    standing = standings(run)
+    drawn = charts(run, standing)
+    parts = itertools.chain(
+        _opening(run, standing), _answer(standing), _pictures(drawn), _details(run, standing), _rest(run, standing)
+    )
+    text = "\n\n".join(_blocks(parts)) + "\n"
+    return {REPORT: text.encode()} | {_path(chart): chart.svg.encode() for chart in drawn}
+
+
+def write(run: Run, folder: str | os.PathLike[str]) -> Path:
+    """Writes the report and its charts into `folder` and returns the path of report.md, written last."""
+    files = report(run)
+    for name in sorted(files, key=lambda name: name == REPORT):
+        replace_file(Path(folder) / name, files[name])
+    return Path(folder) / REPORT
+
+
+def render(table: Table) -> str:
+    """A table in Markdown, every cell escaped; its note is left to the caller."""
+    lines = [_line(map(prose, table.header)), _line("---" for _ in table.header)]
+    for row in table.rows:
+        cells = enumerate(visible(cell, CELL_LIMIT) for cell in row)
+        lines.append(_line(code(cell) if column in table.names else prose(cell) for column, cell in cells))
+    return "\n".join(lines)
+
+
+def command_of(run: Run, case: Case) -> str:
+    """The command that measures one row again, with its baseline beside it."""
+    words = ["opbench", "run", "--suite", run.settings.suite]
+    for option in ("task", "workload", "operator", "implementation", "dtype", "device", "mode"):
+        words += [f"--{option}", getattr(case, option)]
+    return shlex.join([*words, *_carried(run.command)])
+
+
+def _blocks(parts: Iterable[Part]) -> Iterator[str]:
+    """Text blocks; a note that explains many tables is printed once, below the first of them."""
+    said: set[str] = set()
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+            continue
+        yield render(part)
+        if part.note and part.note not in said:
+            said.add(part.note)
+            yield prose(part.note)
+
+
+def _opening(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
+    where = run.environment
+    device = f"{where.gpu} and {where.cpu}" if where.gpu else where.cpu
+    yield f"# {prose(run.settings.suite)}: contenders against their baselines"
+    yield (
+        f"{prose(evidence.tally(standing, run))}. Measured on {prose(device)} ({where.threads} threads), "
+        f"torch {prose(where.versions.get('torch', 'unknown'))}, commit {prose(where.commit or 'unknown')}"
+        f"{' with uncommitted changes' if where.dirty else ''}, {prose(run.started)}."
+    )
+    yield block([run.command], "sh")
+
+
+def _answer(standing: Sequence[Standing]) -> Iterator[Part]:
+    for task, group in itertools.groupby(contests(standing), key=lambda contest: (contest.case.task, contest.baseline)):
+        name, baseline = task
+        yield f"## {prose(name)}, against {code(baseline) if baseline else 'no baseline'}"
+        for contest in group:
+            yield f"### {prose(title(contest))}"
+            if contest.source:
+                yield f"Source: {prose(contest.source)}"
+            yield tables.contest(contest)
+
+
+def title(contest: Contest) -> str:
+    """What the panels of a contest share, in words."""
+    case = contest.case
+    spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
+    dims = " ".join(f"{name}={value}" for name, value in case.dims.items())
+    return f"{case.workload}, {case.dtype}, {case.device}{spread} ({dims})"
+
+
+def _pictures(drawn: Sequence[Chart]) -> Iterator[Part]:
+    for kind, group in itertools.groupby(drawn, key=lambda chart: chart.kind):
+        yield f"## {_HEADINGS[kind]}"
+        yield from (f"![{label(chart.title)}]({_path(chart)})" for chart in group)
+
+
+def _details(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
+    yield "## Every panel"
+    for panel in standing:
+        yield f"### {code(panel.panel.id)}"
+        for table in (tables.panel(panel), tables.samples(panel), evidence.limits(panel, run)):
+            if table.rows:
+                yield table
+        yield from (f"{code(contender)}, {prose(remark)}." for contender, remark in evidence.remarks(panel))
+        yield "To measure a row again:"
+        yield block([command_of(run, row.case) for row in panel.ranked()], "sh")
+
+
+def _rest(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
+    sections = (
+        ("MACs counted three ways", evidence.counts(standing), "No case was counted."),
+        ("Failures", evidence.failures(standing), "No case failed."),
+        ("Skipped", evidence.skipped(run), "No case was skipped."),
+        ("Yardsticks", evidence.yardsticks(run), "This run measured no yardsticks."),
+        ("Environment", evidence.environment(run), ""),
+    )
+    for title, table, nothing in sections:
+        yield f"## {title}"
+        yield table if table.rows else nothing
+    yield "## Reproduce"
+    yield f"The run took {numbers.seconds(run.wall_seconds)}; it and this report:"
+    yield block([run.command, "opbench report run.json -o ."], "sh")
+
+
+def _carried(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:  # not a command line; then there is nothing to carry over
+        return []
+    pairs = [pair for pair in itertools.pairwise(words) if pair[0] in _CARRIED and pair != ("--seed", "0")]
+    return [word for pair in pairs for word in pair]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _path(chart: Chart) -> str:
+    return f"charts/{chart.name}.svg"

@@ -1,0 +1,287 @@
+"""The drawings: ratios, scaling, Pareto fronts, roofline and memory, each from a family of panels to pictures.
+
+Every axis names its unit. A family without data for a drawing yields nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from opbench.analyse.standings import Row, Standing
+from opbench.analyse.statistics import FEWEST_ROUNDS
+from opbench.report import numbers
+from opbench.report.drawing import (
+    GUIDE,
+    LABEL_LIMIT,
+    PALETTE,
+    WIDTH,
+    Datum,
+    Picture,
+    contender_axis,
+    contender_marks,
+    dataset,
+    log_axis,
+    millisecond_axis,
+    name_of,
+    panel_title,
+    picture,
+    ticks,
+)
+from opbench.report.escape import visible
+from opbench.report.evidence import yardstick
+from opbench.report.families import Family, sweeps
+from opbench.report.tables import MACS_UNIT, latency_ratio
+from opbench.schema import Run
+
+SPEEDS = {"faster": "#0072B2", "slower": "#D55E00", "undecided": "#999999"}
+AXES = {
+    "N": "batch size N",
+    "C": "channels C",
+    "H": "input height H, pixels",
+    "W": "input width W, pixels",
+    "G": "groups G",
+    "spread": "offset spread (standard deviation), pixels",
+}
+
+
+class Plot(msgspec.Struct, frozen=True):
+    """One kind of drawing; `timed`: once for each timing method, `paged`: a panel takes a drawing of its own."""
+
+    kind: str
+    timed: bool
+    paged: bool
+    draw: Callable[[Family, Run], Iterator[Picture]]
+
+
+def ratio_bars(family: Family, run: Run) -> Iterator[Picture]:
+    """Latency ratio to the baseline on a log axis, bars from 1, with their intervals; failures by name."""
+    import altair as alt
+
+    groups = [(s.case, [_ratio_datum(row, family.method) for row in s.rows]) for s in family.standings]
+    data = [datum for _, group in groups for datum in group]
+    if all(datum["speed"] == "none" for datum in data):
+        return
+    low, high = min(0.8, *(datum["low"] for datum in data)), max(1.25, *(datum["high"] for datum in data))
+    x = log_axis("X", "ratio:Q", low / 1.05, high * 1.05, "latency / baseline latency, below 1 is faster")
+    speeds = alt.Scale(domain=list(SPEEDS), range=list(SPEEDS.values()))
+    colour = alt.Color("speed:N", scale=speeds, title="vs baseline")
+    parts = []
+    for index, (case, group) in enumerate(groups):
+        base = alt.Chart(dataset(index))
+        timed = base.transform_filter("datum.speed != 'none'")
+        y = contender_axis(group)
+        layers = alt.layer(
+            timed.mark_bar(height={"band": 0.6}).encode(x=x, x2=alt.datum(1), y=y, color=colour),
+            timed.transform_calculate(ratio="datum.low").mark_rule(strokeWidth=1.5).encode(x=x, x2="high:Q", y=y),
+            base.mark_rule().encode(x=alt.datum(1)),
+            base.mark_text(align="left", dx=8).encode(x=alt.value(WIDTH), y=y, text="label:N"),
+        )
+        parts.append(layers.properties(width=WIDTH, height=alt.Step(20), title=panel_title(case)))
+    baseline = visible(family.standings[0].panel.baseline, LABEL_LIMIT) or "no baseline"
+    note = f"lines: 95 % intervals; fewer than {FEWEST_ROUNDS} rounds give a range that decides nothing"
+    yield picture(f"Latency against {baseline}", family, note, parts, [group for _, group in groups])
+
+
+def scaling(family: Family, run: Run) -> Iterator[Picture]:
+    """Median latency against a dimension that the suite sweeps while all others stay put."""
+    import altair as alt
+
+    for sweep in sweeps(family.standings):
+        data = [
+            {"contender": name_of(row), "x": value, "milliseconds": 1e3 * latency.median_seconds}
+            for value, standing in sweep.panels
+            for row in standing.rows
+            if (latency := row.timing(family.method).latency)
+        ]
+        if not data:
+            continue
+        values = [value for value, _ in sweep.panels]
+        logarithmic = min(values) > 0
+        name = visible(AXES.get(sweep.axis, sweep.axis), LABEL_LIMIT)
+        axis = alt.Axis(values=values, labelExpr="format(datum.value, '~g')", labelOverlap="greedy")
+        scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, zero=False, padding=16)
+        x = alt.X("x:Q", title=name + (" (log scale)" if logarithmic else ""), axis=axis, scale=scale)
+        y, marks = millisecond_axis(data), contender_marks(data)
+        base = alt.Chart(dataset(0))
+        layers = alt.layer(
+            base.mark_line().encode(x, y, marks["color"]),
+            base.mark_point(size=70, filled=True, opacity=1).encode(x, y, **marks),
+        )
+        fixed = visible(sweep.fixed, 2 * LABEL_LIMIT)
+        part = layers.properties(width=WIDTH, height=260)
+        yield picture(f"Latency against {name}", family, fixed, [part], [data], variant=sweep.axis)
+
+
+def pareto(family: Family, run: Run) -> Iterator[Picture]:
+    """Median latency against MACs, both log, with the front of contenders that nothing beats on both."""
+    import altair as alt
+
+    groups = [(standing.case, _pareto_data(standing, family.method)) for standing in family.standings]
+    groups = [(case, data) for case, data in groups if len(data) > 1]
+    if not groups:
+        return
+    marks = contender_marks([datum for _, data in groups for datum in data])
+    parts = []
+    for index, (case, data) in enumerate(groups):
+        x, y = _macs_axis(data), millisecond_axis(data)
+        base = alt.Chart(dataset(index))
+        front = base.transform_filter("datum.front")
+        layers = alt.layer(
+            front.mark_line(interpolate="step-after", color=GUIDE, strokeDash=[4, 3]).encode(x=x, y=y, order="x:Q"),
+            base.mark_point(size=90, filled=True, opacity=1).encode(x, y, **marks),
+        )
+        parts.append(layers.properties(width=WIDTH, height=220, title=panel_title(case)))
+    note = "dashed: the Pareto front, where nothing else has both fewer MACs and less latency"
+    yield picture("Latency against MACs", family, note, parts, [data for _, data in groups], columns=2)
+
+
+def roofline(family: Family, run: Run) -> Iterator[Picture]:
+    """MACs per second against MACs per byte of least traffic, under what the machine itself reached."""
+    import altair as alt
+
+    # In training the least traffic of the backward pass has no closed form to divide by.
+    copy, matmul = (yardstick(run, name, family.device, family.dtype) for name in ("copy", "matmul"))
+    data = [datum for standing in family.standings for datum in _roofline_data(standing, family.method)]
+    if not data or not copy or not matmul or family.mode != "inference":
+        return
+    ridge = matmul / copy
+    reach = [ridge / 4, ridge * 4, *(datum["intensity"] for datum in data)]
+    left, right = min(reach) / 2, max(reach) * 2
+    roof = [{"intensity": at, "speed": min(at * copy, matmul)} for at in (left, ridge, right)]
+    speeds = [datum["speed"] for datum in (*data, *roof)]
+    x = log_axis("X", "intensity:Q", left, right, "MACs per byte of least traffic")
+    unit, label = f"MACs per second, {MACS_UNIT}", "format(datum.value, '~s')"
+    y = log_axis("Y", "speed:Q", min(speeds) / 1.5, max(speeds) * 1.5, unit, label)
+    points = alt.Chart(dataset(0)).mark_point(size=70, filled=True, opacity=1)
+    layers = alt.layer(
+        alt.Chart(dataset(1)).mark_line(color=GUIDE, strokeDash=[4, 3]).encode(x=x, y=y),
+        points.encode(x, y, **contender_marks(data)),
+    )
+    limits = f"copies {numbers.rate(copy, 'bytes/second')}, multiplies {numbers.rate(matmul, 'macs/second')}"
+    note = f"dashed: this machine {limits}; a point per contender and workload"
+    yield picture("Roofline", family, note, [layers.properties(width=WIDTH, height=260)], [data, roof])
+
+
+def memory_bars(family: Family, run: Run) -> Iterator[Picture]:
+    """Peak bytes above inputs and parameters, and in training what is saved for backward."""
+    import altair as alt
+
+    groups = [(s.case, [datum for row in s.rows for datum in _memory_data(row)]) for s in family.standings]
+    groups = [(case, data) for case, data in groups if any(datum["bytes"] for datum in data)]
+    if not groups:
+        return
+    kinds = list(dict.fromkeys(datum["kind"] for _, data in groups for datum in data))
+    scale = alt.Scale(domain=kinds, range=list(PALETTE[: len(kinds)]))
+    colour = alt.Color("kind:N", scale=scale, title=None, legend=alt.Legend() if len(kinds) > 1 else None)
+    offset = {"yOffset": alt.YOffset("kind:N", sort=kinds)} if len(kinds) > 1 else {}
+    parts = []
+    for index, (case, data) in enumerate(groups):
+        unit, step = _memory_unit(max(datum["bytes"] for datum in data))
+        for datum in data:
+            datum["size"] = datum["bytes"] / step
+        axis = alt.Axis(labelExpr="format(datum.value, '~g')", tickCount=6)
+        x = alt.X("size:Q", title=f"memory above inputs and parameters, {unit}", axis=axis)
+        y = contender_axis(data)
+        base = alt.Chart(dataset(index))
+        layers = alt.layer(
+            base.mark_bar(height={"band": 0.8}).encode(x=x, y=y, color=colour, **offset),
+            base.mark_text(align="left", dx=4).encode(x=x, y=y, text="label:N", **offset),
+        )
+        height = alt.Step(15 if offset else 20)
+        parts.append(layers.properties(width=WIDTH, height=height, title=panel_title(case)))
+    title = "Peak memory" if len(kinds) == 1 else "Peak memory, and memory saved for backward"
+    yield picture(title, family, "", parts, [data for _, data in groups])
+
+
+PLOTS = (
+    Plot("ratio", timed=True, paged=True, draw=ratio_bars),
+    Plot("scaling", timed=True, paged=False, draw=scaling),
+    Plot("pareto", timed=True, paged=True, draw=pareto),
+    Plot("roofline", timed=True, paged=False, draw=roofline),
+    Plot("memory", timed=False, paged=True, draw=memory_bars),
+)
+
+
+def _ratio_datum(row: Row, method: str) -> Datum:
+    found = row.timing(method).ratio
+    label = {"contender": name_of(row), "label": visible(latency_ratio(row, method), LABEL_LIMIT)}
+    if row.is_baseline or found is None or not 0 < found.value < math.inf:
+        return {**label, "speed": "none", **dict.fromkeys(("ratio", "low", "high"), 1.0)}
+    speed = "faster" if found.high < 1 else "slower" if found.low > 1 else "undecided"
+    if found.rounds < FEWEST_ROUNDS:
+        speed = "undecided"  # such an interval misses the median too often to decide anything
+    low, high = found.low, found.high
+    if found.method == "one-round":  # no interval is known, so none is drawn; the label says so
+        low = high = found.value
+    # A very wide interval is cut where the picture still shows the rest.
+    low, high = max(low, found.value / 10), min(high, found.value * 10)
+    return {**label, "speed": speed, "ratio": found.value, "low": low, "high": high}
+
+
+def _pareto_data(standing: Standing, method: str) -> list[Datum]:
+    data: list[Datum] = []
+    for row in standing.rows:
+        counts, latency = row.record.counts if row.record else None, row.timing(method).latency
+        if counts and latency and counts.macs >= 0:
+            data.append(
+                {"contender": name_of(row), "macs": float(counts.macs), "milliseconds": 1e3 * latency.median_seconds}
+            )
+    counted = [datum["macs"] for datum in data if datum["macs"]]
+    # A log axis has no zero: contenders without a MAC stand a decade left of the least, on a tick that says 0.
+    zero = 10.0 ** (math.floor(math.log10(min(counted, default=10))) - 1)
+    for datum in data:
+        datum["x"] = datum["macs"] or zero
+        datum["front"] = not any(_dominates(other, datum) for other in data)
+    return data
+
+
+def _macs_axis(data: list[Datum]) -> Any:
+    high = max(datum["x"] for datum in data)
+    least = min((datum["macs"] for datum in data if datum["macs"]), default=high)
+    title = f"MACs per call, {MACS_UNIT}"
+    label = "format(datum.value, '~s')"
+    zero = min(datum["x"] for datum in data)
+    if zero >= least:
+        return log_axis("X", "x:Q", least / 1.6, high * 1.6, title, label)
+    values = [zero, *ticks(2 * zero, high * 1.6)]
+    return log_axis("X", "x:Q", zero / 1.6, high * 1.6, title, f"datum.value <= {zero} ? '0' : {label}", values)
+
+
+def _dominates(one: Datum, other: Datum) -> bool:
+    ours, theirs = (one["macs"], one["milliseconds"]), (other["macs"], other["milliseconds"])
+    return ours != theirs and ours[0] <= theirs[0] and ours[1] <= theirs[1]
+
+
+def _roofline_data(standing: Standing, method: str) -> Iterator[Datum]:
+    for row in standing.rows:
+        counts, latency = row.record.counts if row.record else None, row.timing(method).latency
+        if counts and latency and counts.macs > 0 and counts.min_bytes > 0:
+            yield {
+                "contender": name_of(row),
+                "intensity": counts.macs / counts.min_bytes,
+                "speed": counts.macs / latency.median_seconds,
+            }
+
+
+def _memory_data(row: Row) -> Iterator[Datum]:
+    memory = row.record.memory if row.record and row.outcome == "ok" else None
+    kinds = {"peak": memory.peak_bytes if memory else None}
+    if row.case.mode == "training":
+        kinds["saved for backward"] = memory.saved_bytes if memory else None
+    missing = numbers.NOT_MEASURED if row.outcome == "ok" else row.outcome
+    for kind, value in kinds.items():
+        yield {
+            "contender": name_of(row),
+            "kind": kind,
+            "bytes": float(value or 0),
+            "label": numbers.size(value, missing),
+        }
+
+
+def _memory_unit(most: float) -> tuple[str, int]:
+    power = min(max(int(most), 1).bit_length() - 1, 39) // 10
+    return ("bytes", "KiB", "MiB", "GiB")[power], 1 << (10 * power)

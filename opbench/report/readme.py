@@ -1,0 +1,116 @@
+"""Tables inside a README, generated from a run so that no number in it is typed by hand.
+
+A README says where a table goes, from which run document, and of which panels:
+
+    <!-- opbench:results/desk/run.json#upsample2x/neck-80 -->
+    <!-- /opbench:results/desk/run.json#upsample2x/neck-80 -->
+
+What follows `#` is the beginning of `task/workload/dtype/device`; without it the table covers the whole run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+
+from opbench.analyse.standings import Contest, Row, contests, standings
+from opbench.report import markdown, numbers, tables
+from opbench.report.escape import prose
+from opbench.report.tables import Table
+from opbench.schema import OpbenchError, Run
+
+_BEGIN = re.compile(r"<!-- opbench:(\S+) -->")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names of all marked tables, in order."""
+    return tuple(_BEGIN.findall(text))
+
+
+def update(text: str, load: Callable[[str], Run]) -> str:
+    """Every marked table written anew; `load` opens the run document that a marker names before its `#`."""
+    for name in names(text):
+        text = insert(text, name, load(name.partition("#")[0]))
+    return text
+
+
+def insert(text: str, name: str, content: Run | Table) -> str:
+    """The text with what stands between the two markers of `name` replaced by a generated table.
+
+    Of a run, the part of the name after `#` selects the panels. Raises OpbenchError if a marker is missing, stands
+    twice or out of order, or selects nothing.
+    """
+    begin, end = f"<!-- opbench:{name} -->", f"<!-- /opbench:{name} -->"
+    for marker in (begin, end):
+        if text.count(marker) != 1:
+            found = ", ".join(names(text)) or "none"
+            raise OpbenchError(f"expected {marker} once, found it {text.count(marker)} times (tables here: {found})")
+    before, _, rest = text.partition(begin)
+    if end not in rest:
+        raise OpbenchError(f"{end} stands before {begin}; swap them")
+    after = rest.partition(end)[2]
+    body = _of_run(content, name.partition("#")[2]) if isinstance(content, Run) else _of_table(content)
+    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
+
+
+def table(contest: Contest) -> Table:
+    """The columns a reader of a README asks for: latency in both modes, params, MACs and FLOPs, peak memory."""
+    modes = {standing.case.mode: standing for standing in contest.standings}
+    first = contest.standings[0]
+    device = contest.case.device.upper()
+    timed = [
+        (modes[mode], method) for mode in ("inference", "training") if mode in modes for method in modes[mode].methods
+    ]
+    header = (
+        "contender",
+        *(
+            f"{device} {standing.case.mode} latency vs baseline{tables.suffix(standing, method)}"
+            for standing, method in timed
+        ),
+        "params",
+        f"MACs / FLOPs ({first.case.mode})",
+        f"peak memory ({first.case.mode})",
+    )
+    rows = []
+    for contender in contest.contenders():
+        row = first.row(contender)
+        ratios = (tables.latency_ratio(standing.row(contender), method) for standing, method in timed)
+        rows.append((contender, *ratios, tables.params(row), _macs_and_flops(row), tables.peak(row)))
+    return Table(header, tuple(rows), tables.contest(contest).note)
+
+
+def _of_run(run: Run, selection: str) -> str:
+    every = contests(standings(run))
+    chosen = [contest for contest in every if _selected(contest.id, selection)]
+    if not chosen:
+        ids = [contest.id for contest in every]
+        close = difflib.get_close_matches(selection, ids, n=1, cutoff=0.0)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise OpbenchError(f"no panel of this run begins with {selection!r}{hint} (known: {', '.join(ids) or 'none'})")
+    generated = [table(contest) for contest in chosen]
+    where = run.environment
+    blocks = []
+    for contest, built in zip(chosen, generated, strict=True):
+        blocks += [f"**{prose(markdown.title(contest))}**", markdown.render(built)]
+    blocks += [prose(note) for note in dict.fromkeys(built.note for built in generated)]
+    blocks.append(
+        f"Measured on {prose(where.gpu or where.cpu)} ({where.threads} threads), torch "
+        f"{prose(where.versions.get('torch', 'unknown'))}, suite {prose(run.settings.suite)}, {prose(run.started)}."
+    )
+    return "\n\n".join(blocks)
+
+
+def _of_table(content: Table) -> str:
+    return markdown.render(content) + (f"\n\n{prose(content.note)}" if content.note else "")
+
+
+def _selected(identity: str, selection: str) -> bool:
+    return not selection or identity == selection or identity.startswith(selection.rstrip("/") + "/")
+
+
+def _macs_and_flops(row: Row | None) -> str:
+    counts = row.record.counts if row and row.record else None
+    if counts is None:
+        return tables.macs(row)
+    return f"{numbers.macs(counts.macs)} / {numbers.macs(2 * counts.macs)}"

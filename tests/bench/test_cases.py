@@ -1,0 +1,54 @@
+"""`pytest --benchmark-only`: the cases of a suite through pytest-benchmark, each verified before it is timed."""
+
+import time
+
+import pytest
+import torch
+
+from opbench import plan, registry, suites
+from opbench.build import build
+from opbench.measure.macs import count
+from opbench.measure.memory import measure_memory
+from opbench.verify.gate import call, check, reference
+
+
+def pytest_generate_tests(metafunc):
+    if not metafunc.config.getoption("--benchmark-only"):
+        metafunc.parametrize("case", [])
+        return
+    registry.load()
+    suite = suites.load(metafunc.config.getoption("--opbench-suite"))
+    laid_out = plan.plan(suite, {}, cuda=torch.cuda.is_available())
+    cases = [pytest.param(case, id=case.id) for panel in laid_out.panels for case in panel.cases]
+    cases += [
+        pytest.param(None, id=skipped.case, marks=pytest.mark.skip(reason=skipped.reason))
+        for skipped in laid_out.skipped
+    ]
+    metafunc.parametrize("case", cases)
+
+
+def device_clock():
+    """Seconds, read when the device has finished what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@pytest.mark.benchmark(timer=device_clock)
+def test_case(benchmark, case):
+    built = build(case)
+    verdict = check(built, reference(built))
+    assert verdict.correct, f"{case.id} is incorrect and is not timed: {verdict.reason}"
+    counts, memory = count(case, built), measure_memory(built)
+    benchmark.group = case.panel_id
+    benchmark.extra_info.update(
+        case=case.id,
+        correct=verdict.correct,
+        worst_error_over_bound=verdict.worst_ratio,
+        params=counts.params,
+        macs=counts.macs,
+        min_bytes=counts.min_bytes,
+        peak_bytes=memory.peak_bytes,
+        saved_bytes=memory.saved_bytes,
+    )
+    benchmark(call, built)

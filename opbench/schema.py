@@ -78,14 +78,16 @@ class Implementation:
 class Terms:
     """What the rounding error of one tensor is measured against, element by element.
 
-    Each element is a sum of `count` terms and `total` is the sum of their absolute values (for a definition that
-    is not a plain sum: its first-order sensitivity to rounding every intermediate). `slack` is an absolute
-    allowance where two answers are both right, such as the one-sided derivatives of bilinear sampling at a kink.
+    Each element is a sum of `count` terms and `total` is the sum of their absolute values (for a definition that is
+    not a plain sum: its first-order sensitivity to rounding). `coordinates` adds what rounding a sampling location
+    comes to; locations are computed in float32 at least, whatever the dtype. `slack` is an absolute allowance where
+    two answers are both right: the one-sided derivatives of bilinear sampling at a kink.
     """
 
     total: torch.Tensor
     count: int
     slack: torch.Tensor | None = None
+    coordinates: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

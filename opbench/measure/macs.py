@@ -29,7 +29,7 @@ Formula = Callable[[Sequence[Any]], int]
 # Operations that move, reshape or allocate: they multiply nothing, so a counter that skips them misses nothing.
 _FREE_NAMES = """
     view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze squeeze_ unsqueeze_ detach alias
-    clone copy_ contiguous _to_copy to as_strided split split_with_sizes chunk unbind cat stack flatten movedim size
+    clone copy_ contiguous _to_copy to as_strided split unflatten split_with_sizes chunk unbind cat stack flatten movedim size
     pixel_shuffle pixel_unshuffle constant_pad_nd index_put slice_backward select_backward type_as numpy_T
     empty empty_like empty_strided zeros zeros_like ones ones_like full full_like arange lift_fresh fill_ zero_
     new_zeros new_empty new_empty_strided new_full upsample_nearest2d upsample_nearest2d_backward
@@ -50,7 +50,7 @@ def _convolution_backward(arguments: Sequence[Any]) -> int:
 
 
 # What torch's counter has a formula for that is wrong.
-_CORRECTED: Mapping[str, Formula] = {"aten::convolution_backward": _convolution_backward}
+CORRECTED: Mapping[str, Formula] = {"aten::convolution_backward": _convolution_backward}
 
 
 def count(case: Case, built: Built) -> Counts:
@@ -67,7 +67,7 @@ def count(case: Case, built: Built) -> Counts:
         params=count_parameters(built.module),
         macs=cost.macs + (cost.macs_backward if training else 0),
         min_bytes=cost.elements * itemsize,
-        torch=by_torch(counted, {**_CORRECTED, **operator.formulas}),
+        torch=by_torch(counted, {**CORRECTED, **operator.formulas}),
         fvcore=by_fvcore(counted, operator.formulas),
         stock_torch=blind or by_torch(built, {}),
         stock_fvcore=blind or by_fvcore(built, {}),

@@ -56,6 +56,7 @@ def carafe(
     `implementation` is "auto", a name in `IMPLEMENTATIONS` or a callable with the core's signature. Raises ValueError
     for settings or tensors that don't fit together, RuntimeError for an implementation that can't run here.
 
+    >>> import torch
     >>> x = torch.arange(4.0).view(1, 1, 2, 2)
     >>> carafe(x, torch.ones(1, 1, 4, 4), kernel_size=1, group_size=1, scale_factor=2)[0, 0]
     tensor([[0., 0., 1., 1.],

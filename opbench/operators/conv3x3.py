@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from opbench.operators.conv3x3_task import GROUPED_CONVOLUTION, image
+from opbench.operators.conv3x3_task import image
 from opbench.operators.dcnv3_module_definition import depthwise
 from opbench.operators.definitions import convolution
 from opbench.operators.linear_terms import multilinear
@@ -52,7 +52,6 @@ def _register(
             cost=cost,
             implementations=TORCH,
             magnitude=multilinear(define, counts),
-            formulas=GROUPED_CONVOLUTION,
         )
     )
 

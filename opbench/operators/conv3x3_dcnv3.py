@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.conv3x3_task import GROUPED_CONVOLUTION, groups_divide, image, spread_offsets
+from opbench.operators.conv3x3_task import groups_divide, image, spread_offsets
 from opbench.operators.dcnv3_cores import CORES
 from opbench.operators.dcnv3_counting import COUNTING, FORMULAS, core_macs
 from opbench.operators.dcnv3_module_definition import dcnv3_module_definition, yolo_block_definition
@@ -99,7 +99,7 @@ def _register(
             prepare=prepare,
             requires=groups_divide,
             counting=COUNTING,
-            formulas={**FORMULAS, **GROUPED_CONVOLUTION},
+            formulas=FORMULAS,
         )
     )
 

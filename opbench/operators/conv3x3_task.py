@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from opbench.schema import Dims
+
+
+# Pixels: every offset at a spread of 0.
+SAME = 0.3
 
 
 def image(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -28,7 +28,8 @@ def spread_offsets(
 ) -> None:
     """Sets the `rows` of a layer that predict offsets, so that on `features` they deviate by `spread` pixels.
 
-    Weights are normal and biases zero; one evaluation of the layer gives the factor. A spread of 0 makes all zero.
+    Weights are normal and biases zero; one evaluation of the layer gives the factor. At a spread of 0 every offset is
+    SAME: as regular as a fresh module's zeros, but off the kink where the gradient of an offset jumps.
     Raises ValueError if the features give nothing to scale.
     """
     with torch.no_grad():
@@ -38,6 +39,7 @@ def spread_offsets(
         bias[rows] = 0
         if not spread:
             weight.zero_()
+            bias[rows] = SAME
             return
         channel = 1 if isinstance(offset, nn.Conv2d) else -1
         predicted = offset(features).movedim(channel, 0)[rows]
@@ -45,16 +47,3 @@ def spread_offsets(
         if not (deviation > 0 and torch.isfinite(deviation)):
             raise ValueError(f"offsets: expected features with a positive, finite deviation, got {deviation.item()}")
         weight *= spread / deviation
-
-
-def _convolution_backward_macs(arguments: Sequence[Any]) -> int:
-    grad, _, weight, *_, wanted = arguments
-    macs: int = math.prod(grad) * math.prod(weight[1:]) * (wanted[0] + wanted[1])
-    return macs
-
-
-# torch's own formula for the gradient of a convolution's weight ignores groups: for a depthwise convolution it reports
-# C times the multiply-accumulates there are.
-GROUPED_CONVOLUTION: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    "aten::convolution_backward": _convolution_backward_macs
-}

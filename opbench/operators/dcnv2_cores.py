@@ -64,18 +64,18 @@ def grid_sample(
     outputs, _, k, _ = weight.shape
     out_height, out_width = offset.shape[2:]
     like: dict[str, Any] = {"dtype": torch.promote_types(x.dtype, torch.float32), "device": x.device}
-    pairs = offset.to(like["dtype"]).view(batch, group, k, k, 2, out_height, out_width)
+    pairs = offset.to(like["dtype"]).reshape(batch, group, k, k, 2, out_height, out_width)
     tap = torch.arange(k, **like) * dilation - pad
     at_y = pairs[:, :, :, :, 0] + tap.view(k, 1, 1, 1) + (torch.arange(out_height, **like) * stride).view(-1, 1)
     at_x = pairs[:, :, :, :, 1] + tap.view(k, 1, 1) + torch.arange(out_width, **like) * stride
     grid = torch.stack(((2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1), -1)
     # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside.
-    grid = torch.where(grid.abs() < 3, grid, 4.0).view(batch * group, k * k * out_height, out_width, 2)
+    grid = torch.where(grid.abs() < 3, grid, 4.0).reshape(batch * group, k * k * out_height, out_width, 2)
     images = x.to(like["dtype"]).reshape(batch * group, channels // group, height, width)
     samples = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    samples = samples.view(batch, group, channels // group, k * k, -1) * mask.view(batch, group, 1, k * k, -1)
-    columns = samples.view(batch, channels * k * k, -1).to(x.dtype)
-    return (weight.view(outputs, -1) @ columns).view(batch, outputs, out_height, out_width)
+    samples = samples.reshape(batch, group, channels // group, k * k, -1) * mask.reshape(batch, group, 1, k * k, -1)
+    columns = samples.reshape(batch, channels * k * k, -1).to(x.dtype)
+    return (weight.reshape(outputs, -1) @ columns).view(batch, outputs, out_height, out_width)
 
 
 def torchvision(

@@ -30,6 +30,8 @@ __all__ = ["CORES", "DCNV3_YoLo", "DCNv3", "dcnv3"]
 PAPER = "InternImage, arXiv 2211.05778, section 3.1"
 # Locations of drawn inputs stay this far from whole pixels, where the gradient of bilinear sampling jumps.
 NUDGE = 2e-3
+# Pixels: every offset at a spread of 0.
+SAME = 0.3
 
 
 class Sampling(nn.Module):
@@ -64,7 +66,10 @@ def _output_size(dims: Dims) -> tuple[int, int]:
 
 
 def _core_inputs(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """x standard normal, offsets normal with `spread` pixels, mask a softmax of normal logits; all float64."""
+    """x standard normal, offsets normal with `spread` pixels, mask a softmax of normal logits; all float64.
+
+    At a spread of 0 every offset is SAME: as regular as zeros, but off the kink at whole locations.
+    """
     N, C, G, P = dims["N"], dims["C"], dims["G"], dims["k"] ** 2
     height, width = _output_size(dims)
 
@@ -76,6 +81,8 @@ def _core_inputs(dims: Dims, spread: float, generator: torch.Generator) -> dict[
     if spread:
         whole = offset.floor()
         offset = whole + (offset - whole).clamp(NUDGE, 1 - NUDGE)
+    else:
+        offset += SAME
     mask = normal(N, height, width, G, P).softmax(-1).flatten(-2)
     return {"x": x, "offset": offset, "mask": mask}
 

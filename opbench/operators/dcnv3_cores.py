@@ -48,11 +48,11 @@ def grid_sample(
     # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside.
     grid = torch.where(grid.abs() < 2, grid, 3.0)
 
-    images = padded.view(batch, height * width, channels).transpose(1, 2)
+    images = padded.reshape(batch, height * width, channels).transpose(1, 2)
     images = images.reshape(batch * group, channels // group, height, width)
-    grid = grid.view(batch, out_height * out_width, group, points, 2).transpose(1, 2).flatten(0, 1)
+    grid = grid.reshape(batch, out_height * out_width, group, points, 2).transpose(1, 2).flatten(0, 1)
     samples = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    weights = mask.to(dtype).view(batch, out_height * out_width, group, points).transpose(1, 2)
+    weights = mask.to(dtype).reshape(batch, out_height * out_width, group, points).transpose(1, 2)
     summed = (samples * weights.reshape(batch * group, 1, out_height * out_width, points)).sum(-1)
     out = summed.view(batch, channels, out_height * out_width).transpose(1, 2)
     return out.reshape(batch, out_height, out_width, channels).to(x.dtype)
@@ -81,7 +81,7 @@ def _normalised_grid(
     window = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).view(-1, 2) / size
     if remove_center:
         window = torch.cat((window[: len(window) // 2], window[len(window) // 2 + 1 :]))
-    pairs = offset.view(batch, out_height, out_width, group, -1, 2)
+    pairs = offset.reshape(batch, out_height, out_width, group, -1, 2)
     locations = reference.view(1, out_height, out_width, 1, 1, 2) + window * offset_scale
     return 2 * (locations + pairs * offset_scale / size) - 1
 

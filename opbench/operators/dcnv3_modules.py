@@ -24,14 +24,6 @@ _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
-class ChannelsFirst(nn.Module):
-    """(N, H, W, C) -> (N, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A view."""
-        return x.permute(0, 3, 1, 2)
-
-
 class ChannelsLast(nn.Module):
     """(N, C, H, W) -> (N, H, W, C)."""
 

@@ -2,8 +2,8 @@
 
 The output is a sum of 4P products, and so are the gradients of x and mask; but a core also rounds its locations, by
 up to `reach` * eps pixels, and moving a location by d changes a sample by d times the slope of the bilinear surface.
-So `total` = sum|terms| + reach * slope, each sampled as the definition samples x itself, where the slope at a pixel
-is the steepest of its neighbouring cells: it then bounds both sides of a kink.
+So `coordinates` = sum of reach * slope beside `total` = sum|terms|, both sampled as the definition samples x itself,
+where the slope at a pixel is the steepest of its neighbouring cells: it then bounds both sides of a kink.
 
 The gradient of an offset is a difference of samples, and its own slope is the mixed second difference of x. It jumps
 where a location is whole, and there both one-sided derivatives are right: `slack` is that jump, granted within KINK
@@ -48,19 +48,20 @@ def dcnv3_terms(
         leaves = [value.detach().clone().requires_grad_(grad_output is not None) for value in (size, slope, mask.abs())]
         sums = dcnv3_definition(leaves[0], offset, leaves[2], **framed)
         moves = dcnv3_definition(leaves[1], offset, leaves[2] * reach, **framed)
-        output = sums + moves
-    terms = {"output": Terms(output.detach(), corners)}
+    terms = {"output": Terms(sums.detach(), corners, coordinates=moves.detach())}
     if grad_output is None:
         return terms
 
     grad = grad_output.abs()
-    through_size, through_slope, for_mask = torch.autograd.grad(output, leaves, grad)
+    through_size, for_mask = torch.autograd.grad(sums, (leaves[0], leaves[2]), grad)
+    through_slope, moved_mask = torch.autograd.grad(moves, leaves[1:], grad)
     # A moved location takes weight from one pixel of its cell and gives it to a neighbour.
-    for_x = through_size + _three(through_slope, 2) + _three(through_slope, 1)
+    moved_x = _three(through_slope, 2) + _three(through_slope, 1)
+    inside = (slice(None), slice(_FRAME, -_FRAME), slice(_FRAME, -_FRAME))
     reads = corners * grad_output[..., 0].numel() / max(1, x[..., 0].numel())
-    terms["x"] = Terms(for_x[:, _FRAME:-_FRAME, _FRAME:-_FRAME], max(corners, int(reads)))
+    terms["x"] = Terms(through_size[inside], max(corners, int(reads)), coordinates=moved_x[inside])
     depth = 4 * x.shape[-1] // group
-    terms["mask"] = Terms(for_mask, depth)
+    terms["mask"] = Terms(for_mask, depth, coordinates=moved_mask)
     terms["offset"] = _offset_terms(image, offset, mask, grad_output, reach, depth, framed)
     return terms
 
@@ -72,20 +73,21 @@ def _offset_terms(
     group = framed["group"]
     grad = _norm(grad_output, group)
     bend = _norm(_steepest_mixed(image), group)
-    totals, slacks = [], []
+    totals, moves, slacks = [], [], []
     scale = mask.abs() * framed["offset_scale"]
     near_kink = _near_kink(offset, framed)
     for axis, near in zip((2, 1), near_kink, strict=True):
         neighbours = _norm(_three(image.abs(), axis), group)
         total = _per_point(neighbours, offset, torch.ones_like(mask), grad, framed)
-        total = total + _per_point(bend, offset, reach, grad, framed)
         totals.append(total * scale)
+        moves.append(_per_point(bend, offset, reach, grad, framed) * scale)
         slack = torch.zeros_like(mask)
         if near.any():
             jump = _per_point(_second_difference(image, axis), offset, torch.ones_like(mask), grad_output, framed)
             slack = torch.where(near, jump.abs() * scale, 0)
         slacks.append(slack)
-    return Terms(torch.stack(totals, -1).view(offset.shape), count, torch.stack(slacks, -1).view(offset.shape))
+    total, slack, moved = (torch.stack(parts, -1).view(offset.shape) for parts in (totals, slacks, moves))
+    return Terms(total, count, slack, moved)
 
 
 def _per_point(field: Tensor, offset: Tensor, weight: Tensor, grad: Tensor, framed: dict[str, Any]) -> Tensor:

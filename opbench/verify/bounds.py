@@ -38,10 +38,17 @@ def coefficient(count: int) -> float:
     return LAMBDA / 2 * math.sqrt(count) + 2
 
 
+def unit(terms: Terms, dtype: str) -> torch.Tensor:
+    """What one eps of relative rounding of every term comes to, per element."""
+    scale = EPS[dtype] * terms.total
+    if terms.coordinates is not None:
+        scale = scale + min(EPS[dtype], EPS["float32"]) * terms.coordinates
+    return scale
+
+
 def allowed(terms: Terms, dtype: str) -> torch.Tensor:
     """The largest permitted |error| per element."""
-    scale = coefficient(terms.count)
-    bound = scale * EPS[dtype] * terms.total + terms.count * TINY[dtype] * 2.0**-10
+    bound = coefficient(terms.count) * unit(terms, dtype) + terms.count * TINY[dtype] * 2.0**-10
     return bound if terms.slack is None else bound + terms.slack
 
 
@@ -88,7 +95,7 @@ def judge(
         judged += reference.numel()
         if name == "output":
             # Elements without any term (all taps outside the image) are exactly zero on both sides or already worst.
-            scaled = torch.where(error == 0, 0.0, error / (EPS[dtype] * terms[name].total))
+            scaled = torch.where(error == 0, 0.0, error / unit(terms[name], dtype))
             max_error = float(scaled.max())
             rms_error = float(scaled.square().mean().sqrt())
         if top > worst_ratio:

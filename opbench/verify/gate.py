@@ -46,7 +46,10 @@ def reference(built: Built) -> Reference:
     if operator.magnitude is not None:
         terms = operator.magnitude(case.dims, built.tensors, grad_output)
     else:
-        terms = sensitivity(evaluate, built.tensors, expected, case.dtype)
+        # A parameter's gradient sums over the pixels of the output (N, C, ...).
+        pixels = 1 if grad_output is None else grad_output[:, 0].numel()
+        counts = {name: pixels for name in built.differentiated if name in dict(built.module.named_parameters())}
+        terms = sensitivity(evaluate, built.tensors, expected, case.dtype, counts)
     return Reference(expected=expected, terms=terms, dtype=case.dtype)
 
 

@@ -133,6 +133,14 @@ def test_lower_precisions_stay_close_and_keep_their_dtype(name, dtype):
 
 
 @CORE
+def test_memory_formats_give_the_same_values(name):
+    tensors, settings = drawn()
+    expected = CORES[name].function(*tensors, **settings)
+    last = [value.to(memory_format=torch.channels_last) for value in tensors]
+    torch.testing.assert_close(CORES[name].function(*last, **settings), expected, rtol=0, atol=1e-12)
+
+
+@CORE
 def test_a_fresh_module_is_half_a_convolution(name):
     module = DCNv2(4, 6, stride=2, group=2, implementation=name)
     x = torch.randn(2, 4, 7, 5)

@@ -260,11 +260,11 @@ def test_strided_inputs_give_the_same_bits_and_stay_as_they_were(name):
     (x, offset, mask, grad), given = drawn()
     expected = answers(CORES[name].function, x, offset, mask, grad, **given)
     spaced = [torch.stack((value, value), 1)[:, 0] for value in (x, offset, mask)]
-    permuted = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    permuted = [value.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1) for value in (x, offset, mask)]
     before = [value.clone() for value in spaced]
     assert torch.equal(CORES[name].function(*spaced, **given), expected["output"])
     assert all(torch.equal(a, b) for a, b in zip(spaced, before, strict=True))
-    assert torch.equal(CORES[name].function(permuted, offset, mask, **given), expected["output"])
+    assert torch.equal(CORES[name].function(*permuted, **given), expected["output"])
 
 
 def test_gather_computes_the_same_bits_every_time():

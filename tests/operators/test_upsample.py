@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from opbench import registry
 from opbench.operators.paper_flops import paper_flops
 from opbench.operators.upsample import FORMULAS, RIVALS
+from opbench.operators.upsample_definition import bicubic_axis, bilinear_axis
 
 NAMES = [rival.name for rival in RIVALS]
 LINEAR = [rival.name for rival in RIVALS if rival.terms is not None]
@@ -83,14 +84,11 @@ def test_the_number_of_terms_is_what_ones_add_up_to(name):
     ones = {key: torch.ones_like(value) for key, value in tensors_of(name, dims)[1].items()}
     terms = rival(name).magnitude(dims, ones, torch.ones(2, 3, 8, 10, dtype=torch.float64))
     for key, value in terms.items():
-        # The shares of weight that fall off the image are the only ones missing from the centre tap's.
         assert value.count == int(value.total.max()), key
 
 
 @pytest.mark.parametrize(("name", "reads"), [("bilinear", 4), ("bicubic", 9)])
 def test_no_input_pixel_is_read_more_often_than_counted(name, reads):
-    from opbench.operators.upsample_definition import bicubic_axis, bilinear_axis
-
     axis = {"bilinear": bilinear_axis, "bicubic": bicubic_axis}[name]
     most = 0
     for size in range(1, 9):

@@ -29,8 +29,8 @@ Formula = Callable[[Sequence[Any]], int]
 # Operations that move, reshape or allocate: they multiply nothing, so a counter that skips them misses nothing.
 _FREE_NAMES = """
     view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze squeeze_ unsqueeze_ detach alias
-    clone copy_ contiguous _to_copy to as_strided split unflatten split_with_sizes chunk unbind cat stack flatten movedim size
-    pixel_shuffle pixel_unshuffle constant_pad_nd index_put slice_backward select_backward type_as numpy_T
+    clone copy_ contiguous _to_copy to as_strided split split_with_sizes chunk unbind cat stack flatten unflatten size
+    movedim pixel_shuffle pixel_unshuffle constant_pad_nd index_put slice_backward select_backward type_as numpy_T
     empty empty_like empty_strided zeros zeros_like ones ones_like full full_like arange lift_fresh fill_ zero_
     new_zeros new_empty new_empty_strided new_full upsample_nearest2d upsample_nearest2d_backward
 """

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from opbench.schema import Dims
 
-
 # Pixels: every offset at a spread of 0.
 SAME = 0.3
 

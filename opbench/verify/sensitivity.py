@@ -22,8 +22,8 @@ from opbench.schema import Terms
 from opbench.verify.bounds import EPS
 
 SAMPLES = 3
-# A bound from SAMPLES evaluations is itself noisy; counting it as a sum of 64 terms gives c = 18 standard errors. Longer
-# sums count as they are: a root mean square times sqrt(n) is of the size of the sum of n absolute terms.
+# A bound from SAMPLES evaluations is itself noisy; counting it as a sum of 64 terms gives c = 18 standard errors.
+# Longer sums count as they are: a root mean square times sqrt(n) is of the size of the sum of n absolute terms.
 COUNT = 64
 # Coordinates this close to a whole number, in units of the largest one, may fall on either side of it: adding one up
 # and normalising it takes a few roundings. Half precision needs no more, as coordinates are computed in float32.

@@ -5,9 +5,10 @@ gives one for any definition and its gradients: evaluate it again with every inp
 (1 + eps u), u uniform in [-1, 1], in float32 for the narrower types. The root mean square of the deviations over a few
 evaluations estimates, element by element, the error of a correct implementation in that precision.
 
-Bilinear sampling has kinks: at a whole coordinate its derivative jumps, and rounding decides the side. There both
-answers are right, so the definition is also evaluated with every near-whole coordinate taken to the other side, and
-the difference is allowed as slack.
+Bilinear sampling needs two things more. A coordinate is added up and perhaps normalised, which rounds it by up to a
+few eps of the image's size whatever its own: the evaluations move it by that much. And it has kinks: at a whole
+coordinate its derivative jumps, and rounding decides the side. There both answers are right, so the definition is
+also evaluated with every near-whole coordinate taken to the other side, and the difference is allowed as slack.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ COUNT = 64
 # Coordinates this close to a whole number, in units of the largest one, may fall on either side of it: adding one up
 # and normalising it takes a few roundings. Half precision needs no more, as coordinates are computed in float32.
 KINK = 4 * EPS["float32"]
+# How far the evaluations move coordinates, in the same unit. Times c this covers five roundings of the largest one.
+JITTER = 0.5 * EPS["float32"]
 
 Tensors = Mapping[str, torch.Tensor]
 Evaluate = Callable[[Tensors], dict[str, torch.Tensor]]
@@ -49,7 +52,9 @@ def sensitivity(
     for sample in range(SAMPLES):
         generator = torch.Generator().manual_seed(sample)
         perturbed = {name: _perturbed(value, EPS[dtype], generator) for name, value in rounded.items()}
-        for name, value in evaluate(perturbed).items():
+        with _Floors(jitter=JITTER, generator=generator):
+            moved = evaluate(perturbed)
+        for name, value in moved.items():
             squares[name] += (value.double() - exact[name]).square() / SAMPLES
     slack = _other_sides(evaluate, rounded, exact)
     terms = {}
@@ -71,9 +76,9 @@ def _other_sides(evaluate: Evaluate, tensors: Tensors, exact: Tensors) -> dict[s
     """
     slack: dict[str, torch.Tensor] = {}
     for direction in (1.0, -1.0):
-        with _Shifted(direction * KINK) as shifted:
+        with _Floors(shift=direction * KINK) as floors:
             moved = evaluate(tensors)
-        if not shifted.floors:
+        if not floors.met:
             return {}
         for name, value in moved.items():
             change = (value.double() - exact[name]).abs()
@@ -93,18 +98,33 @@ def _without_cancellation(change: torch.Tensor) -> torch.Tensor:
     return 2 * change
 
 
-class _Shifted(TorchDispatchMode):
-    """Moves every operand of `floor` by a share of its largest element; `floors` counts them."""
+class _Floors(TorchDispatchMode):
+    """Stands in for every `floor` of a definition: where coordinates become cells. `met` counts them.
 
-    def __init__(self, share: float) -> None:
+    `shift` moves the coordinate that is floored, by a share of the largest one: near a whole number it falls into the
+    other cell. `jitter` raises the cell's corner by up to such a share: as its distance to the coordinate is what
+    weighs the corners, that moves the coordinate, and the corner still truncates to the same index.
+    """
+
+    def __init__(self, *, shift: float = 0.0, jitter: float = 0.0, generator: torch.Generator | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.share = share
-        self.floors = 0
+        self.shift = shift
+        self.jitter = jitter
+        self.generator = generator
+        self.met = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.ops.aten.floor.default:
-            self.floors += 1
-            return func(args[0] + self.share * args[0].abs().amax().clamp(min=1))
-        return func(*args, **(kwargs or {}))
+        if func is not torch.ops.aten.floor.default:
+            return func(*args, **(kwargs or {}))
+        self.met += 1
+        coordinate = args[0]
+        if not coordinate.numel():
+            return func(coordinate)
+        largest = coordinate.abs().amax().clamp(min=1)
+        cell = func(coordinate + self.shift * largest)
+        if self.generator is not None:
+            draw = torch.rand(cell.shape, generator=self.generator, dtype=cell.dtype)
+            cell = cell + self.jitter * largest * draw
+        return cell

@@ -84,3 +84,10 @@ def test_at_a_kink_either_one_sided_derivative_is_right():
 def test_a_definition_without_kinks_has_no_slack():
     *_, terms = terms_of("float32")
     assert terms["output"].slack is None
+
+
+def test_a_coordinate_may_be_rounded_by_the_size_of_the_image():
+    # Coordinate 0.5 in an image that reaches to 2.5: rounded by a share of 2.5, times the slope of 1.
+    tensors = {"x": torch.tensor([0.5, 2.5] * 200, dtype=torch.float64)}
+    terms = sensitivity(interpolate, tensors, interpolate(tensors), "float32")["output"]
+    assert terms.total[0] > 0.5 * 2.5 * 0.4

@@ -14,6 +14,8 @@ from opbench.schema import Terms, Verdict
 from opbench.verify.bounds import judge
 from opbench.verify.sensitivity import sensitivity
 
+_GRAD_OUTPUT = "(grad_output)"
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -33,23 +35,26 @@ def reference(built: Built) -> Reference:
     case, operator = built.case, built.operator
     grad_output = None if built.grad_output is None else built.grad_output.double().cpu()
 
-    def evaluate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        tensors = {name: value.detach().requires_grad_(name in built.differentiated) for name, value in tensors.items()}
+    def evaluate(given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        tensors = {name: value.detach().requires_grad_(name in built.differentiated) for name, value in given.items()}
+        grad_output = tensors.pop(_GRAD_OUTPUT, None)
         output = operator.definition(case.dims, tensors, case.mode == "training")
         if grad_output is None:
             return {"output": output.detach()}
         leaves = [tensors[name] for name in built.differentiated]
-        gradients = torch.autograd.grad(output, leaves, grad_output.to(output.dtype))
+        gradients = torch.autograd.grad(output, leaves, grad_output)
         return {"output": output.detach(), **dict(zip(built.differentiated, gradients, strict=True))}
 
-    expected = evaluate(built.tensors)
+    # What the output is differentiated by is an input like any other: rounding moves the gradients through it.
+    tensors = {**built.tensors} if grad_output is None else {**built.tensors, _GRAD_OUTPUT: grad_output}
+    expected = evaluate(tensors)
     if operator.magnitude is not None:
         terms = operator.magnitude(case.dims, built.tensors, grad_output)
     else:
         # A parameter's gradient sums over the pixels of the output (N, C, ...).
         pixels = 1 if grad_output is None else grad_output[:, 0].numel()
         counts = {name: pixels for name in built.differentiated if name in dict(built.module.named_parameters())}
-        terms = sensitivity(evaluate, built.tensors, expected, case.dtype, counts)
+        terms = sensitivity(evaluate, tensors, expected, case.dtype, counts)
     return Reference(expected=expected, terms=terms, dtype=case.dtype)
 
 

@@ -29,6 +29,13 @@ def tests(session):
 
 
 @nox.session
+def proof(session):
+    """The mutation score and DCNv3's relations on every core; takes minutes."""
+    install(session, "all,dev")
+    session.run("pytest", "tests/mutants", *session.posargs)
+
+
+@nox.session
 def bench(session):
     """Measures the default suite and leaves a report; `nox -s bench -- --suite yolov8 -o DIR` for another."""
     install(session)

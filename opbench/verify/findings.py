@@ -1,0 +1,216 @@
+"""What a conformance check asks for and finds: frozen data, the same for people, for `--json` and between processes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from opbench.schema import Device, DType
+
+# holds, or: unsupported (the target refused every example), silent (the fixed options leave nothing to draw),
+# fails (a counterexample), hangs and died (the process had to be replaced), not-run (for the reason in `message`).
+Status = Literal["holds", "unsupported", "silent", "fails", "hangs", "died", "not-run"]
+BAD: frozenset[Status] = frozenset({"fails", "hangs", "died"})
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to check. `only` names properties; empty means all of them.
+
+    `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Property`.
+    """
+
+    target: str
+    operator: str
+    device: Device = "cpu"
+    dtypes: tuple[DType, ...] = ()
+    fix: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    seed: int = 0
+    quick: bool = False
+    properties: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How far a check goes. A call that takes longer than `call_seconds` hangs; after `faults` deaths it is enough.
+
+    `examples` are those of one property in the first dtype, `further_examples` in every other.
+    """
+
+    examples: int
+    further_examples: int
+    search_seconds: float
+    shrink_seconds: float
+    call_seconds: float
+    import_seconds: float
+    faults: int
+    memory_bytes: int = 4 << 30
+
+
+QUICK = Limits(
+    examples=12,
+    further_examples=4,
+    search_seconds=10.0,
+    shrink_seconds=1.5,
+    call_seconds=12.0,
+    import_seconds=30.0,
+    faults=1,
+)
+FULL = Limits(
+    examples=50,
+    further_examples=15,
+    search_seconds=85.0,
+    shrink_seconds=8.0,
+    call_seconds=20.0,
+    import_seconds=120.0,
+    faults=3,
+)
+
+
+class Values(msgspec.Struct, frozen=True):
+    """A tensor of a counterexample. `values` is None where it is too large to read; NaN and infinities are strings."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    stride: tuple[int, ...]
+    values: Any = None
+
+
+class Counterexample(msgspec.Struct, frozen=True):
+    """One call of the target: `target(**tensors, **options)`."""
+
+    tensors: dict[str, Values]
+    options: dict[str, Any]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Options at which the target said that it can't, and what it said."""
+
+    options: dict[str, Any]
+    message: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One property in one dtype. `examples` were accepted by the target; `seconds` is wall time."""
+
+    property: str
+    statement: str
+    dtype: DType
+    status: Status
+    examples: int = 0
+    message: str = ""
+    counterexample: Counterexample | None = None
+    seconds: float = 0.0
+
+
+class Unsupported(msgspec.Struct, frozen=True):
+    """Option values that the target refused whenever it met them: no fault, but not checked either."""
+
+    options: dict[str, list[Any]]
+    dtypes: list[DType]
+    message: str
+
+
+class Conformance(msgspec.Struct, frozen=True):
+    """The outcome of one check. `judged_as` names what the target was held to, such as "carafe (function)"."""
+
+    request: Request
+    judged_as: str
+    results: tuple[Result, ...]
+    unsupported: tuple[Unsupported, ...]
+    refused: str
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """The names of the properties, in order."""
+        return tuple(dict.fromkeys(result.property for result in self.results))
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """The names of the properties that do not hold, in order."""
+        return tuple(dict.fromkeys(result.property for result in self.results if result.status in BAD))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The names of the properties that were tried in no dtype because of what happened before, in order."""
+        tried = {result.property for result in self.results if result.status != "not-run"}
+        return tuple(name for name in self.relations if name not in tried)
+
+    @property
+    def holding(self) -> tuple[str, ...]:
+        """The names of the properties that hold wherever they could be tried, and could be somewhere."""
+        held = {result.property for result in self.results if result.status == "holds"}
+        return tuple(name for name in self.relations if name in held and name not in self.failing)
+
+    @property
+    def examples(self) -> int:
+        """How many calls were judged."""
+        return sum(result.examples for result in self.results)
+
+    @property
+    def conformant(self) -> bool:
+        """Whether something was checked and nothing was wrong."""
+        return bool(self.holding) and not (self.failing or self.left_out or self.refused)
+
+
+# --- What the checking process is told, and says, in order ----------------------------------------------------------
+
+
+Step = tuple[str, DType]
+# The exit status by which that process says that the fault is its own.
+BROKEN = 70
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A request, as far as it is left to do: `done` are the steps (property, dtype) that earlier processes took."""
+
+    request: Request
+    limits: Limits
+    seconds: float
+    done: tuple[Step, ...] = ()
+
+
+class Unusable(msgspec.Struct, frozen=True, tag=True):
+    """Wrong usage: the check can't begin."""
+
+    message: str
+
+
+class Planned(msgspec.Struct, frozen=True, tag=True):
+    """Every (property, dtype) that will be tried, and what the target is held to."""
+
+    judged_as: str
+    steps: tuple[Step, ...]
+    statements: dict[str, str]
+    notes: tuple[str, ...]
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """A property is being tried."""
+
+    property: str
+    dtype: DType
+
+
+class Calling(msgspec.Struct, frozen=True, tag=True):
+    """The target is about to be called; if nothing more is heard, this is the call that did it."""
+
+    call: Counterexample
+
+
+class Tried(msgspec.Struct, frozen=True, tag=True):
+    """A property was tried. `accepted` are the different options at which the target answered."""
+
+    result: Result
+    accepted: tuple[dict[str, Any], ...]
+    refusals: tuple[Refusal, ...]
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True):
+    """Nothing is left to try."""
+
+
+Message = Unusable | Planned | Started | Calling | Tried | Finished

@@ -1,0 +1,113 @@
+"""A property: one statement of mathematics that every right implementation of a core meets.
+
+A property draws an `Example` (Hypothesis does the drawing and the shrinking), calls the core under test on it, usually
+more than once on related inputs, and compares. *exact* means bit for bit, which a relation promises only where both
+sides round the same sums in the same order; *bounded* means within c * eps * sum|terms| (see `bounds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from opbench.schema import DType, Terms
+from opbench.verify.bounds import allowed
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Options = Mapping[str, Any]
+Core = Callable[..., torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call of a core: `core(**tensors, **options)`."""
+
+    tensors: Mapping[str, torch.Tensor]
+    options: Options
+
+    def replace(self, options: Options | None = None, /, **tensors: torch.Tensor) -> Example:
+        """The same call with some tensors or options exchanged."""
+        return Example({**self.tensors, **tensors}, {**self.options, **(options or {})})
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where examples are drawn from: the implementation's dtype and device, and options the caller has fixed."""
+
+    dtype: DType = "float32"
+    device: str = "cpu"
+    fixed: Options = field(default_factory=dict)
+
+
+class Violation(AssertionError):
+    """A property does not hold: what the relation says and what was got, on which example."""
+
+    def __init__(self, message: str, example: Example) -> None:
+        super().__init__(message)
+        self.example = example
+
+
+@dataclass(frozen=True)
+class Property:
+    """One relation: `draws(space)` makes the examples it speaks of, `check(core, example)` raises `Violation`.
+
+    `statement` is one sentence of mathematics; it is what a person reads when the relation fails.
+    """
+
+    name: str
+    operator: str
+    statement: str
+    kind: Literal["exact", "bounded"]
+    draws: Callable[[Space], SearchStrategy[Example]]
+    check: Callable[[Core, Example], None]
+    needs_gradients: bool = False
+
+
+def run(core: Core, example: Example) -> torch.Tensor:
+    """The core's output on an example; what is no tensor at all is a violation."""
+    out = core(**example.tensors, **example.options)
+    if not isinstance(out, torch.Tensor):
+        raise Violation(f"output: expected a tensor, got {type(out).__name__}", example)
+    return out
+
+
+def same(got: torch.Tensor, expected: torch.Tensor, example: Example, what: str = "output") -> None:
+    """Bit for bit equal, except that 0 equals -0 and NaN equals NaN."""
+    _comparable(got, expected, example, what)
+    unequal = ~((got == expected) | (got.isnan() & expected.isnan()))
+    if unequal.any():
+        index = tuple(int(i) for i in unequal.nonzero()[0])
+        raise Violation(f"{what}{list(index)}: expected {_text(expected[index])}, got {_text(got[index])}", example)
+
+
+def close(
+    got: torch.Tensor, expected: torch.Tensor, terms: Terms, example: Example, what: str = "output", *, sides: int = 2
+) -> None:
+    """Within the error bound; `sides` says how many of the two were computed in the dtype under test."""
+    _comparable(got, expected, example, what)
+    dtype = str(got.dtype).removeprefix("torch.")
+    bound = sides * allowed(terms, dtype).to(got.device)
+    error = (got.double() - expected.double()).abs()
+    if not (error <= bound).all():
+        ratio = torch.where(error == 0, 0.0, error / bound)
+        ratio = torch.where(ratio.isnan(), torch.inf, ratio)
+        index = tuple(int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
+        raise Violation(
+            f"{what}{list(index)}: expected {_text(expected[index])}, got {_text(got[index])} "
+            f"(rounding explains {float(bound[index]):.3g})",
+            example,
+        )
+
+
+def _comparable(got: torch.Tensor, expected: torch.Tensor, example: Example, what: str) -> None:
+    if got.shape != expected.shape:
+        raise Violation(f"{what}: expected shape {tuple(expected.shape)}, got {tuple(got.shape)}", example)
+
+
+def _text(value: torch.Tensor) -> str:
+    return f"{float(value):.9g}"

@@ -1,0 +1,137 @@
+"""The properties convict every planted bug, and nothing that is right."""
+
+from types import MethodType
+
+import pytest
+from carafe_module_mutants import MODULE_MUTANTS, RIGHT_FORWARDS
+from carafe_mutants import MUTANTS
+from carafe_recipe import RIGHT, after_backward
+from falsify import falsify
+
+from opbench.build import build
+from opbench.schema import Case
+from opbench.verify import gate
+from opbench.verify.carafe_properties import PROPERTIES
+from opbench.verify.property import Space
+
+DTYPES = ("float32", "bfloat16", "float64")
+# Most mutants fall to the first two, and what those let through to the next; the rest are tried for what is left.
+FIRST = (
+    "definition",
+    "definition-gradients",
+    "outside-taps",
+    "inputs-unchanged",
+    "repeatable",
+    "repeatable-gradients",
+    "fresh-output",
+    "type-kept",
+    "centre-is-nearest",
+    "layouts",
+    "huge-values",
+    "empty-batch",
+    "gradient-subsets",
+    "fully-written",
+    "gradient-layouts",
+)
+RELATIONS = sorted(
+    PROPERTIES, key=lambda relation: FIRST.index(relation.name) if relation.name in FIRST else len(FIRST)
+)
+
+
+def convicted_by(core, number):
+    """The first relation that the core violates, with its dtype and what it says; None if there is none."""
+    for relation in RELATIONS:
+        for dtype in DTYPES:
+            violation = falsify(relation, core, Space(dtype), number)
+            if violation:
+                return relation.name, dtype, str(violation)
+    return None
+
+
+@pytest.mark.parametrize("relation", PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("core", [RIGHT, after_backward()], ids=["right", "right backward"])
+def test_the_unchanged_recipe_meets_every_relation(core, relation):
+    for dtype in DTYPES:
+        assert falsify(relation, core, Space(dtype), number=3) is None
+
+
+@pytest.fixture(scope="module")
+def score(request):
+    """Counts the convictions and prints them once all mutants are tried."""
+    found = {}
+    yield found
+    killed = sum(verdict is not None for verdict in found.values())
+    request.config.get_terminal_writer().line(f"\nCARAFE: {killed} of {len(found)} mutants killed")
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_core_mutant_is_convicted(name, score, record_property):
+    score[name] = convicted_by(MUTANTS[name].function, number=10)
+    assert score[name], f"{name} ({MUTANTS[name].description}) survives every relation"
+    record_property("convicted by", score[name])
+
+
+def built(operator, dtype="float32"):
+    dims = {"N": 2, "C": 4, "H": 5, "W": 4, "k_up": 3, "k_enc": 3, "c_mid": 3, "g": 2 if operator == "carafe" else 1}
+    case = Case(
+        task="upsample2x",
+        workload="mutants",
+        operator=operator,
+        implementation="shift-add",
+        dims=dims,
+        dtype=dtype,
+        device="cpu",
+        mode="training",
+    )
+    return build(case)
+
+
+def verdict_on(operator, forward, dtype="float32"):
+    case = built(operator, dtype)
+    expected = gate.reference(case)
+    case.module.forward = MethodType(forward, case.module)
+    return gate.check(case, expected)
+
+
+@pytest.mark.parametrize("operator", RIGHT_FORWARDS)
+def test_the_unchanged_module_passes_the_gate(operator):
+    for dtype in DTYPES:
+        verdict = verdict_on(operator, RIGHT_FORWARDS[operator], dtype)
+        assert verdict.correct, verdict.reason
+
+
+@pytest.mark.parametrize("name", MODULE_MUTANTS)
+def test_every_module_mutant_is_convicted(name, score):
+    mutant = MODULE_MUTANTS[name]
+    verdict = verdict_on(mutant.operator, mutant.forward)
+    score[f"module {name}"] = None if verdict.correct else verdict.reason
+    assert not verdict.correct, f"{name} ({mutant.description}) passes the gate"
+
+
+@pytest.mark.slow
+def test_every_relation_convicts_some_mutant(capsys):
+    """The whole table, which relation kills which mutant, in the first dtype in which any does."""
+    kills = {name: set() for name in MUTANTS}
+    for name, mutant in MUTANTS.items():
+        for dtype in DTYPES:
+            kills[name] |= {
+                relation.name for relation in PROPERTIES if falsify(relation, mutant.function, Space(dtype), number=5)
+            }
+            if kills[name]:
+                break
+    lonely = {name: next(iter(found)) for name, found in kills.items() if len(found) == 1}
+    idle = {relation.name for relation in PROPERTIES} - set().union(*kills.values())
+    with capsys.disabled():
+        print(f"\nCARAFE cores: {sum(map(bool, kills.values()))} of {len(kills)} mutants killed")
+        for name, relation in lonely.items():
+            print(f"  killed by {relation} alone: {name}")
+        print(f"  relations that kill none: {', '.join(sorted(idle)) or 'none'}")
+    assert not idle
+
+
+def test_mutants_are_attributes_to_be_named_on_the_command_line():
+    import carafe_mutants
+
+    assert carafe_mutants.taps_column_major is MUTANTS["taps_column_major"].function
+    with pytest.raises(AttributeError):
+        carafe_mutants.no_such_mutant  # noqa: B018

@@ -1,0 +1,126 @@
+"""The properties convict every bug planted in DCNv3, forward, backward and in the module, and nothing that is right."""
+
+from dataclasses import replace
+
+import pytest
+from dcnv3_gradient_mutants import GRADIENT_MUTANTS
+from dcnv3_module_mutants import MODULE_MUTANTS, Module
+from dcnv3_mutants import MUTANTS
+from dcnv3_sampler import RIGHT
+from falsify import falsify
+
+from opbench import registry
+from opbench.build import build
+from opbench.operators.conv3x3_dcnv3 import MODULE
+from opbench.operators.dcnv3_module_definition import dcnv3_module_definition
+from opbench.schema import Case
+from opbench.verify import gate
+from opbench.verify.dcnv3_properties import PROPERTIES
+from opbench.verify.property import Space
+
+CORES = {**MUTANTS, **GRADIENT_MUTANTS}
+# Most faults show in float32, the others in the dtype they are about.
+DTYPES = ("float32", "bfloat16", "float64")
+RAISED = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+
+
+def convicts(relation, core, dtype, number):
+    """What the relation has against the core; code that raises is wrong too."""
+    try:
+        return falsify(relation, core, Space(dtype), number)
+    except RAISED as error:
+        return error
+
+
+def convicted_by(core, number):
+    """The first relation that the core violates, and in which dtype; None if there is none."""
+    for relation in PROPERTIES:
+        for dtype in DTYPES:
+            if convicts(relation, core, dtype, number):
+                return relation.name, dtype
+    return None
+
+
+@pytest.fixture(scope="module")
+def score():
+    """Counts the convictions and prints them once all mutants are tried."""
+    found = {}
+    yield found
+    print(f"\nDCNv3: {sum(map(bool, found.values()))} of {len(found)} mutants killed")
+
+
+@pytest.mark.parametrize("relation", PROPERTIES, ids=lambda relation: relation.name)
+def test_the_unchanged_sampler_meets_every_relation(relation):
+    for dtype in DTYPES:
+        assert falsify(relation, RIGHT, Space(dtype), number=4) is None
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_every_core_mutant_is_convicted(name, score, record_property):
+    score[name] = convicted_by(CORES[name].function, number=8)
+    assert score[name], f"{name} ({CORES[name].description}) survives every relation"
+    record_property("convicted by", score[name])
+
+
+# --- Modules ----------------------------------------------------------------------------------------------------
+
+
+def verdict_on(module, monkeypatch):
+    """The gate's verdict on a class of modules with center_feature_scale, trained for one step at drawn parameters."""
+
+    def definition(dims, tensors, training):
+        x = tensors["x"].permute(0, 2, 3, 1)
+        return dcnv3_module_definition(x, tensors, group=dims["G"], center_feature_scale=True).permute(0, 3, 1, 2)
+
+    def made(dims, implementation):
+        return module(dims["C"], group=dims["G"], center_feature_scale=True, implementation=implementation.function)
+
+    operator = replace(MODULE, module=made, definition=definition)
+    monkeypatch.setattr(registry, "operator", lambda task, name: operator)
+    case = Case(
+        task="conv3x3",
+        workload="mutants",
+        operator="dcnv3",
+        implementation="gather",
+        dims={"N": 2, "C": 6, "H": 5, "W": 4, "G": 2},
+        dtype="float32",
+        device="cpu",
+        mode="training",
+        spread=1.0,
+    )
+    built = build(case)
+    return gate.check(built, gate.reference(built))
+
+
+def test_the_unchanged_module_passes_the_gate(monkeypatch):
+    verdict = verdict_on(Module, monkeypatch)
+    assert verdict.correct, verdict.reason
+
+
+@pytest.mark.parametrize("name", MODULE_MUTANTS)
+def test_every_module_mutant_is_convicted(name, monkeypatch, score):
+    mutant = MODULE_MUTANTS[name]
+    verdict = verdict_on(mutant, monkeypatch)
+    score[f"module {name}"] = not verdict.correct
+    assert not verdict.correct, f"{name} ({mutant.__doc__}) passes the gate"
+
+
+# --- The whole table --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_every_relation_convicts_some_mutant(capsys):
+    kills = {name: set() for name in CORES}
+    for name, mutant in CORES.items():
+        for dtype in DTYPES:
+            for relation in PROPERTIES:
+                if relation.name not in kills[name] and convicts(relation, mutant.function, dtype, number=6):
+                    kills[name].add(relation.name)
+    lonely = {name: next(iter(found)) for name, found in kills.items() if len(found) == 1}
+    idle = {relation.name for relation in PROPERTIES} - set().union(*kills.values())
+    with capsys.disabled():
+        print(f"\nDCNv3 cores: {sum(map(bool, kills.values()))} of {len(kills)} mutants killed")
+        for name, relation in lonely.items():
+            print(f"  killed by {relation} alone: {name}")
+        print(f"  relations that kill none: {', '.join(sorted(idle)) or 'none'}")
+    assert not idle

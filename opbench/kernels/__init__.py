@@ -1,0 +1,1 @@
+"""Fast cores: nothing but kernels and their launch code."""

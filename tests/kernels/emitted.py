@@ -1,0 +1,27 @@
+"""Small kernels that tests compile."""
+
+from llvmlite import ir
+
+from opbench.kernels.cpu_ir import F32, PTR, Kernel
+from opbench.kernels.cpu_launch import FIRST
+
+VECTOR = ir.VectorType(F32, 8)
+
+
+def rearranged(kernel: Kernel, s: int, way: str) -> None:
+    """s vectors of 8 numbers from one place to another, through `interleave`, `deinterleave` or `sums`."""
+    source, target = kernel.argument(FIRST, PTR), kernel.argument(FIRST + 1, PTR)
+    vectors = [kernel.load(source + m * 32, VECTOR) for m in range(s)]
+    if way == "sums":
+        kernel.store(kernel.sums(vectors), target)
+    else:
+        for m, vector in enumerate(getattr(kernel, way)(vectors)):
+            kernel.store(vector, target + m * 32)
+
+
+def counted(kernel: Kernel) -> None:
+    """Adds 1 to the number of each task."""
+    target = kernel.argument(FIRST, PTR)
+    with kernel.tasks() as task:
+        place = target + task * 8
+        kernel.store(kernel.load(place, task.type) + 1, place)

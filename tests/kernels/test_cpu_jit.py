@@ -1,0 +1,169 @@
+"""Kernels are compiled without a compiler on the machine, kept in the user's cache, and run every task once."""
+
+import subprocess
+import sys
+import textwrap
+
+import llvmlite.binding as llvm
+import pytest
+import torch
+from emitted import counted, rearranged  # noqa: F401  (compiled by name)
+
+from opbench.kernels import cpu_jit, cpu_launch
+from opbench.kernels.cpu_ir import Kernel
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder, and a process that has compiled nothing yet."""
+    monkeypatch.setattr(cpu_jit, "_addresses", {})
+    monkeypatch.setattr(cpu_jit, "cache_folder", lambda: tmp_path / "kernels")
+    return tmp_path / "kernels"
+
+
+def run(address, *tensors, tasks=1, work=0):
+    cpu_launch.launch(address, [t.data_ptr() for t in tensors], tasks=tasks, scratch_bytes=0, work=work)
+
+
+@pytest.mark.parametrize("s", [1, 2, 3, 4, 5])
+def test_vectors_are_rearranged_as_named(cache, s):
+    source = torch.randn(s * 8)
+    expected = {"interleave": source.view(s, 8).T, "deinterleave": source.view(8, s).T}
+    for way, values in expected.items():
+        target = torch.zeros(s * 8)
+        run(cpu_jit.kernel("emitted", "rearranged", s, way), source, target)
+        assert torch.equal(target, values.flatten())
+    target = torch.zeros(8)
+    run(cpu_jit.kernel("emitted", "rearranged", s, "sums"), source, target)
+    torch.testing.assert_close(target[:s], source.view(s, 8).sum(1))
+
+
+@pytest.mark.parametrize("tasks", [1, 7, 1000])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_every_task_runs_once(cache, tasks, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(20):
+            done = torch.zeros(tasks + 1, dtype=torch.int64)
+            run(cpu_jit.kernel("emitted", "counted"), done, tasks=tasks, work=10**9)
+            assert torch.equal(done[:-1], torch.ones(tasks, dtype=torch.int64))
+            assert done[-1] == 0
+    finally:
+        torch.set_num_threads(before)
+
+
+def refuse_to_compile(*arguments):
+    raise AssertionError("compiled although the cache holds it")
+
+
+def test_a_compiled_kernel_is_found_in_the_cache(cache, monkeypatch):
+    cpu_jit.kernel("emitted", "counted")
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(cpu_jit, "_addresses", {})
+    monkeypatch.setattr(cpu_jit, "_compile", refuse_to_compile)
+    done = torch.zeros(1, dtype=torch.int64)
+    run(cpu_jit.kernel("emitted", "counted"), done)
+    assert done.item() == 1
+
+
+@pytest.mark.parametrize("damage", [lambda code: code[:100], lambda code: b"", lambda code: code[:-1] + b"?"])
+def test_a_damaged_cache_file_is_compiled_again(cache, monkeypatch, damage):
+    cpu_jit.kernel("emitted", "counted")
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    monkeypatch.setattr(cpu_jit, "_addresses", {})
+    done = torch.zeros(1, dtype=torch.int64)
+    run(cpu_jit.kernel("emitted", "counted"), done)
+    assert done.item() == 1
+    assert file.read_bytes() == whole
+
+
+def test_other_sources_or_parameters_are_other_kernels(cache, monkeypatch):
+    cpu_jit.kernel("emitted", "rearranged", 2, "interleave")
+    cpu_jit.kernel("emitted", "rearranged", 2, "deinterleave")
+    monkeypatch.setattr(cpu_jit, "_addresses", {})
+    monkeypatch.setattr(cpu_jit, "_sources", lambda: "another version")
+    cpu_jit.kernel("emitted", "rearranged", 2, "interleave")
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_without_a_folder_to_write_to_kernels_are_compiled_all_the_same(tmp_path, monkeypatch):
+    occupied = tmp_path / "a file"
+    occupied.write_text("")
+    monkeypatch.setattr(cpu_jit, "_addresses", {})
+    monkeypatch.setattr(cpu_jit, "cache_folder", lambda: occupied / "kernels")
+    done = torch.zeros(1, dtype=torch.int64)
+    run(cpu_jit.kernel("emitted", "counted"), done)
+    assert done.item() == 1
+
+
+def test_without_llvmlite_the_reason_is_given(monkeypatch):
+    assert cpu_jit.missing() is None
+    monkeypatch.setattr(cpu_jit.importlib.util, "find_spec", lambda name: None)
+    assert "pip install llvmlite" in cpu_jit.missing()
+    cpu_jit._machine.cache_clear()
+    try:
+        with pytest.raises(ImportError, match="llvmlite is not installed"):
+            cpu_jit._machine()
+    finally:
+        cpu_jit._machine.cache_clear()
+
+
+def test_importing_the_operations_loads_no_compiler():
+    source = """
+        import sys
+        import opbench.kernels.cpu_carafe, opbench.kernels.cpu_dcnv3
+        assert not any(name.startswith(("llvmlite", "numba")) for name in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(source)], check=True)
+
+
+KERNELS = {
+    "cpu_carafe_first": [
+        ("forward", ("bfloat16", 3, 2, True)),
+        ("grad_x", ("float32", 3, 2)),
+        ("grad_mask", ("float16", 3, 2)),
+    ],
+    "cpu_carafe_last": [
+        ("forward", ("float16", 3, 2, 4, 2, True)),
+        ("grad_x", ("float64", 3, 2, 2, 1)),
+        ("grad_mask", ("bfloat16", 3, 2, 4)),
+    ],
+    "cpu_dcnv3_kernels": [
+        ("forward", ("float32", 4, 2)),
+        ("grad_offset_mask", ("bfloat16", 4, 1, True, True)),
+        ("grad_x", ("float16", 1, 1)),
+    ],
+}
+PROCESSORS = {
+    "arm64-apple-macosx13": ("apple-m1", (16, 32)),
+    "aarch64-unknown-linux-gnu": ("neoverse-n1", (16, 32)),
+    "x86_64-pc-windows-msvc": ("haswell", (32, 16)),
+    "x86_64-unknown-linux-gnu": ("ivybridge", (16, 16)),
+}
+
+
+@pytest.mark.parametrize("module", KERNELS)
+@pytest.mark.parametrize("triple", PROCESSORS)
+def test_kernels_compile_for_other_processors(triple, module):
+    """To machine code that calls nothing but what every C library has."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    processor, shape = PROCESSORS[triple]
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, opt=2, codemodel="small")
+    for name, parameters in KERNELS[module]:
+        kernel = Kernel(name, cpu_jit.Target(*shape))
+        getattr(__import__(f"opbench.kernels.{module}", fromlist=[name]), name)(kernel, *parameters)
+        code = llvm.parse_assembly(kernel.finish())
+        code.triple = triple
+        passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+        passes.getModulePassManager().run(code, passes)
+        assembly = machine.emit_assembly(code)
+        calls = {
+            line.split()[1].lstrip("_").removesuffix("@PLT")
+            for line in assembly.splitlines()
+            if line.split()[:1] in (["bl"], ["callq"])
+        }
+        assert calls <= {"memset", "bzero", "memcpy", "chkstk"}, calls

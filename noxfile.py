@@ -29,10 +29,18 @@ def tests(session):
 
 
 @nox.session
-def proof(session):
-    """The mutation score and DCNv3's relations on every core; takes minutes."""
+def nightly(session):
+    """All tests with 20 times the examples, every mutant by `opbench check`, which relation convicts what; hours."""
     install(session, "all,dev")
-    session.run("pytest", "tests/mutants", *session.posargs)
+    session.run("pytest", "--nightly", "--hypothesis-profile=nightly", *session.posargs)
+
+
+@nox.session
+def coverage(session):
+    """Line coverage of operators/ and verify/ by the plain tests; below 95 % it fails."""
+    install(session, "all,dev")
+    packages = ("--cov=opbench.operators", "--cov=opbench.verify")
+    session.run("pytest", *packages, "--cov-report=term-missing:skip-covered", "--cov-fail-under=95", *session.posargs)
 
 
 @nox.session

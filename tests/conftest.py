@@ -24,18 +24,25 @@ def pytest_addoption(parser):
         default="smoke",
         help="the suite that `pytest --benchmark-only` measures (default: smoke)",
     )
+    parser.addoption("--nightly", action="store_true", help="run what takes many minutes, too")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Timed cases belong to --benchmark-only; a plain run leaves them out. GPU tests say why they don't run."""
+    """Timed cases belong to --benchmark-only, long ones to --nightly. GPU tests say why they don't run."""
     if not config.getoption("--benchmark-only"):
-        timed = [item for item in items if "benchmark" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=timed)
-        items[:] = [item for item in items if item not in timed]
+        leave_out(config, items, lambda item: "benchmark" in getattr(item, "fixturenames", ()))
+    if not config.getoption("--nightly"):
+        leave_out(config, items, lambda item: item.get_closest_marker("nightly") is not None)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def leave_out(config, items, which):
+    out = [item for item in items if which(item)]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """How the tests hold cores to properties: a proof by examples, and the search for one that fails."""
 
+import contextlib
+
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -39,12 +41,16 @@ def falsify(relation, core, space, number):
     )
     @given(relation.draws(space))
     def search(call):
-        # Nothing is raised: Hypothesis would call again, and a core with a memory answers otherwise the second time.
-        if not found:
-            try:
-                relation.check(core, call)
-            except Violation as violation:
-                found.append(violation)
+        try:
+            relation.check(core, call)
+        except Violation as violation:
+            found.append(violation)
+            raise _Found from None
 
-    search()
+    with contextlib.suppress(_Found):
+        search()
     return found[0] if found else None
+
+
+class _Found(BaseException):
+    """No Exception, so that Hypothesis doesn't call again: a core with a memory answers otherwise the second time."""

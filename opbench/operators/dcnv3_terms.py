@@ -5,6 +5,10 @@ up to `reach` * eps pixels, and moving a location by d changes a sample by d tim
 So `coordinates` = sum of reach * slope beside `total` = sum|terms|, both sampled as the definition samples x itself,
 where the slope at a pixel is the steepest of its neighbouring cells: it then bounds both sides of a kink.
 
+A whole location rounded in x and in y at once reads a trace of the pixel diagonally across, in whose direction neither
+slope need point: the product of both roundings times |mixed second difference| more. An offset that is no finite
+number, or a huge one, counts as one far outside.
+
 The gradient of an offset is a difference of samples, and its own slope is the mixed second difference of x. It jumps
 where a location is whole, and there both one-sided derivatives are right: `slack` is that jump, granted within KINK
 pixels of a whole number. Inputs drawn at a positive spread keep NUDGE away (`dcnv3_core_inputs`), so in float32 and
@@ -26,6 +30,11 @@ from opbench.schema import Terms
 KINK = 5e-4
 # Slopes and kinks reach two pixels out of the image.
 _FRAME = 2
+# Pixels, beyond any image: where an offset that is no number puts its sample for the sake of its terms.
+_FAR = 1e6
+# The product of two roundings of up to 6 * eps * reach, in units of the least coefficient 6 and of eps; locations are
+# computed in float32 at least.
+_TWICE = 6 * torch.finfo(torch.float32).eps
 
 
 def dcnv3_terms(
@@ -37,26 +46,30 @@ def dcnv3_terms(
     """
     group = settings["group"]
     framed = {**settings, "pad": settings["pad"] - _FRAME}
+    offset = offset.nan_to_num(nan=_FAR).clamp(-_FAR, _FAR)
     image = F.pad(x, (0, 0, _FRAME, _FRAME, _FRAME, _FRAME))
     size = image.abs()
     slope = _steepest(image, 2) + _steepest(image, 1)
+    twist = _steepest_mixed(image)
     reach = _reach(x, offset, settings).view(mask.shape)
     points = mask.shape[-1] // group
     corners = 4 * points
 
     with torch.set_grad_enabled(grad_output is not None):
-        leaves = [value.detach().clone().requires_grad_(grad_output is not None) for value in (size, slope, mask.abs())]
-        sums = dcnv3_definition(leaves[0], offset, leaves[2], **framed)
-        moves = dcnv3_definition(leaves[1], offset, leaves[2] * reach, **framed)
+        fields = (size, slope, twist, mask.abs())
+        leaves = [value.detach().clone().requires_grad_(grad_output is not None) for value in fields]
+        sums = dcnv3_definition(leaves[0], offset, leaves[3], **framed)
+        moves = dcnv3_definition(leaves[1], offset, leaves[3] * reach, **framed)
+        moves = moves + dcnv3_definition(leaves[2], offset, leaves[3] * reach**2 * _TWICE, **framed)
     terms = {"output": Terms(sums.detach(), corners, coordinates=moves.detach())}
     if grad_output is None:
         return terms
 
     grad = grad_output.abs()
-    through_size, for_mask = torch.autograd.grad(sums, (leaves[0], leaves[2]), grad)
-    through_slope, moved_mask = torch.autograd.grad(moves, leaves[1:], grad)
+    through_size, for_mask = torch.autograd.grad(sums, (leaves[0], leaves[3]), grad)
+    through_slope, through_twist, moved_mask = torch.autograd.grad(moves, leaves[1:], grad)
     # A moved location takes weight from one pixel of its cell and gives it to a neighbour.
-    moved_x = _three(through_slope, 2) + _three(through_slope, 1)
+    moved_x = _three(through_slope, 2) + _three(through_slope, 1) + _three(_three(through_twist, 2), 1)
     inside = (slice(None), slice(_FRAME, -_FRAME), slice(_FRAME, -_FRAME))
     reads = corners * grad_output[..., 0].numel() / max(1, x[..., 0].numel())
     terms["x"] = Terms(through_size[inside], max(corners, int(reads)), coordinates=moved_x[inside])

@@ -21,42 +21,23 @@ from opbench.operators import dcnv2_cores
 from opbench.operators.dcnv3_definition import dcnv3_definition
 from opbench.operators.dcnv3_terms import dcnv3_terms
 from opbench.schema import Terms
-from opbench.verify.bounds import EPS
 from opbench.verify.dcnv3_strategies import half, locations, pairs, points, steps
 from opbench.verify.oracle import Oracle, answers, title
 from opbench.verify.property import Core, Example, close, run, same
 from opbench.verify.strategies import noise_like
 
-# Pixels, beyond any image: where a sample that doesn't count may be put for the sake of its terms.
-_FAR = 1e6
-
 
 def magnitude(example: Example, grad_output: Tensor | None) -> dict[str, Terms]:
-    """The definition's `Terms`, where an offset that is no finite number counts as one far outside."""
-    offset = example.tensors["offset"].nan_to_num(nan=_FAR).clamp(-_FAR, _FAR)
-    x, mask = example.tensors["x"], example.tensors["mask"]
-    # Without gradients the mask is scaled, for the terms of a huge one overflow where their sum does not.
+    """The definition's `Terms`. Without gradients the mask is scaled: a huge one's terms overflow where sums do not."""
+    x, offset, mask = (example.tensors[name] for name in ("x", "offset", "mask"))
     peak = _peak(mask) if grad_output is None else 1.0
     terms = dcnv3_terms(x, offset, mask / peak, grad_output, **example.options)
-    corner = _second_order(example) * (_peak(grad_output) if grad_output is not None else 1)
-    scaled = {}
-    for name, of in terms.items():
-        assert of.coordinates is not None
-        scaled[name] = Terms(of.total * peak, of.count, of.slack, of.coordinates * peak + corner)
-    return scaled
-
-
-def _second_order(example: Example) -> float:
-    """In `coordinates`, what rounding X and Y at once may add: at most eps * reach^2 * 4 max|x| sum|mask|.
-
-    A whole location rounded in x and in y reads a trace of the pixel diagonally across, in whose direction neither
-    slope that `dcnv3_terms` measures need point. Locations are computed in float32 at least.
-    """
-    options, x, mask = example.options, example.tensors["x"], example.tensors["mask"]
-    size = max(x.shape[1:3]) + 2 * options["pad"] + options["dilation"] * options["kernel_size"]
-    reach = size * max(1.0, abs(options["offset_scale"]))
-    elements = mask.shape[1:].numel()
-    return float(4 * EPS["float32"] * reach**2 * elements * _peak(x) * _peak(mask))
+    if peak == 1.0:
+        return terms
+    return {
+        name: Terms(of.total * peak, of.count, of.slack, None if of.coordinates is None else of.coordinates * peak)
+        for name, of in terms.items()
+    }
 
 
 def _peak(values: Tensor) -> float:

@@ -1,4 +1,8 @@
-"""Wrong CARAFE modules, one small change each to a right forward pass, that the gate must convict."""
+"""Wrong CARAFE modules, one small change each to a right forward pass, that gate and checker must convict.
+
+Each is also an attribute of this module, a class with the constructor of the module it gets wrong, so that
+`opbench check tests/mutants/carafe_module_mutants.py:softmax_missing --operator carafe` names one.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from opbench.operators.carafe import carafe
+from opbench.verify.module_kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -226,3 +231,10 @@ MODULE_MUTANTS = {
     )
 }
 RIGHT_FORWARDS = {CARAFE: paper(), YOLO: yolo()}
+
+
+def __getattr__(name):
+    if name not in MODULE_MUTANTS:
+        raise AttributeError(name)
+    mutant = MODULE_MUTANTS[name]
+    return type(name, (KINDS[mutant.operator].module,), {"__doc__": mutant.description, "forward": mutant.forward})

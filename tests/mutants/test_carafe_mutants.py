@@ -55,20 +55,11 @@ def test_the_unchanged_recipe_meets_every_relation(core, relation):
         assert falsify(relation, core, Space(dtype), number=3) is None
 
 
-@pytest.fixture(scope="module")
-def score(request):
-    """Counts the convictions and prints them once all mutants are tried."""
-    found = {}
-    yield found
-    killed = sum(verdict is not None for verdict in found.values())
-    request.config.get_terminal_writer().line(f"\nCARAFE: {killed} of {len(found)} mutants killed")
-
-
 @pytest.mark.parametrize("name", MUTANTS)
-def test_every_core_mutant_is_convicted(name, score, record_property):
-    score[name] = convicted_by(MUTANTS[name].function, number=10)
-    assert score[name], f"{name} ({MUTANTS[name].description}) survives every relation"
-    record_property("convicted by", score[name])
+def test_every_core_mutant_is_convicted(name, record_property):
+    verdict = convicted_by(MUTANTS[name].function, number=10)
+    record_property("mutant", ("CARAFE cores", verdict))
+    assert verdict, f"{name} ({MUTANTS[name].description}) survives every relation"
 
 
 def built(operator, dtype="float32"):
@@ -101,14 +92,14 @@ def test_the_unchanged_module_passes_the_gate(operator):
 
 
 @pytest.mark.parametrize("name", MODULE_MUTANTS)
-def test_every_module_mutant_is_convicted(name, score):
+def test_every_module_mutant_is_convicted(name, record_property):
     mutant = MODULE_MUTANTS[name]
     verdict = verdict_on(mutant.operator, mutant.forward)
-    score[f"module {name}"] = None if verdict.correct else verdict.reason
+    record_property("mutant", ("CARAFE modules", None if verdict.correct else verdict.reason))
     assert not verdict.correct, f"{name} ({mutant.description}) passes the gate"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_relation_convicts_some_mutant(capsys):
     """The whole table, which relation kills which mutant, in the first dtype in which any does."""
     kills = {name: set() for name in MUTANTS}

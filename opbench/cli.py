@@ -93,6 +93,9 @@ def check(
     arg: Annotated[Many, typer.Option(metavar="NAME=VALUE", help="A constructor argument of a module.")] = None,
     dtype: Annotated[Many, typer.Option(help="Only this dtype (repeatable).")] = None,
     only: Annotated[Many, typer.Option(metavar="RELATION", help="Only this relation (repeatable).")] = None,
+    skip: Annotated[
+        Many, typer.Option(metavar="RELATION", help="Not this relation: the target doesn't promise it (repeatable).")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
 ) -> None:
     """Prove anyone's CARAFE or DCNv3 right or show, on a small input, the relation that it breaks."""
@@ -108,6 +111,7 @@ def check(
         arguments=arg or (),
         dtypes=dtype or (),
         only=only or (),
+        skip=skip or (),
         seed=seed,
     )
     raise typer.Exit(code)

@@ -17,6 +17,7 @@ from opbench.operators import compiling
 from opbench.operators.carafe_compiled import compiled
 from opbench.operators.carafe_cores import shift_add, unfold
 from opbench.operators.choice import Core, choose
+from opbench.operators.peers import CARAFE_PEERS
 from opbench.registry import nearest
 from opbench.schema import Implementation
 
@@ -30,6 +31,7 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
         ),
         Implementation("shift-add", shift_add),
         Implementation("compiled", compiled, missing=compiling.missing, compiles=True),
+        *CARAFE_PEERS.values(),
     )
 }
 # What "auto" takes on a device type where it is in the table and can run; else FALLBACK.

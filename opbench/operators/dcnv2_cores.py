@@ -89,7 +89,7 @@ def torchvision(
 
 
 @functools.cache
-def _torchvision_missing() -> str | None:
+def torchvision_missing() -> str | None:
     """Why torchvision's operator can't run here, or None: its compiled part must fit this torch."""
     if importlib.util.find_spec("torchvision") is None:
         return "torchvision is not installed (pip install torchvision)"
@@ -123,7 +123,7 @@ CORES: Mapping[str, Implementation] = {
             "torchvision",
             torchvision,
             dtypes=("float64", "float32"),
-            missing=_torchvision_missing,
+            missing=torchvision_missing,
             deterministic_backward=False,
             note="torchvision.ops.deform_conv2d",
         ),

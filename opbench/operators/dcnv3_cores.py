@@ -16,6 +16,7 @@ from torch import Tensor
 
 from opbench.operators import sampling, sampling_compiled
 from opbench.operators.compiling import missing
+from opbench.operators.peers import DCNV3_PEERS
 from opbench.operators.sampling import Geometry
 from opbench.schema import Implementation
 
@@ -118,6 +119,7 @@ CORES: Mapping[str, Implementation] = {
             compiles=True,
             note="the gather's steps fused by torch.compile, once per kind of call; its scatter to x stays uncompiled",
         ),
+        *DCNV3_PEERS.values(),
     )
 }
 

@@ -32,6 +32,7 @@ def run_check(
     arguments: Sequence[str] = (),
     dtypes: Sequence[str] = (),
     only: Sequence[str] = (),
+    skip: Sequence[str] = (),
     seed: int = 0,
     properties: str = "",
     limits: Limits | None = None,
@@ -49,6 +50,7 @@ def run_check(
         fix=tuple(fix),
         arguments=tuple(arguments),
         only=tuple(only),
+        skip=tuple(skip),
         seed=seed,
         quick=quick,
         properties=properties,
@@ -131,6 +133,7 @@ def command(request: Request, only: str = "", dtype: str = "") -> str:
     """The command that repeats a check, or one relation of it in one dtype."""
     words = ["opbench", "check", request.target, "--operator", request.operator]
     words += [part for name in ((only,) if only else request.only) for part in ("--only", name)]
+    words += [part for name in (() if only else request.skip) for part in ("--skip", name)]
     words += [part for name in ((dtype,) if dtype else request.dtypes) for part in ("--dtype", name)]
     words += [part for text in request.fix for part in ("--fix", text)]
     words += [part for text in request.arguments for part in ("--arg", text)]

@@ -177,11 +177,14 @@ def prepare(request: Request) -> Judged:
     else:
         judged = _as_function(request, target, found, fixed, given)
     names = [prop.name for prop in judged.properties]
-    for name in request.only:
-        if name not in names:
-            raise OpbenchError(f"--only: {nearest('relation', name, names)}")
-    kept = tuple(prop for prop in judged.properties if not request.only or prop.name in request.only)
-    return dataclasses.replace(judged, properties=kept)
+    for option, given_names in (("--only", request.only), ("--skip", request.skip)):
+        for name in given_names:
+            if name not in names:
+                raise OpbenchError(f"{option}: {nearest('relation', name, names)}")
+    asked = set(request.only or names) - set(request.skip)
+    kept = tuple(prop for prop in judged.properties if prop.name in asked)
+    notes = tuple(f"{name}: left out by --skip" for name in request.skip)
+    return dataclasses.replace(judged, properties=kept, notes=(*judged.notes, *notes))
 
 
 def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:

@@ -15,7 +15,7 @@ BAD: frozenset[Status] = frozenset({"fails", "hangs", "died"})
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to check. `only` names properties; empty means all of them.
+    """What to check. `only` names properties; empty means all of them. `skip` names those the target doesn't promise.
 
     `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Property`.
     """
@@ -27,6 +27,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fix: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
     seed: int = 0
     quick: bool = False
     properties: str = ""

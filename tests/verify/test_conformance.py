@@ -163,6 +163,15 @@ def test_a_wrong_carafe_is_convicted_with_a_counterexample_and_a_line_that_repro
     assert out.strip().splitlines()[-1].startswith("NOT conformant: 1 of 1 relations fail")
 
 
+def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd):
+    relations = ["definition", "powers-of-two"]
+    options = {"operator": "carafe", "quick": True, "only": relations, "skip": ["definition"]}
+    assert run_check(f"{right}:transposed", **options) == 0
+    out = capfd.readouterr().out
+    assert "not checked: definition: left out by --skip" in out
+    assert "conformant: 1 relations" in out
+
+
 def test_json_holds_the_same(right, capfd):
     assert run_check(f"{right}:transposed", operator="carafe", only=["definition"], quick=True, json_output=True) == 1
     document = json.loads(capfd.readouterr().out)

@@ -202,6 +202,10 @@ def gradients(
     width: int,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of offset and mask: both are made of the four products <grad, corner row> of each point."""
+    if torch.compiler.is_compiling():
+        # No autograd inside a graph; and there the gathered rows are fused away.
+        parts = [(rows[corner:][cell.long()] * grad.unsqueeze(1)).sum(-1).view(mask.shape) for corner in corners]
+        return combine(parts, offset, mask, geometry, height, width)
     ones = torch.ones(cell.shape, dtype=rows.dtype, device=rows.device).requires_grad_()
     products = []
     for corner in corners:

@@ -518,8 +518,9 @@ def backward_mutant(description):
     """Decorator: the right core with this backward pass."""
 
     def register(function):
-        add(function.__name__, description, with_backward(function))
-        return function
+        core = with_backward(function)
+        add(function.__name__, description, core)
+        return core
 
     return register
 

@@ -2,11 +2,13 @@
 
 from types import MethodType
 
+import carafe_mutants
 import pytest
 from carafe_module_mutants import MODULE_MUTANTS, RIGHT_FORWARDS
 from carafe_mutants import MUTANTS
 from carafe_recipe import RIGHT, after_backward
 from falsify import falsify
+from kills import lonely_and_idle, said
 
 from opbench.build import build
 from opbench.schema import Case
@@ -101,28 +103,18 @@ def test_every_module_mutant_is_convicted(name, record_property):
 
 @pytest.mark.nightly
 def test_every_relation_convicts_some_mutant(capsys):
-    """The whole table, which relation kills which mutant, in the first dtype in which any does."""
-    kills = {name: set() for name in MUTANTS}
-    for name, mutant in MUTANTS.items():
-        for dtype in DTYPES:
-            kills[name] |= {
-                relation.name for relation in PROPERTIES if falsify(relation, mutant.function, Space(dtype), number=5)
-            }
-            if kills[name]:
-                break
-    lonely = {name: next(iter(found)) for name, found in kills.items() if len(found) == 1}
-    idle = {relation.name for relation in PROPERTIES} - set().union(*kills.values())
+    def convicts(relation, core, dtype):
+        return falsify(relation, core, Space(dtype), number=5)
+
+    lonely, idle = lonely_and_idle(MUTANTS, RELATIONS, DTYPES, convicts)
     with capsys.disabled():
-        print(f"\nCARAFE cores: {sum(map(bool, kills.values()))} of {len(kills)} mutants killed")
-        for name, relation in lonely.items():
-            print(f"  killed by {relation} alone: {name}")
-        print(f"  relations that kill none: {', '.join(sorted(idle)) or 'none'}")
+        print("", *said("CARAFE cores", lonely, idle), sep="\n")
+    assert None not in lonely.values()
     assert not idle
 
 
 def test_mutants_are_attributes_to_be_named_on_the_command_line():
-    import carafe_mutants
-
-    assert carafe_mutants.taps_column_major is MUTANTS["taps_column_major"].function
+    for name, mutant in MUTANTS.items():
+        assert getattr(carafe_mutants, name) is mutant.function
     with pytest.raises(AttributeError):
         carafe_mutants.no_such_mutant  # noqa: B018

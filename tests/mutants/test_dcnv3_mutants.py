@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import dcnv3_gradient_mutants
+import dcnv3_mutants
 import pytest
 from dcnv3_gradient_mutants import GRADIENT_MUTANTS
 from dcnv3_module_mutants import MODULE_MUTANTS, Module
 from dcnv3_mutants import MUTANTS
 from dcnv3_sampler import RIGHT
 from falsify import falsify
+from kills import lonely_and_idle, said
 
 from opbench import registry
 from opbench.build import build
@@ -102,17 +105,14 @@ def test_every_module_mutant_is_convicted(name, monkeypatch, record_property):
 
 @pytest.mark.nightly
 def test_every_relation_convicts_some_mutant(capsys):
-    kills = {name: set() for name in CORES}
-    for name, mutant in CORES.items():
-        for dtype in DTYPES:
-            for relation in PROPERTIES:
-                if relation.name not in kills[name] and convicts(relation, mutant.function, dtype, number=6):
-                    kills[name].add(relation.name)
-    lonely = {name: next(iter(found)) for name, found in kills.items() if len(found) == 1}
-    idle = {relation.name for relation in PROPERTIES} - set().union(*kills.values())
+    lonely, idle = lonely_and_idle(CORES, PROPERTIES, DTYPES, lambda *tried: convicts(*tried, number=6))
     with capsys.disabled():
-        print(f"\nDCNv3 cores: {sum(map(bool, kills.values()))} of {len(kills)} mutants killed")
-        for name, relation in lonely.items():
-            print(f"  killed by {relation} alone: {name}")
-        print(f"  relations that kill none: {', '.join(sorted(idle)) or 'none'}")
+        print("", *said("DCNv3 cores", lonely, idle), sep="\n")
+    assert None not in lonely.values()
     assert not idle
+
+
+def test_mutants_are_attributes_to_be_named_on_the_command_line():
+    for module, mutants in ((dcnv3_mutants, MUTANTS), (dcnv3_gradient_mutants, GRADIENT_MUTANTS)):
+        for name, mutant in mutants.items():
+            assert getattr(module, name) is mutant.function

@@ -21,18 +21,23 @@ def lint(session):
     session.run("mypy")
 
 
+# One process a core and one thread a process: tests are many and small.
+APART = ("-n", "auto", "--dist", "worksteal")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
 @nox.session
 def tests(session):
-    """The tests; timed cases are left out (see bench)."""
+    """The tests, and the mutation score; timed cases are left out (see bench)."""
     install(session, "all,dev")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *APART, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def nightly(session):
     """All tests with 20 times the examples, every mutant by `opbench check`, which relation convicts what; hours."""
     install(session, "all,dev")
-    session.run("pytest", "--nightly", "--hypothesis-profile=nightly", *session.posargs)
+    session.run("pytest", *APART, "--nightly", "--hypothesis-profile=nightly", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -40,7 +45,8 @@ def coverage(session):
     """Line coverage of operators/ and verify/ by the plain tests; below 95 % it fails."""
     install(session, "all,dev")
     packages = ("--cov=opbench.operators", "--cov=opbench.verify")
-    session.run("pytest", *packages, "--cov-report=term-missing:skip-covered", "--cov-fail-under=95", *session.posargs)
+    report = ("--cov-report=term-missing:skip-covered", "--cov-fail-under=95")
+    session.run("pytest", *APART, *packages, *report, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

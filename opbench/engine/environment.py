@@ -13,7 +13,7 @@ import torch
 
 from opbench.schema import Environment
 
-_PACKAGES = ("torch", "triton", "numpy", "numba", "scipy", "fvcore", "torchvision", "mmcv", "opbench")
+_PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore", "torchvision", "mmcv", "opbench")
 
 
 def environment() -> Environment:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opbench.kernels import cpu_jit
+from opbench.kernels.cpu_carafe import carafe_cpu
 from opbench.operators import compiling
 from opbench.operators.carafe_compiled import compiled
 from opbench.operators.carafe_cores import shift_add, unfold
@@ -31,6 +33,13 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
         ),
         Implementation("shift-add", shift_add),
         Implementation("compiled", compiled, missing=compiling.missing, compiles=True),
+        Implementation(
+            "cpu",
+            carafe_cpu,
+            devices=("cpu",),
+            missing=cpu_jit.missing,
+            note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
+        ),
         *CARAFE_PEERS.values(),
     )
 }

@@ -72,7 +72,15 @@ def _backward_macs(arguments: Sequence[Any]) -> int:
     return 2 * _forward_macs(arguments[1:])
 
 
+def _wanted_macs(arguments: Sequence[Any]) -> int:
+    """One multiply-accumulate per forward one for each gradient wanted, the last argument saying which."""
+    *call, wanted = arguments
+    return sum(wanted) * _forward_macs(call[1:])
+
+
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::carafe_core": _forward_macs,
     "opbench::carafe_core_backward": _backward_macs,
+    "opbench::carafe_cpu": _forward_macs,
+    "opbench::carafe_cpu_backward": _wanted_macs,
 }

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.kernels import cpu_jit
+from opbench.kernels.cpu_dcnv3 import dcnv3_cpu
 from opbench.operators import sampling, sampling_compiled
 from opbench.operators.compiling import missing
 from opbench.operators.peers import DCNV3_PEERS
@@ -46,8 +48,12 @@ def grid_sample(
     grid = _normalised_grid(
         offset.to(dtype), height, width, kernel_size, stride, dilation, group, offset_scale, remove_center
     )
-    # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside.
-    grid = torch.where(grid.abs() < 2, grid, 3.0)
+    # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside, and
+    # a sample there is zero, but not its product with a NaN mask. Centred, the image reaches as far on either side.
+    reach = torch.tensor(((width - 2 * pad + 1) / width, (height - 2 * pad + 1) / height), dtype=dtype, device=x.device)
+    counts = grid.abs() < reach
+    grid = torch.where(counts, grid, 3.0)
+    mask = torch.where(counts.all(-1).view(mask.shape), mask, 0)
 
     images = padded.reshape(batch, height * width, channels).transpose(1, 2)
     images = images.reshape(batch * group, channels // group, height, width)
@@ -118,6 +124,13 @@ CORES: Mapping[str, Implementation] = {
             missing=missing,
             compiles=True,
             note="the gather's steps fused by torch.compile, once per kind of call; its scatter to x stays uncompiled",
+        ),
+        Implementation(
+            "cpu",
+            dcnv3_cpu,
+            devices=("cpu",),
+            missing=cpu_jit.missing,
+            note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
         ),
         *DCNV3_PEERS.values(),
     )

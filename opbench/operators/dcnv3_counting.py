@@ -100,9 +100,18 @@ def _backward_macs(arguments: Sequence[Any]) -> int:
     return 2 * core_macs(x[-1], mask[-1] // group, mask[0] * mask[1] * mask[2])
 
 
+def _wanted_macs(arguments: Sequence[Any]) -> int:
+    """As much as forward for the gradient of x, and once more for those of offset and mask, which share it."""
+    _, *inputs, wanted = arguments
+    x, offset, mask = wanted
+    return (bool(x) + bool(offset or mask)) * _forward_macs(inputs)
+
+
 COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
 
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::dcnv3_core": _forward_macs,
     "opbench::dcnv3_core_backward": _backward_macs,
+    "opbench::dcnv3_cpu": _forward_macs,
+    "opbench::dcnv3_cpu_backward": _wanted_macs,
 }

@@ -83,12 +83,12 @@ def as_rows(x: Tensor, group: int) -> Tensor:
 def bilinear(rows: Tensor, height: int, width: int, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """rows as above; x, y, weight (N, Ho, Wo, G) -> weight times the image at (x, y), (N, Ho, Wo, G, C/G).
 
-    Zero unless -1 < x < width and -1 < y < height.
+    Zero unless -1 < x < width and -1 < y < height, whatever the weight is.
     """
     batch, _, _, group = x.shape
     counts = (x > -1) & (x < width) & (y > -1) & (y < height)
     # What doesn't count is replaced before anything is computed from it: a NaN times zero would stay NaN.
-    x, y = torch.where(counts, x, 0.5), torch.where(counts, y, 0.5)
+    x, y, weight = torch.where(counts, x, 0.5), torch.where(counts, y, 0.5), torch.where(counts, weight, 0)
     left, top = torch.floor(x.detach()), torch.floor(y.detach())
     n = torch.arange(batch, device=x.device).view(batch, 1, 1, 1)
     g = torch.arange(group, device=x.device)
@@ -136,14 +136,13 @@ def dcnv3_by_loops(
                         weight = mask[n, v, u, g * len(points) + p].item()
                         at_x = u * stride - pad + half + (i * dilation - half + off_x) * offset_scale
                         at_y = v * stride - pad + half + (j * dilation - half + off_y) * offset_scale
-                        out[n, v, u, c] += weight * _sample(x[n, :, :, c], at_x, at_y)
+                        if -1 < at_x < width and -1 < at_y < height:
+                            out[n, v, u, c] += weight * _sample(x[n, :, :, c], at_x, at_y)
     return out
 
 
 def _sample(image: Tensor, x: float, y: float) -> float:
     height, width = image.shape
-    if not (-1 < x < width and -1 < y < height):
-        return 0.0
     left, top = math.floor(x), math.floor(y)
     total = 0.0
     for row in (top, top + 1):

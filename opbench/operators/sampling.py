@@ -164,6 +164,8 @@ def cells(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The row number of each point's upper left corner, and its four weights with the mask folded in."""
     x, y = _clamped(offset, geometry, height, width)
+    # The rows of a point that doesn't count are zero, but a NaN or infinite mask times zero would be NaN.
+    mask = torch.where(_counts(x, y, height, width), mask, 0)
     column, line = x.floor(), y.floor()
     x, y = x - column, y - line
     batch, group, points = offset.shape[0], geometry.group, geometry.points
@@ -227,11 +229,15 @@ def combine(
     upper, lower = upper_left + (upper_right - upper_left) * x, lower_left + (lower_right - lower_left) * x
     grad_mask = left + (right - left) * x
     scaled = mask.to(x.dtype) * geometry.offset_scale
-    # At a location of exactly -1 the cell holds a pixel, but the sample doesn't count.
-    counts = (location_x > -1) & (location_x < width) & (location_y > -1) & (location_y < height)
+    counts = _counts(location_x, location_y, height, width)
     grad_x = torch.where(counts, (right - left) * scaled, 0)
     grad_y = torch.where(counts, (lower - upper) * scaled, 0)
     return geometry.pair(grad_x, grad_y).view(offset.shape).to(offset.dtype), grad_mask.to(mask.dtype)
+
+
+def _counts(x: Tensor, y: Tensor, height: int, width: int) -> Tensor:
+    """Whether each sample counts; at a location of exactly -1 its cell holds a pixel, but it doesn't."""
+    return (x > -1) & (x < width) & (y > -1) & (y < height)
 
 
 def _clamped(offset: Tensor, geometry: Geometry, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -260,7 +266,8 @@ def _transposed_bags(x: Tensor, cell: Tensor, weights: list[Tensor], corners: tu
 
 def _rows(x: Tensor, group: int) -> Tensor:
     framed = F.pad(x.to(_compute_dtype(x)), (0, 0, FRAME, FRAME, FRAME, FRAME))
-    return framed.view(-1, x.shape[-1] // group)
+    # Padding keeps whatever order of axes it reads into the strides of a one-pixel axis.
+    return framed.reshape(-1, x.shape[-1] // group)
 
 
 def _corners(width: int, geometry: Geometry) -> tuple[int, ...]:

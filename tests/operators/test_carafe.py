@@ -20,7 +20,7 @@ from opbench.operators.carafe import CARAFE, IMPLEMENTATIONS, YoloCARAFE, carafe
 from opbench.operators.carafe_definition import reassembly, reassembly_by_loops
 from opbench.schema import Implementation
 
-EAGER = ("unfold", "shift-add")
+EAGER = ("unfold", "shift-add", "cpu")
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 
 

@@ -14,10 +14,10 @@ from opbench.operators.dcnv3_definition import dcnv3_definition
 from opbench.operators.dcnv3_terms import dcnv3_terms
 from opbench.verify.bounds import judge
 
-EAGER = ("gather", "grid-sample")
+EAGER = ("gather", "grid-sample", "cpu")
 CORE = pytest.mark.parametrize("name", EAGER)
 # These never normalise a coordinate, so whole locations stay whole.
-EXACT = pytest.mark.parametrize("name", ["gather"])
+EXACT = pytest.mark.parametrize("name", ["gather", "cpu"])
 
 
 def settings(**changes):
@@ -197,6 +197,21 @@ def test_samples_out_of_range_give_zero_output_and_zero_gradients(name):
             assert not value.any(), f"{what} for offsets of {far}"
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("name", ["definition", *EAGER])
+def test_what_the_mask_holds_for_a_sample_outside_does_not_leak(name, bad):
+    (x, offset, mask, grad), given = drawn(dtype=torch.float32)
+    core = dcnv3_definition if name == "definition" else CORES[name].function
+    pairs = offset.view(*mask.shape, 2).clone()
+    outside = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+    # Window and pad add up to at most two pixels either way.
+    pairs[outside] = torch.tensor((0.0, -10.0))
+    want = answers(core, x, pairs.flatten(3), mask.masked_fill(outside, 0), grad, **given)
+    got = answers(core, x, pairs.flatten(3), mask.masked_fill(outside, bad), grad, **given)
+    for what, value in want.items():
+        assert torch.equal(got[what], value), what
+
+
 @CORE
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf, 1e300])
 def test_a_bad_offset_silences_its_own_point_only(name, bad):
@@ -297,7 +312,8 @@ def test_gather_switches_to_64_bit_row_numbers_where_32_are_too_few(monkeypatch)
 
 def test_auto_and_a_callable_of_ones_own_run():
     (x, offset, mask, _), given = drawn()
-    expected = CORES["gather"].function(x, offset, mask, **given)
+    chosen = "gather" if CORES["cpu"].missing() else "cpu"
+    expected = CORES[chosen].function(x, offset, mask, **given)
     assert torch.equal(dcnv3(x, offset, mask, **given), expected)
     assert torch.equal(
         dcnv3(x, offset, mask, **given, implementation=dcnv3_definition), dcnv3_definition(x, offset, mask, **given)
@@ -322,7 +338,11 @@ def test_auto_and_a_callable_of_ones_own_run():
         ({"stride": 2}, ValueError, "got (2, 6, 5, 36); predict it at the output's size"),
         ({"kernel_size": 9}, ValueError, "6 x 5 pixels padded by 1 are smaller than the window of 9 pixels"),
         ({"remove_center": True}, ValueError, "expected shape (2, 6, 5, 32)"),
-        ({"implementation": "gathr"}, ValueError, "did you mean 'gather'? (known: auto, compiled, gather, grid-sample"),
+        (
+            {"implementation": "gathr"},
+            ValueError,
+            "did you mean 'gather'? (known: auto, compiled, cpu, gather, grid-sample",
+        ),
         ({"implementation": None}, TypeError, "expected a name or a callable with the core's signature, got None"),
     ],
 )
@@ -350,3 +370,10 @@ def test_wrong_tensors_are_refused_by_name(change, error, message):
     tensors = {name: change.get(name, lambda t: t)(value) for name, value in tensors.items()}
     with pytest.raises(error, match=re.escape(message)):
         dcnv3(*tensors.values(), **given)
+
+
+@CORE
+def test_an_axis_of_one_pixel_may_have_any_stride(name):
+    x, offset = torch.ones(1, 1, 2, 1).transpose(1, 2), torch.zeros(1, 2, 1, 2)
+    given = settings(kernel_size=1, pad=0, group=1)
+    assert CORES[name].function(x, offset, torch.ones(1, 2, 1, 1), **given).tolist() == [[[[1.0]], [[1.0]]]]

@@ -109,6 +109,7 @@ def test_a_sample_counts_only_strictly_between_minus_one_and_the_size(definition
     assert (near > 0).all()
     offset[0, 0, :, 0] = x.new_tensor([-1.0, 1.0])
     assert not definition(x, offset, torch.ones_like(x), **POINT).any()
+    assert not definition(x, offset, x.new_full(x.shape, torch.nan), **POINT).any()
 
 
 def test_the_definition_differentiates_through_x_offset_and_mask():

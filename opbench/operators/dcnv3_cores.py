@@ -48,12 +48,8 @@ def grid_sample(
     grid = _normalised_grid(
         offset.to(dtype), height, width, kernel_size, stride, dilation, group, offset_scale, remove_center
     )
-    # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside, and
-    # a sample there is zero, but not its product with a NaN mask. Centred, the image reaches as far on either side.
-    reach = torch.tensor(((width - 2 * pad + 1) / width, (height - 2 * pad + 1) / height), dtype=dtype, device=x.device)
-    counts = grid.abs() < reach
-    grid = torch.where(counts, grid, 3.0)
-    mask = torch.where(counts.all(-1).view(mask.shape), mask, 0)
+    # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside.
+    grid = torch.where(grid.abs() < 2, grid, 3.0)
 
     images = padded.reshape(batch, height * width, channels).transpose(1, 2)
     images = images.reshape(batch * group, channels // group, height, width)
@@ -103,6 +99,9 @@ def compiled(x: Tensor, offset: Tensor, mask: Tensor, **settings: Any) -> Tensor
     return sampling.sample(x, offset, mask, Geometry(**settings), sampling_compiled.compiled)
 
 
+# The exception to the rule that a sample outside contributes nothing, whatever its mask holds.
+LEAKS = "; a NaN or infinite mask of a sample outside makes NaN"
+
 CORES: Mapping[str, Implementation] = {
     core.name: core
     for core in (
@@ -110,20 +109,22 @@ CORES: Mapping[str, Implementation] = {
             "grid-sample",
             grid_sample,
             deterministic_backward=False,
-            note="as the official Python core; normalising rounds a location by a few eps * max(H, W) pixels, "
-            "and the samples (P times the output) are written to memory",
+            note=f"as the official Python core; normalising rounds a location by a few eps * max(H, W) pixels, "
+            f"and the samples (P times the output) are written to memory{LEAKS}",
         ),
         Implementation(
             "gather",
             gather,
-            note="bilinear rows by index, 4P multiply-adds per channel; neither samples nor columns are written out",
+            note="bilinear rows by index, 4P multiply-adds per channel; neither samples nor columns are written out"
+            + LEAKS,
         ),
         Implementation(
             "compiled",
             compiled,
             missing=missing,
             compiles=True,
-            note="the gather's steps fused by torch.compile, once per kind of call; its scatter to x stays uncompiled",
+            note="the gather's steps fused by torch.compile, once per kind of call; its scatter to x stays uncompiled"
+            + LEAKS,
         ),
         Implementation(
             "cpu",

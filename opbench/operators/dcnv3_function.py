@@ -31,7 +31,7 @@ def dcnv3(
     x = u*stride - pad + half + (ix*dilation - half + offset_x) * offset_scale, half = dilation*(kernel_size - 1) // 2,
     and likewise in y; an offset pair is (x, y). Pixels outside x are zero, and a sample counts when
     -1 < location < size in both axes: any other contributes nothing and gets no gradient, whatever its mask holds, and
-    so do NaN and infinite offsets. Ho and Wo are those of a
+    so do NaN and infinite offsets (cores that leak a NaN mask there say so in their note). Ho and Wo are those of a
     convolution: (H + 2*pad - dilation*(kernel_size - 1) - 1) // stride + 1.
 
     `implementation` is a name from `CORES`, "auto" or a callable with the core's signature.

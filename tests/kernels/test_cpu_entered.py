@@ -1,0 +1,190 @@
+"""The CPU kernels as contenders: found, counted exactly, seen whole by compilers, and sparing with memory."""
+
+import itertools
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from opbench import registry, session
+from opbench.build import build
+from opbench.kernels import cpu_jit
+from opbench.measure.macs import CORRECTED, by_fvcore, by_torch, count
+from opbench.measure.memory import measure_memory
+from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe
+from opbench.operators.dcnv3 import DCNv3, DCNV3_YoLo
+from opbench.schema import Case
+
+CORES = {
+    "carafe_core": ("carafe", {"N": 2, "C": 6, "H": 9, "W": 7, "k": 3, "g": 2, "s": 2}),
+    "dcnv3_core": ("dcnv3", {"N": 2, "C": 6, "H": 9, "W": 7, "G": 2, "k": 3, "stride": 2, "dilation": 1}),
+}
+MODULES = {
+    "upsample2x": ("yolo-carafe", {"N": 1, "C": 8, "H": 6, "W": 5, "k_up": 5, "k_enc": 3, "c_mid": 4, "g": 1}),
+    "conv3x3": ("yolo-dcnv3", {"N": 1, "C": 8, "H": 6, "W": 5, "G": 2}),
+}
+# The cases that bounds on memory are promised for.
+LARGE = {
+    "carafe_core": ("carafe", {"N": 1, "C": 256, "H": 64, "W": 64, "k": 5, "g": 1, "s": 2}),
+    "dcnv3_core": ("dcnv3", {"N": 1, "C": 128, "H": 80, "W": 80, "G": 8, "k": 3, "stride": 1, "dilation": 1}),
+}
+MODES = pytest.mark.parametrize("mode", ["inference", "training"])
+# Each thread's tile: at most this much for the kernel sizes of CARAFE and DCNv3.
+TILE_BYTES = 256 << 10
+
+
+def case_of(declared, task, mode, dtype="float32"):
+    operator, dims = declared[task]
+    spread = 2.0 if task in ("dcnv3_core", "conv3x3") else None
+    return Case(task, "w", operator, "cpu", dims, dtype, "cpu", mode, spread=spread)
+
+
+# --- Counts -----------------------------------------------------------------------------------------------------------
+
+
+@MODES
+@pytest.mark.parametrize("task", [*CORES, *MODULES])
+def test_both_counters_see_the_kernel_itself_and_agree_with_the_closed_form(task, mode):
+    built = build(case_of(CORES | MODULES, task, mode))
+    cost = built.operator.cost(built.case.dims)
+    formulas = built.operator.formulas
+    expected = cost.macs + (cost.macs_backward if mode == "training" else 0)
+    seen = by_torch(built, {**CORRECTED, **formulas})
+    assert seen.macs == expected
+    assert not [name for name in seen.unaccounted if "opbench" in name]
+    assert by_fvcore(build(case_of(CORES | MODULES, task, "inference")), formulas).macs == cost.macs
+
+
+@pytest.mark.parametrize("task", [*CORES, *MODULES])
+def test_without_formulas_the_counters_name_what_they_missed(task):
+    built = build(case_of(CORES | MODULES, task, "inference"))
+    counts = count(built.case, built)
+    assert counts.macs == counts.torch.macs == counts.fvcore.macs > counts.stock_torch.macs
+    assert [name for name in counts.stock_torch.unaccounted if "_cpu" in name]
+
+
+@pytest.mark.parametrize("task", CORES)
+def test_a_gradient_that_is_not_wanted_is_not_counted(task):
+    built = build(case_of(CORES, task, "training"))
+    cost = built.operator.cost(built.case.dims)
+    names = list(built.tensors)
+    for wanted in itertools.product((False, True), repeat=len(names)):
+        for tensor, needed in zip(built.inputs, wanted, strict=True):
+            tensor.requires_grad_(needed)
+        if not any(wanted):
+            continue
+        with torch.utils.flop_counter.FlopCounterMode(display=False, custom_mapping=mapping(built)) as counter:
+            built.module(*built.inputs).sum().backward()
+        # Every gradient of CARAFE costs as much as the call; those of DCNv3's offset and mask share their cost.
+        gradients = sum(wanted) if task == "carafe_core" else wanted[0] + (wanted[1] or wanted[2])
+        assert counter.get_total_flops() == 2 * (1 + gradients) * cost.macs
+
+
+def mapping(built):
+    def flops(formula):
+        def counted(*arguments, out_val=None, **_):
+            return 2 * formula([tuple(a.shape) if isinstance(a, torch.Tensor) else a for a in arguments])
+
+        counted._get_raw = True
+        return counted
+
+    ops = {name.removeprefix("opbench::"): formula for name, formula in built.operator.formulas.items()}
+    return {getattr(torch.ops.opbench, name): flops(formula) for name, formula in ops.items()}
+
+
+# --- Compilers --------------------------------------------------------------------------------------------------------
+
+LAYERS = {
+    "CARAFE": (lambda: CARAFE(8), (1, 8, 6, 5)),
+    "YoloCARAFE": (lambda: YoloCARAFE(8), (1, 8, 6, 5)),
+    "DCNv3": (lambda: DCNv3(8, group=2), (1, 6, 5, 8)),
+    "DCNV3_YoLo": (lambda: DCNV3_YoLo(8, 8, 3, g=2), (1, 8, 6, 5)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_network_compiles_whole_and_exports_with_the_kernel_as_one_operation(name):
+    make, shape = LAYERS[name]
+    torch.manual_seed(0)
+    layer, x = make().eval(), torch.randn(shape)
+    expected = gradients(layer, x)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for got, want in zip(gradients(compiled, x), expected, strict=True):
+        torch.testing.assert_close(got, want)
+    program = torch.export.export(layer, (x,))
+    called = [str(node.target) for node in program.graph.nodes if "opbench" in str(node.target)]
+    assert called == [f"opbench.{'carafe' if 'CARAFE' in name else 'dcnv3'}_cpu.default"]
+    torch.testing.assert_close(program.module()(x), expected[0])
+
+
+def gradients(layer, x):
+    leaf = x.clone().requires_grad_()
+    out = layer(leaf)
+    return out.detach(), *torch.autograd.grad(out.square().sum(), leaf)
+
+
+# --- Where they can't run ---------------------------------------------------------------------------------------------
+
+
+def test_the_listing_says_what_is_available_and_why_not(monkeypatch, capsys):
+    session.listing("implementations", "smoke", ())
+    line = next(line for line in capsys.readouterr().out.splitlines() if "dcnv3_core" in line and "dcnv3[cpu]" in line)
+    assert "available" in line
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    session.listing("implementations", "smoke", ())
+    line = next(
+        line for line in capsys.readouterr().out.splitlines() if "carafe_core" in line and "carafe[cpu]" in line
+    )
+    assert "llvmlite is not installed" in line
+
+
+def test_without_llvmlite_auto_takes_another_and_the_name_says_why(monkeypatch):
+    x, mask = torch.randn(1, 4, 3, 3), torch.rand(1, 9, 6, 6)
+    given = {"kernel_size": 3, "group_size": 1, "scale_factor": 2}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert torch.equal(carafe(x, mask, **given), carafe(x, mask, **given, implementation="shift-add"))
+    with pytest.raises(RuntimeError, match="can't run here: llvmlite is not installed"):
+        carafe(x, mask, **given, implementation="cpu")
+    monkeypatch.undo()
+    assert cpu_jit.missing() is None
+    assert torch.equal(carafe(x, mask, **given), carafe(x, mask, **given, implementation="cpu"))
+
+
+# --- Memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", CORES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_core_makes_its_output_and_its_gradients_and_keeps_nothing_more_for_backward(task, dtype):
+    inference, training = (build(case_of(LARGE, task, mode, dtype)) for mode in ("inference", "training"))
+    inputs = sum(value.nbytes for value in inference.inputs)
+    least = registry.operator(task, inference.case.operator).cost(inference.case.dims).elements
+    output = least * inference.inputs[0].element_size() - inputs
+    forward, both = measure_memory(inference), measure_memory(training)
+    assert (forward.peak_bytes, forward.saved_bytes) == (output, 0)
+    # The output lives on while the gradients are made; what backward reads are the inputs themselves.
+    assert (both.peak_bytes, both.saved_bytes) == (output + inputs, 0)
+
+
+@MODES
+@pytest.mark.parametrize("task", CORES)
+def test_the_allocator_is_asked_for_a_tile_a_thread_beyond_that(task, mode):
+    built = build(case_of(LARGE, task, mode))
+    built.module(*built.inputs)  # compiles, and fills caches that live as long as the process
+    tracked = measure_memory(built).peak_bytes
+    peak = allocated(built)
+    assert tracked <= peak <= tracked + torch.get_num_threads() * TILE_BYTES
+    inputs = sum(value.nbytes for value in built.inputs)
+    if mode == "inference":
+        assert (inputs + peak) / (inputs + tracked) <= 1.1
+
+
+def allocated(built):
+    """The largest sum of what torch's CPU allocator gave out and had not got back, operators' own scratch included."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        out = built.module(*built.inputs)
+        if built.grad_output is not None:
+            torch.autograd.grad(out, built.leaves(), built.grad_output)
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(sizes))

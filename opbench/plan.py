@@ -21,6 +21,7 @@ from opbench.schema import (
     Plan,
     Skipped,
     Suite,
+    Target,
     Task,
     Workload,
 )
@@ -58,7 +59,14 @@ def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0) -> Plan:
                 panels.append(
                     Panel(id=template.panel_id, source=workload.source, baseline=task.baseline, cases=tuple(cases))
                 )
-    return Plan(suite=suite.name, panels=tuple(panels), skipped=tuple(skipped))
+    planned = {_place(case) for panel in panels for case in panel.cases[:1]}
+    targets = tuple(target for target in suite.targets if _place(target) in planned)
+    return Plan(suite=suite.name, panels=tuple(panels), skipped=tuple(skipped), targets=targets)
+
+
+def _place(one: Case | Target) -> tuple[str, ...]:
+    """What a target and the panel it is measured in have in common."""
+    return one.task, one.workload, one.dtype, one.device, one.mode
 
 
 def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> Iterator[Case]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Format history of the run document:
 #   1  first version; non-finite floats are the strings "NaN", "Infinity" and "-Infinity"
+#      since then, absent in older documents: targets, first_calls, settings.least_rounds, memory.held_bytes
 SCHEMA_VERSION = 1
 
 Dims = Mapping[str, int]
@@ -159,14 +160,42 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spreads: tuple[float, ...] = ()
 
 
+Quantity = Literal["speed-up", "roofline", "memory", "first-call-cold", "first-call-cached"]
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a contender is meant to reach on a workload: `at_least` or `at_most`.
+
+    speed-up: latency of `against` (else of the baseline) over the contender's. roofline: latency over the least time
+    that the machine's yardsticks allow. memory: inputs, parameters and peak over the closed form's least bytes.
+    first-call-*: seconds of the first call in a fresh process, nothing compiled yet, or from the compiler's cache.
+    """
+
+    quantity: Quantity
+    task: str
+    workload: str
+    contender: str
+    against: str = ""
+    mode: Mode = "inference"
+    dtype: DType = "float32"
+    device: Device = "cpu"
+    at_least: float | None = None
+    at_most: float | None = None
+
+
 class Suite(msgspec.Struct, frozen=True):
-    """A named list of workloads: what one run measures, and how precisely unless told otherwise."""
+    """A named list of workloads: what one run measures, how precisely unless told otherwise, and what is hoped for.
+
+    `least_rounds` are measured however long they take: an interval needs a few, even of a very slow baseline.
+    """
 
     name: str
     title: str
     workloads: tuple[Workload, ...]
     precision: float = 0.01
     budget_seconds: float = 6.0
+    least_rounds: int = 1
+    targets: tuple[Target, ...] = ()
 
 
 # --- Planned ----------------------------------------------------------------------------------------------------
@@ -229,6 +258,7 @@ class Plan(msgspec.Struct, frozen=True):
     suite: str
     panels: tuple[Panel, ...]
     skipped: tuple[Skipped, ...]
+    targets: tuple[Target, ...] = ()
 
 
 # --- Measured ---------------------------------------------------------------------------------------------------
@@ -288,13 +318,17 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Peak bytes above inputs and parameters, and bytes kept for backward. None: not measured, `note` says why."""
+    """Peak bytes above inputs and parameters, and bytes kept for backward. None: not measured, `note` says why.
+
+    `held_bytes` are those of the inputs, parameters and buffers themselves.
+    """
 
     method: str
     peak_bytes: int | None
     saved_bytes: int | None
     predicted: bool = False
     note: str = ""
+    held_bytes: int | None = None
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -335,6 +369,15 @@ class Yardstick(msgspec.Struct, frozen=True):
     samples: tuple[float, ...]
 
 
+class FirstCall(msgspec.Struct, frozen=True):
+    """Seconds of a case's first call, each in a process of its own: nothing compiled yet, and from the caches."""
+
+    case: str
+    cold_seconds: tuple[float, ...]
+    cached_seconds: tuple[float, ...]
+    note: str = ""
+
+
 class Environment(msgspec.Struct, frozen=True):
     """Where a run was taken. Free-form sections keep whatever the platform reports."""
 
@@ -361,6 +404,7 @@ class Settings(msgspec.Struct, frozen=True):
     seed: int = 0
     filters: dict[str, tuple[str, ...]] = {}
     extensions: tuple[str, ...] = ()
+    least_rounds: int = 1
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -377,3 +421,5 @@ class Run(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
     skipped: tuple[Skipped, ...]
     yardsticks: tuple[Yardstick, ...] = ()
+    targets: tuple[Target, ...] = ()
+    first_calls: tuple[FirstCall, ...] = ()

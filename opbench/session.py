@@ -62,6 +62,7 @@ def run_suite(request: Request) -> int:
         seed=request.seed,
         filters={name: tuple(values) for name, values in request.filters.items()},
         extensions=request.extensions,
+        least_rounds=suite.least_rounds,
     )
     folder = request.output or _local_folder(suite.name)
     run = _measure(console, laid_out, settings, folder, command_of(request))

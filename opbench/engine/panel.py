@@ -164,6 +164,7 @@ def _time_once(running: Sequence[_Entry], panel: Panel, settings: Settings, cloc
             clock=clock,
             precision=settings.precision,
             budget_seconds=settings.budget_seconds,
+            least_rounds=settings.least_rounds,
             first_call_seconds={entry.case.contender: entry.first_call_seconds for entry in running},
             seed=settings.seed + zlib.crc32(panel.id.encode()),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,8 +13,9 @@ import torch
 from opbench.engine.environment import environment
 from opbench.engine.journal import Journal
 from opbench.engine.panel import Stopwatch, run_panel
+from opbench.measure.first_call import measure_first_call
 from opbench.measure.yardsticks import measure_yardsticks
-from opbench.schema import SCHEMA_VERSION, Panel, Plan, Record, Run, Settings, Yardstick
+from opbench.schema import SCHEMA_VERSION, Case, Panel, Plan, Record, Run, Settings, Yardstick
 
 Progress = Callable[[int, Panel | None], None]
 
@@ -40,6 +41,10 @@ def execute(plan: Plan, settings: Settings, folder: Path, *, command: str, progr
             journal.append(outcome)
             records += outcome
         progress(len(plan.panels), None)
+        first_calls = [
+            stopwatch.time(functools.partial(measure_first_call, case, settings.extensions))
+            for case in _first_called(plan, records)
+        ]
         return Run(
             schema_version=SCHEMA_VERSION,
             settings=settings,
@@ -52,4 +57,21 @@ def execute(plan: Plan, settings: Settings, folder: Path, *, command: str, progr
             records=tuple(records),
             skipped=plan.skipped,
             yardsticks=tuple(yardsticks),
+            targets=plan.targets,
+            first_calls=tuple(first_calls),
         )
+
+
+def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
+    """The cases whose first call the plan's targets ask for, those that were proven right."""
+    asked = {
+        (target.contender, target.task, target.workload, target.dtype, target.device, target.mode)
+        for target in plan.targets
+        if target.quantity.startswith("first-call")
+    }
+    for record in records:
+        case = record.case
+        if record.outcome == "ok" and (
+            (case.contender, case.task, case.workload, case.dtype, case.device, case.mode) in asked
+        ):
+            yield case

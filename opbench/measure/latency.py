@@ -96,12 +96,14 @@ def measure_panel(
     clock: Clock,
     precision: float,
     budget_seconds: float,
+    least_rounds: int = 1,
     first_call_seconds: Mapping[str, float],
     seed: int,
 ) -> dict[str, Latency]:
     """Times all contenders of a panel, interleaved.
 
-    precision: asked half-width of the ratio's 95 % interval, relative. budget_seconds: wall time for the panel.
+    precision: asked half-width of the ratio's 95 % interval, relative. budget_seconds: wall time for the panel, which
+    `least_rounds` may exceed.
     Without a baseline (it failed its own gate) contenders are still timed, each until the budget is spent.
     Raises whatever a contender raises; the caller retries without the guilty one.
     """
@@ -119,7 +121,8 @@ def measure_panel(
                 lane = lanes[name]
                 lane.seconds.append(clock.sample(lane.call, lane.calls) / lane.calls)
             _judge_round(lanes, running, baseline, precision)
-            if clock.now() > deadline:
+            rounds = max(len(lane.seconds) for lane in lanes.values())
+            if clock.now() > deadline and rounds >= least_rounds:
                 for lane in lanes.values():
                     lane.stop = lane.stop or "budget"
             gc.collect(0)

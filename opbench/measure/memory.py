@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -22,6 +23,12 @@ from opbench.schema import Memory
 
 def measure_memory(built: Built) -> Memory:
     """Peak and saved bytes of one call of the case; training: forward and backward, gradients included."""
+    held = [*built.inputs, *built.module.parameters(), *built.module.buffers()]
+    storages = {_key(tensor): tensor.untyped_storage().nbytes() for tensor in held}
+    return msgspec.structs.replace(_measure(built), held_bytes=sum(storages.values()))
+
+
+def _measure(built: Built) -> Memory:
     if built.case.device == "cuda":
         return _cuda(built)
     if built.operator.implementations[built.case.implementation].compiles:

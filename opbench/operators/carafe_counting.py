@@ -75,7 +75,7 @@ def _backward_macs(arguments: Sequence[Any]) -> int:
 def _wanted_macs(arguments: Sequence[Any]) -> int:
     """One multiply-accumulate per forward one for each gradient wanted, the last argument saying which."""
     *call, wanted = arguments
-    return sum(wanted) * _forward_macs(call[1:])
+    return sum(map(bool, wanted)) * _forward_macs(call[1:])
 
 
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {

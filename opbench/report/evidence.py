@@ -1,15 +1,13 @@
-"""What stands behind the comparison, as tables: counts three ways, machine limits, failures, skips, environment."""
+"""What stands behind the comparison, as tables: counts three ways, failures, skips, environment."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 
 from opbench.analyse.standings import NOT_RUN, Row, Standing
 from opbench.report import numbers
 from opbench.report.tables import MACS_UNIT, Table, verdicts
-from opbench.schema import Counted, Counts, Device, DType, Run, Yardstick
+from opbench.schema import Counted, Counts, Run
 
 MESSAGE_LIMIT = 300
 
@@ -70,66 +68,6 @@ def counts(standings: Sequence[Standing]) -> Table:
         "counters without our formulas."
     )
     return Table(header, tuple(rows), note, names=(0, 1))
-
-
-def limits(standing: Standing, run: Run) -> Table:
-    """How close each contender of an inference panel comes to what the machine can do (the roofline)."""
-    case = standing.case
-    copy, matmul = yardstick(run, "copy", case.device, case.dtype), yardstick(run, "matmul", case.device, case.dtype)
-    header = ("contender", "least traffic", "MACs per byte", "of copy rate", "of matmul rate", "of roofline")
-    if case.mode != "inference" or copy is None or matmul is None or not standing.methods:
-        return Table(header, ())
-    rows = []
-    for row in standing.ranked():
-        found = row.record.counts if row.record else None
-        latency = row.timing(standing.methods[0]).latency
-        if found is None or latency is None or not found.min_bytes:
-            continue
-        time = latency.median_seconds
-        least = max(found.min_bytes / copy, found.macs / matmul)
-        rows.append(
-            (
-                row.case.contender,
-                numbers.size(found.min_bytes),
-                numbers.plain(found.macs / found.min_bytes),
-                numbers.share(found.min_bytes / time, copy),
-                numbers.share(found.macs / time, matmul),
-                numbers.share(least, time),
-            )
-        )
-    rates = f"copies {numbers.rate(copy, 'bytes/second')} and multiplies {numbers.rate(matmul, 'macs/second')}"
-    note = (
-        f"This machine {rates} ({MACS_UNIT}). Least traffic moves every input, parameter and output once. Roofline: "
-        "the time that the slower of the two limits allows; inputs that stay in a cache can exceed the copy rate."
-    )
-    return Table(header, tuple(rows), note)
-
-
-def yardsticks(run: Run) -> Table:
-    """The machine's own limits, measured in the same run."""
-    rows = []
-    for found in run.yardsticks:
-        usable = _usable(found)
-        low, high = (min(usable), max(usable)) if usable else (None, None)
-        rows.append(
-            (
-                found.name,
-                found.device,
-                found.dtype,
-                numbers.rate(_median(found), found.unit),
-                f"{numbers.rate(low, found.unit)} to {numbers.rate(high, found.unit)}",
-                numbers.exactly(len(found.samples)),
-            )
-        )
-    return Table(("yardstick", "device", "dtype", "median", "range", "samples"), tuple(rows))
-
-
-def yardstick(run: Run, name: str, device: Device, dtype: DType) -> float | None:
-    """The median rate of one yardstick; None where the run did not measure it."""
-    for found in run.yardsticks:
-        if (found.name, found.device, found.dtype) == (name, device, dtype):
-            return _median(found)
-    return None
 
 
 def environment(run: Run) -> Table:
@@ -223,12 +161,3 @@ def _worst(row: Row) -> str:
                 f"got {numbers.plain(worst.got, digits=6)}, error {numbers.plain(verdict.worst_ratio)} x bound"
             )
     return "none judged"
-
-
-def _usable(found: Yardstick) -> list[float]:
-    return [sample for sample in found.samples if 0 < sample < math.inf]
-
-
-def _median(found: Yardstick) -> float | None:
-    usable = _usable(found)
-    return statistics.median(usable) if usable else None

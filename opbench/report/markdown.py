@@ -13,10 +13,11 @@ from pathlib import Path
 
 from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.document import replace_file
-from opbench.report import evidence, numbers, tables
+from opbench.report import evidence, limits, numbers, tables
 from opbench.report.charts import Chart, charts
 from opbench.report.escape import block, code, label, prose, visible
 from opbench.report.tables import Table
+from opbench.report.targets import targets
 from opbench.schema import Case, Run
 
 REPORT = "report.md"
@@ -42,7 +43,12 @@ def report(run: Run) -> dict[str, bytes]:
     standing = standings(run)
     drawn = charts(run, standing)
     parts = itertools.chain(
-        _opening(run, standing), _answer(standing), _pictures(drawn), _details(run, standing), _rest(run, standing)
+        _opening(run, standing),
+        _answer(standing),
+        _against_the_machine(run, standing),
+        _pictures(drawn),
+        _details(run, standing),
+        _rest(run, standing),
     )
     text = "\n\n".join(_blocks(parts)) + "\n"
     return {REPORT: text.encode()} | {_path(chart): chart.svg.encode() for chart in drawn}
@@ -96,6 +102,9 @@ def _opening(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
         f"{' with uncommitted changes' if where.dirty else ''}, {prose(run.started)}."
     )
     yield block([run.command], "sh")
+    if run.targets:
+        yield "## Targets"
+        yield targets(run)
 
 
 def _answer(standing: Sequence[Standing]) -> Iterator[Part]:
@@ -117,6 +126,14 @@ def title(contest: Contest) -> str:
     return f"{case.workload}, {case.dtype}, {case.device}{spread} ({dims})"
 
 
+def _against_the_machine(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
+    yield "## Roofline fraction and accuracy"
+    for task, fractions, errors in limits.across(standing, run):
+        yield f"### {prose(task)}"
+        yield fractions
+        yield errors
+
+
 def _pictures(drawn: Sequence[Chart]) -> Iterator[Part]:
     for kind, group in itertools.groupby(drawn, key=lambda chart: chart.kind):
         yield f"## {_HEADINGS[kind]}"
@@ -127,7 +144,7 @@ def _details(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
     yield "## Every panel"
     for panel in standing:
         yield f"### {code(panel.panel.id)}"
-        for table in (tables.panel(panel), tables.samples(panel), evidence.limits(panel, run)):
+        for table in (tables.panel(panel), tables.samples(panel), limits.limits(panel, run)):
             if table.rows:
                 yield table
         yield from (f"{code(contender)}, {prose(remark)}." for contender, remark in evidence.remarks(panel))
@@ -140,7 +157,7 @@ def _rest(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
         ("MACs counted three ways", evidence.counts(standing), "No case was counted."),
         ("Failures", evidence.failures(standing), "No case failed."),
         ("Skipped", evidence.skipped(run), "No case was skipped."),
-        ("Yardsticks", evidence.yardsticks(run), "This run measured no yardsticks."),
+        ("Yardsticks", limits.yardsticks(run), "This run measured no yardsticks."),
         ("Environment", evidence.environment(run), ""),
     )
     for title, table, nothing in sections:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from opbench.analyse.roofline import yardstick
 from opbench.analyse.standings import Row, Standing
 from opbench.analyse.statistics import FEWEST_ROUNDS
 from opbench.report import numbers
@@ -32,7 +33,6 @@ from opbench.report.drawing import (
     ticks,
 )
 from opbench.report.escape import visible
-from opbench.report.evidence import yardstick
 from opbench.report.families import Family, sweeps
 from opbench.report.tables import MACS_UNIT, latency_ratio
 from opbench.schema import Run

@@ -7,6 +7,7 @@ anything. Whoever prints a table escapes every cell.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -169,9 +170,9 @@ def saved(row: Row | None) -> str:
     return f"{text} (predicted)" if memory and memory.predicted and memory.saved_bytes is not None else text
 
 
-def error(rows: Sequence[Row]) -> str:
+def error(rows: Sequence[Row], kind: Literal["max_error", "rms_error"] = "max_error") -> str:
     """The largest error of any verdict on these rows, in units of eps * sum|terms|."""
-    errors = [verdict.max_error for row in rows for verdict in verdicts(row.record)]
+    errors: list[float] = [getattr(verdict, kind) for row in rows for verdict in verdicts(row.record)]
     if not errors:
         return _absent(rows[0] if rows else None)
     # NaN compares as neither larger nor smaller; it is the worst of all.

@@ -10,6 +10,7 @@ from rich.text import Text
 from opbench.analyse.standings import Standing, standings
 from opbench.report import evidence, tables
 from opbench.report.escape import visible
+from opbench.report.targets import targets
 from opbench.schema import Run
 
 CELL_LIMIT = 80
@@ -19,7 +20,18 @@ def summary(run: Run) -> Group:
     """What rich prints for a run; nothing in the run is read as markup or as a terminal escape."""
     standing = standings(run)
     closing = f"{evidence.tally(standing, run)}. Above 1x is slower than the baseline; {tables.MACS_UNIT}."
-    return Group(*map(_panel, standing), Text(visible(closing)))
+    judged = [_targets(run)] if run.targets else []
+    return Group(*map(_panel, standing), *judged, Text(visible(closing)))
+
+
+def _targets(run: Run) -> Table:
+    found = targets(run)
+    table = Table(title="targets", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in found.header:
+        table.add_column(name, overflow="fold")
+    for row in found.rows:
+        table.add_row(*map(_text, row[:-1]), _text(row[-1], "" if row[-1] == "met" else "bold"))
+    return table
 
 
 def _panel(standing: Standing) -> Table:

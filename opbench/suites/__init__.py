@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from opbench.registry import nearest, tasks
-from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Suite, Task, Workload
+from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Suite, Target, Task, Workload
 
 _FOLDER = Path(__file__).parent
 _CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}
@@ -52,7 +52,7 @@ def parse(text: str, name: str, *, where: str) -> Suite:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise OpbenchError(f"suite {where}: {error}") from error
-    _known_keys(document, {"title", "timing", "defaults", "contenders", "workload"}, where)
+    _known_keys(document, {"title", "timing", "defaults", "contenders", "workload", "target"}, where)
     timing = _timing(_table(document, "timing", where), where)
     defaults = {**_DEFAULTS, **_table(document, "defaults", where)}
     _known_keys(defaults, set(_DEFAULTS), f"{where}: [defaults]")
@@ -74,15 +74,43 @@ def parse(text: str, name: str, *, where: str) -> Suite:
                     "put the dimension that differs into it, as in name = 'fpn-{H}'"
                 )
             workloads[key] = workload
-    return Suite(name=name, title=str(document.get("title", name)), workloads=tuple(workloads.values()), **timing)
+    return Suite(
+        name=name,
+        title=str(document.get("title", name)),
+        workloads=tuple(workloads.values()),
+        targets=tuple(_targets(document.get("target", []), tuple(workloads.values()), where)),
+        **timing,
+    )
 
 
-def _timing(table: Mapping[str, Any], where: str) -> dict[str, float]:
-    _known_keys(table, {"precision", "budget_seconds"}, f"{where}: [timing]")
+def _targets(entries: Any, workloads: Sequence[Workload], where: str) -> Iterator[Target]:
+    """One entry is one target, or several where its workload is a list."""
+    known: dict[str, list[str]] = {}
+    for workload in workloads:
+        known.setdefault(workload.task, []).append(workload.name)
+    for position, entry in enumerate(entries if isinstance(entries, list) else [entries], start=1):
+        label = f"{where}: target {position}"
+        names = entry.get("workload") if isinstance(entry, dict) else None
+        for name in names if isinstance(names, list) else [names]:
+            try:
+                target = msgspec.convert({**entry, "workload": name}, Target)
+            except (msgspec.ValidationError, TypeError) as error:
+                raise OpbenchError(f"suite {label}: {error}") from error
+            if target.task not in known:
+                raise OpbenchError(f"suite {label}: {nearest('task with a workload here', target.task, known)}")
+            if target.workload not in known[target.task]:
+                raise OpbenchError(f"suite {label}: {nearest('workload', target.workload, known[target.task])}")
+            if (target.at_least is None) == (target.at_most is None):
+                raise OpbenchError(f"suite {label}: expected either at_least or at_most")
+            yield target
+
+
+def _timing(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    _known_keys(table, {"precision", "budget_seconds", "least_rounds"}, f"{where}: [timing]")
     for key, value in table.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             raise OpbenchError(f"suite {where}: timing.{key}: expected a number above 0, got {value!r}")
-    return {key: float(value) for key, value in table.items()}
+    return {key: int(value) if key == "least_rounds" else float(value) for key, value in table.items()}
 
 
 def _workloads(

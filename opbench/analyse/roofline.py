@@ -1,0 +1,64 @@
+"""The least time that a machine's yardsticks allow a case: the slower of moving its bytes and multiplying its MACs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import msgspec
+
+from opbench.analyse.statistics import interval
+from opbench.schema import Case, Counts, Device, DType, Run, Yardstick
+
+# Backward reads the output's gradient and writes one of every input and parameter: at least as much as forward moves.
+TRAINING_TRAFFIC = 2
+
+
+class Roofline(msgspec.Struct, frozen=True):
+    """`seconds` is the larger of bytes / `copy_rate` and MACs / `matmul_rate`; `low` and `high` bound it.
+
+    The bounds come from the 95 % interval of the median of the yardstick's samples.
+    """
+
+    bytes: int
+    macs: int
+    copy_rate: float
+    matmul_rate: float
+    seconds: float
+    low: float
+    high: float
+
+
+def roofline(run: Run, case: Case, counts: Counts | None) -> Roofline | None:
+    """The limit of one case on the run's machine; None where it moves nothing or a yardstick was not measured."""
+    rates = [_rates(run, name, case.device, case.dtype) for name in ("copy", "matmul")]
+    if counts is None or counts.min_bytes <= 0 or rates[0] is None or rates[1] is None:
+        return None
+    traffic = counts.min_bytes * (TRAINING_TRAFFIC if case.mode == "training" else 1)
+    least = [
+        max(traffic / copy, counts.macs / matmul) for copy, matmul in zip(rates[0], rates[1], strict=True)
+    ]  # at the low, the median and the high rate
+    return Roofline(traffic, counts.macs, rates[0][1], rates[1][1], least[1], least[2], least[0])
+
+
+def yardstick(run: Run, name: str, device: Device, dtype: DType) -> float | None:
+    """The median rate of one yardstick; None where the run did not measure it."""
+    found = _rates(run, name, device, dtype)
+    return found[1] if found else None
+
+
+def usable(found: Yardstick) -> list[float]:
+    """The samples that are a rate."""
+    return [sample for sample in found.samples if 0 < sample < math.inf]
+
+
+def _rates(run: Run, name: str, device: Device, dtype: DType) -> tuple[float, float, float] | None:
+    """(low, median, high) of one yardstick."""
+    for found in run.yardsticks:
+        samples = usable(found) if (found.name, found.device, found.dtype) == (name, device, dtype) else []
+        if len(samples) == 1:
+            return samples[0], samples[0], samples[0]
+        if samples:
+            low, _, high = interval(samples)
+            return low, statistics.median(samples), high
+    return None

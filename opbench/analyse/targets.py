@@ -1,0 +1,135 @@
+"""What was hoped for against what was measured: each target of a run with its value, interval and verdict."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from opbench.analyse.roofline import roofline
+from opbench.analyse.standings import Row, Standing
+from opbench.analyse.statistics import Quartiles, interval, ratio
+from opbench.schema import Quantity, Run, Target
+
+Met = Literal["met", "missed", "undecided", "not measured"]
+# (value, low, high)
+Value = tuple[float, float, float]
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A target and what the run says of it. Without a value, `missing` names the reason.
+
+    met: the whole interval is on the right side; missed: none of it; undecided: the target lies inside it.
+    """
+
+    target: Target
+    panel: str
+    met: Met
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    against: str = ""
+    missing: str = ""
+
+
+def judge(run: Run, standings: Sequence[Standing]) -> tuple[Judged, ...]:
+    """Every target of the run, once for each panel that it speaks of."""
+    return tuple(judged for target in run.targets for judged in _judge(run, standings, target))
+
+
+def _judge(run: Run, standings: Sequence[Standing], target: Target) -> Iterator[Judged]:
+    place = (target.task, target.workload, target.dtype, target.device, target.mode)
+    found = [s for s in standings if (s.case.task, s.case.workload, s.case.dtype, s.case.device, s.case.mode) == place]
+    if not found:
+        yield Judged(target, "/".join(place), "not measured", missing="no such panel in this run")
+    for standing in found:
+        against = target.against or standing.panel.baseline
+        row = standing.row(target.contender)
+        if row is None or row.outcome != "ok":
+            reason = f"{target.contender} {row.outcome if row else 'is not in this panel'}"
+            yield Judged(target, standing.panel.id, "not measured", missing=reason)
+            continue
+        value = _VALUES[target.quantity](run, standing, row, against)
+        if isinstance(value, str):
+            yield Judged(target, standing.panel.id, "not measured", missing=value)
+        else:
+            yield Judged(target, standing.panel.id, _verdict(target, value), *value, against=against)
+
+
+def _verdict(target: Target, value: Value) -> Met:
+    _, low, high = value
+    if target.at_least is not None:
+        return "met" if low >= target.at_least else "missed" if high < target.at_least else "undecided"
+    if target.at_most is not None:
+        return "met" if high <= target.at_most else "missed" if low > target.at_most else "undecided"
+    return "undecided"
+
+
+def _speed_up(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
+    other = standing.row(against)
+    if other is None or other.outcome != "ok":
+        return f"{against} {other.outcome if other else 'is not in this panel'}"
+    method = standing.methods[0] if standing.methods else ""
+    ours, theirs = (
+        next((lat for lat in one.record.latencies if lat.method == method), None) if one.record else None
+        for one in (row, other)
+    )
+    found = ratio(ours, theirs) if ours and theirs else None
+    if found is None:
+        return "no paired round"
+    return 1 / found.value, 1 / found.high, 1 / found.low if found.low else float("inf")
+
+
+def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
+    """Both medians have an interval: from the low end of one and the high end of the other, so it is a wide one."""
+    limit = roofline(run, row.case, row.record.counts if row.record else None)
+    if limit is None:
+        return "no yardstick"
+    quartiles = _latency(standing, row)
+    samples = (
+        [s for lat in row.record.latencies[:1] for process in lat.samples_seconds for s in process]
+        if row.record
+        else []
+    )
+    if quartiles is None or not samples:
+        return "not timed"
+    low, middle, high = interval(samples) if len(samples) > 1 else (samples[0],) * 3
+    return middle / limit.seconds, low / limit.high, high / limit.low
+
+
+def _latency(standing: Standing, row: Row) -> Quartiles | None:
+    return row.timing(standing.methods[0]).latency if standing.methods else None
+
+
+def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
+    memory, counts = (row.record.memory, row.record.counts) if row.record else (None, None)
+    if memory is None or counts is None or memory.peak_bytes is None or memory.held_bytes is None:
+        return "memory was not measured"
+    if not counts.min_bytes:
+        return "no closed form"
+    value = (memory.held_bytes + memory.peak_bytes) / counts.min_bytes
+    return value, value, value
+
+
+def _first_call(kind: Literal["cold_seconds", "cached_seconds"]) -> Callable[..., Value | str]:
+    def value(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
+        for found in run.first_calls:
+            if found.case == row.case.id:
+                samples: tuple[float, ...] = getattr(found, kind)
+                if not samples:
+                    return found.note or "no sample"
+                return statistics.median(samples), min(samples), max(samples)
+        return "the first call was not measured"
+
+    return value
+
+
+_VALUES: Mapping[Quantity, Callable[[Run, Standing, Row, str], Value | str]] = {
+    "speed-up": _speed_up,
+    "roofline": _over_the_limit,
+    "memory": _memory,
+    "first-call-cold": _first_call("cold_seconds"),
+    "first-call-cached": _first_call("cached_seconds"),
+}

@@ -35,6 +35,7 @@ __all__ = [
     "paired_log_ratios",
     "quartiles",
     "ratio",
+    "usable_samples",
 ]
 
 Method = Literal["order-statistics", "range", "one-round", "process-medians"]
@@ -103,13 +104,18 @@ def ratio(contender: Latency, baseline: Latency) -> Ratio | None:
 
 def quartiles(latency: Latency) -> Quartiles | None:
     """Median and quartiles of the absolute times; None where no sample is usable."""
-    samples = sorted(sample for process in latency.samples_seconds for sample in process if _usable(sample))
+    samples = sorted(usable_samples(latency))
     if not samples:
         return None
     if len(samples) == 1:
         return Quartiles(samples[0], samples[0], samples[0], 1)
     lower, median, upper = statistics.quantiles(samples, n=4, method="inclusive")
     return Quartiles(lower, median, upper, len(samples))
+
+
+def usable_samples(latency: Latency) -> list[float]:
+    """Every sample of every process that is a time."""
+    return [sample for process in latency.samples_seconds for sample in process if _usable(sample)]
 
 
 def _over_processes(medians: Sequence[float]) -> tuple[float, float, float]:

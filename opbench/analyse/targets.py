@@ -10,8 +10,8 @@ import msgspec
 
 from opbench.analyse.roofline import roofline
 from opbench.analyse.standings import Row, Standing
-from opbench.analyse.statistics import Quartiles, interval, ratio
-from opbench.schema import Quantity, Run, Target
+from opbench.analyse.statistics import interval, ratio, usable_samples
+from opbench.schema import Latency, Quantity, Run, Target
 
 Met = Literal["met", "missed", "undecided", "not measured"]
 # (value, low, high)
@@ -71,11 +71,7 @@ def _speed_up(run: Run, standing: Standing, row: Row, against: str) -> Value | s
     other = standing.row(against)
     if other is None or other.outcome != "ok":
         return f"{against} {other.outcome if other else 'is not in this panel'}"
-    method = standing.methods[0] if standing.methods else ""
-    ours, theirs = (
-        next((lat for lat in one.record.latencies if lat.method == method), None) if one.record else None
-        for one in (row, other)
-    )
+    ours, theirs = _sampled(row, standing), _sampled(other, standing)
     found = ratio(ours, theirs) if ours and theirs else None
     if found is None:
         return "no paired round"
@@ -87,20 +83,18 @@ def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Val
     limit = roofline(run, row.case, row.record.counts if row.record else None)
     if limit is None:
         return "no yardstick"
-    quartiles = _latency(standing, row)
-    samples = (
-        [s for lat in row.record.latencies[:1] for process in lat.samples_seconds for s in process]
-        if row.record
-        else []
-    )
-    if quartiles is None or not samples:
+    latency = _sampled(row, standing)
+    samples = usable_samples(latency) if latency else []
+    if not samples:
         return "not timed"
     low, middle, high = interval(samples) if len(samples) > 1 else (samples[0],) * 3
     return middle / limit.seconds, low / limit.high, high / limit.low
 
 
-def _latency(standing: Standing, row: Row) -> Quartiles | None:
-    return row.timing(standing.methods[0]).latency if standing.methods else None
+def _sampled(row: Row, standing: Standing) -> Latency | None:
+    """The row's samples by the panel's first timing method."""
+    latencies = row.record.latencies if row.record else ()
+    return next((latency for latency in latencies if latency.method in standing.methods[:1]), None)
 
 
 def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:

@@ -21,6 +21,9 @@ from opbench.schema import Latency, StopReason
 
 TIMER_SHARE = 1e-4
 SHORTEST_BLOCK_SECONDS = 2e-3
+# Of the longest block of the panel: where a contender takes seconds a call there are few rounds, and a moment's
+# interruption must not be all that is seen of a fast one.
+LEAST_SHARE = 0.02
 LEAST_ROUNDS = 8
 # Half-widths shrink like 1/sqrt(rounds). Over twice the rounds that is 29 %; less than a tenth is no progress.
 PLATEAU_WINDOW = 2
@@ -83,6 +86,7 @@ class _Lane:
 
     call: Call
     calls: int
+    block_seconds: float
     seconds: list[float] = field(default_factory=list)
     log_ratios: list[float] = field(default_factory=list)
     half_widths: list[float] = field(default_factory=list)
@@ -108,7 +112,11 @@ def measure_panel(
     Raises whatever a contender raises; the caller retries without the guilty one.
     """
     shortest = max(SHORTEST_BLOCK_SECONDS, timer_seconds() / TIMER_SHARE)
-    lanes = {name: _Lane(call, calibrate(call, clock, shortest)) for name, call in contenders.items()}
+    lanes = {name: _Lane(call, *calibrate(call, clock, shortest)) for name, call in contenders.items()}
+    longest = max((lane.block_seconds for lane in lanes.values()), default=0.0)
+    for lane in lanes.values():
+        if lane.block_seconds < LEAST_SHARE * longest:
+            lane.calls = math.ceil(lane.calls * LEAST_SHARE * longest / lane.block_seconds)
     order = random.Random(seed)
     was_enabled = gc.isenabled()
     gc.collect()
@@ -141,12 +149,12 @@ def measure_panel(
     }
 
 
-def calibrate(call: Call, clock: Clock, shortest: float) -> int:
-    """Calls per block so that a block takes at least `shortest` seconds. Doubles as warm-up."""
+def calibrate(call: Call, clock: Clock, shortest: float) -> tuple[int, float]:
+    """Calls per block so that a block takes at least `shortest` seconds, and what it took. Doubles as warm-up."""
     calls = 1
     while (seconds := clock.sample(call, calls)) < shortest:
         calls = max(calls + 1, min(calls * 8, math.ceil(1.2 * calls * shortest / max(seconds, 1e-9))))
-    return calls
+    return calls, seconds
 
 
 def _judge_round(lanes: Mapping[str, _Lane], ran: list[str], baseline: str | None, precision: float) -> None:

@@ -5,19 +5,25 @@ A README says where a table goes, from which run document, and of which panels:
     <!-- opbench:results/desk/run.json#upsample2x/neck-80 -->
     <!-- /opbench:results/desk/run.json#upsample2x/neck-80 -->
 
-What follows `#` is the beginning of `task/workload/dtype/device`; without it the table covers the whole run.
+What follows `#` is the beginning of `task/workload/dtype/device`; without it the table covers the whole run. After the
+name of the document, `?targets` asks for the run's targets and what became of them, `?fastest` for the fastest
+contender of each of the selected panels, in place of all of them:
+
+    <!-- opbench:results/desk/run.json?fastest#carafe_core -->
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from opbench.analyse.standings import Contest, Row, contests, standings
+from opbench.analyse.standings import Contest, Row, Standing, contests, standings
+from opbench.registry import nearest
 from opbench.report import markdown, numbers, tables
 from opbench.report.escape import prose
 from opbench.report.tables import Table
+from opbench.report.targets import targets
 from opbench.schema import OpbenchError, Run
 
 _BEGIN = re.compile(r"<!-- opbench:(\S+) -->")
@@ -31,7 +37,7 @@ def names(text: str) -> tuple[str, ...]:
 def update(text: str, load: Callable[[str], Run]) -> str:
     """Every marked table written anew; `load` opens the run document that a marker names before its `#`."""
     for name in names(text):
-        text = insert(text, name, load(name.partition("#")[0]))
+        text = insert(text, name, load(_parts(name)[0]))
     return text
 
 
@@ -50,7 +56,7 @@ def insert(text: str, name: str, content: Run | Table) -> str:
     if end not in rest:
         raise OpbenchError(f"{end} stands before {begin}; swap them")
     after = rest.partition(end)[2]
-    body = _of_run(content, name.partition("#")[2]) if isinstance(content, Run) else _of_table(content)
+    body = _of_run(content, *_parts(name)[1:]) if isinstance(content, Run) else _of_table(content)
     return f"{before}{begin}\n\n{body}\n\n{end}{after}"
 
 
@@ -80,7 +86,43 @@ def table(contest: Contest) -> Table:
     return Table(header, tuple(rows), tables.contest(contest).note)
 
 
-def _of_run(run: Run, selection: str) -> str:
+def fastest(chosen: Sequence[Contest]) -> Table:
+    """The fastest contender of every workload and device, in inference and in training, against the baseline."""
+    rows = []
+    for contest in chosen:
+        case = contest.case
+        modes = {standing.case.mode: standing for standing in contest.standings}
+        cells = (_fastest(modes.get(mode)) for mode in ("inference", "training"))
+        place = f"{case.workload}, {case.dtype}" + ("" if case.spread is None else f", spread {case.spread:g} px")
+        rows.append((case.task, place, contest.baseline, case.device.upper(), *cells))
+    note = "Latency against the baseline, with its 95 % interval: below 1x is faster."
+    header = ("task", "workload", "baseline", "device", "fastest in inference", "fastest in training")
+    return Table(header, tuple(rows), note, names=(0, 1, 2))
+
+
+def _fastest(standing: Standing | None) -> str:
+    if standing is None:
+        return "not planned"
+    method = standing.methods[0] if standing.methods else ""
+    timed = [(found.value, row) for row in standing.rows if (found := row.timing(method).ratio)]
+    if not timed:
+        return "not timed"
+    _, row = min(timed, key=lambda pair: pair[0])
+    return f"{row.case.contender} {tables.latency_ratio(row, method)}"
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """The document, the view and the selection that a marker's name holds."""
+    path, _, selection = name.partition("#")
+    path, _, view = path.partition("?")
+    return path, view, selection
+
+
+def _of_run(run: Run, view: str, selection: str) -> str:
+    if view == "targets":
+        return f"{_of_table(targets(run))}\n\n{_measured_on(run)}"
+    if view not in ("", "fastest"):
+        raise OpbenchError(nearest("view of a run", view, ("targets", "fastest")))
     every = contests(standings(run))
     chosen = [contest for contest in every if _selected(contest.id, selection)]
     if not chosen:
@@ -88,17 +130,22 @@ def _of_run(run: Run, selection: str) -> str:
         close = difflib.get_close_matches(selection, ids, n=1, cutoff=0.0)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise OpbenchError(f"no panel of this run begins with {selection!r}{hint} (known: {', '.join(ids) or 'none'})")
+    if view == "fastest":
+        return f"{_of_table(fastest(chosen))}\n\n{_measured_on(run)}"
     generated = [table(contest) for contest in chosen]
-    where = run.environment
     blocks = []
     for contest, built in zip(chosen, generated, strict=True):
         blocks += [f"**{prose(markdown.title(contest))}**", markdown.render(built)]
     blocks += [prose(note) for note in dict.fromkeys(built.note for built in generated)]
-    blocks.append(
+    return "\n\n".join([*blocks, _measured_on(run)])
+
+
+def _measured_on(run: Run) -> str:
+    where = run.environment
+    return (
         f"Measured on {prose(where.gpu or where.cpu)} ({where.threads} threads), torch "
         f"{prose(where.versions.get('torch', 'unknown'))}, suite {prose(run.settings.suite)}, {prose(run.started)}."
     )
-    return "\n\n".join(blocks)
 
 
 def _of_table(content: Table) -> str:

@@ -27,7 +27,7 @@ def test_every_built_in_suite_loads_plans_and_names_its_sources(name):
 
 
 def test_the_built_in_suites_are_those_promised():
-    assert set(suites.names()) >= {"smoke", "default", "yolov8", "fpn", "internimage", "sweep", "offsets"}
+    assert set(suites.names()) >= {"smoke", "default", "yolov8", "fpn", "internimage", "sweep", "offsets", "kernels"}
 
 
 def test_a_list_of_values_makes_a_workload_each_and_a_name_follows_another_dimension():
@@ -73,6 +73,57 @@ def test_a_mistake_is_named(old, new, said):
     assert said in str(caught.value)
     assert "good.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+TARGET = """
+[[target]]
+quantity = "speed-up"
+task = "toy"
+workload = ["w-2", "w-4"]
+contender = "double[also-right]"
+at_least = 2.0
+"""
+
+
+def test_a_target_is_one_for_each_workload_it_lists():
+    found = suites.parse(GOOD + TARGET, "good", where="good.toml").targets
+    assert [(target.workload, target.at_least, target.at_most) for target in found] == [
+        ("w-2", 2.0, None),
+        ("w-4", 2.0, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("speed-up", "speed", "target 1: Invalid enum value 'speed'"),
+        ('task = "toy"', 'task = "tyo"', "unknown task with a workload here 'tyo'; did you mean 'toy'?"),
+        ('"w-4"', '"w-5"', "unknown workload 'w-5'; did you mean 'w-4'? (known: w-2, w-4)"),
+        ("at_least = 2.0", "at_least = 2.0\nat_most = 3.0", "expected either at_least or at_most"),
+        ("at_least = 2.0", "", "expected either at_least or at_most"),
+        ("at_least", "atleast", "unknown field `atleast`"),
+        ("[[target]]", "[target]", "good.toml: [[target]]: expected a list of tables"),
+    ],
+)
+def test_a_mistaken_target_is_named(old, new, said):
+    assert old in TARGET
+    with pytest.raises(OpbenchError) as caught:
+        suites.parse(GOOD + TARGET.replace(old, new), "good", where="good.toml")
+    assert said in str(caught.value)
+    assert "good.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", suites.names())
+def test_every_target_of_a_built_in_suite_names_a_contender_of_its_panel(name):
+    suite = suites.load(name)
+    panels = {panel.id: panel for panel in plan.plan(suite, {}, cuda=False).panels}
+    for target in suite.targets:
+        place = "/".join((target.task, target.workload, target.dtype, target.device, target.mode))
+        (panel,) = [panel for key, panel in panels.items() if key == place or key.startswith(place + "/")]
+        contenders = {case.contender for case in panel.cases}
+        # Where the kernels can't run, the target's contender is skipped, and the report says so.
+        assert target.contender in contenders or target.contender.endswith("[cpu]")
+        assert (target.against or panel.baseline) in contenders
 
 
 def test_an_unknown_contender_names_the_nearest():

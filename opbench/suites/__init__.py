@@ -88,7 +88,9 @@ def _targets(entries: Any, workloads: Sequence[Workload], where: str) -> Iterato
     known: dict[str, list[str]] = {}
     for workload in workloads:
         known.setdefault(workload.task, []).append(workload.name)
-    for position, entry in enumerate(entries if isinstance(entries, list) else [entries], start=1):
+    if not isinstance(entries, list):
+        raise OpbenchError(f"suite {where}: [[target]]: expected a list of tables, got {type(entries).__name__}")
+    for position, entry in enumerate(entries, start=1):
         label = f"{where}: target {position}"
         names = entry.get("workload") if isinstance(entry, dict) else None
         for name in names if isinstance(names, list) else [names]:

@@ -7,6 +7,7 @@ import pytest
 
 from opbench.measure.latency import (
     LEAST_ROUNDS,
+    LEAST_SHARE,
     SHORTEST_BLOCK_SECONDS,
     calibrate,
     measure_panel,
@@ -42,11 +43,18 @@ class SimulatedClock:
         pass
 
 
-def run(clock, *, precision=0.01, budget=5.0, baseline="base"):
+def run(clock, *, precision=0.01, budget=5.0, baseline="base", least_rounds=1):
     calls = {name: (lambda name=name: name) for name in clock.seconds}
     first = dict.fromkeys(calls, 0.0)
     return measure_panel(
-        calls, baseline, clock=clock, precision=precision, budget_seconds=budget, first_call_seconds=first, seed=0
+        calls,
+        baseline,
+        clock=clock,
+        precision=precision,
+        budget_seconds=budget,
+        least_rounds=least_rounds,
+        first_call_seconds=first,
+        seed=0,
     )
 
 
@@ -97,13 +105,27 @@ def test_without_a_baseline_every_contender_uses_its_budget():
 
 def test_a_block_is_long_against_the_timer():
     clock = SimulatedClock({"a": 3e-7})
-    calls = calibrate(lambda: "a", clock, SHORTEST_BLOCK_SECONDS)
+    calls, seconds = calibrate(lambda: "a", clock, SHORTEST_BLOCK_SECONDS)
+    assert seconds == pytest.approx(calls * 3e-7)
     assert SHORTEST_BLOCK_SECONDS <= calls * 3e-7 < 3 * SHORTEST_BLOCK_SECONDS
     assert timer_seconds() < SHORTEST_BLOCK_SECONDS
 
 
 def test_a_long_call_is_its_own_block():
-    assert calibrate(lambda: "a", SimulatedClock({"a": 1.0}), SHORTEST_BLOCK_SECONDS) == 1
+    assert calibrate(lambda: "a", SimulatedClock({"a": 1.0}), SHORTEST_BLOCK_SECONDS) == (1, 1.0)
+
+
+def test_a_fast_contender_is_seen_for_a_share_of_the_slowest_one_s_block():
+    latencies = run(SimulatedClock({"base": 2.5, "a": 0.01}), budget=3.0)
+    assert latencies["base"].calls_per_sample == 1
+    assert latencies["a"].calls_per_sample == 2.5 * LEAST_SHARE / 0.01
+
+
+def test_the_least_rounds_are_measured_however_long_they_take():
+    clock = SimulatedClock({"base": 2.0, "a": 0.01}, noise=0.1)
+    latencies = run(clock, precision=1e-9, budget=0.1, least_rounds=6)
+    assert [len(latency.samples_seconds[0]) for latency in latencies.values()] == [6, 6]
+    assert {latency.stop for latency in latencies.values()} == {"budget"}
 
 
 def test_noise_that_more_rounds_do_not_reduce_is_a_plateau():

@@ -17,7 +17,7 @@ from factory import (
 )
 
 from opbench.analyse.standings import contests, standings
-from opbench.report import evidence, tables
+from opbench.report import evidence, limits, tables
 from opbench.schema import Counted, Skipped, Yardstick
 
 BASELINE, CARAFE = make_case(), make_case("carafe[cpu]")
@@ -88,7 +88,7 @@ def test_no_cell_of_any_table_is_blank():
     standing = standings(run)
     every = [
         *map(tables.panel, standing), *map(tables.samples, standing), *map(tables.contest, contests(standing)),
-        evidence.failures(standing), evidence.skipped(run), evidence.counts(standing), evidence.yardsticks(run),
+        evidence.failures(standing), evidence.skipped(run), evidence.counts(standing), limits.yardsticks(run),
         evidence.environment(run),
     ]  # fmt: skip
     assert all(cell.strip() for table in every for row in table.rows for cell in row)
@@ -202,8 +202,9 @@ def test_limits_compare_a_contender_with_the_machine():
         Yardstick("matmul", "cpu", "float32", "macs/second", (2e9,)),
     )
     run = make_run([record], yardsticks=yardsticks)
-    got = cells(evidence.limits(standings(run)[0], run), "nearest[torch]")
+    got = cells(limits.limits(standings(run)[0], run), "nearest[torch]")
     assert got["MACs per byte"] == "1.00"
+    assert (got["max error (eps·Σ|terms|)"], got["RMS error (eps·Σ|terms|)"]) == ("0.410", "0.0800")
     assert float(got["of copy rate"].split()[0]) == pytest.approx(10, abs=1)
     assert float(got["of matmul rate"].split()[0]) == pytest.approx(50, abs=3)
     assert got["of roofline"] == got["of matmul rate"]
@@ -212,10 +213,16 @@ def test_limits_compare_a_contender_with_the_machine():
 def test_a_yardstick_without_a_usable_sample_is_not_measured():
     broken = Yardstick("copy", "cpu", "float32", "bytes/second", (0.0, math.inf, math.nan))
     run = make_run([make_record()], yardsticks=(broken,))
-    assert cells(evidence.yardsticks(run), "copy")["median"] == "not measured"
-    assert evidence.limits(standings(run)[0], run).rows == ()
+    assert cells(limits.yardsticks(run), "copy")["median"] == "not measured"
+    assert limits.limits(standings(run)[0], run).rows == ()
 
 
-def test_there_are_no_limits_without_yardsticks_or_in_training():
-    for run in (make_run([make_record()], yardsticks=()), make_run([make_record(make_case(mode="training"))])):
-        assert evidence.limits(standings(run)[0], run).rows == ()
+def test_there_are_no_limits_without_yardsticks():
+    run = make_run([make_record()], yardsticks=())
+    assert limits.limits(standings(run)[0], run).rows == ()
+
+
+def test_in_training_the_least_traffic_is_twice_that_of_forward():
+    record = make_record(make_case(mode="training"), counts=make_counts(min_bytes=1 << 20))
+    run = make_run([record])
+    assert cells(limits.limits(standings(run)[0], run), "nearest[torch]")["least traffic"] == "2.00 MiB"

@@ -1,0 +1,103 @@
+"""The first call in processes of their own: each starts with empty caches, its successor with filled ones."""
+
+import subprocess
+
+import pytest
+
+from opbench import plan, suites
+from opbench.measure import first_call
+from opbench.measure.first_call import SAMPLES, measure_first_call
+from opbench.schema import Case
+
+CORE = Case(
+    task="carafe_core",
+    workload="tiny",
+    operator="carafe",
+    implementation="cpu",
+    dims={"N": 1, "C": 8, "H": 4, "W": 4, "k": 3, "g": 1, "s": 2},
+    dtype="float32",
+    device="cpu",
+    mode="inference",
+)
+
+
+def test_a_first_call_is_timed_in_fresh_processes(monkeypatch):
+    monkeypatch.setattr(first_call, "SAMPLES", 1)
+    found = measure_first_call(CORE)
+    assert (found.case, found.note) == (CORE.id, "")
+    assert len(found.cold_seconds) == len(found.cached_seconds) == 1
+    assert found.cold_seconds[0] > 0 < found.cached_seconds[0]
+
+
+def test_each_pair_of_processes_shares_a_cache_folder_that_nothing_else_has(monkeypatch):
+    seen = []
+
+    def run(command, *, env, **_):
+        folder = env["XDG_CACHE_HOME"]
+        assert {env[name] for name in first_call._CACHES} == {folder}
+        seen.append(folder)
+        return subprocess.CompletedProcess(command, 0, stdout=f"printed by a contender\n{len(seen)}.5\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    found = measure_first_call(CORE)
+    assert seen[0::2] == seen[1::2]
+    assert len(set(seen)) == SAMPLES
+    assert found.cold_seconds == (1.5, 3.5, 5.5)
+    assert found.cached_seconds == (2.5, 4.5, 6.5)
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (subprocess.TimeoutExpired("python", 300), "took longer than 300 s"),
+        (subprocess.CalledProcessError(1, "python", stderr="Traceback\nRuntimeError: no\n"), "RuntimeError: no"),
+        (subprocess.CalledProcessError(-9, "python", stderr=""), "exit code -9"),
+    ],
+)
+def test_a_process_that_fails_is_named_and_gives_no_figure(monkeypatch, error, note):
+    def run(*_, **__):
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", run)
+    found = measure_first_call(CORE)
+    assert (found.cold_seconds, found.note) == ((), note)
+
+
+def test_a_suite_s_first_call_targets_say_which_cases_are_measured(monkeypatch, tmp_path, toys):
+    from opbench.engine import run
+    from opbench.schema import FirstCall, Settings
+
+    text = """
+        [[workload]]
+        task = "toy"
+        name = "small"
+        source = "made up"
+        dims = { N = 6, C = 4 }
+        devices = ["cpu"]
+        modes = ["inference"]
+        contenders = ["double[also-right]", "double[wrong]"]
+
+        [[target]]
+        quantity = "first-call-cold"
+        task = "toy"
+        workload = "small"
+        contender = "double[also-right]"
+        at_most = 1.0
+
+        [[target]]
+        quantity = "first-call-cold"
+        task = "toy"
+        workload = "small"
+        contender = "double[wrong]"
+        at_most = 1.0
+    """
+    laid_out = plan.plan(suites.parse(text, "toy", where="test"), {}, cuda=False)
+    assert len(laid_out.targets) == 2
+    asked = []
+    monkeypatch.setattr(run, "measure_first_call", lambda case, _: asked.append(case) or FirstCall(case.id, (1.0,), ()))
+    settings = Settings(suite="toy", precision=0.5, budget_seconds=0.05)
+    done = run.execute(laid_out, settings, tmp_path, command="", progress=lambda *_: None)
+    # A wrong answer is never timed, nor is its first call.
+    assert [case.contender for case in asked] == ["double[also-right]"]
+    assert done.first_calls == (FirstCall(asked[0].id, (1.0,), ()),)
+    assert done.targets == laid_out.targets

@@ -11,7 +11,8 @@ from opbench.schema import Device, DType, Yardstick
 
 COPY_BYTES: dict[Device, int] = {"cpu": 64 << 20, "cuda": 1 << 30}
 MATMUL_SIZE: dict[Device, int] = {"cpu": 1024, "cuda": 8192}
-SAMPLES = 7
+# Enough that the interval of the median drops the odd disturbed sample on either side.
+SAMPLES = 21
 
 
 def measure_yardsticks(device: Device, dtype: DType) -> tuple[Yardstick, Yardstick]:
@@ -24,8 +25,9 @@ def measure_yardsticks(device: Device, dtype: DType) -> tuple[Yardstick, Yardsti
     left = torch.rand(size, size, device=device).to(torch_dtype)
     right = torch.rand(size, size, device=device).to(torch_dtype)
     product = torch.empty_like(left)
-    copy = [moved / _seconds(lambda: target.copy_(source), device) for _ in range(SAMPLES)]
-    matmul = [size**3 / _seconds(lambda: torch.mm(left, right, out=product), device) for _ in range(SAMPLES)]
+    # The first of each touches its memory for the first time.
+    copy = [moved / _seconds(lambda: target.copy_(source), device) for _ in range(SAMPLES + 1)][1:]
+    matmul = [size**3 / _seconds(lambda: torch.mm(left, right, out=product), device) for _ in range(SAMPLES + 1)][1:]
     return (
         Yardstick(name="copy", device=device, dtype=dtype, unit="bytes/second", samples=tuple(copy)),
         Yardstick(name="matmul", device=device, dtype=dtype, unit="macs/second", samples=tuple(matmul)),

@@ -8,6 +8,7 @@ the case, importing torch and opbench are not part of the call.
 from __future__ import annotations
 
 import os
+import site
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,8 @@ def _in_fresh_process(job: bytes, folder: str) -> float:
     child = subprocess.run(
         [sys.executable, "-m", "opbench.measure.first_call"],
         input=job.decode(),
-        env=os.environ | dict.fromkeys(_CACHES, folder),
+        # Packages installed for the user alone are found from HOME, too.
+        env=os.environ | dict.fromkeys(_CACHES, folder) | {"PYTHONUSERBASE": site.getuserbase()},
         capture_output=True,
         text=True,
         timeout=LIMIT_SECONDS,

@@ -1,5 +1,6 @@
 """The first call in processes of their own: each starts with empty caches, its successor with filled ones."""
 
+import site
 import subprocess
 
 import pytest
@@ -35,6 +36,7 @@ def test_each_pair_of_processes_shares_a_cache_folder_that_nothing_else_has(monk
     def run(command, *, env, **_):
         folder = env["XDG_CACHE_HOME"]
         assert {env[name] for name in first_call._CACHES} == {folder}
+        assert env["PYTHONUSERBASE"] == site.getuserbase()
         seen.append(folder)
         return subprocess.CompletedProcess(command, 0, stdout=f"printed by a contender\n{len(seen)}.5\n")
 

@@ -123,7 +123,7 @@ def official_dcnv3(
         if remove_center:
             raise ValueError("remove_center: version 1.0 of the DCNv3 extension does not know it; install 1.1")
         last = last[:1]
-    out: Tensor = _OfficialDCNv3.apply(x.contiguous(), offset.contiguous(), mask.contiguous(), settings, last)
+    out: Tensor = _OfficialDCNv3.apply(x.contiguous(), offset.contiguous(), mask.contiguous(), settings, last)  # type: ignore[no-untyped-call]
     return out
 
 

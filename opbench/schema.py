@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # Format history of the run document:
 #   1  first version; non-finite floats are the strings "NaN", "Infinity" and "-Infinity"
-#      since then, absent in older documents: targets, first_calls, settings.least_rounds, memory.held_bytes
+#      since then, absent in older documents: targets, first_calls, settings.least_rounds, memory.held_bytes,
+#      counts.dispatched
 SCHEMA_VERSION = 1
 
 Dims = Mapping[str, int]
@@ -306,6 +307,8 @@ class Counts(msgspec.Struct, frozen=True):
     """Parameters, MACs three ways and least traffic of one call; training counts forward and backward.
 
     `min_bytes` is the forward call's alone, in either mode: what a backward pass must move depends on what was kept.
+    `dispatched` counts what the measured implementation sends through torch's dispatcher, by name. None: not recorded,
+    or compiled code, which the dispatcher doesn't see.
     """
 
     params: int
@@ -315,6 +318,7 @@ class Counts(msgspec.Struct, frozen=True):
     fvcore: Counted
     stock_torch: Counted
     stock_fvcore: Counted
+    dispatched: dict[str, int] | None = None
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -423,3 +427,49 @@ class Run(msgspec.Struct, frozen=True):
     yardsticks: tuple[Yardstick, ...] = ()
     targets: tuple[Target, ...] = ()
     first_calls: tuple[FirstCall, ...] = ()
+
+
+# --- Selfcheck --------------------------------------------------------------------------------------------------
+
+
+class Called(msgspec.Struct, frozen=True):
+    """What one rival method made of a pair: `seconds` of measuring, second / first, and its verdict."""
+
+    method: str
+    seconds: float
+    ratio: float
+    verdict: Literal["regressed", "improved", "same", "undecided"]
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """Two contenders timed in turns, the second slower by the planted share `effect` (0: the very same work).
+
+    Raw samples in nanoseconds per block, round by round; `interrupted` names the rounds in which the kernel gave the
+    core to somebody else during a block. `loaded`: another process kept one core busy meanwhile. Trials of the same
+    `contender` and different `process` are replicas. An `effect` of None pairs two contenders of different work, for
+    how far the same ratio moves from process to process.
+    """
+
+    contender: str
+    effect: float | None
+    loaded: bool
+    process: int
+    first_nanoseconds: tuple[int, ...]
+    second_nanoseconds: tuple[int, ...]
+    interrupted: tuple[int, ...]
+    seconds: float
+    stop: StopReason
+    rivals: tuple[Called, ...] = ()
+
+
+class Selfcheck(msgspec.Struct, frozen=True):
+    """What a machine can tell apart: trials of identical and of slowed-down code, with the machine they were taken on."""
+
+    schema_version: int
+    environment: Environment
+    command: str
+    started: str
+    wall_seconds: float
+    precision: float
+    budget_seconds: float
+    trials: tuple[Trial, ...]

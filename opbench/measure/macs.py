@@ -63,25 +63,33 @@ def count(case: Case, built: Built) -> Counts:
     blind = None
     if operator.implementations[case.implementation].compiles:
         blind = Counted(macs=None, note="compiled code bypasses the counters")
+    stock_torch, dispatched = (blind, None) if blind else _heard_by_torch(built, {})
     return Counts(
         params=count_parameters(built.module),
         macs=cost.macs + (cost.macs_backward if training else 0),
         min_bytes=cost.elements * itemsize,
         torch=by_torch(counted, {**CORRECTED, **operator.formulas}),
         fvcore=by_fvcore(counted, operator.formulas),
-        stock_torch=blind or by_torch(built, {}),
+        stock_torch=stock_torch,
         stock_fvcore=blind or by_fvcore(built, {}),
+        dispatched=dispatched,
     )
 
 
 def by_torch(built: Built, formulas: Mapping[str, Formula]) -> Counted:
     """What FlopCounterMode sees of one call, with the given formulas added to its own."""
+    return _heard_by_torch(built, formulas)[0]
+
+
+def _heard_by_torch(built: Built, formulas: Mapping[str, Formula]) -> tuple[Counted, dict[str, int]]:
+    """What FlopCounterMode sees of one call, and every operation that was dispatched, with how often."""
     mapping = {_packet(name): _torch_formula(formula) for name, formula in formulas.items()}
     counter = FlopCounterMode(display=False, custom_mapping=mapping)
     with counter, _Listening(frozenset(str(packet) for packet in counter.flop_registry)) as heard:
         _call(built)
     flops = counter.get_total_flops()
-    return Counted(macs=flops // 2, unaccounted=dict(sorted(heard.missed.items())))
+    missed = {name: n for name, n in heard.dispatched.items() if name not in heard.known and not _is_free(name)}
+    return Counted(macs=flops // 2, unaccounted=dict(sorted(missed.items()))), dict(sorted(heard.dispatched.items()))
 
 
 def by_fvcore(built: Built, formulas: Mapping[str, Formula]) -> Counted:
@@ -105,19 +113,17 @@ def by_fvcore(built: Built, formulas: Mapping[str, Formula]) -> Counted:
 
 
 class _Listening(torch.utils._python_dispatch.TorchDispatchMode):
-    """Counts calls of operations that the counter has no formula for and that are not mere moves."""
+    """Counts calls by operation. `known` are those that the counter has a formula for."""
 
     def __init__(self, known: frozenset[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.known = known
-        self.missed: Counter[str] = Counter()
+        self.dispatched: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        name = str(func.overloadpacket)
-        if name not in self.known and not _is_free(name):
-            self.missed[name] += 1
+        self.dispatched[str(func.overloadpacket)] += 1
         return func(*args, **(kwargs or {}))
 
 

@@ -463,7 +463,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Selfcheck(msgspec.Struct, frozen=True):
-    """What a machine can tell apart: trials of identical and of slowed-down code, with the machine they were taken on."""
+    """What a machine can tell apart: trials of identical and of slowed-down code, and where they were taken."""
 
     schema_version: int
     environment: Environment

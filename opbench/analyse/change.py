@@ -94,7 +94,9 @@ def _over_processes(row: Evidence, common: float, borrowed: float) -> Shift:
 def _one_process(row: Evidence, allowance: Allowance) -> Shift:
     """Welch and Satterthwaite's degrees of freedom: the errors within the processes and the allowance for them."""
     # Paired sides are two processes as well, one of either revision.
-    parts = [(s.error**2, s.freedom) for s in (*row.base, *row.head)] + [(2 * allowance.deviation**2, allowance.freedom)]
+    parts = [(s.error**2, s.freedom) for s in (*row.base, *row.head)] + [
+        (2 * allowance.deviation**2, allowance.freedom)
+    ]
     variance = sum(part for part, _ in parts)
     if not math.isfinite(variance) or variance == 0:
         return Shift(row.value, math.sqrt(variance), 1.0)
@@ -162,7 +164,7 @@ def decide(shift: Shift, adjusted_p: float, minimum: float) -> Decision:
 
 
 def detectable(shift: Shift, minimum: float, power: float = 0.9) -> float:
-    """The smallest true slow-down, as a share, that a row known this well is called regressed for, alone, 9 in 10 times."""
+    """The smallest true slow-down, as a share, for which a row known this well is called regressed 9 in 10 times."""
     from opbench.measure.pairs import student_t
 
     margin = student_t(shift.freedom, 1 - LEVEL / 2) + student_t(shift.freedom, power)

@@ -32,7 +32,7 @@ LEAST_ROUNDS = 3 * BATCHES
 # are as symmetric under the random order as the rounds themselves.
 MOST_ROUNDS = 600
 # Rounds in which a block was interrupted are left out as long as this many remain; else all are taken as they are.
-LEAST_CLEAN = LEAST_ROUNDS
+LEAST_CLEAN = 8
 # Looking at the width after every round would stop at the luckiest one; looks this far apart don't.
 LOOK_GROWTH = 1.25
 

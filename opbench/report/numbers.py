@@ -63,6 +63,14 @@ def ratio(value: Ratio | None, missing: str = NOT_MEASURED) -> str:
     return f"{_fixed(value.value, places)}x [{_fixed(value.low, places)}, {_fixed(value.high, places)}]{few}"
 
 
+def change(value: float, low: float, high: float) -> str:
+    """A quotient of times as a change with its interval: `+10.2 % [+8.1, +12.3]`; tenfold and beyond as a factor."""
+    if not all(map(math.isfinite, (value, low, high))) or high > 10:
+        return f"{plain(value)}x [{plain(low)}, {plain(high)}]"
+    middle, *ends = (f"{100 * (quotient - 1):+.1f}" for quotient in (value, low, high))
+    return f"{middle} % [{', '.join(ends)}]"
+
+
 def share(part: float | None, whole: float | None, missing: str = NOT_MEASURED) -> str:
     """`part` of `whole` in percent: `42 %`, `0.13 %`."""
     if part is None or not whole:

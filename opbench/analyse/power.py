@@ -1,0 +1,217 @@
+"""What a selfcheck says: how often identical code is called changed, how often a slow-down is found, and how small one.
+
+Each trial is judged alone, as if it were the only row: correction over rows only lowers the false alarms. The same
+trials are counted for the rivals that timed them.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from opbench.analyse.change import Allowance, Decision, decide, detectable, p_value
+from opbench.document import decode, encode, replace_file
+from opbench.measure.pairs import Shift, log_ratios, shift
+from opbench.schema import SCHEMA_VERSION, Environment, OpbenchError, Selfcheck, Trial
+
+NAME = "selfcheck.json"
+OURS = "opbench"
+
+
+class Share(msgspec.Struct, frozen=True):
+    """So many of so many. `low` and `high`: the exact (Clopper-Pearson) 95 % interval of the rate."""
+
+    hits: int
+    of: int
+
+    @property
+    def rate(self) -> float:
+        """NaN where nothing was counted."""
+        return self.hits / self.of if self.of else math.nan
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        from scipy.special import betaincinv
+
+        return float(betaincinv(self.hits, self.of - self.hits + 1, 0.025)) if self.hits else 0.0
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        from scipy.special import betaincinv
+
+        return float(betaincinv(self.hits + 1, self.of - self.hits, 0.975)) if self.hits < self.of else 1.0
+
+
+class Power(msgspec.Struct, frozen=True):
+    """One method's shares for one planted effect. `loaded` None: all trials; else those with or without the load.
+
+    `called` is regressed, or for identical code regressed or improved; `undecided` are neither called nor the same.
+    """
+
+    method: str
+    effect: float
+    loaded: bool | None
+    called: Share
+    undecided: Share
+    median_seconds: float
+
+
+class Sensitivity(msgspec.Struct, frozen=True):
+    """The smallest slow-down found 9 times in 10, as a share: by the median trial and by nine trials in ten."""
+
+    median: float
+    most: float
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """What a verdict says of the machine it was taken on."""
+
+    sentence: str
+    allowance: Allowance | None
+
+
+def powers(selfcheck: Selfcheck, minimum_effect: float) -> list[Power]:
+    """Every method, effect and state of load that was tried; our own first, identical code first."""
+    trials = [trial for trial in selfcheck.trials if trial.effect is not None]
+    judged = {id(trial): decision(trial, minimum_effect) for trial in trials}
+    methods: dict[str, Callable[[Trial], Decision | None]] = {OURS: lambda trial: judged[id(trial)]}
+    for name in dict.fromkeys(called.method for trial in trials for called in trial.rivals):
+        methods[name] = lambda trial, name=name: _rival(trial, name)  # type: ignore[misc]
+    found = []
+    for effect in sorted({trial.effect for trial in trials if trial.effect is not None}):
+        for loaded in (None, False, True):
+            chosen = [trial for trial in trials if trial.effect == effect and loaded in (None, trial.loaded)]
+            for name, verdict in methods.items():
+                words = [(word, trial) for trial in chosen if (word := verdict(trial)) is not None]
+                if words:
+                    found.append(_power(name, effect, loaded, words))
+    return found
+
+
+def decision(trial: Trial, minimum_effect: float) -> Decision:
+    """The verdict on one trial, alone."""
+    minimum = math.log1p(minimum_effect)
+    found = shift_of(trial)
+    return decide(found, p_value(found, minimum), minimum)
+
+
+def shift_of(trial: Trial) -> Shift:
+    """Where the trial's rounds lie: log(second / first)."""
+    return shift(log_ratios(trial.first_nanoseconds, trial.second_nanoseconds, trial.interrupted))
+
+
+def _power(name: str, effect: float, loaded: bool | None, words: Sequence[tuple[Decision, Trial]]) -> Power:
+    bad: Collection[str] = ("regressed",) if effect else ("regressed", "improved")
+    seconds = [_seconds(trial, name) for _, trial in words]
+    return Power(
+        method=name,
+        effect=effect,
+        loaded=loaded,
+        called=Share(sum(word in bad for word, _ in words), len(words)),
+        undecided=Share(sum(word == "undecided" for word, _ in words), len(words)),
+        median_seconds=statistics.median(seconds),
+    )
+
+
+def _rival(trial: Trial, name: str) -> Decision | None:
+    return next((called.verdict for called in trial.rivals if called.method == name), None)
+
+
+def _seconds(trial: Trial, name: str) -> float:
+    return next((called.seconds for called in trial.rivals if called.method == name), trial.seconds)
+
+
+def sensitivity(selfcheck: Selfcheck, minimum_effect: float, loaded: bool) -> Sensitivity | None:
+    """From the errors of the trials of identical code; None where none was taken."""
+    chosen = [trial for trial in selfcheck.trials if trial.effect == 0 and trial.loaded == loaded]
+    if not chosen:
+        return None
+    each = sorted(detectable(shift_of(trial), math.log1p(minimum_effect)) for trial in chosen)
+    return Sensitivity(statistics.median(each), each[math.ceil(0.9 * len(each)) - 1])
+
+
+def allowance(selfcheck: Selfcheck) -> Allowance | None:
+    """How far the ratio of two different contenders moves from process to process; None below two replicas.
+
+    What a process cannot know of itself and the errors within it together: rather too wide than too narrow.
+    """
+    replicas: dict[str, list[float]] = {}
+    for trial in selfcheck.trials:
+        if trial.effect is None and not trial.loaded:
+            replicas.setdefault(trial.contender, []).append(shift_of(trial).value)
+    groups = [values for values in replicas.values() if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in groups)
+    if not freedom:
+        return None
+    squares = sum((len(values) - 1) * statistics.variance(values) for values in groups)
+    deviation = math.sqrt(squares / freedom)
+    return Allowance(deviation, float(freedom), f"measured by the selfcheck of {selfcheck.started[:10]}")
+
+
+def quote(selfcheck: Selfcheck, minimum_effect: float) -> Quote:
+    """One sentence for a report, and the allowance for runs of one process."""
+    identical = next((p for p in powers(selfcheck, minimum_effect) if p.method == OURS and p.effect == 0), None)
+    parts = list(_parts(selfcheck, minimum_effect, identical))
+    threads = selfcheck.environment.threads
+    return Quote(
+        f"Selfcheck of this machine ({selfcheck.started[:10]}, {threads} thread{'s' if threads > 1 else ''}, side by "
+        f"side): {'; '.join(parts)}.",
+        allowance(selfcheck),
+    )
+
+
+def _parts(selfcheck: Selfcheck, minimum_effect: float, identical: Power | None) -> Iterator[str]:
+    if identical:
+        yield f"{identical.called.hits} false alarms in {identical.called.of} comparisons of identical code"
+    for power in powers(selfcheck, minimum_effect):
+        if power.method == OURS and power.loaded is None and power.effect:
+            yield f"{100 * power.effect:g} % slower found in {power.called.hits} of {power.called.of}"
+    quiet = sensitivity(selfcheck, minimum_effect, loaded=False)
+    if quiet:
+        yield f"smallest slow-down found 9 times in 10: {100 * quiet.median:.1f} %"
+
+
+def save_selfcheck(selfcheck: Selfcheck, path: Path) -> None:
+    """Writes the document whole or not at all."""
+    replace_file(path, encode(selfcheck) + b"\n")
+
+
+def load_selfcheck(path: Path) -> Selfcheck:
+    """Reads a selfcheck document; `OpbenchError`, one line, for anything that is not one."""
+    try:
+        found = decode(path.read_bytes(), Selfcheck)
+    except OSError as error:
+        raise OpbenchError(f"{path}: can't be read: {error.strerror or error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OpbenchError(f"{path}: not a selfcheck document (`opbench selfcheck` writes one): {error}") from None
+    if not 1 <= found.schema_version <= SCHEMA_VERSION:
+        raise OpbenchError(f"{path}: schema_version {found.schema_version}, expected 1 to {SCHEMA_VERSION}")
+    return found
+
+
+def find_selfcheck(given: Path | None, near: Collection[Path], environment: Environment) -> Selfcheck | None:
+    """The one given, or the first in the folders `near` that was taken on the machine of `environment`."""
+    if given is not None:
+        found = load_selfcheck(given)
+        if _machine(found.environment) != _machine(environment):
+            raise OpbenchError(
+                f"{given} was taken on another machine ({found.environment.cpu}, {found.environment.cores} cores) than "
+                f"the run ({environment.cpu}, {environment.cores} cores); give the selfcheck of that machine or none"
+            )
+        return found
+    for folder in near:
+        if (folder / NAME).is_file():
+            found = load_selfcheck(folder / NAME)
+            if _machine(found.environment) == _machine(environment):
+                return found
+    return None
+
+
+def _machine(environment: Environment) -> tuple[str, str, int, str | None]:
+    return (environment.machine, environment.cpu, environment.cores, environment.gpu)

@@ -1,0 +1,160 @@
+"""What a comparison looks like: in the terminal, in a pull request, as JSON.
+
+Bad news first. Rows that are the same are counted, not listed; what was left out is said with its reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from opbench.analyse.change import DECISIONS
+from opbench.analyse.comparison import Comparison, Row, Side
+from opbench.report import numbers
+from opbench.report.escape import code, prose, visible
+
+CELL_LIMIT = 120
+# A reviewer reads the first rows of a group; the rest is in the JSON.
+MOST_LISTED = 60
+
+HEADINGS = ("contender", "panel", "what", "change", "verdict", "absolute time")
+# In the order of the tables. Operations, MACs or parameters that differ have no better or worse.
+_ORDER = ("regressed", "changed", "improved", "undecided", "allowed", "same")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One finding, as text."""
+
+    contender: str
+    panel: str
+    what: str
+    change: str
+    verdict: str
+    absolute: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """In the order of `HEADINGS`."""
+        return (self.contender, self.panel, self.what, self.change, self.verdict, self.absolute)
+
+
+def lines(comparison: Comparison) -> list[Line]:
+    """Every finding, the worst first."""
+    found = [line for row in comparison.rows for line in _lines(row)]
+    return sorted(found, key=lambda line: _ORDER.index(line.verdict))
+
+
+def _lines(row: Row) -> Iterator[Line]:
+    contender, panel = row.case.contender, row.case.panel_id
+    for one in row.quantities:
+        verdict = "allowed" if one.allowed else one.change
+        yield Line(contender, panel, one.name, f"{one.base} -> {one.head}", verdict)
+    for time in row.times:
+        changed = numbers.change(time.ratio, time.low, time.high)
+        yield Line(contender, panel, time.method, changed, time.decision, numbers.plain(time.absolute) + "x")
+
+
+def tally(comparison: Comparison) -> str:
+    """The verdict in one line, with how many findings of each kind."""
+    counted = Counter(line.verdict for line in lines(comparison))
+    named = [f"{counted[name]} {name}" for name in _ORDER if counted[name]]
+    exact = sum(not row.quantities for row in comparison.rows)
+    verdict = "REGRESSED" if comparison.regressed else "no regression"
+    return (
+        f"{verdict}: {', '.join(named) or 'nothing timed'}; {exact} of {len(comparison.rows)} cases exactly as before"
+    )
+
+
+def explanations(comparison: Comparison) -> Iterator[str]:
+    """How to read it, what was narrowed, and what the machine is known to tell apart."""
+    timed = any(row.times for row in comparison.rows)
+    effect = f"{100 * comparison.minimum_effect:g} %"
+    if timed:
+        unit = "head / base of the same rounds" if comparison.paired else "ratio to the panel's baseline, head / base"
+        yield (
+            f"Time: {unit}, 95 % interval. Regressed or improved: the interval lies beyond {effect} and survives "
+            f"Holm's correction over all rows; same: it lies within {effect}; undecided: the data can't tell."
+        )
+    if comparison.allowance:
+        yield (
+            f"A single process on a side: {100 * comparison.allowance.deviation:.2g} % from process to process "
+            f"({comparison.allowance.source})."
+        )
+    if comparison.selfcheck:
+        yield comparison.selfcheck
+    yield from comparison.notes
+    reasons = Counter(reason for row in comparison.rows for reason in row.left_out)
+    for reason, count in reasons.most_common():
+        yield f"left out of {count} {'case' if count == 1 else 'cases'}: {reason}"
+    for side, names in (("base", comparison.only_in_base), ("head", comparison.only_in_head)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            yield f"only in {side}, not compared: {', '.join(names[:3])}{more}"
+
+
+def summary(comparison: Comparison) -> Group:
+    """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading, overflow="fold")
+    listed, rest = _listed(comparison, {"same"})
+    for line in listed:
+        style = "bold" if line.verdict in ("regressed", "changed") else ""
+        table.add_row(*(Text(visible(cell, CELL_LIMIT), style=style) for cell in line.cells))
+    said = [*_rest(rest), *explanations(comparison), tally(comparison)]
+    return Group(
+        Text(f"base {visible(_side(comparison.base))}\nhead {visible(_side(comparison.head))}"),
+        *([table] if listed else []),
+        *(Text(visible(sentence)) for sentence in said),
+    )
+
+
+def markdown(comparison: Comparison) -> str:
+    """What a reviewer reads in the pull request."""
+    parts = [f"### opbench: {tally(comparison)}"]
+    parts.append(f"base: {prose(_side(comparison.base))}  \nhead: {prose(_side(comparison.head))}")
+    listed, rest = _listed(comparison, {"same", "undecided"})
+    if listed:
+        parts.append(_table(listed))
+    parts += [prose(sentence) for sentence in _rest(rest)]
+    undecided = [line for line in lines(comparison) if line.verdict == "undecided"][:MOST_LISTED]
+    if undecided:
+        parts.append(f"<details><summary>undecided: {len(undecided)}</summary>\n\n{_table(undecided)}\n\n</details>")
+    parts.append("\n".join(f"- {prose(sentence)}" for sentence in explanations(comparison)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _listed(comparison: Comparison, apart: set[str]) -> tuple[list[Line], int]:
+    found = [line for line in lines(comparison) if line.verdict not in apart]
+    return found[:MOST_LISTED], max(0, len(found) - MOST_LISTED)
+
+
+def _rest(rest: int) -> list[str]:
+    return [f"and {rest} more findings of this kind or less; `--json` has all"] if rest else []
+
+
+def _table(listed: Sequence[Line]) -> str:
+    rows = [
+        f"| {code(line.contender)} | {prose(line.panel)} | {line.what} | {prose(line.change)} | "
+        f"{_mark(line.verdict)} | {line.absolute} |"
+        for line in listed
+    ]
+    return "\n".join([f"| {' | '.join(HEADINGS)} |", "|" + " --- |" * len(HEADINGS), *rows])
+
+
+def _mark(verdict: str) -> str:
+    return f"**{verdict}**" if verdict in ("regressed", "changed") else verdict
+
+
+def _side(side: Side) -> str:
+    commit = (side.commit or "no commit")[:12] + (" (dirty)" if side.dirty else "")
+    return f"{commit}, suite {side.suite}, {side.started}, {side.cpu}, {side.threads} threads"
+
+
+assert set(DECISIONS) <= set(_ORDER), "every decision has its place in the tables"

@@ -168,6 +168,7 @@ def compare(
     task: Annotated[Many, typer.Option(help="With --paired: only this task (repeatable, as are all filters).")] = None,
     operator: Annotated[Many, typer.Option(help="With --paired: only this operator.")] = None,
     mode: Annotated[Many, typer.Option(help="With --paired: this mode.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="With --paired: CPU threads [torch's own choice].")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="With --paired: folder for base.json and head.json.")
     ] = None,
@@ -180,7 +181,7 @@ def compare(
         raise typer.Exit(run_compare(base, head, answer))
     filters: dict[Filter, Many] = {"task": task, "operator": operator, "mode": mode}
     chosen = {name: tuple(values) for name, values in filters.items() if values}
-    raise typer.Exit(run_paired(paired, (base, head), suite, chosen, output, answer))
+    raise typer.Exit(run_paired(paired, (base, head), suite, chosen, threads, output, answer))
 
 
 @app.command()

@@ -382,6 +382,10 @@ class FirstCall(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+# Two runs whose environments carry the same text under this detail were measured in turns: their rounds pair up.
+PAIRED = "paired run"
+
+
 class Environment(msgspec.Struct, frozen=True):
     """Where a run was taken. Free-form sections keep whatever the platform reports."""
 
@@ -444,10 +448,10 @@ class Called(msgspec.Struct, frozen=True):
 class Trial(msgspec.Struct, frozen=True):
     """Two contenders timed in turns, the second slower by the planted share `effect` (0: the very same work).
 
-    Raw samples in nanoseconds per block, round by round; `interrupted` names the rounds in which the kernel gave the
-    core to somebody else during a block. `loaded`: another process kept one core busy meanwhile. Trials of the same
-    `contender` and different `process` are replicas. An `effect` of None pairs two contenders of different work, for
-    how far the same ratio moves from process to process.
+    Raw samples in nanoseconds per block, round by round. A block in which the kernel gave the core to somebody else was
+    taken again up to three times, `retaken` in all; `interrupted` names the rounds that stayed so. `loaded`: another
+    process kept one core busy meanwhile. Trials of the same `contender` and different `process` are replicas. An
+    `effect` of None pairs two contenders of different work, for how far the same ratio moves from process to process.
     """
 
     contender: str
@@ -457,6 +461,7 @@ class Trial(msgspec.Struct, frozen=True):
     first_nanoseconds: tuple[int, ...]
     second_nanoseconds: tuple[int, ...]
     interrupted: tuple[int, ...]
+    retaken: int
     seconds: float
     stop: StopReason
     rivals: tuple[Called, ...] = ()

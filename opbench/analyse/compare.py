@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 from opbench.analyse.change import Allowance
 from opbench.analyse.comparison import Comparison, Row, Side
-from opbench.analyse.differences import PAIRED, differences
+from opbench.analyse.differences import differences
 from opbench.analyse.exact import exact_row
 from opbench.analyse.timed import timed_rows
-from opbench.schema import OpbenchError, Run
+from opbench.schema import PAIRED, OpbenchError, Run
 
 # Above what identical code has been seen to differ by once a round's order is random, and below half of the smallest
 # planted slow-down that must be found (5 %): an interval of +-1 % around +5 % still lies beyond it.

@@ -9,9 +9,6 @@ import msgspec
 
 from opbench.schema import Environment
 
-# Both revisions of `opbench compare --paired` carry the same text under this detail of their environments.
-PAIRED = "paired run"
-
 Kind = Literal["machine", "threads", "versions"]
 KINDS: tuple[Kind, ...] = ("machine", "threads", "versions")
 

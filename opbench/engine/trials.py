@@ -106,6 +106,7 @@ def _take_one(wanted: Wanted, batch: Batch, draw: random.Random) -> Trial:
         first_nanoseconds=tuple(round(value * 1e9) for value in rounds.first),
         second_nanoseconds=tuple(round(value * 1e9) for value in rounds.second),
         interrupted=tuple(rounds.interrupted),
+        retaken=rounds.retaken,
         seconds=seconds,
         stop=rounds.stop,
         rivals=called,

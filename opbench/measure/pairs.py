@@ -33,6 +33,7 @@ LEAST_ROUNDS = 3 * BATCHES
 MOST_ROUNDS = 600
 # Rounds in which a block was interrupted are left out as long as this many remain; else all are taken as they are.
 LEAST_CLEAN = 8
+MOST_RETAKES = 3
 # Looking at the width after every round would stop at the luckiest one; looks this far apart don't.
 LOOK_GROWTH = 1.25
 
@@ -60,12 +61,22 @@ class Shift(msgspec.Struct, frozen=True):
 
 @dataclass
 class Rounds:
-    """What the turns gave, in seconds per block, and the rounds in which a block was interrupted."""
+    """What the turns gave, in seconds per block; the rounds that stayed interrupted; how many blocks were retaken."""
 
     first: list[float] = field(default_factory=list)
     second: list[float] = field(default_factory=list)
     interrupted: list[int] = field(default_factory=list)
+    retaken: int = 0
     stop: StopReason = "budget"
+
+    def take(self, turn: Turn) -> tuple[float, bool]:
+        """One block, taken again where it was interrupted: the kernel has just given the core back for a while."""
+        for _ in range(MOST_RETAKES):
+            seconds, interrupted = turn()
+            if not interrupted:
+                return seconds, False
+            self.retaken += 1
+        return turn()
 
 
 def take_turns(
@@ -87,9 +98,9 @@ def take_turns(
     next_look = LEAST_ROUNDS
     while now() < deadline or len(rounds.first) < 2:
         if order.random() < 0.5:
-            ours, theirs = first(), second()
+            ours, theirs = rounds.take(first), rounds.take(second)
         else:
-            theirs, ours = second(), first()
+            theirs, ours = rounds.take(second), rounds.take(first)
         if ours[1] or theirs[1]:
             rounds.interrupted.append(len(rounds.first))
         rounds.first.append(ours[0])

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
+from opbench import registry
 from opbench.analyse.compare import ASSUMED, MINIMUM_EFFECT, compare
 from opbench.analyse.comparison import QUANTITIES, Comparison
 from opbench.analyse.differences import KINDS
 from opbench.analyse.power import find_selfcheck, quote
-from opbench.document import encode, load, replace_file
-from opbench.registry import nearest
+from opbench.document import encode, load, replace_file, save
 from opbench.report.comparison import markdown, summary
-from opbench.schema import OpbenchError, Run
+from opbench.schema import OpbenchError, Run, Settings
+
+if TYPE_CHECKING:
+    from opbench.plan import Filter
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Answer:
         for kind, given, known in (("difference", self.across, KINDS), ("quantity", self.allow, QUANTITIES)):
             for name in given:
                 if name not in known:
-                    raise OpbenchError(nearest(kind, name, known))
+                    raise OpbenchError(registry.nearest(kind, name, known))
 
 
 def run_compare(base: Path | None, head: Path | None, answer: Answer) -> int:
@@ -70,3 +76,58 @@ def show(found: Comparison, answer: Answer) -> int:
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(summary(found))
     return int(found.regressed)
+
+
+# Below three pairs of processes the spread between processes is hardly known.
+REPLICAS = 3
+PAIRED_BUDGET_SECONDS = 3.0
+PAIRED_PRECISION = 0.01
+
+
+def run_paired(
+    reference: str,
+    documents: tuple[Path | None, Path | None],
+    suite: str,
+    filters: Mapping[Filter, Sequence[str]],
+    threads: int | None,
+    output: Path | None,
+    answer: Answer,
+) -> int:
+    """Measures a git revision and the working tree in turns and compares them; 1 on a regression, else 0."""
+    if any(documents):
+        raise OpbenchError("compare --paired REF measures both sides itself: leave BASE.json and HEAD.json out")
+    from opbench import plan as planning
+    from opbench import suites
+    from opbench.engine.paired import checked_out, measure_paired
+
+    registry.load()
+    chosen = suites.load(suite)
+    laid_out = planning.plan(chosen, {**filters, "device": ("cpu",)}, cuda=False)
+    import torch
+
+    threads = threads or torch.get_num_threads()
+    settings = Settings(
+        suite=chosen.name,
+        precision=PAIRED_PRECISION,
+        budget_seconds=PAIRED_BUDGET_SECONDS,
+        filters={name: tuple(values) for name, values in filters.items()},
+    )
+    words = ["opbench", "compare", "--paired", reference, "--suite", suite, "--threads", str(threads)]
+    words += [part for name, values in filters.items() for value in values for part in (f"--{name}", value)]
+    console = Console(stderr=True)
+    with console.status("compare --paired") as status, checked_out(reference) as (base, head):
+        runs = measure_paired(
+            base,
+            head,
+            laid_out,
+            settings,
+            replicas=REPLICAS,
+            threads=threads,
+            command=shlex.join(words),
+            progress=lambda done, total, name: status.update(f"{done} of {total}: {escape(name)}"),
+        )
+    folder = output or Path("results") / "local" / f"paired-{runs[0].started.replace(':', '')[:17]}"
+    for name, run in zip(("base.json", "head.json"), runs, strict=True):
+        save(run, folder / name)
+    console.print(f"documents: {folder / 'base.json'} {folder / 'head.json'}", soft_wrap=True, markup=False)
+    return show(judge(*runs, answer, [folder, *folder.absolute().parents[:2]]), answer)

@@ -128,7 +128,11 @@ def _sentences(selfcheck: Selfcheck, minimum_effect: float) -> Iterator[str]:
     if timed:
         rounds = sum(len(trial.first_nanoseconds) for trial in timed)
         lost = sum(len(trial.interrupted) for trial in timed)
-        yield f"{lost:,} of {rounds:,} rounds were interrupted by another process and left out where others remained."
+        retaken = sum(trial.retaken for trial in timed)
+        yield (
+            f"{retaken:,} blocks were interrupted by another process and taken again; {lost:,} of {rounds:,} rounds "
+            "stayed interrupted and were left out where others remained."
+        )
         slowest = max(trial.seconds for trial in timed)
         yield f"The slowest trial took {slowest:.1f} s; the whole {selfcheck.wall_seconds:.0f} s."
 

@@ -1,0 +1,320 @@
+"""Two revisions side by side on one machine: a worker process each, given turns round after round in random order.
+
+Whatever the machine does in between falls on either revision with equal chance. Fresh pairs of workers repeat the
+whole, because where a process lays its memory stays the same as long as it lives. The result is two run documents
+whose rounds pair up: round r of process p of one was taken beside round r of process p of the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import opbench
+from opbench.document import decode, encode
+from opbench.engine.environment import environment
+from opbench.measure.pairs import LEAST_CLEAN, Rounds, Turn, take_turns
+from opbench.schema import (
+    PAIRED,
+    SCHEMA_VERSION,
+    Case,
+    Latency,
+    OpbenchError,
+    Panel,
+    Plan,
+    Record,
+    Run,
+    Settings,
+    Verdict,
+)
+
+# Short, so that a block comes through whole now and then beside a busy process; a longer call is a block by itself.
+SHORTEST_BLOCK_SECONDS = 1e-3
+# Seconds that building, proving and counting one case may take.
+LONGEST_PREPARATION = 600.0
+METHOD = "cpu-wall"
+_SCRIPT = Path(__file__).with_name("turns.py")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A tree that holds the package, and what git calls it."""
+
+    root: Path
+    commit: str | None
+    dirty: bool | None
+
+
+class WorkerLostError(Exception):
+    """A worker ended or was ended in the middle of a request."""
+
+
+class Worker:
+    """One process of one revision. `ask` sends a request and waits for the answer, for so long."""
+
+    def __init__(self, revision: Revision, threads: int) -> None:
+        paths = [str(revision.root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        package = Path(self.ask(120, do="hello", threads=threads)["package"])
+        if package != (revision.root / "opbench").resolve():
+            self.close()
+            raise OpbenchError(f"the worker of {revision.root} imported {package}: it would time the wrong code")
+
+    def ask(self, patience: float, **request: Any) -> dict[str, Any]:
+        """One request, one answer; raises `WorkerLostError` if the process ends, or takes longer and is ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        alarm = threading.Timer(patience, self._process.kill)
+        alarm.start()
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            alarm.cancel()
+        if not line:
+            raise WorkerLostError(f"the worker ended, or took more than {patience:.0f} s, at {request['do']!r}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@dataclass
+class _Side:
+    """One revision while the panels run: its worker, and per case the record and samples so far."""
+
+    revision: Revision
+    threads: int
+    worker: Worker | None = None
+    records: dict[str, Record] = field(default_factory=dict)
+    latencies: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    first_calls: dict[str, float] = field(default_factory=dict)
+
+    def start(self) -> None:
+        self.stop()
+        self.worker = Worker(self.revision, self.threads)
+
+    def stop(self) -> None:
+        if self.worker is not None:
+            self.worker.close()
+        self.worker = None
+
+    def ask(self, patience: float, **request: Any) -> dict[str, Any]:
+        if self.worker is None:
+            self.worker = Worker(self.revision, self.threads)
+        return self.worker.ask(patience, **request)
+
+
+def measure_paired(
+    base: Revision,
+    head: Revision,
+    plan: Plan,
+    settings: Settings,
+    *,
+    replicas: int,
+    threads: int,
+    command: str,
+    progress: Callable[[int, int, str], None],
+) -> tuple[Run, Run]:
+    """Measures every case of the plan in both revisions; two documents whose rounds pair up.
+
+    settings.budget_seconds is per case, over all replicas. A case that is wrong or fails in either is not timed.
+    """
+    began = time.perf_counter()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    sides = (_Side(base, threads), _Side(head, threads))
+    cases = [case for panel in plan.panels for case in panel.cases]
+    calls: dict[str, int] = {}
+    stops: dict[str, str] = {}
+    try:
+        for replica in range(replicas):
+            for side in sides:
+                side.start()
+            for index, case in enumerate(cases):
+                progress(replica * len(cases) + index, replicas * len(cases), case.id)
+                _measure(case, sides, settings, replica, replicas, calls, stops)
+    finally:
+        for side in sides:
+            side.stop()
+    token = uuid.uuid4().hex
+    seconds = time.perf_counter() - began
+    first, second = (
+        _document(side, plan.panels, settings, token, command, started, seconds, calls, stops) for side in sides
+    )
+    return first, second
+
+
+def _measure(
+    case: Case,
+    sides: tuple[_Side, _Side],
+    settings: Settings,
+    replica: int,
+    replicas: int,
+    calls: dict[str, int],
+    stops: dict[str, str],
+) -> None:
+    """One case in one pair of processes; a failure of either costs the case, and that worker starts anew."""
+    name = case.id
+    if any(name in side.records and side.records[name].outcome != "ok" for side in sides):
+        return
+    prepared = [_prepare(side, case, count=replica == 0) for side in sides]
+    if any(answer is None or "seconds" not in answer for answer in prepared):
+        return
+    slowest = max(answer["seconds"] for answer in prepared if answer)
+    # One number of calls for both: a block of either is the same work.
+    count = calls.setdefault(name, max(1, math.ceil(SHORTEST_BLOCK_SECONDS / max(slowest, 1e-9))))
+    order = random.Random(f"{settings.seed}/{name}/{replica}")
+    patience = 60 + 100 * count * slowest
+    try:
+        rounds = take_turns(
+            *(_turn(side, count, patience) for side in sides),
+            precision=settings.precision,
+            budget_seconds=settings.budget_seconds / replicas,
+            order=order,
+        )
+        verdicts = [decode(encode(side.ask(patience, do="finish")["verdict"]), Verdict) for side in sides]
+    except WorkerLostError as error:
+        for side in sides:
+            side.records[name] = Record(case, "crashed", f"{error}; in one of the two revisions")
+            side.stop()
+        return
+    stops[name] = "budget" if stops.get(name) == "budget" else rounds.stop
+    for side, verdict, samples in zip(sides, verdicts, _whole(rounds), strict=True):
+        record = msgspec.structs.replace(side.records[name], final_verdict=verdict)
+        if not verdict.correct:
+            record = msgspec.structs.replace(record, outcome="incorrect", message=verdict.reason)
+        side.records[name] = record
+        side.latencies.setdefault(name, []).append(tuple(value / count for value in samples))
+
+
+def _prepare(side: _Side, case: Case, *, count: bool) -> dict[str, Any] | None:
+    """The worker's answer, with the record kept; None where this revision doesn't know the case or lost its worker."""
+    try:
+        answer = side.ask(LONGEST_PREPARATION, do="prepare", case=json.loads(encode(case)), count=count)
+    except WorkerLostError as error:
+        side.records[case.id] = Record(case, "crashed", str(error))
+        side.stop()
+        return None
+    if "unknown" in answer:
+        return None
+    if count or answer["record"]["outcome"] != "ok":
+        side.records[case.id] = decode(encode(answer["record"]), Record)
+    side.first_calls.setdefault(case.id, answer.get("first_call", 0.0))
+    return answer
+
+
+def _turn(side: _Side, calls: int, patience: float) -> Turn:
+    def turn() -> tuple[float, bool]:
+        answer = side.ask(patience, do="block", calls=calls)
+        return answer["seconds"], answer["interrupted"]
+
+    return turn
+
+
+def _whole(rounds: Rounds) -> tuple[list[float], list[float]]:
+    """The samples of either side; an interrupted round is no number where enough others are."""
+    if len(rounds.first) - len(rounds.interrupted) < LEAST_CLEAN:
+        return rounds.first, rounds.second
+    lost = set(rounds.interrupted)
+    first, second = (
+        [math.nan if index in lost else value for index, value in enumerate(side)]
+        for side in (rounds.first, rounds.second)
+    )
+    return first, second
+
+
+def _document(
+    side: _Side,
+    panels: tuple[Panel, ...],
+    settings: Settings,
+    token: str,
+    command: str,
+    started: str,
+    seconds: float,
+    calls: dict[str, int],
+    stops: dict[str, Any],
+) -> Run:
+    here = environment()
+    surroundings = msgspec.structs.replace(
+        here,
+        threads=side.threads,
+        commit=side.revision.commit,
+        dirty=side.revision.dirty,
+        details={**here.details, PAIRED: token},
+    )
+    records = []
+    for name, record in side.records.items():
+        samples = side.latencies.get(name, [])
+        latencies: tuple[Latency, ...] = ()
+        if record.outcome == "ok" and samples:
+            latencies = (Latency(METHOD, calls[name], tuple(samples), side.first_calls[name], stops[name]),)
+        records.append(msgspec.structs.replace(record, latencies=latencies))
+    return Run(
+        schema_version=SCHEMA_VERSION,
+        settings=settings,
+        environment=surroundings,
+        command=command,
+        started=started,
+        wall_seconds=seconds,
+        called_seconds=seconds,
+        panels=panels,
+        records=tuple(records),
+        skipped=(),
+    )
+
+
+@contextlib.contextmanager
+def checked_out(reference: str) -> Iterator[tuple[Revision, Revision]]:
+    """(the revision `reference` in a temporary work tree, the tree that this package is imported from)."""
+    root = Path(opbench.__file__).parents[1].resolve()
+    if not (root / ".git").exists():
+        raise OpbenchError(
+            f"compare --paired: {root} is no git checkout; run it from one (`pip install -e .`), or measure both "
+            "revisions by themselves and compare the documents"
+        )
+    try:
+        commit = _git(root, "rev-parse", "--verify", f"{reference}^{{commit}}")
+    except subprocess.CalledProcessError as error:
+        raise OpbenchError(f"compare --paired {reference}: not a revision here ({error.stderr.strip()})") from None
+    with tempfile.TemporaryDirectory(prefix="opbench-paired-") as folder:
+        tree = Path(folder).resolve() / "base"
+        _git(root, "worktree", "add", "--detach", str(tree), commit)
+        try:
+            head = Revision(root, _git(root, "rev-parse", "HEAD"), bool(_git(root, "status", "--porcelain", "-uno")))
+            yield Revision(tree, commit, False), head
+        finally:
+            _git(root, "worktree", "remove", "--force", str(tree))
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -23,7 +23,7 @@ from opbench.schema import PAIRED, OpbenchError, Run
 # planted slow-down that must be found (5 %): an interval of +-1 % around +5 % still lies beyond it.
 MINIMUM_EFFECT = 0.02
 # Taken where neither replicas nor a selfcheck of the machine say how far processes differ.
-ASSUMED = Allowance(0.02, 10.0, "assumed: 2 % from process to process; `opbench selfcheck` measures it")
+ASSUMED = Allowance(0.02, 10.0, "assumed: `opbench selfcheck` measures it")
 
 
 def compare(

@@ -15,7 +15,7 @@ import msgspec
 
 from opbench.analyse.change import Allowance, Decision, decide, detectable, p_value
 from opbench.document import decode, encode, replace_file
-from opbench.measure.pairs import Shift, log_ratios, shift
+from opbench.measure.pairs import Shift, log_ratios, median_shift, shift
 from opbench.schema import SCHEMA_VERSION, Environment, OpbenchError, Selfcheck, Trial
 
 NAME = "selfcheck.json"
@@ -103,7 +103,11 @@ def decision(trial: Trial, minimum_effect: float) -> Decision:
 
 def shift_of(trial: Trial) -> Shift:
     """Where the trial's rounds lie: log(second / first)."""
-    return shift(log_ratios(trial.first_nanoseconds, trial.second_nanoseconds, trial.interrupted))
+    return shift(_rounds(trial))
+
+
+def _rounds(trial: Trial) -> list[float]:
+    return log_ratios(trial.first_nanoseconds, trial.second_nanoseconds, trial.interrupted)
 
 
 def _power(name: str, effect: float, loaded: bool | None, words: Sequence[tuple[Decision, Trial]]) -> Power:
@@ -144,7 +148,7 @@ def allowance(selfcheck: Selfcheck) -> Allowance | None:
     replicas: dict[str, list[float]] = {}
     for trial in selfcheck.trials:
         if trial.effect is None and not trial.loaded:
-            replicas.setdefault(trial.contender, []).append(shift_of(trial).value)
+            replicas.setdefault(trial.contender, []).append(median_shift(_rounds(trial)).value)
     groups = [values for values in replicas.values() if len(values) > 1]
     freedom = sum(len(values) - 1 for values in groups)
     if not freedom:

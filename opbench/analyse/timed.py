@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from opbench.analyse.change import Allowance, Evidence, decide, holm, p_value, shifts
 from opbench.analyse.comparison import Row, Time
 from opbench.analyse.statistics import paired_log_ratios, quartiles
-from opbench.measure.pairs import Shift, shift
+from opbench.measure.pairs import Shift, median_shift, shift
 from opbench.schema import Latency, Record, Run
 
 
@@ -94,7 +94,8 @@ def _pairs(index: int, row: Row, base: _Index, head: _Index, *, paired: bool) ->
         if earlier.samples_seconds == latency.samples_seconds:
             yield Pair(index, latency.method, absolute, same_samples=len(latency.samples_seconds))
         elif paired:
-            yield _with(Pair(index, latency.method, absolute), (), _shifts(latency, earlier), paired=True)
+            # The same work on both sides, unless it changed: the random order makes them exchangeable.
+            yield _with(Pair(index, latency.method, absolute), (), _shifts(latency, earlier, shift), paired=True)
         elif not baseline or not baseline_now or baseline.case != baseline_now.case:
             yield Pair(index, latency.method, absolute, why_not="the panel's baseline is not the same in both runs")
         elif name != baseline.case.id:  # the baseline's own ratio is 1 by definition
@@ -102,7 +103,7 @@ def _pairs(index: int, row: Row, base: _Index, head: _Index, *, paired: bool) ->
             if against is None or against_now is None:
                 yield Pair(index, latency.method, absolute, why_not="the baseline has no time to take the ratio to")
             else:
-                sides = _shifts(earlier, against), _shifts(latency, against_now)
+                sides = _shifts(earlier, against, median_shift), _shifts(latency, against_now, median_shift)
                 yield _with(Pair(index, latency.method, absolute), *sides, paired=False)
 
 
@@ -118,8 +119,9 @@ def _by_method(record: Record, method: str) -> Latency | None:
     return next((latency for latency in record.latencies if latency.method == method), None)
 
 
-def _shifts(contender: Latency, baseline: Latency) -> tuple[Shift, ...]:
-    return tuple(shift(process) for process in paired_log_ratios(contender, baseline) if len(process) > 1)
+def _shifts(contender: Latency, baseline: Latency, locate: Callable[[Sequence[float]], Shift]) -> tuple[Shift, ...]:
+    """One per process that has at least two usable rounds."""
+    return tuple(locate(process) for process in paired_log_ratios(contender, baseline) if len(process) > 1)
 
 
 def _absolute(base: Latency, head: Latency) -> float:

@@ -154,7 +154,10 @@ def _mark(verdict: str) -> str:
 
 def _side(side: Side) -> str:
     commit = (side.commit or "no commit")[:12] + (" (dirty)" if side.dirty else "")
-    return f"{commit}, suite {side.suite}, {side.started}, {side.cpu}, {side.threads} threads"
+    return (
+        f"{commit}, suite {side.suite}, {side.started}, {side.cpu}, "
+        f"{side.threads} {'thread' if side.threads == 1 else 'threads'}"
+    )
 
 
 assert set(DECISIONS) <= set(_ORDER), "every decision has its place in the tables"

@@ -4,10 +4,12 @@
 Nothing is measured, so a test that uses it is fast and the same everywhere.
 """
 
+import math
 import random
 
 from opbench.schema import (
     SCHEMA_VERSION,
+    Called,
     Case,
     Counted,
     Counts,
@@ -17,8 +19,10 @@ from opbench.schema import (
     Panel,
     Record,
     Run,
+    Selfcheck,
     Settings,
     Skipped,
+    Trial,
     Verdict,
     Worst,
     Yardstick,
@@ -162,6 +166,47 @@ def make_run(records=None, **changes):
         ),
     }
     return Run(**{**fields, **changes})
+
+
+def make_trial(effect=0.0, seed=0, *, offset=0.0, rounds=60, **changes):
+    """A pair whose second contender takes `effect` more, and `offset` (log) more by its process."""
+    rng = random.Random(f"{effect}/{seed}")
+    times = [
+        tuple(round(1e6 * slower * math.exp(rng.gauss(0, 0.02))) for _ in range(rounds))
+        for slower in (1.0, (1 + (effect or 0.0)) * math.exp(offset))
+    ]
+    fields = {
+        "contender": "upsample2x/nearest",
+        "effect": effect,
+        "loaded": bool(seed % 2),
+        "process": seed,
+        "first_nanoseconds": times[0],
+        "second_nanoseconds": times[1],
+        "interrupted": (),
+        "retaken": 3,
+        "seconds": 0.25,
+        "stop": "precision",
+        "rivals": (Called("rival", 0.3, 1.0, "improved" if seed == 0 else "same"),),
+    }
+    return Trial(**{**fields, **changes})
+
+
+def make_selfcheck(trials=None, **changes):
+    """Ten trials of every planted effect, one process each, and four replicas of different work."""
+    if trials is None:
+        trials = [make_trial(effect, seed) for effect in (0.0, 0.02, 0.05, 0.10) for seed in range(10)]
+        trials += [make_trial(None, seed, offset=0.7 + 0.01 * seed, loaded=False) for seed in range(4)]
+    fields = {
+        "schema_version": SCHEMA_VERSION,
+        "environment": make_environment(threads=1),
+        "command": "opbench selfcheck -o DIR",
+        "started": "2025-01-02T03:04:05+00:00",
+        "wall_seconds": 12.0,
+        "precision": 0.01,
+        "budget_seconds": 2.0,
+        "trials": tuple(trials),
+    }
+    return Selfcheck(**{**fields, **changes})
 
 
 def example_records():

@@ -12,11 +12,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from opbench.schema import Called
+
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Measurement
 
 Work = Callable[[], object]
 Word = Literal["regressed", "improved", "same", "undecided"]
@@ -38,17 +41,23 @@ def call_all(first: Work, second: Work, seconds: float, draw: random.Random) -> 
 
 
 def by_torch(first: Work, second: Work, seconds: float) -> tuple[float, Word]:
-    """torch.utils.benchmark: medians rounded to the digits that each measurement calls significant differ."""
+    """torch.utils.benchmark with the duration it is given; its own significance decides."""
     from torch.utils.benchmark import Timer
-    from torch.utils.benchmark.utils.common import trim_sigfig
 
     threads = torch.get_num_threads()
     before, after = (
         Timer("work()", globals={"work": work}, num_threads=threads).blocked_autorange(min_run_time=seconds)
         for work in (first, second)
     )
+    return after.median / before.median, by_significant_digits(before, after)
+
+
+def by_significant_digits(before: Measurement, after: Measurement) -> Word:
+    """Medians rounded to the digits that each measurement calls significant, as torch's own comparison prints them."""
+    from torch.utils.benchmark.utils.common import trim_sigfig
+
     shown = [trim_sigfig(one.median, one.significant_figures) for one in (before, after)]
-    return after.median / before.median, _word(shown[1] - shown[0])
+    return _word(shown[1] - shown[0])
 
 
 def by_pytest_benchmark(first: Work, second: Work, seconds: float) -> tuple[float, Word]:

@@ -1,0 +1,153 @@
+"""Two revisions in turns: what a worker answers, and what the documents of both sides hold."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import opbench
+from opbench import registry
+from opbench.document import encode
+from opbench.engine import paired
+from opbench.engine.paired import Revision, Worker, WorkerLostError, checked_out, measure_paired
+from opbench.engine.turns import serve
+from opbench.plan import plan
+from opbench.schema import PAIRED, Case, OpbenchError, Settings, Suite, Workload
+
+ROOT = Path(opbench.__file__).parents[1].resolve()
+HERE = Revision(ROOT, "here", False)
+DIMS = {"N": 1, "C": 4, "H": 4, "W": 4, "k_up": 5, "k_enc": 3, "c_mid": 64, "g": 1}
+CASE = Case("upsample2x", "tiny", "bilinear", "torch", DIMS, "float32", "cpu", "inference")
+
+
+def as_json(case=CASE, **changes):
+    return {**json.loads(encode(case)), **changes}
+
+
+def answers(*requests):
+    out = io.StringIO()
+    serve(io.StringIO("".join(json.dumps(request) + "\n" for request in requests)), out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_a_worker_proves_counts_times_and_proves_again(mode):
+    prepared, block, finished = answers(
+        {"do": "prepare", "case": as_json(mode=mode), "count": True},
+        {"do": "block", "calls": 3},
+        {"do": "finish"},
+    )
+    assert prepared["record"]["verdict"]["correct"]
+    assert prepared["record"]["counts"]["dispatched"]["aten.upsample_bilinear2d"] == 1
+    assert block["seconds"] > 0
+    assert finished["verdict"]["correct"]
+
+
+def test_a_worker_says_what_its_revision_does_not_know():
+    unknown = [as_json(operator="later"), as_json(task="later"), as_json(implementation="later")]
+    assert answers(*({"do": "prepare", "case": case, "count": False} for case in unknown)) == [{"unknown": True}] * 3
+
+
+def test_a_case_that_raises_is_a_record_and_no_end_of_the_worker():
+    dims = {**DIMS, "C": -1}
+    raised, fine = answers(
+        {"do": "prepare", "case": as_json(dims=dims), "count": False},
+        {"do": "prepare", "case": as_json(), "count": False},
+    )
+    assert raised["record"]["outcome"] == "raised"
+    assert "seconds" not in raised
+    assert fine["record"]["outcome"] == "ok"
+
+
+def test_a_worker_of_another_package_is_refused(tmp_path):
+    with pytest.raises(OpbenchError, match="would time the wrong code"):
+        Worker(Revision(tmp_path, None, None), 1)
+
+
+def test_a_worker_that_takes_too_long_is_ended(monkeypatch):
+    worker = Worker(HERE, 1)
+    with pytest.raises(WorkerLostError, match="took more than"):
+        worker.ask(0.0, do="prepare", case=as_json(), count=True)
+    worker.close()
+
+
+def test_both_documents_hold_rounds_that_pair():
+    registry.load()
+    workload = Workload("upsample2x", "tiny", "made up", DIMS, ("bilinear",), ("float32",), ("cpu",), ("inference",))
+    laid_out = plan(Suite("tiny", "tiny", (workload,)), {}, cuda=False)
+    settings = Settings("tiny", 0.5, 0.2)
+    base, head = measure_paired(
+        HERE, HERE, laid_out, settings, replicas=2, threads=1, command="opbench", progress=lambda *_: None
+    )
+    assert base.environment.details[PAIRED] == head.environment.details[PAIRED]
+    assert [record.case for record in base.records] == [record.case for record in head.records]
+    for ours, theirs in zip(base.records, head.records, strict=True):
+        assert ours.outcome == theirs.outcome == "ok"
+        assert ours.counts == theirs.counts
+        assert ours.final_verdict.correct
+        before, after = ours.latencies[0], theirs.latencies[0]
+        assert before.calls_per_sample == after.calls_per_sample
+        assert len(before.samples_seconds) == 2
+        assert list(map(len, before.samples_seconds)) == list(map(len, after.samples_seconds))
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository whose first commit differs from its working tree, taken for the one that opbench runs from."""
+    (tmp_path / "opbench").mkdir()
+    file = tmp_path / "opbench" / "__init__.py"
+    file.write_text("before = 1\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "before")
+    file.write_text("after = 1\n")
+    monkeypatch.setattr(paired.opbench, "__file__", str(file))
+    return tmp_path
+
+
+def test_the_revision_is_checked_out_beside_the_working_tree_and_taken_away_again(checkout):
+    with checked_out("HEAD") as (base, head):
+        assert (base.root / "opbench" / "__init__.py").read_text() == "before = 1\n"
+        assert head.root == checkout
+        assert (base.dirty, head.dirty) == (False, True)
+        assert base.commit == head.commit
+    assert not base.root.exists()
+    listed = subprocess.run(["git", "-C", checkout, "worktree", "list"], capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) == 1
+
+
+def test_an_unknown_revision_is_refused_by_name(checkout):
+    with pytest.raises(OpbenchError, match="nowhere: not a revision"), checked_out("nowhere"):
+        pass
+
+
+def test_a_package_outside_of_git_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paired.opbench, "__file__", str(tmp_path / "opbench" / "__init__.py"))
+    with pytest.raises(OpbenchError, match="no git checkout"), checked_out("HEAD"):
+        pass
+
+
+def test_the_worker_script_imports_nothing_that_an_older_revision_may_lack():
+    """It runs with another revision's package: only names that the first one had."""
+    import ast
+
+    tree = ast.parse(Path(sys.modules[serve.__module__].__file__).read_text())
+    found = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("opbench")
+        for alias in node.names
+    }
+    assert found == {
+        "opbench.registry", "opbench.build.build", "opbench.document.decode", "opbench.document.encode",
+        "opbench.schema.Case", "opbench.schema.Record", "opbench.verify.gate.check", "opbench.verify.gate.reference",
+        "opbench.measure.macs.count", "opbench.measure.memory.measure_memory",
+    }  # fmt: skip

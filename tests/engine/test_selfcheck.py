@@ -1,0 +1,69 @@
+"""How a selfcheck is laid out, and one small one in fresh processes."""
+
+from collections import Counter
+
+import pytest
+
+from opbench.engine import trials
+from opbench.engine.selfcheck import Extent, lay_out, selfcheck
+from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Wanted, take
+from opbench.schema import OpbenchError
+
+SMALL = Extent(identical=2, planted=0, processes=1, threads=1, precision=0.5, budget_seconds=0.05, rivals=False)
+FULL = Extent(identical=500, planted=100, processes=5, threads=1, precision=0.01, budget_seconds=2.0, rivals=True)
+
+
+def test_half_of_every_kind_of_trial_is_taken_beside_a_load():
+    counted = Counter(
+        (one.effect, batch.loaded) for batch in lay_out(FULL) for one in batch.trials if one.effect is not None
+    )
+    assert counted == {
+        **{(0.0, loaded): 250 for loaded in (False, True)},
+        **{(effect, loaded): 50 for effect in EFFECTS for loaded in (False, True)},
+    }
+
+
+def test_every_subject_gets_its_share_of_every_kind_of_trial():
+    counted = Counter((one.first, one.effect) for batch in lay_out(FULL) for one in batch.trials)
+    assert {counted[name, 0.0] for name in SUBJECTS} == {100}
+    assert {counted[name, 0.05] for name in SUBJECTS} == {20}
+    for batch in lay_out(FULL):
+        assert {one.first for one in batch.trials} == set(SUBJECTS)
+
+
+def test_quiet_and_loaded_processes_alternate_and_quiet_ones_take_the_replicas():
+    batches = lay_out(FULL)
+    assert [batch.loaded for batch in batches] == [False, True] * 5
+    assert [sum(one.effect is None for one in batch.trials) for batch in batches] == [len(SUBJECTS), 0] * 5
+
+
+def test_a_planted_slow_down_is_exact():
+    for effect, calls in trials._CALLS.items():
+        slower = calls * (1 + (effect or 0))
+        assert slower == pytest.approx(round(slower))
+
+
+def test_a_trial_keeps_its_raw_rounds():
+    name = next(iter(SUBJECTS))
+    batch = Batch((Wanted(name, name, 0.05),), 3, True, 1, 0.5, 0.05, False, 0)
+    (found,) = take(batch)
+    assert (found.contender, found.effect, found.process, found.loaded) == (name, 0.05, 3, True)
+    assert len(found.first_nanoseconds) == len(found.second_nanoseconds) >= 2
+    assert min(found.first_nanoseconds) > 0
+
+
+def test_a_selfcheck_takes_every_trial_in_fresh_processes():
+    seen = []
+    found = selfcheck(SMALL, "opbench selfcheck", lambda done, total: seen.append((done, total)))
+    assert Counter((trial.effect, trial.loaded) for trial in found.trials) == {
+        (None, False): len(SUBJECTS), (0.0, False): 1, (0.0, True): 1,
+    }  # fmt: skip
+    assert {trial.process for trial in found.trials} == {0, 1}
+    assert seen[-1] == (7, 7)
+    assert found.environment.threads == 1
+
+
+def test_a_process_that_fails_is_named_with_its_last_words(monkeypatch):
+    monkeypatch.setattr("opbench.engine.selfcheck.encode", lambda batch: b"not a batch")
+    with pytest.raises(OpbenchError, match=r"process 0 ended with code 1: .*JSON"):
+        selfcheck(SMALL, "opbench selfcheck", lambda done, total: None)

@@ -1,0 +1,118 @@
+"""`opbench compare` and `opbench selfcheck` as a script meets them: exit codes, files, errors of one line."""
+
+import json
+
+import pytest
+from factory import make_case, make_environment, make_latency, make_memory, make_record, make_run, make_selfcheck
+from typer.testing import CliRunner
+
+from opbench.analyse.power import save_selfcheck
+from opbench.cli import app
+from opbench.document import save
+from opbench.schema import OpbenchError
+
+
+def opbench(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def documents(tmp_path):
+    """Writes documents of one panel: `documents(name, ratio)` -> its path."""
+
+    def write(name, ratio=3.0, environment=None, **changes):
+        def timed(case, ratio):
+            latency = make_latency(ratio=ratio, seed=f"{name}/{case.id}", processes=4, rounds=40)
+            return make_record(case, latencies=(latency,), **changes)
+
+        run = make_run(
+            [timed(make_case(), 1.0), timed(make_case("carafe[cpu]"), ratio)],
+            environment=environment or make_environment(),
+        )
+        save(run, tmp_path / f"{name}.json")
+        return tmp_path / f"{name}.json"
+
+    return write
+
+
+def test_the_same_code_passes(documents):
+    done = opbench("compare", documents("base"), documents("head"))
+    assert done.exit_code == 0
+    assert "no regression: 1 same; 2 of 2 cases exactly as before" in done.stdout
+
+
+def test_a_document_passes_against_itself(documents):
+    base = documents("base")
+    assert opbench("compare", base, base).exit_code == 0
+
+
+def test_ten_percent_slower_fails(documents):
+    done = opbench("compare", documents("base"), documents("head", 3.3))
+    assert done.exit_code == 1
+    assert "REGRESSED: 1 regressed" in done.stdout
+
+
+def test_one_byte_more_fails_on_another_machine_too(documents):
+    head = documents("head", 30.0, make_environment(cpu="Another CPU"), memory=make_memory(peak_bytes=(1 << 20) + 1))
+    done = opbench("compare", documents("base"), head)
+    assert done.exit_code == 1
+    assert "left out: time" in done.stdout
+    assert opbench("compare", documents("base"), head, "--allow", "peak").exit_code == 0
+
+
+def test_slower_on_another_machine_alone_does_not_fail(documents):
+    head = documents("head", 30.0, make_environment(cpu="Another CPU"))
+    assert opbench("compare", documents("base"), head).exit_code == 0
+    assert opbench("compare", documents("base"), head, "--across", "machine").exit_code == 1
+
+
+def test_the_table_for_the_pull_request_and_the_json(documents, tmp_path):
+    file = tmp_path / "pr.md"
+    done = opbench("compare", documents("base"), documents("head", 3.3), "--markdown", file, "--json")
+    assert done.exit_code == 1
+    assert file.read_text().startswith("### opbench: REGRESSED")
+    (changed,) = [row for row in json.loads(done.stdout)["rows"] if row["times"]]
+    assert changed["times"][0]["decision"] == "regressed"
+
+
+def test_a_larger_minimum_effect(documents):
+    assert opbench("compare", documents("base"), documents("head", 3.3), "--minimum-effect", "20%").exit_code == 0
+
+
+def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):
+    base, head = documents("base"), documents("head")
+    assert "No selfcheck of this machine was found" in opbench("compare", base, head).stdout
+    save_selfcheck(make_selfcheck(), tmp_path / "selfcheck.json")
+    assert "0 false alarms in 10 comparisons" in " ".join(opbench("compare", base, head).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.json", "none.json"], "no such file"),
+        ([], "expected two documents"),
+        (["{base}"], "expected two documents"),
+        (["{base}", "{other}"], "no case in common"),
+        (["{base}", "{base}", "--across", "wether"], "unknown difference 'wether'"),
+        (["{base}", "{base}", "--allow", "peaks"], "did you mean 'peak'"),
+        (["{base}", "{base}", "--selfcheck", "{base}"], "not a selfcheck document"),
+        (["{base}", "{base}", "--paired", "HEAD"], "leave BASE.json and HEAD.json out"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_its_reason(documents, tmp_path, arguments, message):
+    base, other = documents("base"), tmp_path / "other.json"
+    save(make_run([make_record(make_case(workload="other"))]), other)
+    done = opbench("compare", *(a.format(base=base, other=other) for a in arguments))
+    assert isinstance(done.exception, OpbenchError), "main prints it in one line and exits with 2"
+    assert message in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+def test_a_small_selfcheck_leaves_a_document_a_table_and_a_chart(tmp_path):
+    done = opbench(
+        "selfcheck", "-o", tmp_path, "--identical", 2, "--planted", 0, "--processes", 1,
+        "--budget", 0.05, "--precision", "50%",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.exception
+    assert {"selfcheck.json", "selfcheck.md", "selfcheck.svg"} <= {path.name for path in tmp_path.iterdir()}
+    assert done.stdout.strip().splitlines()[-1] == f"report: {tmp_path / 'selfcheck.md'}"

@@ -7,7 +7,6 @@ whose rounds pair up: round r of process p of one was taken beside round r of pr
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import math
@@ -15,20 +14,19 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-import opbench
 from opbench.document import decode, encode
 from opbench.engine.environment import environment
+from opbench.engine.revisions import Revision
 from opbench.measure.pairs import LEAST_CLEAN, Rounds, Turn, take_turns
 from opbench.schema import (
     PAIRED,
@@ -50,15 +48,6 @@ SHORTEST_BLOCK_SECONDS = 1e-3
 LONGEST_PREPARATION = 600.0
 METHOD = "cpu-wall"
 _SCRIPT = Path(__file__).with_name("turns.py")
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A tree that holds the package, and what git calls it."""
-
-    root: Path
-    commit: str | None
-    dirty: bool | None
 
 
 class WorkerLostError(Exception):
@@ -290,31 +279,3 @@ def _document(
         records=tuple(records),
         skipped=(),
     )
-
-
-@contextlib.contextmanager
-def checked_out(reference: str) -> Iterator[tuple[Revision, Revision]]:
-    """(the revision `reference` in a temporary work tree, the tree that this package is imported from)."""
-    root = Path(opbench.__file__).parents[1].resolve()
-    if not (root / ".git").exists():
-        raise OpbenchError(
-            f"compare --paired: {root} is no git checkout; run it from one (`pip install -e .`), or measure both "
-            "revisions by themselves and compare the documents"
-        )
-    try:
-        commit = _git(root, "rev-parse", "--verify", f"{reference}^{{commit}}")
-    except subprocess.CalledProcessError as error:
-        raise OpbenchError(f"compare --paired {reference}: not a revision here ({error.stderr.strip()})") from None
-    with tempfile.TemporaryDirectory(prefix="opbench-paired-") as folder:
-        tree = Path(folder).resolve() / "base"
-        _git(root, "worktree", "add", "--detach", str(tree), commit)
-        try:
-            head = Revision(root, _git(root, "rev-parse", "HEAD"), bool(_git(root, "status", "--porcelain", "-uno")))
-            yield Revision(tree, commit, False), head
-        finally:
-            _git(root, "worktree", "remove", "--force", str(tree))
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

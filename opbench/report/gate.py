@@ -98,7 +98,8 @@ def run_paired(
         raise OpbenchError("compare --paired REF measures both sides itself: leave BASE.json and HEAD.json out")
     from opbench import plan as planning
     from opbench import suites
-    from opbench.engine.paired import checked_out, measure_paired
+    from opbench.engine.paired import measure_paired
+    from opbench.engine.revisions import checked_out
 
     registry.load()
     chosen = suites.load(suite)

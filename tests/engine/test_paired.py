@@ -11,8 +11,9 @@ import pytest
 import opbench
 from opbench import registry
 from opbench.document import encode
-from opbench.engine import paired
-from opbench.engine.paired import Revision, Worker, WorkerLostError, checked_out, measure_paired
+from opbench.engine import revisions
+from opbench.engine.paired import Worker, WorkerLostError, measure_paired
+from opbench.engine.revisions import Revision, checked_out
 from opbench.engine.turns import serve
 from opbench.plan import plan
 from opbench.schema import PAIRED, Case, OpbenchError, Settings, Suite, Workload
@@ -109,7 +110,7 @@ def checkout(tmp_path, monkeypatch):
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "before")
     file.write_text("after = 1\n")
-    monkeypatch.setattr(paired.opbench, "__file__", str(file))
+    monkeypatch.setattr(revisions.opbench, "__file__", str(file))
     return tmp_path
 
 
@@ -130,7 +131,7 @@ def test_an_unknown_revision_is_refused_by_name(checkout):
 
 
 def test_a_package_outside_of_git_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(paired.opbench, "__file__", str(tmp_path / "opbench" / "__init__.py"))
+    monkeypatch.setattr(revisions.opbench, "__file__", str(tmp_path / "opbench" / "__init__.py"))
     with pytest.raises(OpbenchError, match="no git checkout"), checked_out("HEAD"):
         pass
 

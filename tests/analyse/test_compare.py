@@ -53,6 +53,12 @@ def test_a_document_against_itself_is_the_same_throughout():
     assert not any(row.quantities or row.left_out for row in found.rows)
 
 
+def test_a_loud_document_is_the_same_as_itself_too():
+    """One measurement, not two that agree: its noise says nothing about a difference."""
+    loud = run(1, latencies=(make_latency(ratio=3.0, seed="loud", processes=4, rounds=8, noise=0.5),))
+    assert verdict(compare(loud, loud)) == "same"
+
+
 def test_two_runs_of_the_same_code_are_the_same():
     found = compare(run(1), run(2))
     assert verdict(found) == "same"

@@ -195,7 +195,7 @@ def selfcheck(
     precision: Annotated[
         float, typer.Option(parser=_percent, metavar="SHARE", help="Half-width of each ratio's 95 % interval.")
     ] = "1%",  # type: ignore[assignment]
-    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per pair at most.")] = 2.0,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per pair at most.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random order.")] = 0,
 ) -> None:
     """Measure this machine's false-alarm rate and the slow-downs it can find, quiet and beside a busy process."""

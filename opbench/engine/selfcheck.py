@@ -71,9 +71,10 @@ def lay_out(extent: Extent) -> list[Batch]:
     names = list(SUBJECTS)
     for effect, count in ((0.0, extent.identical), *((effect, extent.planted) for effect in EFFECTS)):
         for index in range(count):
-            # Every hand gets every contender: their numbers share no factor with the next hand's offset.
-            name = names[(index // kinds + index) % len(names)]
-            hands[index % kinds].append(Wanted(name, name, effect))
+            # A hand goes through all subjects, each beginning with another one.
+            hand, place = index % kinds, index // kinds
+            name = names[(hand + place) % len(names)]
+            hands[hand].append(Wanted(name, name, effect))
     for index in range(0, kinds, 2):
         hands[index] += [Wanted(a, b, None) for a, b in zip(names, names[1:] + names[:1], strict=True)]
     return [

@@ -195,7 +195,7 @@ def _spec(found: Sequence[Power]) -> dict[str, Any]:
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "title": {
             "text": "What is called changed",
-            "subtitle": ["bars: 95 % interval of the share; left of 0.5 %: false alarms"],
+            "subtitle": ["bars: 95 % interval of the share; at 0: false alarms"],
             "fontSize": 15,
             "offset": 16,
         },

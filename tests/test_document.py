@@ -139,3 +139,14 @@ def test_a_target_that_is_a_folder_is_an_error_of_usage(tmp_path):
     (tmp_path / "run.json").mkdir()
     with pytest.raises(OpbenchError, match="can't be written"):
         document.save(make_run([]), tmp_path / "run.json")
+
+
+def test_a_document_of_version_1_opens_without_dispatched_operations():
+    raw = msgspec.json.decode(text_of())
+    raw["schema_version"] = 1
+    for record in raw["records"]:
+        assert "dispatched" in record["counts"]
+        del record["counts"]["dispatched"]
+    found = document.parse(msgspec.json.encode(raw))
+    assert found.schema_version == 1
+    assert found.records[0].counts.dispatched is None

@@ -108,11 +108,17 @@ def test_what_cannot_be_compared_is_refused_with_its_reason(documents, tmp_path,
     assert "\n" not in str(done.exception)
 
 
-def test_a_small_selfcheck_leaves_a_document_a_table_and_a_chart(tmp_path):
-    done = opbench(
-        "selfcheck", "-o", tmp_path, "--identical", 2, "--planted", 0, "--processes", 1,
-        "--budget", 0.05, "--precision", "50%",
-    )  # fmt: skip
+def test_a_selfcheck_leaves_a_document_a_table_and_a_chart(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "opbench.engine.selfcheck.selfcheck",
+        lambda extent, command, progress: asked.append((extent, command)) or make_selfcheck(),
+    )
+    done = opbench("selfcheck", "-o", tmp_path, "--identical", 6, "--precision", "3%", "--rivals")
     assert done.exit_code == 0, done.exception
     assert {"selfcheck.json", "selfcheck.md", "selfcheck.svg"} <= {path.name for path in tmp_path.iterdir()}
     assert done.stdout.strip().splitlines()[-1] == f"report: {tmp_path / 'selfcheck.md'}"
+    ((extent, command),) = asked
+    assert (extent.identical, extent.precision, extent.rivals, extent.threads) == (6, 0.03, True, 1)
+    assert "--identical 6" in command
+    assert "--rivals" in command

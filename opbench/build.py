@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -72,10 +73,7 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     differentiated = (*rounded, *(name for name, _ in module.named_parameters())) if training else ()
     grad_output = None
     if training:
-        # Running the definition's shape, not the contender's: a contender can't choose what it is differentiated by.
-        with torch.no_grad():
-            shape = operator.definition(case.dims, _meta(tensors), training).shape
-        draw = torch.randn(shape, generator=_generator(f"{shared}/grad"), dtype=torch.float64)
+        draw = torch.randn(output_shape(case, tensors), generator=_generator(f"{shared}/grad"), dtype=torch.float64)
         grad_output = draw.to(dtype).to(case.device)
     module = module.to(case.device)
     on_device = tuple(value.to(case.device).requires_grad_(training) for value in rounded.values())
@@ -102,8 +100,24 @@ def draw_parameters(module: torch.nn.Module, generator: torch.Generator) -> None
                 value.copy_(0.1 * normal)
 
 
-def _meta(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.to("meta") for name, value in tensors.items()}
+def output_shape(case: Case, tensors: Mapping[str, torch.Tensor]) -> torch.Size:
+    """The shape of the definition's output, not the contender's: none can choose what it is differentiated by."""
+    shapes = tuple((name, tuple(value.shape)) for name, value in tensors.items())
+    return _output_shape(case.task, case.operator, tuple(case.dims.items()), shapes, case.mode == "training")
+
+
+@lru_cache(maxsize=256)
+def _output_shape(
+    task: str,
+    operator: str,
+    dims: tuple[tuple[str, int], ...],
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    training: bool,
+) -> torch.Size:
+    """Shapes alone decide it. Finding out on meta tensors takes longer than many a call: once for all contenders."""
+    meta = {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes}
+    with torch.no_grad():
+        return registry.operator(task, operator).definition(dict(dims), meta, training).shape
 
 
 def _generator(text: str) -> torch.Generator:

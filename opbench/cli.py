@@ -55,6 +55,14 @@ def run(
     ] = None,
     budget: Annotated[float | None, typer.Option(min=0.0, help="Seconds of timing per panel at most.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [torch's own choice].")] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Fresh processes that each panel is measured in.")] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds for one step of a contender, compiling included [300].")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(min=0.1, help="GiB for the measuring process [nine tenths of what is free].")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in -o DIR.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every input, parameter and random order.")] = 0,
     with_: Annotated[Many, typer.Option("--with", metavar="FILE.py", help="A file whose declarations compete.")] = None,
     dry_run: Annotated[
@@ -78,6 +86,10 @@ def run(
         seed=seed,
         extensions=tuple(with_ or ()),
         dry_run=dry_run,
+        replicas=replicas,
+        timeout_seconds=timeout,
+        memory_gib=memory,
+        resume=resume,
     )
     raise typer.Exit(run_suite(request))
 
@@ -235,7 +247,7 @@ def readme(
 
 
 def main() -> None:
-    """The `opbench` command. Exit codes: 0 fine, 1 bad news, 2 wrong usage or unreadable input."""
+    """The `opbench` command. Exit codes: 0 fine, 1 bad news, 2 wrong usage or unreadable input, 130 Ctrl-C."""
     try:
         app()
     except OpbenchError as error:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Format history of the run document:
 #   1  first version; non-finite floats are the strings "NaN", "Infinity" and "-Infinity"
 #      since then, absent in older documents: targets, first_calls, settings.least_rounds, memory.held_bytes,
-#      counts.dispatched
+#      counts.dispatched, settings.replicas, latency.sm_clock_mhz and latency.temperature_celsius
 SCHEMA_VERSION = 1
 
 Dims = Mapping[str, int]
@@ -265,7 +265,7 @@ class Plan(msgspec.Struct, frozen=True):
 # --- Measured ---------------------------------------------------------------------------------------------------
 
 Outcome = Literal["ok", "incorrect", "raised", "out-of-memory", "crashed", "timed-out", "unsupported", "throttled"]
-StopReason = Literal["precision", "plateau", "budget"]
+StopReason = Literal["precision", "plateau", "budget", "throttled"]
 
 
 class Worst(msgspec.Struct, frozen=True):
@@ -339,7 +339,10 @@ class Latency(msgspec.Struct, frozen=True):
     """Raw samples of one timing method: `samples_seconds[process][round]`, seconds per call.
 
     A sample is a block of `calls_per_sample` calls. Round r of a process pairs with round r of every contender of
-    the panel in that process: ratios are taken within a round. `first_call_seconds` holds compile and autotune.
+    the panel in that process: ratios are taken within a round. A sample that is NaN was discarded: the GPU throttled
+    or the clock jumped; a process without samples could not time this contender. `first_call_seconds` holds compile
+    and autotune, in the first process. With several processes `stop` is the least satisfied one's. On CUDA the SM
+    clock and the temperature after each sample are kept, laid out like the samples.
     """
 
     method: str
@@ -347,6 +350,8 @@ class Latency(msgspec.Struct, frozen=True):
     samples_seconds: tuple[tuple[float, ...], ...]
     first_call_seconds: float
     stop: StopReason
+    sm_clock_mhz: tuple[tuple[float, ...], ...] = ()
+    temperature_celsius: tuple[tuple[float, ...], ...] = ()
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -404,7 +409,10 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What was asked for. `precision`: relative half-width of a ratio's 95 % interval. The budget is per panel."""
+    """What was asked for. `precision`: relative half-width of a ratio's 95 % interval.
+
+    The budget is per panel and process. `replicas` is the number of fresh processes that each panel is measured in.
+    """
 
     suite: str
     precision: float
@@ -413,6 +421,7 @@ class Settings(msgspec.Struct, frozen=True):
     filters: dict[str, tuple[str, ...]] = {}
     extensions: tuple[str, ...] = ()
     least_rounds: int = 1
+    replicas: int = 1
 
 
 class Run(msgspec.Struct, frozen=True):

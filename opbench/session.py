@@ -18,13 +18,17 @@ from rich.table import Table
 
 from opbench import plan as planning
 from opbench import registry, suites
-from opbench.schema import OpbenchError, Panel, Plan, Run, Settings
+from opbench.schema import OpbenchError, Panel, Plan, Run, Settings, Suite
 
 if TYPE_CHECKING:
+    from opbench.engine.workplace import Workplace
     from opbench.plan import Filter
 
 # Outcomes that are bad news; `unsupported` is an answer, not a fault.
 _FAILURES = frozenset({"incorrect", "raised", "out-of-memory", "crashed", "timed-out", "throttled"})
+
+# The exit code of a run that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,54 @@ class Request:
     seed: int = 0
     extensions: tuple[str, ...] = ()
     dry_run: bool = False
+    replicas: int = 1
+    timeout_seconds: float | None = None
+    memory_gib: float | None = None
+    resume: bool = False
 
 
 def run_suite(request: Request) -> int:
-    """Declare -> plan -> measure -> report. Returns the exit code: 1 if any case failed."""
+    """Declare -> plan -> measure -> report. Returns the exit code: 1 if any case failed, 130 after Ctrl-C."""
     console = _console()
+    if request.dry_run:
+        _print_plan(console, _plan(request)[1])
+        return 0
+    if request.resume and request.output is None:
+        raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
+    folder = request.output or _local_folder(Path(request.suite).stem)
+    try:
+        return _run(console, request, folder)
+    except KeyboardInterrupt:
+        # Not 0, 1 or 2: nothing was decided. It is what a shell reports of a program that Ctrl-C ended.
+        print(f"opbench: interrupted; {_kept(request, folder)}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(console: Console, request: Request, folder: Path) -> int:
+    from opbench.engine.workplace import Limits, Workplace
+
+    limits = Limits(memory_bytes=None if request.memory_gib is None else int(request.memory_gib * 2**30))
+    if request.timeout_seconds is not None:
+        limits = Limits(step_seconds=request.timeout_seconds, memory_bytes=limits.memory_bytes)
+    # First of all, because the worker imports torch meanwhile, as planning does here.
+    with Workplace(extensions=request.extensions, threads=request.threads, limits=limits) as workplace:
+        suite, laid_out = _plan(request)
+        run = _measure(console, laid_out, _settings(request, suite), folder, request, workplace)
+    _print_summary(console, run)
+    console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False, highlight=False)
+    return int(any(record.outcome in _FAILURES for record in run.records))
+
+
+def _plan(request: Request) -> tuple[Suite, Plan]:
     _declare(request.extensions)
     suite = suites.load(request.suite)
     import torch  # here, so that a misspelt suite is answered at once
 
-    laid_out = planning.plan(suite, request.filters, cuda=torch.cuda.is_available(), seed=request.seed)
-    if request.dry_run:
-        _print_plan(console, laid_out)
-        return 0
-    if request.threads is not None:
-        torch.set_num_threads(request.threads)
-    settings = Settings(
+    return suite, planning.plan(suite, request.filters, cuda=torch.cuda.is_available(), seed=request.seed)
+
+
+def _settings(request: Request, suite: Suite) -> Settings:
+    return Settings(
         suite=suite.name,
         precision=request.precision or suite.precision,
         budget_seconds=suite.budget_seconds if request.budget_seconds is None else request.budget_seconds,
@@ -63,13 +99,20 @@ def run_suite(request: Request) -> int:
         filters={name: tuple(values) for name, values in request.filters.items()},
         extensions=request.extensions,
         least_rounds=suite.least_rounds,
+        replicas=request.replicas,
     )
-    folder = request.output or _local_folder(suite.name)
-    run = _measure(console, laid_out, settings, folder, command_of(request))
-    path = _write(run, folder)
-    _print_summary(console, run)
-    console.print(f"report: {path}", soft_wrap=True, markup=False, highlight=False)
-    return int(any(record.outcome in _FAILURES for record in run.records))
+
+
+def _kept(request: Request, folder: Path) -> str:
+    """What an interrupted run leaves, and how to go on."""
+    from opbench.engine.journal import NAME, Finished, read
+
+    journal = folder / NAME
+    if not journal.exists():
+        return "nothing was measured yet"
+    done = sum(isinstance(entry, Finished) for entry in read(journal)[0])
+    resume = f"{command_of(request)} -o {shlex.quote(str(folder))} --resume"
+    return f"{done} finished panels are kept in {journal}; go on with:\n{resume}"
 
 
 def _console() -> Console:
@@ -87,6 +130,12 @@ def command_of(request: Request) -> str:
         words += ["--budget", f"{request.budget_seconds:g}"]
     if request.threads is not None:
         words += ["--threads", str(request.threads)]
+    if request.replicas != 1:
+        words += ["--replicas", str(request.replicas)]
+    if request.timeout_seconds is not None:
+        words += ["--timeout", f"{request.timeout_seconds:g}"]
+    if request.memory_gib is not None:
+        words += ["--memory", f"{request.memory_gib:g}"]
     words += ["--seed", str(request.seed)]
     words += [part for path in request.extensions for part in ("--with", path)]
     return shlex.join(words)
@@ -103,30 +152,40 @@ def _local_folder(suite: str) -> Path:
     return Path("results") / "local" / f"{suite}-{stamp}"
 
 
-def _measure(console: Console, laid_out: Plan, settings: Settings, folder: Path, command: str) -> Run:
+def _measure(
+    console: Console, laid_out: Plan, settings: Settings, folder: Path, request: Request, workplace: Workplace
+) -> Run:
     from opbench.engine.run import execute
 
     columns = (
         SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("panels"), TimeElapsedColumn(),
         TextColumn("left"), TimeLeftColumn(), TextColumn("{task.description}"),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("yardsticks", total=len(laid_out.panels))
+    # Drawn twice a second: drawing takes time from what is measured.
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("yardsticks", total=len(laid_out.panels) * settings.replicas)
 
         def progress(done: int, panel: Panel | None) -> None:
             bar.update(task, completed=done, description=panel.id if panel else "")
 
-        return execute(laid_out, settings, folder, command=command, progress=progress)
+        return execute(
+            laid_out,
+            settings,
+            folder,
+            command=command_of(request),
+            progress=progress,
+            workplace=workplace,
+            finish=lambda run: _write(run, folder),
+            resume=request.resume,
+        )
 
 
-def _write(run: Run, folder: Path) -> Path:
+def _write(run: Run, folder: Path) -> None:
     from opbench.document import save
-    from opbench.engine.journal import NAME
     from opbench.report.markdown import write
 
     save(run, folder / "run.json")
-    (folder / NAME).unlink(missing_ok=True)  # run.json now holds all of it
-    return write(run, folder)
+    write(run, folder)
 
 
 def _print_summary(console: Console, run: Run) -> None:

@@ -12,6 +12,7 @@ PACKAGE = Path(opbench.__file__).parent
 # From the nouns upwards. A module may import those before it, and its own layer.
 LAYERS = (
     "schema",
+    "child",
     "registry",
     "kernels",
     "operators",

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import functools
-import time
+import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from opbench.build import Built, build
-from opbench.measure.cuda import ColdEvents, HotGraph
+from opbench import registry
+from opbench.engine import board, state
+from opbench.engine.proof import Proof, Stopwatch, changed_inputs, prove, tally
+from opbench.measure.cuda import ColdEvents, HotGraph, TorchDevice
 from opbench.measure.latency import Clock, WallClock, measure_panel
-from opbench.measure.macs import count
-from opbench.measure.memory import measure_memory
+from opbench.measure.prediction import may_exceed, predict
+from opbench.measure.throttle import NvmlGauge, ThrottleGuard
 from opbench.schema import Case, Counts, Latency, Memory, Outcome, Panel, Record, Settings, Verdict
-from opbench.verify.gate import Reference, call, check, reference
+from opbench.verify.gate import Reference
+
+# announce(contender, step): whose code runs next, for whoever watches this process (see board.py)
+Announce = Callable[[int | None, int], None]
 
 
-@dataclass
-class Stopwatch:
-    """Wall time spent inside measured or verified calls, as opposed to around them."""
+@dataclass(frozen=True)
+class Context:
+    """How a panel is to be measured, beside its settings.
 
-    seconds: float = 0.0
+    `memory_bytes`: a case on the CPU predicted to need more is not run; None asks nothing. `calls_per_sample` by
+    method and contender is what an earlier process calibrated. `counting` is off in replicas of it.
+    """
 
-    def time(self, work: Callable[[], Any]) -> Any:
-        """Runs `work` on the clock."""
-        begin = time.perf_counter()
-        try:
-            return work()
-        finally:
-            self.seconds += time.perf_counter() - begin
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    announce: Announce = lambda contender, step: None
+    memory_bytes: int | None = None
+    calls_per_sample: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    counting: bool = True
 
 
 @dataclass
@@ -40,9 +44,8 @@ class _Entry:
     """What is known of one case while its panel runs."""
 
     case: Case
-    built: Built | None = None
-    expected: Reference | None = None
-    first_call_seconds: float = 0.0
+    position: int
+    proof: Proof | None = None
     outcome: Outcome = "ok"
     message: str = ""
     verdict: Verdict | None = None
@@ -52,6 +55,7 @@ class _Entry:
     latencies: list[Latency] = field(default_factory=list)
     last: tuple[torch.Tensor, ...] = ()
     notes: list[str] = field(default_factory=list)
+    left_threads: int = 0
 
     def record(self) -> Record:
         return Record(
@@ -66,90 +70,141 @@ class _Entry:
             notes=tuple(self.notes),
         )
 
+    def proven(self) -> Proof:
+        assert self.proof is not None
+        return self.proof
+
     def fail(self, error: Exception) -> None:
         """Names the failure. The exceptions of a contender are anybody's: whatever it raises is its outcome."""
         self.outcome = _outcome(error)
         self.message = _one_line(error)
 
+    def convict(self, verdict: Verdict) -> None:
+        if not verdict.correct:
+            self.outcome, self.message = "incorrect", verdict.reason
 
-def run_panel(panel: Panel, settings: Settings, stopwatch: Stopwatch) -> list[Record]:
+    def settle(self, before: state.State) -> None:
+        """Puts back what the contender changed of the process's state since `before`; raises if it leaks threads."""
+        for change in state.restore(before):
+            if change not in self.notes:
+                self.notes.append(change)
+        more = threading.active_count() - before.threads
+        if more > 0 and not _compiles(self.case):  # a compiler keeps threads of its own, once
+            self.left_threads += more
+            if self.left_threads > state.LEFT_THREADS_AT_MOST:
+                raise RuntimeError(f"leaks threads: its calls have left {self.left_threads} of them running")
+
+
+def run_panel(panel: Panel, settings: Settings, context: Context) -> list[Record]:
     """Measures every case of a panel; one record per case, in the panel's order."""
-    entries = [_Entry(case) for case in panel.cases]
+    entries = [_Entry(case, position) for position, case in enumerate(panel.cases)]
     references: dict[str, Reference] = {}
     for entry in entries:
-        _attempt(entry, lambda entry: _verify(entry, references, stopwatch))
+        _attempt(entry, context, board.PREDICT, functools.partial(_predict, context=context))
     for entry in entries:
-        _attempt(entry, lambda entry: _count(entry, stopwatch))
-    _time(entries, panel, settings, stopwatch)
+        _attempt(entry, context, board.FIRST_CALL, functools.partial(_verify, references=references, context=context))
+    if context.counting:
+        for entry in entries:
+            _attempt(entry, context, board.COUNT, functools.partial(_count, context=context))
+    _time(entries, panel, settings, context)
     for entry in entries:
         if entry.latencies:
-            _attempt(entry, lambda entry: _verify_again(entry, stopwatch))
+            _attempt(entry, context, board.JUDGE, functools.partial(_verify_again, context=context))
+        if entry.left_threads:
+            entry.notes.append(f"left {entry.left_threads} of its threads running")
+    context.announce(None, board.IDLE)
     return [entry.record() for entry in entries]
 
 
-def _attempt(entry: _Entry, step: Callable[[_Entry], None]) -> None:
+def _attempt(entry: _Entry, context: Context, step: int, work: Callable[[_Entry], None]) -> None:
     if entry.outcome != "ok":
         return
+    context.announce(entry.position, step)
+    before = state.state()
     try:
-        step(entry)
+        try:
+            work(entry)
+        finally:
+            entry.settle(before)
     except Exception as error:  # a contender may raise anything; the outcome and message name it
         entry.fail(error)
 
 
-def _verify(entry: _Entry, references: dict[str, Reference], stopwatch: Stopwatch) -> None:
-    """Builds the case and holds its first calls against the definition. A wrong answer is never timed."""
-    entry.built = built = build(entry.case)
-    if entry.case.operator not in references:
-        references[entry.case.operator] = stopwatch.time(lambda: reference(built))
-    entry.expected = references[entry.case.operator]
-    begin = time.perf_counter()
-    stopwatch.time(lambda: _synchronised(built))
-    entry.first_call_seconds = time.perf_counter() - begin
-    entry.verdict = stopwatch.time(lambda: check(built, references[entry.case.operator]))
-    _convict(entry, entry.verdict)
+def _predict(entry: _Entry, context: Context) -> None:
+    """Names a case that is too large for this machine without running it."""
+    if context.memory_bytes is None or not may_exceed(entry.case, limit := _limit(entry.case, context.memory_bytes)):
+        return
+    needed, memory = predict(entry.case)
+    if needed is not None and needed > limit:
+        entry.outcome, entry.memory = "out-of-memory", memory
+        entry.message = f"not run: predicted to need {needed / 2**30:.2f} GiB, and {limit / 2**30:.2f} GiB are allowed"
 
 
-def _verify_again(entry: _Entry, stopwatch: Stopwatch) -> None:
+def _limit(case: Case, memory_bytes: int) -> int:
+    return memory_bytes if case.device == "cpu" else int(torch.cuda.mem_get_info()[1])
+
+
+def _verify(entry: _Entry, references: dict[str, Reference], context: Context) -> None:
+    def announce(definition: bool) -> None:
+        context.announce(entry.position, board.DEFINITION if definition else board.FIRST_CALL)
+
+    entry.proof = prove(entry.case, references, context.stopwatch, announce)
+    entry.verdict = entry.proof.verdict
+    entry.convict(entry.verdict)
+
+
+def _verify_again(entry: _Entry, context: Context) -> None:
     """The result of the last timed call is still right: no stale cache, no drifting state, no other code timed."""
-    built, expected = entry.built, entry.expected
-    assert built is not None
-    assert expected is not None
+    built, expected = entry.proven().built, entry.proven().expected
     got = dict(zip(("output", *built.differentiated), entry.last, strict=True))
-    entry.final_verdict = stopwatch.time(lambda: expected.judge(got))
-    _convict(entry, entry.final_verdict)
+    entry.final_verdict = context.stopwatch.time(lambda: expected.judge(got))
+    entry.convict(entry.final_verdict)
+    if entry.outcome == "ok" and (name := changed_inputs(built)):
+        entry.outcome, entry.message = "incorrect", f"{name}: a timed call changed its input"
 
 
-def _convict(entry: _Entry, verdict: Verdict) -> None:
-    if not verdict.correct:
-        entry.outcome, entry.message = "incorrect", verdict.reason
+def _count(entry: _Entry, context: Context) -> None:
+    entry.counts, entry.memory = tally(entry.proven().built, context.stopwatch)
 
 
-def _count(entry: _Entry, stopwatch: Stopwatch) -> None:
-    assert entry.built is not None
-    built = entry.built
-    entry.counts = stopwatch.time(lambda: count(entry.case, built))
-    entry.memory = stopwatch.time(lambda: measure_memory(built))
-
-
-def _time(entries: Sequence[_Entry], panel: Panel, settings: Settings, stopwatch: Stopwatch) -> None:
+def _time(entries: Sequence[_Entry], panel: Panel, settings: Settings, context: Context) -> None:
     """Times all correct cases together, by each method; one that raises is taken out and the rest timed again."""
-    for clock in _clocks(panel.cases[0]):
+    for clock, guard in _clocks(panel.cases[0], entries):
         while running := [entry for entry in entries if entry.outcome == "ok"]:
-            latencies = stopwatch.time(functools.partial(_time_once, running, panel, settings, clock))
+            work = functools.partial(_time_once, running, panel, settings, context, clock, guard)
+            latencies = context.stopwatch.time(work)
             if latencies is None:
                 continue
             for entry in running:
-                if entry.case.contender in latencies:
-                    entry.latencies.append(latencies[entry.case.contender])
+                if latency := latencies.get(entry.case.contender):
+                    entry.latencies.append(latency)
+                    _judge_throttling(entry, latency, guard)
             break
 
 
-def _time_once(running: Sequence[_Entry], panel: Panel, settings: Settings, clock: Clock) -> dict[str, Latency] | None:
+def _judge_throttling(entry: _Entry, latency: Latency, guard: ThrottleGuard | None) -> None:
+    if latency.stop == "throttled" and guard is not None:
+        (samples,) = latency.samples_seconds
+        discarded = sum(sample != sample for sample in samples)
+        entry.outcome = "throttled"
+        entry.message = f"{latency.method}: {discarded} of {len(samples)} samples discarded: {guard.why}"
+
+
+def _time_once(
+    running: Sequence[_Entry],
+    panel: Panel,
+    settings: Settings,
+    context: Context,
+    clock: Clock,
+    guard: ThrottleGuard | None,
+) -> dict[str, Latency] | None:
     """One timing of the panel by one method; None if a contender raised, which is then marked as failed."""
+    before = state.state()
     guilty: list[_Entry] = []
     calls = {}
     for entry in running:
         timed = _guarded(entry, guilty)
+        context.announce(entry.position, board.TIME)
         try:
             clock.prepare(timed)
         except Exception as error:  # not timed by this method, and said so; the other methods still count
@@ -165,14 +220,39 @@ def _time_once(running: Sequence[_Entry], panel: Panel, settings: Settings, cloc
             precision=settings.precision,
             budget_seconds=settings.budget_seconds,
             least_rounds=settings.least_rounds,
-            first_call_seconds={entry.case.contender: entry.first_call_seconds for entry in running},
+            first_call_seconds={entry.case.contender: entry.proven().first_call_seconds for entry in running},
             seed=settings.seed + zlib.crc32(panel.id.encode()),
+            calls_per_sample=context.calls_per_sample.get(clock.method),
+            watch=_Watch({entry.case.contender: entry for entry in running}, context.announce, guilty),
+            guard=guard,
         )
     except Exception as error:  # a contender may raise anything; anything else is a fault of opbench
         if not guilty:
             raise
         guilty[0].fail(error)
+        guilty[0].notes += state.restore(before)
         return None
+
+
+class _Watch:
+    """Around each block of calls: says whose it is, and puts back what it changed of the process's state."""
+
+    def __init__(self, entries: Mapping[str, _Entry], announce: Announce, guilty: list[_Entry]) -> None:
+        self._entries, self._announce, self._guilty = entries, announce, guilty
+        self._state = state.state()
+
+    def before(self, name: str) -> None:
+        """The contender is about to be called."""
+        self._announce(self._entries[name].position, board.TIME)
+        self._state = state.state()
+
+    def after(self, name: str) -> None:
+        """The block is over."""
+        try:
+            self._entries[name].settle(self._state)
+        except Exception:
+            self._guilty.append(self._entries[name])
+            raise
 
 
 def _guarded(entry: _Entry, guilty: list[_Entry]) -> Callable[[], object]:
@@ -181,8 +261,7 @@ def _guarded(entry: _Entry, guilty: list[_Entry]) -> Callable[[], object]:
     It keeps its last result for the verdict after timing, and an exception marks its contender as the guilty one on
     its way out.
     """
-    built = entry.built
-    assert built is not None
+    built = entry.proven().built
     module, inputs, grad_output = built.module, built.inputs, built.grad_output
     leaves = built.leaves()
 
@@ -206,19 +285,24 @@ def _guarded(entry: _Entry, guilty: list[_Entry]) -> Callable[[], object]:
     return timed
 
 
-def _clocks(case: Case) -> Iterator[Clock]:
+def _clocks(case: Case, entries: Sequence[_Entry]) -> Iterator[tuple[Clock, ThrottleGuard | None]]:
     """The timing methods of a case's device, each made when it is needed: the cold one holds a large buffer."""
     if case.device == "cpu":
-        yield WallClock()
+        yield WallClock(), None
         return
-    yield ColdEvents()
-    yield HotGraph()
+    guard = None
+    try:
+        guard = ThrottleGuard(NvmlGauge(f"GPU-{torch.cuda.get_device_properties(0).uuid}"))
+    except (OSError, ImportError) as error:
+        for entry in entries:
+            entry.notes.append(f"throttling not watched: {_one_line(error)}")
+    device = TorchDevice()
+    yield ColdEvents(device, guard), guard
+    yield HotGraph(device, guard), guard
 
 
-def _synchronised(built: Built) -> None:
-    call(built)
-    if built.case.device == "cuda":
-        torch.cuda.synchronize()
+def _compiles(case: Case) -> bool:
+    return registry.operator(case.task, case.operator).implementations[case.implementation].compiles
 
 
 def _one_line(error: Exception) -> str:

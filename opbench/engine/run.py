@@ -1,65 +1,123 @@
-"""One run: the plan's panels one after another, yardsticks first, everything that was seen in one document."""
+"""One run: the plan's panels one after another, yardsticks first, everything that was seen in one document.
+
+This side measures nothing and calls no contender: a worker does (`worker.py`), and this process stays alive whatever
+becomes of it. Replicas are passes over the whole plan, each in a fresh process, so that a machine that drifts over
+minutes moves the replicas of a panel apart, as it would those of another day.
+"""
 
 from __future__ import annotations
 
 import datetime
-import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
+from msgspec.structs import replace
 
-from opbench.engine.environment import environment
-from opbench.engine.journal import Journal
-from opbench.engine.panel import Stopwatch, run_panel
-from opbench.measure.first_call import measure_first_call
-from opbench.measure.yardsticks import measure_yardsticks
-from opbench.schema import SCHEMA_VERSION, Case, Panel, Plan, Record, Run, Settings, Yardstick
+from opbench.document import encode
+from opbench.engine.journal import (
+    Finished,
+    FirstCalled,
+    Header,
+    Journal,
+    Lost,
+    Surroundings,
+    differences,
+    digests,
+    refuse,
+    session,
+)
+from opbench.engine.messages import Measure, Measured, Survey
+from opbench.engine.replicas import merge
+from opbench.engine.workplace import Fault, Workplace
+from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings
 
 Progress = Callable[[int, Panel | None], None]
 
+# A worker that is killed from outside, or dies in nobody's call, convicts no contender the first time.
+PARDONS = 1
 
-def execute(plan: Plan, settings: Settings, folder: Path, *, command: str, progress: Progress) -> Run:
-    """Runs a plan and returns its document. `progress(done, panel)` is told before each panel and at the end."""
-    began = time.perf_counter()
+
+def execute(
+    plan: Plan,
+    settings: Settings,
+    folder: Path,
+    *,
+    command: str,
+    progress: Progress,
+    workplace: Workplace,
+    finish: Callable[[Run], None] = lambda run: None,
+    resume: bool = False,
+) -> Run:
+    """Runs a plan and returns its document. `progress(done, panel)` is told before each panel and at the end.
+
+    What is finished is in the folder's journal whatever happens; with `resume` what is there is not done again.
+    `finish` puts the document where it belongs: the journal is deleted after it, and locked until then.
+    """
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    # A float32 convolution through TF32 is a float32 result to 10 bits: no contender may trade that silently.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    stopwatch = Stopwatch()
-    records: list[Record] = []
-    with Journal(folder) as journal:
-        surroundings = environment()
-        measured = dict.fromkeys((panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels)
-        yardsticks: list[Yardstick] = []
-        for device, dtype in measured:
-            yardsticks += stopwatch.time(functools.partial(measure_yardsticks, device, dtype))
-        for done, panel in enumerate(plan.panels):
-            progress(done, panel)
-            outcome = run_panel(panel, settings, stopwatch)
-            journal.append(outcome)
-            records += outcome
-        progress(len(plan.panels), None)
-        first_calls = [
-            stopwatch.time(functools.partial(measure_first_call, case, settings.extensions))
-            for case in _first_called(plan, records)
-        ]
-        return Run(
+    if resume and not (folder / "journal.jsonl").exists() and (folder / "run.json").exists():
+        raise OpbenchError(f"--resume: {folder / 'run.json'} is finished; leave --resume out to measure anew")
+    header = Header(
+        settings=settings,
+        panels=digests({panel.id: encode(panel) for panel in plan.panels}),
+        extensions=digests({path: Path(path).read_bytes() for path in settings.extensions}),
+        threads=workplace.threads,
+        started=started,
+    )
+    with Journal(folder, header, session(command, started), resume=resume) as journal:
+        surroundings, repeated_seconds = _survey(plan, journal, workplace)
+        done = 0
+        for replica in range(settings.replicas):
+            if replica:
+                workplace.fresh()
+            for panel in plan.panels:
+                progress(done, panel)
+                if (replica, panel.id) not in journal.finished:
+                    _Attempts(panel, replica, settings, journal, workplace).run()
+                done += 1
+        progress(done, None)
+        records = tuple(record for panel in plan.panels for record in _records(panel, settings.replicas, journal))
+        for case in _first_called(plan, records):
+            _call_first(case, journal, workplace)
+        entries: tuple[Surroundings | Finished | FirstCalled, ...]
+        entries = (surroundings, *journal.finished.values(), *journal.first_calls.values())
+        run = Run(
             schema_version=SCHEMA_VERSION,
             settings=settings,
-            environment=surroundings,
+            environment=surroundings.environment,
             command=command,
-            started=started,
-            wall_seconds=time.perf_counter() - began,
-            called_seconds=stopwatch.seconds,
+            started=journal.header.started,
+            wall_seconds=repeated_seconds + sum(entry.wall_seconds for entry in entries),
+            called_seconds=sum(entry.called_seconds for entry in entries),
             panels=plan.panels,
-            records=tuple(records),
+            records=records,
             skipped=plan.skipped,
-            yardsticks=tuple(yardsticks),
+            yardsticks=surroundings.yardsticks,
             targets=plan.targets,
-            first_calls=tuple(first_calls),
+            first_calls=tuple(entry.first_call for entry in journal.first_calls.values()),
         )
+        finish(run)
+        journal.remove()
+        return run
+
+
+def _survey(plan: Plan, journal: Journal, workplace: Workplace) -> tuple[Surroundings, float]:
+    """Where this is measured, and the seconds that a resumed run took to see that it is still the same.
+
+    A journal that began elsewhere is refused.
+    """
+    began = time.perf_counter()
+    before = journal.surroundings
+    measured = dict.fromkeys((panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels)
+    surveyed = workplace.survey(Survey(() if before else tuple(measured)))
+    if before is not None:
+        refuse(journal.path, differences(before.environment, surveyed.environment))
+        return before, time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    entry = Surroundings(surveyed.environment, surveyed.yardsticks, surveyed.called_seconds, seconds)
+    journal.append(entry)
+    return entry, 0.0
 
 
 def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
@@ -75,3 +133,75 @@ def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
             (case.contender, case.task, case.workload, case.dtype, case.device, case.mode) in asked
         ):
             yield case
+
+
+def _call_first(case: Case, journal: Journal, workplace: Workplace) -> None:
+    if case.id not in journal.first_calls:
+        began = time.perf_counter()
+        result = workplace.first_call(case)
+        journal.append(FirstCalled(result.first_call, result.called_seconds, time.perf_counter() - began))
+
+
+class _Attempts:
+    """One panel in one process, until it succeeds: without those who brought the worker down."""
+
+    def __init__(self, panel: Panel, replica: int, settings: Settings, journal: Journal, workplace: Workplace) -> None:
+        self.panel, self.replica, self.settings = panel, replica, settings
+        self.journal, self.workplace = journal, workplace
+        self.earlier = [journal.finished[process, panel.id] for process in range(replica)]
+        # What failed in an earlier process has its outcome; what was lost in this one before the run was resumed, too.
+        failed = {r.case.id for entry in self.earlier for r in entry.records if r.outcome != "ok"}
+        lost = {record.case.id for record in journal.lost.get((replica, panel.id), ())}
+        self.left = [case for case in panel.cases if case.id not in failed | lost]
+
+    def run(self) -> None:
+        """Journals the panel."""
+        began = time.perf_counter()
+        pardoned: Counter[str] = Counter()
+        measured = Measured((), 0.0)
+        while self.left:
+            result = self.workplace.measure(self._assignment())
+            if isinstance(result, Measured):
+                measured = result
+                break
+            case = None if result.contender is None else self.left[result.contender]
+            name = "" if case is None else case.id
+            if (case is None or result.foreign) and pardoned[name] < PARDONS:
+                pardoned[name] += 1
+                continue
+            for guilty in [case] if case else list(self.left):
+                self._lose(guilty, result)
+        by_case = {record.case.id: record for record in measured.records}
+        by_case |= {record.case.id: record for record in self.journal.lost.get((self.replica, self.panel.id), ())}
+        records = tuple(by_case[case.id] for case in self.panel.cases if case.id in by_case)
+        seconds = time.perf_counter() - began
+        self.journal.append(Finished(self.replica, self.panel.id, records, measured.called_seconds, seconds))
+
+    def _assignment(self) -> Measure:
+        calls: dict[str, dict[str, int]] = {}
+        for entry in self.earlier[:1]:
+            for record in entry.records:
+                for latency in record.latencies:
+                    calls.setdefault(latency.method, {})[record.case.contender] = latency.calls_per_sample
+        return Measure(
+            panel=replace(self.panel, cases=tuple(self.left)),
+            settings=self.settings,
+            memory_bytes=self.workplace.memory_bytes,
+            calls_per_sample=calls,
+            counting=self.replica == 0,
+        )
+
+    def _lose(self, case: Case, fault: Fault) -> None:
+        twice = "; the second time" if fault.foreign or fault.contender is None else ""
+        record = Record(case=case, outcome=fault.outcome, message=fault.message + twice)
+        self.journal.append(Lost(self.replica, self.panel.id, record))
+        self.left.remove(case)
+
+
+def _records(panel: Panel, replicas: int, journal: Journal) -> Sequence[Record]:
+    """The panel's records over all processes, in the panel's order."""
+    by_case: dict[str, list[Record]] = {}
+    for replica in range(replicas):
+        for record in journal.finished[replica, panel.id].records:
+            by_case.setdefault(record.case.id, []).append(record)
+    return [merge(by_case[case.id]) for case in panel.cases]

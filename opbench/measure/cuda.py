@@ -1,11 +1,17 @@
-"""CUDA timing: device events, cold (L2 flushed outside the timed span) and hot (graph replay), as two methods."""
+"""CUDA timing: device events, cold (L2 flushed outside the timed span) and hot (graph replay), as two methods.
+
+What the methods ask of the device is `CudaDevice`; tests put a simulated one in its place.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
+
+from opbench.measure.throttle import ThrottleGuard
 
 Call = Callable[[], object]
 
@@ -14,12 +20,95 @@ FLUSH_BYTES = 256 << 20
 WARM_UP_SECONDS = 0.2
 
 
-def warm_up(call: Call) -> None:
-    """Keeps the device busy with the call for a moment, so that clocks rise before the first sample."""
-    deadline = time.perf_counter() + WARM_UP_SECONDS
-    while time.perf_counter() < deadline:
-        call()
+class Event(Protocol):
+    """A point on the device's own time line."""
+
+    def record(self) -> None:
+        """Enqueues it."""
+        ...
+
+    def synchronize(self) -> None:
+        """Waits until the device has passed it."""
+        ...
+
+    def elapsed_time(self, end: Any, /) -> float:
+        """Milliseconds from this event to `end`, another of the same device."""
+        ...
+
+
+class CudaDevice(Protocol):
+    """What timing needs of a device."""
+
+    def event(self) -> Event:
+        """A new event that can be timed."""
+        ...
+
+    def flush(self) -> None:
+        """Enqueues a write of FLUSH_BYTES, which leaves nothing else in the L2."""
+        ...
+
+    def synchronize(self) -> None:
+        """Waits until everything enqueued is done."""
+        ...
+
+    def capture(self, call: Call) -> Call:
+        """Captures the call into a graph; the result replays it."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on the host's clock."""
+        ...
+
+
+class TorchDevice:
+    """The current CUDA device through torch. Holds FLUSH_BYTES of its memory."""
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
+
+    def event(self) -> Event:
+        """A new event that can be timed."""
+        return torch.cuda.Event(enable_timing=True)
+
+    def flush(self) -> None:
+        """Overwrites the L2."""
+        self._buffer.zero_()
+
+    def synchronize(self) -> None:
+        """Waits for the device."""
         torch.cuda.synchronize()
+
+    def capture(self, call: Call) -> Call:
+        """Captures the call, after the warm-up on a side stream that capturing demands."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                call()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            call()
+        replay: Call = graph.replay
+        return replay
+
+    def now(self) -> float:
+        """Seconds on the host's clock."""
+        return time.perf_counter()
+
+
+def warm_up(call: Call, device: CudaDevice, guard: ThrottleGuard | None) -> None:
+    """Keeps the device busy with the call until the clock stands still, or for a moment where nobody can read it."""
+
+    def once() -> None:
+        call()
+        device.synchronize()
+
+    deadline = device.now() + WARM_UP_SECONDS
+    while device.now() < deadline:
+        once()
+    if guard is not None:
+        guard.settle(once)
 
 
 class ColdEvents:
@@ -30,27 +119,28 @@ class ColdEvents:
 
     method = "cuda-events-cold"
 
-    def __init__(self) -> None:
-        self._flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda")
+    def __init__(self, device: CudaDevice, guard: ThrottleGuard | None = None) -> None:
+        self._device = device
+        self._guard = guard
 
     def prepare(self, call: Call) -> None:
-        """Calls until the clocks have had time to settle."""
-        warm_up(call)
+        """Calls until the clocks have settled."""
+        warm_up(call, self._device, self._guard)
 
     def sample(self, call: Call, calls: int) -> float:
         """Seconds that `calls` calls took on the device, together."""
-        spans = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(calls)]
+        spans = [(self._device.event(), self._device.event()) for _ in range(calls)]
         for begin, end in spans:
-            self._flush.zero_()
+            self._device.flush()
             begin.record()
             call()
             end.record()
-        torch.cuda.synchronize()
+        self._device.synchronize()
         return float(sum(begin.elapsed_time(end) for begin, end in spans)) / 1e3
 
     def now(self) -> float:
         """Seconds on the clock that budgets are kept by."""
-        return time.perf_counter()
+        return self._device.now()
 
 
 class HotGraph:
@@ -62,33 +152,28 @@ class HotGraph:
 
     method = "cuda-graph-hot"
 
-    def __init__(self) -> None:
-        self._graphs: dict[Call, torch.cuda.CUDAGraph] = {}
+    def __init__(self, device: CudaDevice, guard: ThrottleGuard | None = None) -> None:
+        self._device = device
+        self._guard = guard
+        self._replays: dict[Call, Call] = {}
 
     def prepare(self, call: Call) -> None:
-        """Captures the call into a graph, after the warm-up on a side stream that capturing demands."""
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                call()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            call()
-        self._graphs[call] = graph
+        """Captures the call into a graph, and replays that until the clocks have settled."""
+        replay = self._device.capture(call)
+        warm_up(replay, self._device, self._guard)
+        self._replays[call] = replay
 
     def sample(self, call: Call, calls: int) -> float:
         """Seconds that `calls` replays took on the device, together."""
-        graph = self._graphs[call]
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        replay = self._replays[call]
+        begin, end = self._device.event(), self._device.event()
         begin.record()
         for _ in range(calls):
-            graph.replay()
+            replay()
         end.record()
         end.synchronize()
         return float(begin.elapsed_time(end)) / 1e3
 
     def now(self) -> float:
         """Seconds on the clock that budgets are kept by."""
-        return time.perf_counter()
+        return self._device.now()

@@ -3,7 +3,8 @@
 A machine that drifts (shared cores, clocks, temperature) moves all contenders of a round together, so the ratio to
 the baseline taken within a round barely feels it. A sample is a block of n calls, n calibrated per contender so that
 reading the clock costs at most 1e-4 of the block. A contender stops when the 95 % interval of its median ratio is as
-narrow as asked (`precision`), has stopped narrowing (`plateau`), or the panel's time is spent (`budget`).
+narrow as asked (`precision`), has stopped narrowing (`plateau`), or the panel's time is spent (`budget`). On a GPU
+that slows itself down samples are discarded (NaN) up to a cap; past it the contender stops as `throttled`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from opbench.measure.intervals import interval
+from opbench.measure.throttle import Reading, ThrottleGuard, beyond_cap
 from opbench.schema import Latency, StopReason
 
 TIMER_SHARE = 1e-4
@@ -29,6 +31,10 @@ LEAST_ROUNDS = 8
 PLATEAU_WINDOW = 2
 PLATEAU_SHRINK = 0.9
 PLATEAU_LEAST_ROUNDS = 64
+# A clock that never shows a block as long enough is broken, not precise: no call is faster than half a nanosecond.
+MOST_CALLS = 1 << 22
+# Blocks may turn out shorter than calibrated, but not this much: past it the clock that keeps the budget stands still.
+ROUNDS_BEYOND_BUDGET = 8
 
 Call = Callable[[], object]
 
@@ -49,6 +55,28 @@ class Clock(Protocol):
     def now(self) -> float:
         """Seconds on the clock that budgets are kept by."""
         ...
+
+
+class Watch(Protocol):
+    """Who is told of every block of calls, outside the timed span."""
+
+    def before(self, name: str) -> None:
+        """The contender is about to be called."""
+        ...
+
+    def after(self, name: str) -> None:
+        """The block is over."""
+        ...
+
+
+class Unwatched:
+    """Nobody."""
+
+    def before(self, name: str) -> None:
+        """Nothing."""
+
+    def after(self, name: str) -> None:
+        """Nothing."""
 
 
 class WallClock:
@@ -88,9 +116,24 @@ class _Lane:
     calls: int
     block_seconds: float
     seconds: list[float] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    discarded: int = 0
     log_ratios: list[float] = field(default_factory=list)
     half_widths: list[float] = field(default_factory=list)
     stop: StopReason | None = None
+
+    def latency(self, method: str, first_call_seconds: float) -> Latency:
+        return Latency(
+            method=method,
+            calls_per_sample=self.calls,
+            samples_seconds=(tuple(self.seconds),),
+            first_call_seconds=first_call_seconds,
+            stop=self.stop or "budget",
+            sm_clock_mhz=(tuple(reading.sm_clock_mhz for reading in self.readings),) if self.readings else (),
+            temperature_celsius=(tuple(reading.temperature_celsius for reading in self.readings),)
+            if self.readings
+            else (),
+        )
 
 
 def measure_panel(
@@ -103,74 +146,105 @@ def measure_panel(
     least_rounds: int = 1,
     first_call_seconds: Mapping[str, float],
     seed: int,
+    calls_per_sample: Mapping[str, int] | None = None,
+    watch: Watch | None = None,
+    guard: ThrottleGuard | None = None,
 ) -> dict[str, Latency]:
     """Times all contenders of a panel, interleaved.
 
     precision: asked half-width of the ratio's 95 % interval, relative. budget_seconds: wall time for the panel, which
     `least_rounds` may exceed.
+    calls_per_sample: what an earlier process calibrated; a contender in it is warmed up and not calibrated again.
     Without a baseline (it failed its own gate) contenders are still timed, each until the budget is spent.
     Raises whatever a contender raises; the caller retries without the guilty one.
     """
     shortest = max(SHORTEST_BLOCK_SECONDS, timer_seconds() / TIMER_SHARE)
-    lanes = {name: _Lane(call, *calibrate(call, clock, shortest)) for name, call in contenders.items()}
+    watch = watch or Unwatched()
+    lanes = {}
+    for name, call in contenders.items():
+        watch.before(name)
+        known = (calls_per_sample or {}).get(name)
+        block = calibrate(call, clock, shortest) if known is None else (known, clock.sample(call, known))
+        lanes[name] = _Lane(call, *block)
+        watch.after(name)
     longest = max((lane.block_seconds for lane in lanes.values()), default=0.0)
-    for lane in lanes.values():
-        if lane.block_seconds < LEAST_SHARE * longest:
+    for name, lane in lanes.items():
+        if name not in (calls_per_sample or {}) and lane.block_seconds < LEAST_SHARE * longest:
             lane.calls = math.ceil(lane.calls * LEAST_SHARE * longest / lane.block_seconds)
     order = random.Random(seed)
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
     deadline = clock.now() + budget_seconds
+    most_rounds = least_rounds + LEAST_ROUNDS + ROUNDS_BEYOND_BUDGET * budget_seconds / shortest
+    rounds = 0
     try:
         while running := [name for name, lane in lanes.items() if lane.stop is None]:
             order.shuffle(running)
             for name in running:
-                lane = lanes[name]
-                lane.seconds.append(clock.sample(lane.call, lane.calls) / lane.calls)
+                watch.before(name)
+                _sample(lanes[name], clock, guard)
+                watch.after(name)
             _judge_round(lanes, running, baseline, precision)
-            rounds = max(len(lane.seconds) for lane in lanes.values())
-            if clock.now() > deadline and rounds >= least_rounds:
+            rounds += 1
+            if (clock.now() > deadline and rounds >= least_rounds) or rounds > most_rounds:
                 for lane in lanes.values():
                     lane.stop = lane.stop or "budget"
             gc.collect(0)
     finally:
         if was_enabled:
             gc.enable()
-    return {
-        name: Latency(
-            method=clock.method,
-            calls_per_sample=lane.calls,
-            samples_seconds=(tuple(lane.seconds),),
-            first_call_seconds=first_call_seconds[name],
-            stop=lane.stop or "budget",
-        )
-        for name, lane in lanes.items()
-    }
+    return {name: lane.latency(clock.method, first_call_seconds[name]) for name, lane in lanes.items()}
+
+
+def _sample(lane: _Lane, clock: Clock, guard: ThrottleGuard | None) -> None:
+    """One block. What is no time (the clock jumped back) or a slowed-down GPU's keeps its place in the round as NaN."""
+    seconds = clock.sample(lane.call, lane.calls) / lane.calls
+    lane.seconds.append(seconds if seconds > 0 else math.nan)
+    if guard is None:
+        return
+    reading, spoilt = guard.judge()
+    lane.readings.append(reading)
+    if spoilt:
+        lane.seconds[-1] = math.nan
+        lane.discarded += 1
+        if beyond_cap(lane.discarded, len(lane.seconds)):
+            lane.stop = "throttled"
+        else:
+            guard.pause()
 
 
 def calibrate(call: Call, clock: Clock, shortest: float) -> tuple[int, float]:
-    """Calls per block so that a block takes at least `shortest` seconds, and what it took. Doubles as warm-up."""
+    """Calls per block so that a block takes at least `shortest` seconds, and what it took. Doubles as warm-up.
+
+    Raises RuntimeError for a clock by which no block is ever long enough.
+    """
     calls = 1
     while (seconds := clock.sample(call, calls)) < shortest:
-        calls = max(calls + 1, min(calls * 8, math.ceil(1.2 * calls * shortest / max(seconds, 1e-9))))
+        if calls >= MOST_CALLS:
+            raise RuntimeError(f"{clock.method}: {calls} calls took {seconds:g} s: this clock stands still")
+        calls = min(MOST_CALLS, max(calls + 1, min(calls * 8, math.ceil(1.2 * calls * shortest / max(seconds, 1e-9)))))
     return calls, seconds
 
 
 def _judge_round(lanes: Mapping[str, _Lane], ran: list[str], baseline: str | None, precision: float) -> None:
     """Updates the ratios of the contenders that ran this round and stops those that know enough."""
-    if baseline is None or baseline not in lanes:
+    if baseline is None or baseline not in ran:  # none there, or itself throttled: no pairs
         return
     base = lanes[baseline]
     for name in ran:
         lane = lanes[name]
         if lane is base:
             continue
-        lane.log_ratios.append(math.log(lane.seconds[-1] / base.seconds[-1]))
+        ratio = lane.seconds[-1] / base.seconds[-1]
+        if lane.stop or math.isnan(ratio):  # a discarded sample makes no pair
+            continue
+        lane.log_ratios.append(math.log(ratio))
         lane.stop = stopping_reason(lane.log_ratios, lane.half_widths, precision)
     others = [lane for lane in lanes.values() if lane is not base]
     if others and all(lane.stop for lane in others):
-        base.stop = others[-1].stop
+        # A baseline that ran to the end for contenders that throttled has not throttled itself.
+        base.stop = base.stop or next((lane.stop for lane in others if lane.stop != "throttled"), "budget")
 
 
 def stopping_reason(log_ratios: list[float], half_widths: list[float], precision: float) -> StopReason | None:

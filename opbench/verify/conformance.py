@@ -8,20 +8,14 @@ side never imports the target, nor torch.
 from __future__ import annotations
 
 import contextlib
-import os
-import queue
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
+from opbench.child import Child, ending
 from opbench.schema import DType, OpbenchError
 from opbench.verify.findings import (
     BROKEN,
@@ -97,20 +91,20 @@ class _Log:
     def done(self) -> tuple[Step, ...]:
         return tuple((result.property, result.dtype) for result in self.results)
 
-    def follow(self, child: _Child) -> tuple[Status, str] | None:
+    def follow(self, child: Child) -> tuple[Status, str] | None:
         """Takes down what a process says until it has finished (None) or is at an end (how, and in what words)."""
         self.current = self.call = None
         planned = False
         while True:
             limit = self.limits.call_seconds if planned else self.limits.import_seconds
             try:
-                message = child.message(limit)
+                message = _message(child, limit)
             except TimeoutError:
                 what = "a call, or the backward pass after it," if self.call else "it"
                 doing = "" if planned else " while the target was imported"
                 return "hangs", f"hangs: killed after {limit:g} s{doing}, in which {what} did not end"
             if message is None:
-                return "died", child.ending()
+                return "died", _ending(child)
             planned = planned or isinstance(message, Planned)
             self.take(message)
             if self.finished:
@@ -207,89 +201,30 @@ def unsupported(
 # --- The process ------------------------------------------------------------------------------------------------
 
 
-class _Child:
-    """A checking process and what it says; threads read, so that waiting can have a limit."""
+def _message(child: Child, limit: float) -> Message | None:
+    """The next message; None when there are no more. TimeoutError after `limit` seconds of silence."""
+    line = child.line(limit)
+    try:
+        return None if line is None else msgspec.json.decode(line, type=Message)
+    except msgspec.DecodeError:  # cut off in the middle, or written over
+        return None
 
-    def __init__(self, job: bytes) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # it and what it starts are one group, and can be ended as one
-        )
-        self.lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self.errors: deque[bytes] = deque(maxlen=20)
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.readers = [
-            threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True),
-            threading.Thread(target=self._read_errors, args=(self.process.stderr,), daemon=True),
-        ]
-        for reader in self.readers:
-            reader.start()
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(job + b"\n")
-            self.process.stdin.flush()
 
-    def _read(self, out: IO[bytes]) -> None:
-        for line in out:
-            self.lines.put(line)
-        self.lines.put(None)
-
-    def _read_errors(self, errors: IO[bytes]) -> None:
-        while chunk := errors.readline(1 << 12):
-            self.errors.append(chunk)
-
-    def message(self, limit: float) -> Message | None:
-        """The next message; None when there are no more. TimeoutError after `limit` seconds of silence."""
-        try:
-            line = self.lines.get(timeout=limit)
-        except queue.Empty:
-            raise TimeoutError from None
-        try:
-            return None if line is None else msgspec.json.decode(line, type=Message)
-        except msgspec.DecodeError:  # cut off in the middle, or written over
-            return None
-
-    def ending(self) -> str:
-        """How the process came to its end, in words."""
-        try:
-            code = self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            return "closed its connection to the checker"
-        self.readers[1].join(timeout=1)
-        last = next((line.decode(errors="replace").strip() for line in reversed(self.errors) if line.strip()), "")
-        if code == BROKEN:
-            text = b"".join(self.errors).decode(errors="replace")
-            raise RuntimeError(f"the checker failed, not the target:\n{text}")
-        if code >= 0:
-            return f"ended the process, exit code {code}" + (f" ({last})" if last else "")
-        name = signal.Signals(-code).name
-        flood = ", as a system does that is out of memory" if name == "SIGKILL" else ""
-        return f"died with {name}{flood}" + (f" ({last})" if last else "")
-
-    def end(self) -> None:
-        """Ends it and what it started, if they still run."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            else:
-                self.process.kill()
-        self.process.wait()
-        for reader in self.readers:
-            reader.join(timeout=1)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+def _ending(child: Child) -> str:
+    """How the process came to its end, in words."""
+    code = child.code()
+    if code is None:
+        return "closed its connection to the checker"
+    if code == BROKEN:
+        raise RuntimeError(f"the checker failed, not the target:\n{child.all_errors()}")
+    return ending(code, child.last_error())
 
 
 @contextlib.contextmanager
-def _child(job: Job) -> Iterator[_Child]:
-    child = _Child(msgspec.json.encode(job))
+def _child(job: Job) -> Iterator[Child]:
+    child = Child(WORKER)
     try:
+        child.tell(msgspec.json.encode(job))
         yield child
     finally:
         child.end()

@@ -7,7 +7,6 @@ before it is made, because it may be the last thing that this process does.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -16,7 +15,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -24,6 +23,7 @@ import msgspec
 import torch
 from torch import nn
 
+from opbench.child import apart
 from opbench.operators.carafe import carafe
 from opbench.operators.dcnv3 import dcnv3
 from opbench.registry import nearest
@@ -108,15 +108,6 @@ def main() -> None:
         wire.send(Finished())
     # Whatever a target registered to run at exit, and threads it left, have no say in how this ends.
     os._exit(0)
-
-
-@contextlib.contextmanager
-def apart() -> Iterator[BinaryIO]:
-    """The process's standard output, which from here on only the holder of the yielded file can write to."""
-    with os.fdopen(os.dup(1), "wb") as out, open(os.devnull, "r+b") as nowhere:
-        os.dup2(nowhere.fileno(), 0)
-        os.dup2(nowhere.fileno(), 1)
-        yield out
 
 
 def _limit_memory(job: Job) -> None:

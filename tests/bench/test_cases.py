@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from opbench import plan, registry, suites
-from opbench.build import build
-from opbench.measure.macs import count
-from opbench.measure.memory import measure_memory
-from opbench.verify.gate import call, check, reference
+from opbench.engine.proof import prove, tally
+from opbench.verify.gate import call
 
 
 def pytest_generate_tests(metafunc):
@@ -36,10 +34,10 @@ def device_clock():
 
 @pytest.mark.benchmark(timer=device_clock)
 def test_case(benchmark, case):
-    built = build(case)
-    verdict = check(built, reference(built))
+    proof = prove(case)
+    built, verdict = proof.built, proof.verdict
     assert verdict.correct, f"{case.id} is incorrect and is not timed: {verdict.reason}"
-    counts, memory = count(case, built), measure_memory(built)
+    counts, memory = tally(built)
     benchmark.group = case.panel_id
     benchmark.extra_info.update(
         case=case.id,

@@ -1,9 +1,13 @@
 """A panel from build to record: wrong answers are never timed, failures cost their own case alone."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from opbench import plan, suites
-from opbench.engine.panel import Stopwatch, run_panel
+from opbench.engine.panel import Context, run_panel
+from opbench.measure.latency import WallClock
+from opbench.measure.throttle import Reading, ThrottleGuard
 from opbench.schema import Settings
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -23,7 +27,7 @@ def records(mode, *names):
     """
     laid_out = plan.plan(suites.parse(text, "toy", where="test"), {"mode": [mode]}, cuda=False)
     (panel,) = laid_out.panels
-    return {record.case.implementation: record for record in run_panel(panel, SETTINGS, Stopwatch())}
+    return {record.case.implementation: record for record in run_panel(panel, SETTINGS, Context())}
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
@@ -87,6 +91,33 @@ def test_one_that_raises_while_timed_is_taken_out_and_the_rest_is_timed():
     assert found["raises-later"].message == "RuntimeError: worn out"
     assert found["also-right"].outcome == "ok"
     assert found["also-right"].latencies
+
+
+def test_past_the_cap_of_discarded_samples_the_outcome_is_throttled(monkeypatch):
+    readings = iter([Reading(1980.0, 60.0)] * 20)
+    gauge = SimpleNamespace(read=lambda: next(readings, Reading(990.0, 91.0, 0x40)))
+    guard = ThrottleGuard(gauge, sleep=lambda seconds: None)
+    monkeypatch.setattr("opbench.engine.panel._clocks", lambda case, entries: iter([(WallClock(), guard)]))
+    monkeypatch.setattr("test_panel.SETTINGS", Settings(suite="toy", precision=1e-9, budget_seconds=2.0))
+    record = records("inference", "also-right")["also-right"]
+    assert record.outcome == "throttled"
+    assert record.latencies == ()
+    assert record.verdict.correct
+    assert " samples discarded: hardware thermal slowdown, SM clock at 990 MHz" in record.message
+
+
+def test_a_method_that_is_not_possible_is_noted_and_the_other_one_counts(monkeypatch):
+    class Impossible(WallClock):
+        method = "cuda-graph-hot"
+
+        def prepare(self, call):
+            raise RuntimeError("cannot be captured")
+
+    clocks = [(WallClock(), None), (Impossible(), None)]
+    monkeypatch.setattr("opbench.engine.panel._clocks", lambda case, entries: iter(clocks))
+    record = records("inference", "also-right")["also-right"]
+    assert [latency.method for latency in record.latencies] == ["cpu-wall"]
+    assert record.notes == ("cuda-graph-hot: not timed: RuntimeError: cannot be captured",)
 
 
 def test_the_last_timed_result_is_judged_too():

@@ -67,6 +67,8 @@ def test_a_process_that_fails_is_named_and_gives_no_figure(monkeypatch, error, n
 
 def test_a_suite_s_first_call_targets_say_which_cases_are_measured(monkeypatch, tmp_path, toys):
     from opbench.engine import run
+    from opbench.engine.messages import CalledFirst
+    from opbench.engine.workplace import Workplace
     from opbench.schema import FirstCall, Settings
 
     text = """
@@ -96,9 +98,16 @@ def test_a_suite_s_first_call_targets_say_which_cases_are_measured(monkeypatch, 
     laid_out = plan.plan(suites.parse(text, "toy", where="test"), {}, cuda=False)
     assert len(laid_out.targets) == 2
     asked = []
-    monkeypatch.setattr(run, "measure_first_call", lambda case, _: asked.append(case) or FirstCall(case.id, (1.0,), ()))
-    settings = Settings(suite="toy", precision=0.5, budget_seconds=0.05)
-    done = run.execute(laid_out, settings, tmp_path, command="", progress=lambda *_: None)
+
+    def first_call(place, case):
+        asked.append(case)
+        return CalledFirst(FirstCall(case.id, (1.0,), ()), 1.0)
+
+    monkeypatch.setattr(Workplace, "first_call", first_call)
+    extensions = (toys.__file__,)
+    settings = Settings(suite="toy", precision=0.5, budget_seconds=0.05, extensions=extensions)
+    with Workplace(extensions=extensions) as place:
+        done = run.execute(laid_out, settings, tmp_path, command="", progress=lambda *_: None, workplace=place)
     # A wrong answer is never timed, nor is its first call.
     assert [case.contender for case in asked] == ["double[also-right]"]
     assert done.first_calls == (FirstCall(asked[0].id, (1.0,), ()),)

@@ -141,3 +141,76 @@ def test_too_few_rounds_are_never_precise():
     half_widths = []
     assert stopping_reason([0.0], half_widths, 0.5) is None
     assert stopping_reason([0.0, 0.0], half_widths, 0.5) is None
+
+
+class JumpingClock(SimulatedClock):
+    """A clock that is set while it is read: every fifth sample is `jump` seconds off, and so is the time."""
+
+    def __init__(self, seconds, jump, **changes):
+        super().__init__(seconds, **changes)
+        self.jump = jump
+
+    def sample(self, call, calls):
+        seconds = super().sample(call, calls)
+        if len(self.order) % 5:
+            return seconds
+        self.elapsed += self.jump
+        return seconds + self.jump
+
+
+def test_a_clock_that_jumps_back_costs_the_samples_it_spoils():
+    latencies = run(JumpingClock({"base": 0.01, "a": 0.02}, -3.0, noise=0.005), precision=1e-6)
+    base, a = (latencies[name].samples_seconds[0] for name in ("base", "a"))
+    assert len(base) == len(a)
+    assert any(math.isnan(sample) for sample in (*base, *a))
+    ratios = sorted(x / y for x, y in zip(a, base, strict=True) if not math.isnan(x / y))
+    assert ratios[len(ratios) // 2] == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_clock_that_never_reaches_the_deadline_does_not_run_for_ever():
+    clock = JumpingClock({"base": 0.01, "a": 0.02}, -0.3)
+    latencies = run(clock, budget=1.0, baseline=None)  # without one, only the budget stops a contender
+    assert clock.elapsed < 0
+    assert {latency.stop for latency in latencies.values()} == {"budget"}
+
+
+def test_a_clock_that_jumps_ahead_ends_the_budget_early():
+    latencies = run(JumpingClock({"base": 0.01, "a": 0.02}, 3600.0, noise=0.1), precision=1e-9)
+    assert {latency.stop for latency in latencies.values()} == {"budget"}
+
+
+def test_a_clock_that_stands_still_is_refused():
+    with pytest.raises(RuntimeError, match="this clock stands still"):
+        calibrate(lambda: "a", SimulatedClock({"a": 0.0}), SHORTEST_BLOCK_SECONDS)
+
+
+def test_a_replica_keeps_to_the_block_that_was_calibrated():
+    clock = SimulatedClock({"base": 1e-4, "a": 0.02})
+    calls = {name: (lambda name=name: name) for name in clock.seconds}
+    latencies = measure_panel(
+        calls, "base", clock=clock, precision=0.01, budget_seconds=1.0, first_call_seconds=dict.fromkeys(calls, 0.0),
+        seed=0, calls_per_sample={"base": 77},
+    )  # fmt: skip
+    assert latencies["base"].calls_per_sample == 77
+    assert latencies["a"].calls_per_sample == 1
+    assert clock.order[0] == "base"  # warmed up all the same
+
+
+def test_whose_turn_it_is_is_said_before_every_block():
+    clock = SimulatedClock({"base": 0.01, "a": 0.02})
+    said = []
+
+    class Watch:
+        def before(self, name):
+            said.append((len(clock.order), name))
+
+        def after(self, name):
+            assert clock.order[-1] == name
+
+    calls = {name: (lambda name=name: name) for name in clock.seconds}
+    measure_panel(
+        calls, "base", clock=clock, precision=0.01, budget_seconds=1.0, first_call_seconds=dict.fromkeys(calls, 0.0),
+        seed=0, watch=Watch(),
+    )  # fmt: skip
+    assert all(clock.order[position] == name for position, name in said)
+    assert len(said) == len(clock.order)

@@ -1,0 +1,99 @@
+"""What the run and its worker say to each other: frozen data, one JSON line each.
+
+The run gives one assignment at a time; the worker answers `Began`, then whatever the work is, then its result. Who
+is being called is not said in lines but on the board (`board.py`), because it changes with every sample.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from opbench.schema import Case, Device, DType, Environment, FirstCall, Panel, Record, Settings, Yardstick
+
+
+class Survey(msgspec.Struct, frozen=True, tag=True):
+    """Read the environment and measure the yardsticks of these devices and dtypes."""
+
+    yardsticks: tuple[tuple[Device, DType], ...]
+
+
+class Measure(msgspec.Struct, frozen=True, tag=True):
+    """Measure a panel, or what is left of it without the contenders that brought a worker down.
+
+    `calls_per_sample[method][contender]` is what an earlier process calibrated: a replica keeps to it. `counting`
+    is off in replicas: counts and memory are the same in every process. A case that needs more than `memory_bytes`
+    is named before it runs.
+    """
+
+    panel: Panel
+    settings: Settings
+    memory_bytes: int
+    calls_per_sample: dict[str, dict[str, int]] = {}
+    counting: bool = True
+
+
+class CallFirst(msgspec.Struct, frozen=True, tag=True):
+    """Time the first call of a case, in processes of its own."""
+
+    case: Case
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """One piece of work. `extensions` are imported and threads set before it, once per process."""
+
+    number: int
+    work: Survey | Measure | CallFirst
+    extensions: tuple[str, ...] = ()
+    threads: int | None = None
+
+
+class Began(msgspec.Struct, frozen=True, tag=True):
+    """The process `pid` has taken the assignment."""
+
+    number: int
+    pid: int
+
+
+class Surveyed(msgspec.Struct, frozen=True, tag=True):
+    """The result of a `Survey`; `called_seconds` went into the yardsticks."""
+
+    environment: Environment
+    yardsticks: tuple[Yardstick, ...]
+    called_seconds: float
+
+
+class Measured(msgspec.Struct, frozen=True, tag=True):
+    """The result of a `Measure`: one record per case. `worn`: the process is no longer fit for another panel."""
+
+    records: tuple[Record, ...]
+    called_seconds: float
+    worn: bool = False
+
+
+class CalledFirst(msgspec.Struct, frozen=True, tag=True):
+    """The result of a `CallFirst`, and the seconds that it took."""
+
+    first_call: FirstCall
+    called_seconds: float
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """An `OpbenchError` of the worker: what a user can mend."""
+
+    message: str
+
+
+class Broken(msgspec.Struct, frozen=True, tag=True):
+    """A fault of opbench itself, with its traceback."""
+
+    traceback: str
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """The nursery's word that the process `pid` is gone; `code` as subprocess has it: negative for a signal."""
+
+    pid: int
+    code: int
+
+
+Message = Began | Surveyed | Measured | CalledFirst | Refused | Broken | Ended

@@ -15,7 +15,7 @@ from toy_plan import PANELS, REPLICAS, search_path, toy_plan, toy_run, toy_setti
 from opbench.document import load
 from opbench.engine.journal import NAME, Finished, read
 from opbench.engine.workplace import Workplace
-from opbench.schema import OpbenchError
+from opbench.schema import OpbenchError, Target
 
 QUICK_KILLS, ALL_KILLS = 8, 120
 LONGEST_WAIT_SECONDS = 1.2
@@ -151,6 +151,26 @@ def test_a_contender_that_was_lost_is_not_waited_for_again(tmp_path, monkeypatch
 def _stop_at(done, last):
     if done == last:
         raise KeyboardInterrupt
+
+
+def test_a_first_call_that_was_timed_is_not_timed_again(tmp_path, monkeypatch):
+    cases = [panel.cases[1] for panel in toy_plan().panels[:2]]
+    targets = tuple(Target("first-call-cold", case.task, case.workload, case.contender, at_most=1.0) for case in cases)
+    plan = replace(toy_plan(), targets=targets)
+    asked, really = [], Workplace.first_call
+
+    def first_call(place, case):
+        asked.append(case)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return really(place, case)
+
+    monkeypatch.setattr(Workplace, "first_call", first_call)
+    with pytest.raises(KeyboardInterrupt):
+        toy_run(tmp_path, plan=plan)
+    run = toy_run(tmp_path, plan=plan, resume=True)
+    assert asked == [cases[0], cases[1], cases[1]]
+    assert [first.case for first in run.first_calls] == [case.id for case in cases]
 
 
 def test_resuming_without_a_journal_begins(tmp_path):

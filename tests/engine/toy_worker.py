@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from opbench.child import apart
 from opbench.document import decode, encode
 from opbench.engine.board import FIRST_CALL, IDLE, Board
-from opbench.engine.messages import Assignment, Began, Measured, Survey, Surveyed
-from opbench.schema import Yardstick
+from opbench.engine.messages import Assignment, Began, CalledFirst, CallFirst, Measured, Survey, Surveyed
+from opbench.schema import FirstCall, Yardstick
 
 WORK_SECONDS = 0.008
 
@@ -36,6 +36,10 @@ def main():
                 samples = tuple(float(len(name)) for name in assignment.work.yardsticks)
                 yardsticks = (Yardstick("copy", "cpu", "float32", "bytes/second", samples),) if samples else ()
                 send(Surveyed(make_environment(), yardsticks, 0.0))
+                continue
+            if isinstance(assignment.work, CallFirst):
+                stamp = FirstCall(assignment.work.case.id, (float(time.monotonic_ns()),), ())
+                send(CalledFirst(stamp, 0.0))
                 continue
             records = []
             for position, case in enumerate(assignment.work.panel.cases):

@@ -1,0 +1,305 @@
+"""CARAFE's core on CUDA, in Triton: `carafe_triton`, `carafe_triton_logits`, their operations and launches.
+
+Axes: x (N, C, H, W), mask (N, g*k*k, s*H, s*W), logits (N, s*s*g*k*k, H, W), out (N, C, s*H, s*W). float64, float32,
+and bfloat16 and float16 with sums in float32. Every tensor is read in place whatever its strides; out and x's gradient
+follow x's memory format, the mask's gradient is contiguous. A tap outside the image contributes nothing, whatever the
+mask holds there, and its gradient is 0. Two runs on a device agree bit for bit: no atomics.
+
+`carafe_triton_logits` takes what the encoder returns: pixel shuffle is folded into the indices and the softmax over
+the k*k taps into the kernels, so that the mask is never written. It keeps two numbers per output pixel and group for
+backward.
+
+What should bound each kernel, from their loads per multiply-add (not measured on a GPU):
+- forward: in float32 memory, as one load of x feeds all s*s children and its k*k taps hit L1; in half precision the
+  multiply-adds, which tensor cores don't see here.
+- grad_x: L1, two loads a multiply-add at s = 1 and vectors of two or four children's gradients from s = 2 on.
+- grad_mask: reductions across threads, k*k*s*s per parent and group, and for groups of more than 256 channels L1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opbench.kernels.triton_launch import Candidate, launch, power_of_two, spans_64_bits
+from opbench.kernels.triton_operation import DTYPES, define, differentiate
+
+
+def carafe_triton(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
+    """x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W), in x's memory format."""
+    out: Tensor = torch.ops.opbench.carafe_triton(x, mask, kernel_size, group_size, scale_factor)
+    return out
+
+
+def carafe_triton_logits(x: Tensor, logits: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
+    """x (N, C, H, W), logits (N, s*s*g*k*k, H, W) -> (N, C, s*H, s*W): pixel shuffle, softmax over taps, core."""
+    out: Tensor
+    out, _ = torch.ops.opbench.carafe_triton_logits(x, logits, kernel_size, group_size, scale_factor)
+    return out
+
+
+# --- Shapes and memory formats ----------------------------------------------------------------------------------
+
+
+def _check(x: Tensor, mask: Tensor, size: int, groups: int, scale: int, fused: bool) -> None:
+    name = "logits" if fused else "mask"
+    if x.dtype not in DTYPES or x.dtype != mask.dtype:
+        raise TypeError(f"x is {x.dtype} and {name} {mask.dtype}; expected one floating dtype for both")
+    if size < 1 or size % 2 == 0 or scale < 1 or groups < 1:
+        raise ValueError(
+            f"kernel_size {size}, group_size {groups}, scale_factor {scale}: expected an odd kernel_size, and all >= 1"
+        )
+    if x.dim() != 4 or x.shape[1] % groups:
+        raise ValueError(f"x is {tuple(x.shape)}; expected (N, C, H, W) with C divisible by group_size {groups}")
+    n, _, h, w = x.shape
+    if (max(h, w) + size) * scale >= 2**31:
+        raise ValueError(f"x is {tuple(x.shape)}; the output's height and width must be below 2**31")
+    taps = groups * size * size
+    expected = (n, taps * scale * scale, h, w) if fused else (n, taps, scale * h, scale * w)
+    if mask.shape != expected:
+        raise ValueError(f"{name} is {tuple(mask.shape)}; expected {expected} for x {tuple(x.shape)}")
+
+
+def _channels_last(x: Tensor) -> bool:
+    """Whether x is channels-last, or something whose densest axis is the channels."""
+    if x.is_contiguous():
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last) or (x.stride(3) != 1 and x.stride(1) == 1)
+
+
+def _new(x: Tensor, scale: int) -> Tensor:
+    """An empty output (scale 1: an empty gradient of x) in x's memory format."""
+    n, c, h, w = x.shape
+    format = torch.channels_last if _channels_last(x) else torch.contiguous_format
+    return torch.empty((n, c, scale * h, scale * w), dtype=x.dtype, device=x.device, memory_format=format)
+
+
+def _stats(x: Tensor, groups: int, scale: int) -> Tensor:
+    """The softmax's maxima and reciprocal sums, (2, N, g, H, W, s*s)."""
+    n, _, h, w = x.shape
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return torch.empty((2, n, groups, h, w, scale * scale), dtype=dtype, device=x.device)
+
+
+# --- Launches ---------------------------------------------------------------------------------------------------
+
+
+# Channels, parents and warps of a tile, the likeliest first. Channels-last takes 16 bytes of neighbouring channels a
+# thread; channels-first spreads a warp over neighbouring parents. The tile of weights, parents times children, has
+# fewer elements than the program threads: Triton then loads it right where it is used, without shared memory.
+_TILES: Mapping[tuple[str, bool], tuple[tuple[int, int, int], ...]] = {
+    ("forward", False): ((16, 32, 8), (32, 32, 8), (16, 16, 4)),
+    ("forward", True): ((64, 8, 4), (64, 16, 4), (128, 8, 4)),
+    ("grad_x", False): ((16, 32, 8), (8, 32, 8), (16, 16, 4)),
+    ("grad_x", True): ((64, 8, 4), (64, 4, 4), (128, 4, 4)),
+    ("grad_mask", False): ((64, 8, 4), (64, 16, 8), (256, 8, 8)),
+    ("grad_mask", True): ((256, 2, 4), (256, 4, 8), (64, 8, 4)),
+}
+# Children of a tile at most; more are shared among programs.
+_CHILDREN = 4
+
+
+class _Call:
+    """One problem: what its kernels share."""
+
+    def __init__(self, x: Tensor, mask: Tensor, problem: tuple[int, int, int], fused: bool) -> None:
+        _check(x, mask, *problem, fused)
+        self.size, self.groups, self.scale = problem
+        self.fused = fused
+        self.x, self.mask = x, mask
+        self.n, self.c, self.h, self.w = x.shape
+        self.channels = self.c // self.groups
+
+    def mask_strides(self, mask: Tensor) -> tuple[int, ...]:
+        """Those of (N, g*k*k, H, s, W, s), which the mask or the logits are views of."""
+        n, c, h, w = mask.stride()
+        if self.fused:
+            return n, c * self.scale**2, h, c * self.scale, w, c
+        return n, c, h * self.scale, h, w * self.scale, w
+
+    def launch(self, name: str, tensors: Mapping[str, Tensor], out: Tensor, stats: Tensor | None) -> None:
+        """Runs a kernel over x (or its gradient), the mask and out (or its gradient)."""
+        from triton import language
+
+        from opbench.kernels import triton_carafe_kernels
+
+        x = tensors.get("grad_x", self.x)
+        strides = dict(zip(("xn", "xc", "xh", "xw"), x.stride(), strict=True))
+        strides |= dict(zip(("mn", "mt", "mh", "ma", "mw", "mb"), self.mask_strides(self.mask), strict=True))
+        strides |= dict(zip(("on", "oc", "oh", "ow"), out.stride(), strict=True))
+        if "grad_mask" in tensors:
+            made = self.mask_strides(tensors["grad_mask"])
+            strides |= dict(zip(("tn", "tt", "th", "ta", "tw", "tb"), made, strict=True))
+        tiles = _tiles(name, _channels_last(x), self.channels, self.w, self.scale)
+
+        def programs(blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
+            columns = -(-self.w // blocks["BW"])
+            children = -(-(self.scale**2) // blocks["BJ"])
+            channels = -(-self.channels // blocks["BC"])
+            count = self.n * self.groups * self.h * columns
+            count *= {"forward": channels * children, "grad_x": channels, "grad_mask": children}[name]
+            return {"pixels" if name == "grad_x" else "parents": columns, "children": children, "blocks": channels}, count
+
+        constants = {
+            "K": self.size,
+            "S": self.scale,
+            "FUSED": self.fused,
+            "WIDE": spans_64_bits((x, self.mask, out)),
+            "ACC": language.float64 if x.dtype == torch.float64 else language.float32,
+        }
+        plane = 0 if stats is None else stats.stride(0)
+        sizes = {"H": self.h, "W": self.w, "G": self.groups, "CG": self.channels, "plane": plane}
+        given = {"mask": self.mask, "stats": self.mask if stats is None else stats, **tensors}
+        launch(getattr(triton_carafe_kernels, name), tiles, programs, given, {**sizes, **strides}, constants)
+
+    def forward(self, out: Tensor, stats: Tensor | None) -> None:
+        """out from x and mask."""
+        self.launch("forward", {"x": self.x, "out": out}, out, stats)
+
+    def grad_x(self, grad: Tensor, grad_x: Tensor, stats: Tensor | None) -> None:
+        """x's gradient from mask and out's gradient."""
+        self.launch("grad_x", {"grad": grad, "grad_x": grad_x}, grad, stats)
+
+    def grad_mask(self, grad: Tensor, grad_mask: Tensor, stats: Tensor | None) -> None:
+        """The mask's (or the logits') gradient from x and out's gradient."""
+        # The softmax's gradient wants the mask's unrounded.
+        narrow = self.fused and grad_mask.element_size() < 4
+        sums = grad_mask.new_empty(grad_mask.shape, dtype=torch.float32) if narrow else grad_mask
+        self.launch("grad_mask", {"x": self.x, "grad": grad, "sums": sums, "grad_mask": grad_mask}, grad, stats)
+
+
+def _tiles(name: str, last: bool, channels: int, width: int, scale: int) -> list[Candidate]:
+    """The candidates for a kernel, cut down to the problem."""
+    found = []
+    for most_channels, most_parents, warps in _TILES[name, last]:
+        blocks = {
+            "BC": min(most_channels, power_of_two(channels)),
+            "BW": min(most_parents, power_of_two(width)),
+            "BJ": min(_CHILDREN, power_of_two(scale * scale)),
+        }
+        if name == "grad_mask":
+            blocks["ONCE"] = int(channels <= blocks["BC"])
+        candidate = Candidate(blocks, warps)
+        if candidate not in found:
+            found.append(candidate)
+    return found
+
+
+def _forward(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
+    call = _Call(x, mask, (size, groups, scale), fused=False)
+    out = _new(x, scale)
+    if out.numel():
+        call.forward(out, None)
+    return out
+
+
+def _forward_logits(x: Tensor, logits: Tensor, size: int, groups: int, scale: int) -> tuple[Tensor, Tensor]:
+    call = _Call(x, logits, (size, groups, scale), fused=True)
+    out, stats = _new(x, scale), _stats(x, groups, scale)
+    if out.numel():
+        call.forward(out, stats)
+    return out, stats
+
+
+def _backward(
+    grad: Tensor, x: Tensor, mask: Tensor, size: int, groups: int, scale: int, wanted: list[bool]
+) -> tuple[Tensor, Tensor]:
+    call = _Call(x, mask, (size, groups, scale), fused=False)
+    return _launch_backward(call, grad, None, wanted)
+
+
+def _backward_logits(
+    grad: Tensor, x: Tensor, logits: Tensor, stats: Tensor, size: int, groups: int, scale: int, wanted: list[bool]
+) -> tuple[Tensor, Tensor]:
+    call = _Call(x, logits, (size, groups, scale), fused=True)
+    return _launch_backward(call, grad, stats, wanted)
+
+
+def _launch_backward(call: _Call, grad: Tensor, stats: Tensor | None, wanted: list[bool]) -> tuple[Tensor, Tensor]:
+    grad_x, grad_mask = _gradients(call, grad, wanted)
+    if grad.numel() == 0:
+        return grad_x.zero_(), grad_mask.zero_()
+    if wanted[0]:
+        call.grad_x(grad, grad_x, stats)
+    if wanted[1]:
+        call.grad_mask(grad, grad_mask, stats)
+    return grad_x, grad_mask
+
+
+def _gradients(call: _Call, grad: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor]:
+    """Empty gradients; one that isn't wanted has no elements."""
+    expected = (call.n, call.c, call.scale * call.h, call.scale * call.w)
+    if grad.shape != expected or grad.dtype != call.x.dtype:
+        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {call.x.dtype} {expected}")
+    mask = call.mask
+    return (
+        _new(call.x, 1) if wanted[0] else call.x.new_empty(0),
+        torch.empty(mask.shape, dtype=mask.dtype, device=mask.device) if wanted[1] else mask.new_empty(0),
+    )
+
+
+# --- Operations -------------------------------------------------------------------------------------------------
+
+
+def _out(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
+    _check(x, mask, size, groups, scale, fused=False)
+    return _new(x, scale)
+
+
+def _out_logits(x: Tensor, logits: Tensor, size: int, groups: int, scale: int) -> tuple[Tensor, Tensor]:
+    _check(x, logits, size, groups, scale, fused=True)
+    return _new(x, scale), _stats(x, groups, scale)
+
+
+def _shapes(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    *problem, wanted = rest
+    return _gradients(_Call(x, mask, (problem[0], problem[1], problem[2]), fused=False), grad, wanted)
+
+
+def _shapes_logits(grad: Tensor, x: Tensor, logits: Tensor, stats: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    *problem, wanted = rest
+    return _gradients(_Call(x, logits, (problem[0], problem[1], problem[2]), fused=True), grad, wanted)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, mask, *ctx.problem = inputs
+    ctx.save_for_backward(x, mask)
+
+
+def _setup_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, logits, *ctx.problem = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(x, logits, output[1])
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:2])
+    gradients = torch.ops.opbench.carafe_triton_backward(grad, *ctx.saved_tensors, *ctx.problem, wanted)
+    return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), None, None, None
+
+
+def _differentiate_logits(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:2])
+    gradients = torch.ops.opbench.carafe_triton_logits_backward(grad, *ctx.saved_tensors, *ctx.problem, wanted)
+    return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), None, None, None
+
+
+_PROBLEM = "int kernel_size, int group_size, int scale_factor"
+define(f"carafe_triton(Tensor x, Tensor mask, {_PROBLEM}) -> Tensor", _forward, _out)
+define(
+    f"carafe_triton_backward(Tensor grad, Tensor x, Tensor mask, {_PROBLEM}, bool[2] wanted) -> (Tensor, Tensor)",
+    _backward,
+    _shapes,
+)
+differentiate("carafe_triton", _differentiate, _setup)
+define(f"carafe_triton_logits(Tensor x, Tensor logits, {_PROBLEM}) -> (Tensor, Tensor)", _forward_logits, _out_logits)
+define(
+    f"carafe_triton_logits_backward(Tensor grad, Tensor x, Tensor logits, Tensor stats, {_PROBLEM}, bool[2] wanted) "
+    "-> (Tensor, Tensor)",
+    _backward_logits,
+    _shapes_logits,
+)
+differentiate("carafe_triton_logits", _differentiate_logits, _setup_logits)

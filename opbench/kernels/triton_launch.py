@@ -52,10 +52,11 @@ def launch(
     tensors: Mapping[str, Tensor],
     arguments: Mapping[str, Any],
     constants: Mapping[str, Any],
+    prepare: Callable[[], Any] = lambda: None,
 ) -> None:
     """Runs a kernel: `programs(blocks)` gives the arguments that depend on tile sizes, and how many programs there are.
 
-    Raises RuntimeError for tensors that aren't all on one CUDA device, and ValueError for too large a problem.
+    `prepare` comes before every run, of which choosing a candidate takes many. Raises RuntimeError for tensors that aren't all on one CUDA device, and ValueError for too large a problem.
     """
     import triton
 
@@ -66,6 +67,7 @@ def launch(
         more, count = programs(candidate.blocks)
         if count >= MOST:
             raise ValueError(f"{kernel.__name__} would take {count} programs; expected fewer than {MOST}: split the batch")
+        prepare()
         kernel[(count,)](
             **tensors, **arguments, **more, **constants, **candidate.blocks, num_warps=candidate.warps, num_stages=1
         )

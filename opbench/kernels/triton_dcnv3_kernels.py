@@ -1,0 +1,290 @@
+"""DCNv3's core in Triton: the kernels. Imported when the first of them is launched, and not before.
+
+Axes: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P), out (N, Ho, Wo, C); P sampling points. One point
+of one group at one output pixel is a *sample*; it reads four *corners*. A tile is (output pixels, channels of a group).
+
+Locations are never formed: an output pixel's window begins at a whole pixel, so only the displacement within the window
+is rounded, the same at every place of the image. A displacement that is not a number or beyond 2**29 is nowhere near an
+image and doesn't count; nor does a sample outside (-1, W) x (-1, H). The mask is folded into the corners' weights, and a
+corner outside the image has weight 0 and is not read.
+
+FUSED kernels take logits and apply the softmax over the P points themselves. WIDE ones index within an image by 64
+bits; across images all do. Locations, weights and sums are in ACC.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _locate(
+    place: tl.tensor, fc: tl.tensor, p: tl.tensor, on: tl.tensor,
+    base_x: tl.tensor, base_y: tl.tensor, H: tl.tensor, W: tl.tensor,
+    K: tl.constexpr, DILATION: tl.constexpr, SCALE: tl.constexpr, CENTRE: tl.constexpr, ACC: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """Samples' upper left corners (x, y), how far they lie beyond these, and whether they count."""
+    at = p
+    if CENTRE:  # there is none
+        at = p + tl.where(p >= K * K // 2, 1, 0)
+    move_x = tl.load(place + 2 * p * fc, mask=on, other=0).to(ACC)
+    move_y = tl.load(place + (2 * p + 1) * fc, mask=on, other=0).to(ACC)
+    move_x = (at // K * DILATION - DILATION * (K - 1) // 2 + move_x) * SCALE
+    move_y = (at % K * DILATION - DILATION * (K - 1) // 2 + move_y) * SCALE
+    # Comparisons with a NaN are false; converting what isn't near to an integer would be undefined.
+    near = on & (move_x > -536870912.0) & (move_x < 536870912.0) & (move_y > -536870912.0) & (move_y < 536870912.0)
+    move_x, move_y = tl.where(near, move_x, 0.0), tl.where(near, move_y, 0.0)
+    whole_x, whole_y = tl.floor(move_x), tl.floor(move_y)
+    beyond_x, beyond_y = move_x - whole_x, move_y - whole_y
+    left, top = base_x + whole_x.to(tl.int32), base_y + whole_y.to(tl.int32)
+    counts = near & (left < W) & ((left >= 0) | ((left == -1) & (beyond_x > 0)))
+    counts = counts & (top < H) & ((top >= 0) | ((top == -1) & (beyond_y > 0)))
+    return left, top, beyond_x, beyond_y, counts
+
+
+@triton.jit
+def _softmax(
+    logits: tl.tensor, mc: tl.tensor, on: tl.tensor, P: tl.constexpr, PP: tl.constexpr, ACC: tl.constexpr
+) -> tl.tensor:
+    """Maxima and reciprocal sums over the P points of each output pixel; PP is P, rounded up to a power of two."""
+    p = tl.arange(0, PP)
+    values = tl.load(logits[:, None] + (p * mc)[None, :], mask=on[:, None] & (p < P)[None, :], other=0).to(ACC)
+    values = tl.where((p < P)[None, :], values, float("-inf"))
+    most = tl.max(values, 1)
+    return most, 1 / tl.sum(tl.exp(values - most[:, None]), 1)
+
+
+@triton.jit
+def _pixels(
+    pixel: tl.tensor, columns: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, BH: tl.constexpr,
+    BW: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """The output pixels of a BH x BW tile, and which of them there are."""
+    number = tl.arange(0, BH * BW)
+    y, x = pixel // columns * BH + number // BW, pixel % columns * BW + number % BW
+    on = (y < Ho) & (x < Wo)
+    return y, x, on
+
+
+@triton.jit
+def forward(
+    x: tl.tensor, offset: tl.tensor, mask: tl.tensor, out: tl.tensor,
+    H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, CG: tl.tensor,
+    columns: tl.tensor, tiles: tl.tensor, blocks: tl.tensor,
+    xn: tl.tensor, xh: tl.tensor, xw: tl.tensor, xc: tl.tensor,
+    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
+    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mc: tl.tensor,
+    on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
+    K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
+    SCALE: tl.constexpr, CENTRE: tl.constexpr, FUSED: tl.constexpr, PP: tl.constexpr, WIDE: tl.constexpr,
+    ACC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
+) -> None:  # fmt: skip
+    """out: a program takes a tile of output pixels and BC channels of a group."""
+    rest = tl.program_id(0)
+    block = rest % blocks
+    rest = rest // blocks
+    g = (rest % G).to(tl.int64)
+    rest = rest // G
+    n = (rest // tiles).to(tl.int64)
+    oy, ox, there = _pixels(rest % tiles, columns, Ho, Wo, BH, BW)
+    base_y, base_x = oy * STRIDE + ORIGIN, ox * STRIDE + ORIGIN
+    c = block * BC + tl.arange(0, BC)
+    on_c = c < CG
+    if WIDE:
+        oy, ox, c = oy.to(tl.int64), ox.to(tl.int64), c.to(tl.int64)
+        fc, mc = tl.cast(fc, tl.int64), tl.cast(mc, tl.int64)
+    x += n * xn + g * CG * xc
+    place = offset + n * fn + g * P * 2 * fc + (oy * fh + ox * fw)
+    weights = mask + n * mn + g * P * mc + (oy * mh + ox * mw)
+    if FUSED:
+        most, share = _softmax(weights, mc, there, P, PP, ACC)
+    acc = tl.zeros([BH * BW, BC], ACC)
+    for p in range(P):
+        left, top, fx, fy, counts = _locate(
+            place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC
+        )
+        weight = tl.load(weights + p * mc, mask=counts, other=0).to(ACC)
+        if FUSED:
+            weight = tl.where(counts, tl.exp(weight - most) * share, 0.0)
+        first = top * xh + left * xw
+        if WIDE:
+            first = top.to(tl.int64) * xh + left.to(tl.int64) * xw
+        for row in tl.static_range(2):
+            for column in tl.static_range(2):
+                inside = counts & (top + row >= 0) & (top + row < H) & (left + column >= 0) & (left + column < W)
+                share_y = fy if row == 1 else 1 - fy
+                share_x = fx if column == 1 else 1 - fx
+                places = x + (first + row * xh + column * xw)[:, None] + (c * xc)[None, :]
+                value = tl.load(places, mask=inside[:, None] & on_c[None, :], other=0).to(ACC)
+                acc += tl.where(inside, weight * (share_y * share_x), 0.0)[:, None] * value
+    places = out + n * on + g * CG * oc + (oy * oh + ox * ow)[:, None] + (c * oc)[None, :]
+    tl.store(places, acc, mask=there[:, None] & on_c[None, :])
+
+
+@triton.jit
+def backward(
+    x: tl.tensor, offset: tl.tensor, mask: tl.tensor, grad: tl.tensor,
+    grad_x: tl.tensor, grad_offset: tl.tensor, sums: tl.tensor, grad_mask: tl.tensor,
+    H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, CG: tl.tensor,
+    columns: tl.tensor, tiles: tl.tensor, blocks: tl.tensor,
+    xn: tl.tensor, xh: tl.tensor, xw: tl.tensor, xc: tl.tensor,
+    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
+    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mc: tl.tensor,
+    on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
+    K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
+    SCALE: tl.constexpr, CENTRE: tl.constexpr, FUSED: tl.constexpr, PP: tl.constexpr, WIDE: tl.constexpr,
+    ACC: tl.constexpr, TO_X: tl.constexpr, TO_OFFSET: tl.constexpr, TO_MASK: tl.constexpr,
+    BH: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
+) -> None:  # fmt: skip
+    """Gradients: those of offset and mask reduce all channels of a group in the program, x's is added up by atomics.
+
+    Gradients are contiguous; `grad_x` is in ACC and begins as zeros. FUSED: the gradient of the mask goes to `sums` (in
+    ACC) and is read back for the softmax's, whose inner product is summed on the way.
+    """
+    rest = tl.program_id(0)
+    g = (rest % G).to(tl.int64)
+    rest = rest // G
+    n = (rest // tiles).to(tl.int64)
+    oy, ox, there = _pixels(rest % tiles, columns, Ho, Wo, BH, BW)
+    base_y, base_x = oy * STRIDE + ORIGIN, ox * STRIDE + ORIGIN
+    sample = (((n * Ho + oy) * Wo + ox) * G + g) * P
+    if WIDE:
+        oy, ox = oy.to(tl.int64), ox.to(tl.int64)
+        fc, mc = tl.cast(fc, tl.int64), tl.cast(mc, tl.int64)
+    x += n * xn + g * CG * xc
+    grad += n * on + g * CG * oc
+    grad_x += (n * H * W * G + g) * CG
+    place = offset + n * fn + g * P * 2 * fc + (oy * fh + ox * fw)
+    weights = mask + n * mn + g * P * mc + (oy * mh + ox * mw)
+    if FUSED:
+        most, share = _softmax(weights, mc, there, P, PP, ACC)
+        inner = tl.zeros([BH * BW], ACC)
+    for p in range(P):
+        left, top, fx, fy, counts = _locate(
+            place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC
+        )
+        weight = tl.load(weights + p * mc, mask=counts, other=0).to(ACC)
+        if FUSED:
+            weight = tl.where(counts, tl.exp(weight - most) * share, 0.0)
+        first, packed = top * xh + left * xw, (top * W + left) * (G * CG)
+        if WIDE:
+            first = top.to(tl.int64) * xh + left.to(tl.int64) * xw
+            packed = (top.to(tl.int64) * W + left) * (G * CG)
+        for_mask = tl.zeros([BH * BW, BC], ACC)
+        for_x = tl.zeros([BH * BW, BC], ACC)
+        for_y = tl.zeros([BH * BW, BC], ACC)
+        for block in range(blocks):
+            c = block * BC + tl.arange(0, BC)
+            on_c = c < CG
+            if WIDE:
+                c = c.to(tl.int64)
+            places = grad + (oy * oh + ox * ow)[:, None] + (c * oc)[None, :]
+            from_out = tl.load(places, mask=counts[:, None] & on_c[None, :], other=0).to(ACC)
+            for row in tl.static_range(2):
+                for column in tl.static_range(2):
+                    inside = counts & (top + row >= 0) & (top + row < H) & (left + column >= 0) & (left + column < W)
+                    kept = inside[:, None] & on_c[None, :]
+                    share_y = fy if row == 1 else 1 - fy
+                    share_x = fx if column == 1 else 1 - fx
+                    if TO_MASK or TO_OFFSET:
+                        places = x + (first + row * xh + column * xw)[:, None] + (c * xc)[None, :]
+                        product = tl.load(places, mask=kept, other=0).to(ACC) * from_out
+                        if TO_MASK:
+                            for_mask += (share_y * share_x)[:, None] * product
+                        if TO_OFFSET:
+                            for_x += (share_y if column == 1 else -share_y)[:, None] * product
+                            for_y += (share_x if row == 1 else -share_x)[:, None] * product
+                    if TO_X:
+                        places = grad_x + (packed + (row * W + column) * (G * CG))[:, None] + c[None, :]
+                        added = (weight * (share_y * share_x))[:, None] * from_out
+                        tl.atomic_add(places, added, mask=kept, sem="relaxed")
+        if TO_OFFSET:
+            moved_x = tl.where(counts, tl.sum(for_x, 1) * weight * SCALE, 0.0)
+            moved_y = tl.where(counts, tl.sum(for_y, 1) * weight * SCALE, 0.0)
+            tl.store(grad_offset + 2 * (sample + p), moved_x, mask=there)
+            tl.store(grad_offset + 2 * (sample + p) + 1, moved_y, mask=there)
+        if TO_MASK:
+            total = tl.where(counts, tl.sum(for_mask, 1), 0.0)
+            tl.store(sums + sample + p, total, mask=there)
+            if FUSED:
+                inner += weight * total
+    if FUSED:
+        if TO_MASK:
+            tl.debug_barrier()  # other threads of this program have written what a thread reads
+            for p in range(P):
+                weight = tl.exp(tl.load(weights + p * mc, mask=there, other=0).to(ACC) - most) * share
+                total = tl.load(sums + sample + p, mask=there, other=0)
+                tl.store(grad_mask + sample + p, weight * (total - inner), mask=there)
+
+
+@triton.jit
+def cells(
+    offset: tl.tensor, keys: tl.tensor,
+    H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, samples: tl.tensor, nowhere: tl.tensor,
+    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
+    K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
+    SCALE: tl.constexpr, CENTRE: tl.constexpr, ACC: tl.constexpr, B: tl.constexpr,
+) -> None:  # fmt: skip
+    """For every sample, in the mask's order, the cell that it falls into, (N, G, H + 1, W + 1); else `nowhere`."""
+    sample = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
+    there = sample < samples
+    p = sample % P
+    g = sample // P % G
+    pixel = sample // P // G
+    ox, oy, n = pixel % Wo, pixel // Wo % Ho, pixel // Wo // Ho
+    place = offset + (n * fn + oy * fh + ox * fw + g * P * 2 * fc)
+    base_x, base_y = (ox * STRIDE + ORIGIN).to(tl.int32), (oy * STRIDE + ORIGIN).to(tl.int32)
+    left, top, _, _, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
+    cell = ((n * G + g) * (H + 1) + top + 1) * (W + 1) + left + 1
+    tl.store(keys + sample, tl.where(counts, cell, nowhere), mask=there)
+
+
+@triton.jit
+def gather(
+    offset: tl.tensor, mask: tl.tensor, grad: tl.tensor, order: tl.tensor, starts: tl.tensor, grad_x: tl.tensor,
+    H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, CG: tl.tensor,
+    pixels: tl.tensor, blocks: tl.tensor,
+    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
+    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mc: tl.tensor,
+    on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
+    K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
+    SCALE: tl.constexpr, CENTRE: tl.constexpr, ACC: tl.constexpr, BQ: tl.constexpr, BC: tl.constexpr,
+) -> None:  # fmt: skip
+    """x's gradient without atomics: each pixel of x sums, in a fixed order, the samples of the four cells it bounds.
+
+    `order` (samples,) are the samples sorted by cell, `starts` (cells + 1,) where each cell's begin.
+    """
+    rest = tl.program_id(0).to(tl.int64)
+    pixel = rest // blocks * BQ + tl.arange(0, BQ)  # of (N, G, H, W)
+    there = pixel < pixels
+    c = rest % blocks * BC + tl.arange(0, BC)
+    on_c = c < CG
+    x, y, image = pixel % W, pixel // W % H, pixel // W // H
+    g = image % G
+    acc = tl.zeros([BQ, BC], ACC)
+    for row in tl.static_range(2):
+        for column in tl.static_range(2):
+            cell = (image * (H + 1) + y + 1 - row) * (W + 1) + x + 1 - column
+            start = tl.load(starts + cell, mask=there, other=0)
+            count = tl.load(starts + cell + 1, mask=there, other=0) - start
+            longest = tl.max(count, 0)
+            for i in range(longest):
+                more = i < count
+                sample = tl.load(order + start + i, mask=more, other=0)
+                p = sample % P
+                source = sample // P // G
+                ox, oy, n = source % Wo, source // Wo % Ho, source // Wo // Ho
+                place = offset + (n * fn + oy * fh + ox * fw + g * P * 2 * fc)
+                base_x, base_y = (ox * STRIDE + ORIGIN).to(tl.int32), (oy * STRIDE + ORIGIN).to(tl.int32)
+                _, _, fx, fy, _ = _locate(
+                    place, fc, p, more, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC
+                )
+                share_y = fy if row == 1 else 1 - fy
+                share_x = fx if column == 1 else 1 - fx
+                weight = tl.load(mask + (n * mn + oy * mh + ox * mw + (g * P + p) * mc), mask=more, other=0).to(ACC)
+                places = grad + (n * on + oy * oh + ox * ow + g * CG * oc)[:, None] + (c * oc)[None, :]
+                value = tl.load(places, mask=more[:, None] & on_c[None, :], other=0).to(ACC)
+                acc += tl.where(more, weight * (share_y * share_x), 0.0)[:, None] * value
+    places = grad_x + ((((image // G) * H + y) * W + x) * G + g)[:, None] * CG + c[None, :]
+    tl.store(places, acc, mask=there[:, None] & on_c[None, :])

@@ -87,9 +87,10 @@ def _stats(x: Tensor, groups: int, scale: int) -> Tensor:
 # --- Launches ---------------------------------------------------------------------------------------------------
 
 
-# Channels, parents and warps of a tile, the likeliest first. Channels-last takes 16 bytes of neighbouring channels a
-# thread; channels-first spreads a warp over neighbouring parents. The tile of weights, parents times children, has
-# fewer elements than the program threads: Triton then loads it right where it is used, without shared memory.
+# Channels (of 4 bytes), parents and warps of a tile, the likeliest first. Channels-last takes 16 bytes of neighbouring
+# channels a thread; channels-first spreads a warp over neighbouring parents. The tile of weights, parents times
+# children, has fewer elements than the program threads: Triton then loads it right where it is used, without shared
+# memory. Only the first is taken in float64. None spills registers for sm_80, sm_90 and sm_100.
 _TILES: Mapping[tuple[str, bool], tuple[tuple[int, int, int], ...]] = {
     ("forward", False): ((16, 32, 8), (32, 32, 8), (16, 16, 4)),
     ("forward", True): ((64, 8, 4), (64, 16, 4), (128, 8, 4)),
@@ -120,6 +121,27 @@ class _Call:
             return n, c * self.scale**2, h, c * self.scale, w, c
         return n, c, h * self.scale, h, w * self.scale, w
 
+    def tiles(self, name: str) -> list[Candidate]:
+        """The candidates for a kernel, cut down to the problem."""
+        found: dict[tuple[int, ...], Candidate] = {}
+        last = _channels_last(self.x)
+        for channels, parents, warps in _TILES[name, last]:
+            if last:
+                channels = channels * 4 // self.x.element_size()
+            elif self.x.element_size() > 4:
+                channels = channels // 2
+            if found and self.x.element_size() > 4:
+                break
+            blocks = {
+                "BC": min(channels, power_of_two(self.channels)),
+                "BW": min(parents, power_of_two(self.w)),
+                "BJ": min(_CHILDREN, power_of_two(self.scale**2)),
+            }
+            if name == "grad_mask":
+                blocks["ONCE"] = int(self.channels <= blocks["BC"])
+            found.setdefault(tuple(blocks.values()), Candidate(blocks, warps))
+        return list(found.values())
+
     def launch(self, name: str, tensors: Mapping[str, Tensor], out: Tensor, stats: Tensor | None) -> None:
         """Runs a kernel over x (or its gradient), the mask and out (or its gradient)."""
         from triton import language
@@ -133,7 +155,7 @@ class _Call:
         if "grad_mask" in tensors:
             made = self.mask_strides(tensors["grad_mask"])
             strides |= dict(zip(("tn", "tt", "th", "ta", "tw", "tb"), made, strict=True))
-        tiles = _tiles(name, _channels_last(x), self.channels, self.w, self.scale)
+        tiles = self.tiles(name)
 
         def programs(blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
             columns = -(-self.w // blocks["BW"])
@@ -141,7 +163,11 @@ class _Call:
             channels = -(-self.channels // blocks["BC"])
             count = self.n * self.groups * self.h * columns
             count *= {"forward": channels * children, "grad_x": channels, "grad_mask": children}[name]
-            return {"pixels" if name == "grad_x" else "parents": columns, "children": children, "blocks": channels}, count
+            return {
+                "pixels" if name == "grad_x" else "parents": columns,
+                "children": children,
+                "blocks": channels,
+            }, count
 
         constants = {
             "K": self.size,
@@ -169,23 +195,6 @@ class _Call:
         narrow = self.fused and grad_mask.element_size() < 4
         sums = grad_mask.new_empty(grad_mask.shape, dtype=torch.float32) if narrow else grad_mask
         self.launch("grad_mask", {"x": self.x, "grad": grad, "sums": sums, "grad_mask": grad_mask}, grad, stats)
-
-
-def _tiles(name: str, last: bool, channels: int, width: int, scale: int) -> list[Candidate]:
-    """The candidates for a kernel, cut down to the problem."""
-    found = []
-    for most_channels, most_parents, warps in _TILES[name, last]:
-        blocks = {
-            "BC": min(most_channels, power_of_two(channels)),
-            "BW": min(most_parents, power_of_two(width)),
-            "BJ": min(_CHILDREN, power_of_two(scale * scale)),
-        }
-        if name == "grad_mask":
-            blocks["ONCE"] = int(channels <= blocks["BC"])
-        candidate = Candidate(blocks, warps)
-        if candidate not in found:
-            found.append(candidate)
-    return found
 
 
 def _forward(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:

@@ -34,9 +34,12 @@ from opbench.kernels.triton_operation import DTYPES, define, differentiate
 
 # Padded sizes stay so far below 2**31 that a window's place plus a displacement of 2**29 does, too.
 LARGEST = 2**29
-# Rows and columns of a tile of output pixels, most channels, and warps. A thread takes 16 bytes of channels.
-_TILES = ((8, 8, 64, 4), (4, 8, 64, 4), (8, 8, 32, 8))
-_BACKWARD_TILES = ((4, 8, 32, 4), (8, 8, 32, 4), (8, 8, 16, 4))
+# Rows and columns of a tile of output pixels, most channels (half as many in float64, where only the first is taken),
+# and warps, the likeliest first. A thread takes 16 bytes of channels. None of these spills registers for sm_80, sm_90 and sm_100.
+_TILES: Mapping[str, tuple[tuple[int, int, int, int], ...]] = {
+    "forward": ((4, 8, 64, 4), (8, 8, 64, 8), (8, 8, 16, 4)),
+    "backward": ((8, 8, 32, 8), (8, 8, 16, 4), (4, 8, 16, 4)),
+}
 _CELLS = Candidate({"B": 256}, 4)
 _GATHER = Candidate({"BQ": 32, "BC": 32}, 4)
 
@@ -154,19 +157,21 @@ class _Call:
         return 0 in (self.n, self.c, self.points, self.h, self.w)
 
     def tiled(
-        self, name: str, tiles: Sequence[tuple[int, int, int, int]], tensors: Mapping[str, Tensor], out: Tensor,
-        wanted: Mapping[str, bool], **more: Any,
-    ) -> None:  # fmt: skip
+        self, name: str, tensors: Mapping[str, Tensor], out: Tensor, wanted: Mapping[str, bool], **more: Any
+    ) -> None:
         """Launches a kernel over tiles of output pixels."""
         found: list[Candidate] = []
-        for rows, columns, channels, warps in tiles:
+        for rows, columns, channels, warps in _TILES[name]:
+            wide = self.dtype == torch.float64
+            channels = channels // 2 if wide else channels
+            if found and (wide or self.channels <= channels // 2):
+                continue  # the first does, cut down
             blocks = {
                 "BH": min(rows, power_of_two(self.out_h)),
                 "BW": min(columns, power_of_two(self.out_w)),
                 "BC": min(channels, power_of_two(self.channels)),
             }
-            if (candidate := Candidate(blocks, warps)) not in found:
-                found.append(candidate)
+            found.append(Candidate(blocks, warps))
 
         def programs(blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
             across, down = -(-self.out_w // blocks["BW"]), -(-self.out_h // blocks["BH"])
@@ -195,7 +200,7 @@ class _Call:
 
     def forward(self, out: Tensor) -> None:
         """out from x, offset and mask."""
-        self.tiled("forward", _TILES, {"out": out}, out, {})
+        self.tiled("forward", {"out": out}, out, {})
 
     def backward(self, grad: Tensor, gradients: Sequence[Tensor], wanted: Sequence[bool]) -> None:
         """Any of the gradients, of x by atomics; those of x and, from logits, of the mask pass through `dtype`."""
@@ -206,7 +211,7 @@ class _Call:
         )
         tensors = {"grad": grad, "grad_x": total, "grad_offset": grad_offset, "sums": sums, "grad_mask": grad_mask}
         flags = dict(zip(("TO_X", "TO_OFFSET", "TO_MASK"), wanted, strict=True))
-        self.tiled("backward", _BACKWARD_TILES, tensors, grad, flags, prepare=total.zero_)
+        self.tiled("backward", tensors, grad, flags, prepare=total.zero_)
         if total is not grad_x:
             grad_x.copy_(total)
 
@@ -230,7 +235,9 @@ class _Call:
         keys, order = torch.sort(keys, stable=True)
         starts = torch.searchsorted(keys, torch.arange(cells + 1, device=keys.device))
         pixels = self.n * self.groups * self.h * self.w
-        candidate = Candidate({**_GATHER.blocks, "BC": min(_GATHER.blocks["BC"], power_of_two(self.channels))}, 4)
+        candidate = Candidate(
+            {**_GATHER.blocks, "BC": min(_GATHER.blocks["BC"], power_of_two(self.channels))}, _GATHER.warps
+        )
 
         def programs(blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
             channels = -(-self.channels // blocks["BC"])
@@ -282,9 +289,7 @@ def _compute_gradients(
     call = _Call(x, offset, mask, parameters, fused)
     gradients = _shapes(grad, x, offset, mask, *rest)
     if grad.shape != call.out_shape or grad.dtype != x.dtype:
-        raise ValueError(
-            f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {call.out_shape}"
-        )
+        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {call.out_shape}")
     if call.empty:
         return gradients[0].zero_(), gradients[1].zero_(), gradients[2].zero_()
     atomic = wanted[0] and _takes_atomics(deterministic)
@@ -355,5 +360,7 @@ for _name, _mask, _run, _run_backward in (
 ):
     _inputs = f"Tensor x, Tensor offset, Tensor {_mask}, {_PARAMETERS}"
     define(f"{_name}({_inputs}) -> Tensor", _run, _out)
-    define(f"{_name}_backward(Tensor grad, {_inputs}, bool[3] wanted) -> (Tensor, Tensor, Tensor)", _run_backward, _shapes)
+    define(
+        f"{_name}_backward(Tensor grad, {_inputs}, bool[3] wanted) -> (Tensor, Tensor, Tensor)", _run_backward, _shapes
+    )
     differentiate(_name, _differentiation(f"{_name}_backward"), _setup)

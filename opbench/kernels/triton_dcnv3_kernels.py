@@ -101,9 +101,7 @@ def forward(
         most, share = _softmax(weights, mc, there, P, PP, ACC)
     acc = tl.zeros([BH * BW, BC], ACC)
     for p in range(P):
-        left, top, fx, fy, counts = _locate(
-            place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC
-        )
+        left, top, fx, fy, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
         weight = tl.load(weights + p * mc, mask=counts, other=0).to(ACC)
         if FUSED:
             weight = tl.where(counts, tl.exp(weight - most) * share, 0.0)
@@ -161,12 +159,10 @@ def backward(
         most, share = _softmax(weights, mc, there, P, PP, ACC)
         inner = tl.zeros([BH * BW], ACC)
     for p in range(P):
-        left, top, fx, fy, counts = _locate(
-            place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC
-        )
-        weight = tl.load(weights + p * mc, mask=counts, other=0).to(ACC)
+        left, top, fx, fy, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
+        weight = tl.load(weights + p * mc, mask=there, other=0).to(ACC)
         if FUSED:
-            weight = tl.where(counts, tl.exp(weight - most) * share, 0.0)
+            weight = tl.exp(weight - most) * share
         first, packed = top * xh + left * xw, (top * W + left) * (G * CG)
         if WIDE:
             first = top.to(tl.int64) * xh + left.to(tl.int64) * xw
@@ -277,9 +273,7 @@ def gather(
                 ox, oy, n = source % Wo, source // Wo % Ho, source // Wo // Ho
                 place = offset + (n * fn + oy * fh + ox * fw + g * P * 2 * fc)
                 base_x, base_y = (ox * STRIDE + ORIGIN).to(tl.int32), (oy * STRIDE + ORIGIN).to(tl.int32)
-                _, _, fx, fy, _ = _locate(
-                    place, fc, p, more, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC
-                )
+                _, _, fx, fy, _ = _locate(place, fc, p, more, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
                 share_y = fy if row == 1 else 1 - fy
                 share_x = fx if column == 1 else 1 - fx
                 weight = tl.load(mask + (n * mn + oy * mh + ox * mw + (g * P + p) * mc), mask=more, other=0).to(ACC)

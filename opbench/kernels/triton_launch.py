@@ -66,7 +66,9 @@ def launch(
     def start(candidate: Candidate) -> None:
         more, count = programs(candidate.blocks)
         if count >= MOST:
-            raise ValueError(f"{kernel.__name__} would take {count} programs; expected fewer than {MOST}: split the batch")
+            raise ValueError(
+                f"{kernel.__name__} would take {count} programs; expected fewer than {MOST}: split the batch"
+            )
         prepare()
         kernel[(count,)](
             **tensors, **arguments, **more, **constants, **candidate.blocks, num_warps=candidate.warps, num_stages=1

@@ -1,0 +1,99 @@
+"""Triton kernels compiled for GPUs that aren't here: exactly what a launch would run, and what came of it."""
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+CAPABILITIES = (80, 90, 100)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher asked for."""
+
+    kernel: object
+    candidates: tuple
+    programs: object
+    tensors: dict
+    arguments: dict
+    constants: dict
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Resources of one kernel, in registers a thread and bytes, and its PTX."""
+
+    registers: int
+    spilled: int
+    shared: int
+    ptx: str
+
+    def count(self, instruction):
+        return len(re.findall(instruction, self.ptx))
+
+
+def recorded(monkeypatch, module, work):
+    """The launches that `work` would make, with tensors that have no data."""
+    launches = []
+
+    def record(kernel, candidates, programs, tensors, arguments, constants, prepare=None):
+        launches.append(Launch(kernel, tuple(candidates), programs, dict(tensors), dict(arguments), dict(constants)))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "launch", record)
+        work()
+    return launches
+
+
+def compiled(launch, candidate, capability):
+    """Specialised as Triton's launcher does: integers of 1 are constants, multiples of 16 are known as such."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    more, _ = launch.programs(candidate.blocks)
+    given = {**launch.tensors, **launch.arguments, **more, **launch.constants, **candidate.blocks}
+    signature, constants, attributes = {}, {}, {}
+    for index, parameter in enumerate(launch.kernel.params):
+        name, value = parameter.name, given.pop(parameter.name)
+        if parameter.is_constexpr or (isinstance(value, int) and value == 1):
+            signature[name], constants[index,] = "constexpr", value
+            continue
+        if isinstance(value, torch.Tensor):
+            signature[name], whole = "*" + _DTYPES[value.dtype], True
+        else:
+            signature[name], whole = "i32" if abs(value) < 2**31 else "i64", value % 16 == 0
+        if whole:
+            attributes[index,] = [["tt.divisibility", 16]]
+    assert not given, f"{launch.kernel.__name__} has no parameters {list(given)}"
+    source = ASTSource(launch.kernel, signature, constants, attributes)
+    options = {"num_warps": candidate.warps, "num_stages": 1}
+    built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    registers, stack, local = _resources(built.asm["cubin"])
+    return Compiled(registers, stack + local, built.metadata.shared, built.asm["ptx"])
+
+
+_DTYPES = {
+    torch.float64: "fp64",
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.int64: "i64",
+}
+
+
+def _resources(cubin):
+    """Registers, and bytes of stack and local memory: spilled registers lie on the stack."""
+    import triton.backends.nvidia
+
+    tool = Path(triton.backends.nvidia.__file__).parent / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        said = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    numbers = re.search(r"REG:(\d+) STACK:(\d+) .*?LOCAL:(\d+)", said.stdout)
+    return tuple(int(number) for number in numbers.groups())

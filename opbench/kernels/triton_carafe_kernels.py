@@ -26,7 +26,7 @@ def _lanes(start: tl.tensor, BLOCK: tl.constexpr, WIDE: tl.constexpr) -> tl.tens
 
 @triton.jit
 def _unravel(parents: tl.tensor, children: tl.tensor, H: tl.tensor, blocks: tl.tensor) -> tl.tensor:
-    """This program's block of parents, block of children, row, block of channels and (as 64 bits) what is left."""
+    """A program's block of parents, of children, row, block of channels and, as 64 bits, what is left."""
     rest = tl.program_id(0)
     parent = rest % parents
     rest = rest // parents

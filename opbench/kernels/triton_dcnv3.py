@@ -35,7 +35,7 @@ from opbench.kernels.triton_operation import DTYPES, define, differentiate
 # Padded sizes stay so far below 2**31 that a window's place plus a displacement of 2**29 does, too.
 LARGEST = 2**29
 # Rows and columns of a tile of output pixels, most channels (half as many in float64, where only the first is taken),
-# and warps, the likeliest first. A thread takes 16 bytes of channels. None of these spills registers for sm_80, sm_90 and sm_100.
+# and warps, the likeliest first. A thread takes 16 bytes of channels. None spills for sm_80, sm_90 and sm_100.
 _TILES: Mapping[str, tuple[tuple[int, int, int, int], ...]] = {
     "forward": ((4, 8, 64, 4), (8, 8, 64, 8), (8, 8, 16, 4)),
     "backward": ((8, 8, 32, 8), (8, 8, 16, 4), (4, 8, 16, 4)),

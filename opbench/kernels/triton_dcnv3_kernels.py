@@ -4,9 +4,9 @@ Axes: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P), out (N, 
 of one group at one output pixel is a *sample*; it reads four *corners*. A tile is (output pixels, channels of a group).
 
 Locations are never formed: an output pixel's window begins at a whole pixel, so only the displacement within the window
-is rounded, the same at every place of the image. A displacement that is not a number or beyond 2**29 is nowhere near an
-image and doesn't count; nor does a sample outside (-1, W) x (-1, H). The mask is folded into the corners' weights, and a
-corner outside the image has weight 0 and is not read.
+is rounded, the same at every place of the image. A displacement that is not a number or beyond 2**29 is nowhere near
+an image and doesn't count; nor does a sample outside (-1, W) x (-1, H). The mask is folded into the corners' weights,
+and a corner outside the image has weight 0 and is not read.
 
 FUSED kernels take logits and apply the softmax over the P points themselves. WIDE ones index within an image by 64
 bits; across images all do. Locations, weights and sums are in ACC.
@@ -205,13 +205,12 @@ def backward(
             tl.store(sums + sample + p, total, mask=there)
             if FUSED:
                 inner += weight * total
-    if FUSED:
-        if TO_MASK:
-            tl.debug_barrier()  # other threads of this program have written what a thread reads
-            for p in range(P):
-                weight = tl.exp(tl.load(weights + p * mc, mask=there, other=0).to(ACC) - most) * share
-                total = tl.load(sums + sample + p, mask=there, other=0)
-                tl.store(grad_mask + sample + p, weight * (total - inner), mask=there)
+    if FUSED and TO_MASK:
+        tl.debug_barrier()  # other threads of this program have written what a thread reads
+        for p in range(P):
+            weight = tl.exp(tl.load(weights + p * mc, mask=there, other=0).to(ACC) - most) * share
+            total = tl.load(sums + sample + p, mask=there, other=0)
+            tl.store(grad_mask + sample + p, weight * (total - inner), mask=there)
 
 
 @triton.jit

@@ -56,7 +56,8 @@ def launch(
 ) -> None:
     """Runs a kernel: `programs(blocks)` gives the arguments that depend on tile sizes, and how many programs there are.
 
-    `prepare` comes before every run, of which choosing a candidate takes many. Raises RuntimeError for tensors that aren't all on one CUDA device, and ValueError for too large a problem.
+    `prepare` comes before every run; choosing among candidates takes many. Raises RuntimeError for tensors that aren't
+    all on one CUDA device, and ValueError for too large a problem.
     """
     import triton
 
@@ -110,7 +111,7 @@ def _choice(
         times: dict[int, float] = {}
         for index, candidate in enumerate(candidates):
             try:
-                times[index] = do_bench(lambda c=candidate: start(c), warmup=WARM_UP, rep=TIMED)  # type: ignore[misc]
+                times[index] = do_bench(lambda c=candidate: start(c), warmup=WARM_UP, rep=TIMED)
             except OutOfResources:  # a smaller device than the candidates were compiled for
                 continue
         _chosen[key] = candidates[min(times, key=lambda index: times[index], default=0)]

@@ -1,0 +1,131 @@
+"""What Triton makes of the kernels for GPUs that aren't here: no register spills, and 16 bytes a load where it can be."""
+
+import pytest
+import torch
+from ahead import CAPABILITIES, compiled, recorded
+
+from opbench.kernels import triton_carafe, triton_dcnv3
+
+pytest.importorskip("triton", reason="triton is not installed")
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+FORMATS = {"first": torch.contiguous_format, "last": torch.channels_last}
+# Loads and stores of 16 bytes.
+LOAD, STORE = (rf"{access}\.global\S*\.(v4\.b32|v2\.b64)" for access in ("ld", "st"))
+
+
+@pytest.fixture
+def carafe(monkeypatch):
+    """Every launch of CARAFE's forward and backward."""
+
+    def launches(dtype, format, *, shape=(16, 256, 80, 80), k=5, g=1, s=2, logits=False):
+        n, c, h, w = shape
+        x, out = (
+            torch.empty((n, c, f * h, f * w), dtype=dtype, device="meta", memory_format=FORMATS[format]) for f in (1, s)
+        )
+        masked = (n, g * k * k * s * s, h, w) if logits else (n, g * k * k, s * h, s * w)
+        mask = torch.empty(masked, dtype=dtype, device="meta")
+        call = triton_carafe._Call(x, mask, (k, g, s), logits)
+        stats = triton_carafe._stats(x, g, s) if logits else None
+
+        def work():
+            call.forward(out, stats)
+            call.grad_x(out, torch.empty_like(x), stats)
+            call.grad_mask(out, torch.empty_like(mask), stats)
+
+        return recorded(monkeypatch, triton_carafe, work)
+
+    return launches
+
+
+@pytest.fixture
+def dcnv3(monkeypatch):
+    """Every launch of DCNv3's forward and both ways of backward."""
+
+    def launches(dtype, *, shape=(64, 56, 56, 128), g=4, logits=False):
+        n, h, w, c = shape
+        x, offset, mask = (torch.empty((n, h, w, d), dtype=dtype, device="meta") for d in (c, g * 18, g * 9))
+        call = triton_dcnv3._Call(x, offset, mask, (3, 1, 1, 1, g, 1.0, False), logits)
+
+        def work():
+            call.forward(torch.empty_like(x))
+            call.backward(torch.empty_like(x), (x, offset, mask), (True, True, True))
+            call.gather(torch.empty_like(x), x)
+
+        return recorded(monkeypatch, triton_dcnv3, work)
+
+    return launches
+
+
+def assert_no_spills(launches, capabilities, candidates=None):
+    for launch in launches:
+        for candidate in launch.candidates[:candidates]:
+            for capability in capabilities:
+                made = compiled(launch, candidate, capability)
+                what = f"{launch.kernel.__name__} {dict(candidate.blocks)}, {candidate.warps} warps, sm_{capability}"
+                assert made.spilled == 0, f"{what} spills {made.spilled} bytes at {made.registers} registers"
+                # Every device has 48 KiB of shared memory a program.
+                assert made.shared <= 48 << 10, f"{what} takes {made.shared} bytes of shared memory"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_carafe_spills_nothing(carafe, format):
+    assert_no_spills(carafe(torch.float32, format), (90,))
+
+
+def test_dcnv3_spills_nothing(dcnv3):
+    assert_no_spills(dcnv3(torch.float16), (90,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logits", [False, True], ids=["mask", "logits"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("channels", "k", "g", "s"), [(256, 5, 1, 2), (64, 3, 1, 4), (32, 5, 2, 1), (9, 7, 3, 3)], ids=str
+)
+def test_carafe_spills_nothing_anywhere(carafe, channels, k, g, s, format, dtype, logits):
+    launches = carafe(dtype, format, shape=(16, channels, 80, 80), k=k, g=g, s=s, logits=logits)
+    assert_no_spills(launches, CAPABILITIES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logits", [False, True], ids=["mask", "logits"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("channels", "g"), [(128, 4), (64, 4), (256, 1), (9, 3)], ids=str)
+def test_dcnv3_spills_nothing_anywhere(dcnv3, channels, g, dtype, logits):
+    assert_no_spills(dcnv3(dtype, shape=(64, 56, 56, channels), g=g, logits=logits), CAPABILITIES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_channels_last_carafe_reads_features_and_writes_output_by_16_bytes(carafe, dtype):
+    forward, grad_x, grad_mask = carafe(dtype, "last")
+    made = compiled(forward, forward.candidates[0], 90)
+    assert made.count(LOAD) >= 1
+    assert made.count(STORE) >= 1
+    for launch in (grad_x, grad_mask):
+        assert compiled(launch, launch.candidates[0], 90).count(LOAD) >= 1, launch.kernel.__name__
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_loop_of_carafe_s_forward_shares_nothing_between_threads(carafe, format):
+    """Synchronisation is left for the result, which is stored once: no barrier lies within a loop."""
+    forward = carafe(torch.float32, format)[0]
+    made = compiled(forward, forward.candidates[0], 90)
+    last_load = made.ptx.rindex("ld.global")
+    assert "bar.sync" not in made.ptx[:last_load]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_dcnv3_s_corners_are_read_by_16_bytes(dcnv3, dtype):
+    forward = dcnv3(dtype)[0]
+    made = compiled(forward, forward.candidates[0], 90)
+    assert made.count(LOAD) >= 4, "one for each corner"
+    assert made.count(STORE) >= 1
+    assert made.shared == 0, "threads share nothing"
+
+
+def test_odd_sizes_still_compile(carafe, dcnv3):
+    """Nothing is known to be a multiple of 16: no vectors, but the same kernels."""
+    for launches in (carafe(torch.float32, "last", shape=(1, 7, 5, 3)), dcnv3(torch.float32, shape=(1, 5, 3, 9), g=3)):
+        assert_no_spills(launches, (80,), candidates=1)

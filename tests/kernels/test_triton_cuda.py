@@ -1,0 +1,203 @@
+"""The Triton kernels on a CUDA device: the definition at the sizes of networks, every relation, graphs, repeats."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from falsify import assert_holds
+
+from opbench.kernels.triton_carafe import carafe_triton, carafe_triton_logits
+from opbench.kernels.triton_dcnv3 import dcnv3_triton, dcnv3_triton_logits
+from opbench.operators.carafe_definition import reassembly
+from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.schema import DTYPES
+from opbench.verify import carafe_properties, dcnv3_properties
+from opbench.verify.property import Space
+
+pytestmark = pytest.mark.gpu
+
+EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
+FORMATS = {"first": torch.contiguous_format, "last": torch.channels_last}
+CARAFE = {"kernel_size": 5, "group_size": 1, "scale_factor": 2}
+DCNV3 = {
+    "kernel_size": 3,
+    "stride": 1,
+    "pad": 1,
+    "dilation": 1,
+    "group": 4,
+    "offset_scale": 1.0,
+    "remove_center": False,
+}
+
+
+def deterministic(x, offset, mask, **call):
+    return dcnv3_triton(x, offset, mask, **call, deterministic=True)
+
+
+def results(core, inputs, grad, **call):
+    """The output, and the gradients of the inputs."""
+    inputs = [t.detach().requires_grad_() for t in inputs]
+    out = core(*inputs, **call)
+    return out.detach(), *torch.autograd.grad(out, inputs, grad)
+
+
+def assert_close(got, expected, totals, dtype):
+    """Within 32 roundings of the terms that were summed, and one of the result."""
+    summed_in = EPS[torch.float64 if dtype == torch.float64 else torch.float32]
+    for name, (a, b, total) in enumerate(zip(got, expected, totals, strict=True)):
+        assert a.dtype == dtype
+        bound = 32 * summed_in * total + EPS[dtype] * b.abs() + torch.finfo(dtype).tiny
+        worst = ((a.double() - b).abs() / bound).max().item()
+        assert worst <= 1, f"result {name} is off by {worst:.3g} times its bound"
+
+
+def carafe_tensors(shape, dtype, format, *, logits=False):
+    n, c, h, w = shape
+    generator = torch.Generator("cuda").manual_seed(0)
+    like = {"device": "cuda", "generator": generator}
+    x, grad = torch.randn(shape, **like), torch.randn(n, c, 2 * h, 2 * w, **like)
+    mask = torch.randn((n, 100, h, w) if logits else (n, 25, 2 * h, 2 * w), **like)
+    x, grad = (t.to(dtype).contiguous(memory_format=FORMATS[format]) for t in (x, grad))
+    return x, mask.to(dtype), grad
+
+
+def softmaxed(x, logits, **call):
+    return reassembly(x, F.pixel_shuffle(logits, 2).softmax(1), **call)
+
+
+@pytest.mark.parametrize("shape", [(16, 256, 80, 80), (2, 70, 33, 57), (1, 320, 20, 20)], ids=str)
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", EPS, ids=str)
+def test_carafe_is_the_definition(dtype, format, shape):
+    """Image by image: the definition takes float64 windows of the whole."""
+    x, mask, grad = carafe_tensors(shape, dtype, format)
+    got = results(carafe_triton, (x, mask), grad, **CARAFE)
+    assert got[0].stride() == grad.stride()
+    for n in range(shape[0]):
+        image = [t[n : n + 1].double().contiguous() for t in (x, mask, grad)]
+        expected = results(reassembly, image[:2], image[2], **CARAFE)
+        sizes = [t.abs() for t in image]
+        totals = results(reassembly, sizes[:2], sizes[2], **CARAFE)
+        assert_close([t[n : n + 1] for t in got], expected, totals, dtype)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", EPS, ids=str)
+def test_carafe_from_logits_is_softmax_and_the_definition(dtype, format):
+    x, logits, grad = carafe_tensors((2, 256, 40, 40), dtype, format, logits=True)
+    got = results(carafe_triton_logits, (x, logits), grad, **CARAFE)
+    exact = [t.double().contiguous() for t in (x, logits, grad)]
+    expected = results(softmaxed, exact[:2], exact[2], **CARAFE)
+    assert_close(got, expected, [t.abs().amax() for t in expected], dtype)
+
+
+def dcnv3_tensors(shape, dtype, spread, group=4):
+    """Locations keep a sixteenth of a pixel off whole ones, where derivatives jump."""
+    n, h, w, c = shape
+    like = {"device": "cuda", "generator": torch.Generator("cuda").manual_seed(0)}
+    offset = (torch.randn(n, h, w, group * 18, **like) * spread * 8).round() / 8 + 1 / 16
+    x, grad, mask = (torch.randn(n, h, w, d, **like) for d in (c, c, group * 9))
+    return tuple(t.to(dtype) for t in (x, offset, mask, grad))
+
+
+@pytest.mark.parametrize("core", [dcnv3_triton, deterministic])
+@pytest.mark.parametrize("spread", [0.0, 2.0, 8.0])
+@pytest.mark.parametrize("shape", [(64, 56, 56, 128), (2, 33, 29, 20)], ids=str)
+@pytest.mark.parametrize("dtype", EPS, ids=str)
+def test_dcnv3_is_the_definition(dtype, shape, spread, core):
+    x, offset, mask, grad = dcnv3_tensors(shape, dtype, spread)
+    got = results(core, (x, offset, mask), grad, **DCNV3)
+    for n in range(shape[0]):
+        image = [t[n : n + 1].double() for t in (x, offset, mask, grad)]
+        expected = results(dcnv3_definition, image[:3], image[3], **DCNV3)
+        # Sums have up to 4 * C / G terms for offsets, and as many as samples reach a pixel for x.
+        totals = [16 * t.abs().amax() for t in expected]
+        assert_close([t[n : n + 1] for t in got], expected, totals, dtype)
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=str)
+def test_dcnv3_from_logits_is_softmax_and_the_definition(dtype):
+    def unfused(x, offset, logits, **call):
+        return dcnv3_definition(x, offset, logits.unflatten(3, (4, 9)).softmax(4).flatten(3), **call)
+
+    x, offset, logits, grad = dcnv3_tensors((2, 28, 28, 64), dtype, 2.0)
+    got = results(dcnv3_triton_logits, (x, offset, logits), grad, **DCNV3)
+    expected = results(unfused, [t.double() for t in (x, offset, logits)], grad.double(), **DCNV3)
+    assert_close(got, expected, [16 * t.abs().amax() for t in expected], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("relation", carafe_properties.PROPERTIES, ids=lambda relation: relation.name)
+def test_carafe_meets_every_relation(relation, dtype):
+    assert_holds(relation, carafe_triton, Space(dtype, device="cuda"), number=8)
+
+
+@pytest.mark.parametrize("core", [dcnv3_triton, deterministic])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("relation", dcnv3_properties.PROPERTIES, ids=lambda relation: relation.name)
+def test_dcnv3_meets_every_relation(relation, dtype, core):
+    if relation.name == "repeatable-gradients" and core is dcnv3_triton:
+        pytest.skip("x's gradient is added up by atomics: repeatable with deterministic=True")
+    assert_holds(relation, core, Space(dtype, device="cuda"), number=8)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 2.0**31])
+def test_no_offset_reads_or_writes_out_of_bounds(bad):
+    x, offset, mask, grad = dcnv3_tensors((2, 9, 7, 16), torch.float32, 2.0)
+    offset[:, ::2] = bad
+    for core in (dcnv3_triton, deterministic):
+        got = results(core, (x, offset, mask), grad, **DCNV3)
+        torch.cuda.synchronize()
+        assert not got[0][:, ::2].any()
+        assert not got[2][:, ::2].any()
+        assert all(t.isfinite().all() for t in got)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_two_backward_passes_agree_bit_for_bit(format):
+    x, mask, grad = carafe_tensors((4, 64, 40, 40), torch.float32, format)
+    first, second = (results(carafe_triton, (x, mask), grad, **CARAFE) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    drawn = dcnv3_tensors((4, 40, 40, 64), torch.float32, 0.5)
+    first, second = (results(deterministic, drawn[:3], drawn[3], **DCNV3) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    first, second = (results(dcnv3_triton, drawn[:3], drawn[3], **DCNV3) for _ in range(2))
+    assert all(torch.equal(a, b) for i, (a, b) in enumerate(zip(first, second, strict=True)) if i != 1)
+
+
+def test_a_captured_graph_replays():
+    """Tiles were never chosen for this size: capture takes the first candidate and times nothing."""
+    x, mask, _ = carafe_tensors((1, 48, 17, 19), torch.float32, "first")
+    expected = reassembly(x.double(), mask.double(), **CARAFE)
+    carafe_triton(x[:, :, :16], mask[:, :, :32], **CARAFE)  # compilation does not belong into a capture
+    graph = torch.cuda.CUDAGraph()
+    out = carafe_triton(x, mask, **CARAFE)
+    with torch.cuda.graph(graph):
+        out = carafe_triton(x, mask, **CARAFE)
+    out.zero_()
+    graph.replay()
+    torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiled_network_holds_the_kernels_whole():
+    x, mask, grad = carafe_tensors((1, 32, 20, 20), torch.float32, "last")
+
+    def network(x, mask):
+        return carafe_triton(x * 2, mask.softmax(1), **CARAFE).relu()
+
+    expected = results(network, (x, mask), grad)
+    got = results(torch.compile(network, fullgraph=True), (x, mask), grad)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_an_image_of_more_than_2_to_the_31_elements():
+    """64-bit places; values are those of a crop, which needs none."""
+    if torch.cuda.mem_get_info()[0] < 40 << 30:
+        pytest.skip("needs 40 GiB of free GPU memory")
+    call = {"kernel_size": 1, "group_size": 1, "scale_factor": 2}
+    h, w = 2**13, 2**13
+    x = torch.randn(1, 9, h, w, device="cuda", dtype=torch.float16)
+    mask = torch.randn(1, 1, 2 * h, 2 * w, device="cuda", dtype=torch.float16)
+    out = carafe_triton(x, mask, **call)
+    crop = carafe_triton(x[:, :, -64:].contiguous(), mask[:, :, -128:].contiguous(), **call)
+    assert torch.equal(out[:, :, -128:], crop)

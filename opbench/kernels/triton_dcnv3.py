@@ -39,6 +39,7 @@ LARGEST = 2**29
 _TILES: Mapping[str, tuple[tuple[int, int, int, int], ...]] = {
     "forward": ((4, 8, 64, 4), (8, 8, 64, 8), (8, 8, 16, 4)),
     "backward": ((8, 8, 32, 8), (8, 8, 16, 4), (4, 8, 16, 4)),
+    "backward from logits": ((4, 8, 16, 4), (8, 8, 16, 4)),
 }
 _CELLS = Candidate({"B": 256}, 4)
 _GATHER = Candidate({"BQ": 32, "BC": 32}, 4)
@@ -161,7 +162,8 @@ class _Call:
     ) -> None:
         """Launches a kernel over tiles of output pixels."""
         found: list[Candidate] = []
-        for rows, columns, channels, warps in _TILES[name]:
+        kind = "backward from logits" if self.fused and name == "backward" else name
+        for rows, columns, channels, warps in _TILES[kind]:
             wide = self.dtype == torch.float64
             channels = channels // 2 if wide else channels
             if found and (wide or self.channels <= channels // 2):

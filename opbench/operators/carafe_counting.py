@@ -83,4 +83,6 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::carafe_core_backward": _backward_macs,
     "opbench::carafe_cpu": _forward_macs,
     "opbench::carafe_cpu_backward": _wanted_macs,
+    "opbench::carafe_triton": _forward_macs,
+    "opbench::carafe_triton_backward": _wanted_macs,
 }

@@ -114,4 +114,7 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::dcnv3_core_backward": _backward_macs,
     "opbench::dcnv3_cpu": _forward_macs,
     "opbench::dcnv3_cpu_backward": _wanted_macs,
+    # Beside the core's options it takes `deterministic`, which changes no count.
+    "opbench::dcnv3_triton": lambda arguments: _forward_macs(arguments[:-1]),
+    "opbench::dcnv3_triton_backward": lambda arguments: _wanted_macs((*arguments[:-2], arguments[-1])),
 }

@@ -1,4 +1,4 @@
-"""What Triton makes of the kernels for GPUs that aren't here: no register spills, and 16 bytes a load where it can be."""
+"""What Triton makes of the kernels for GPUs that aren't here: no spills, and 16 bytes a load where it can be."""
 
 import pytest
 import torch

@@ -39,7 +39,7 @@ LARGEST = 2**29
 _TILES: Mapping[str, tuple[tuple[int, int, int, int], ...]] = {
     "forward": ((4, 8, 64, 4), (8, 8, 64, 8), (8, 8, 16, 4)),
     "backward": ((8, 8, 32, 8), (8, 8, 16, 4), (4, 8, 16, 4)),
-    "backward from logits": ((4, 8, 16, 4), (8, 8, 16, 4)),
+    "backward from logits": ((8, 8, 16, 8), (4, 8, 16, 8)),
 }
 _CELLS = Candidate({"B": 256}, 4)
 _GATHER = Candidate({"BQ": 32, "BC": 32}, 4)

@@ -30,8 +30,16 @@ MUTANTS = (
     *(("dcnv3_module_mutants", name, "dcnv3", BLENDED) for name in MODULES),
 )
 SHIPPED = (
-    *(("carafe", core.function) for core in carafe.IMPLEMENTATIONS.values() if core.missing() is None),
-    *(("dcnv3", core.function) for core in dcnv3_cores.CORES.values() if core.missing() is None),
+    *(
+        ("carafe", core.function)
+        for core in carafe.IMPLEMENTATIONS.values()
+        if "cpu" in core.devices and core.missing() is None
+    ),
+    *(
+        ("dcnv3", core.function)
+        for core in dcnv3_cores.CORES.values()
+        if "cpu" in core.devices and core.missing() is None
+    ),
     *(("carafe", module) for module in (carafe.CARAFE, YoloCARAFE)),
     *(("dcnv3", module) for module in (dcnv3_module_mutants.DCNv3,)),
 )

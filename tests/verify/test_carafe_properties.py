@@ -21,7 +21,9 @@ from opbench.verify.oracle import answers
 from opbench.verify.property import Example, Space, Violation
 from opbench.verify.strategies import LAYOUTS, narrowed, noise, values
 
-EAGER = [name for name, it in IMPLEMENTATIONS.items() if not it.compiles and it.missing() is None]
+EAGER = [
+    name for name, it in IMPLEMENTATIONS.items() if not it.compiles and "cpu" in it.devices and it.missing() is None
+]
 COMPILED = [name for name, it in IMPLEMENTATIONS.items() if it.compiles and it.missing() is None]
 RELATIONS = {relation.name: relation for relation in PROPERTIES}
 OPTIONS = {"kernel_size": 3, "group_size": 2, "scale_factor": 2}

@@ -17,7 +17,7 @@ from opbench.verify.oracle import answers
 from opbench.verify.property import Example, Space
 from opbench.verify.strategies import noise
 
-EAGER = [name for name, core in CORES.items() if not core.compiles and core.missing() is None]
+EAGER = [name for name, core in CORES.items() if not core.compiles and "cpu" in core.devices and core.missing() is None]
 COMPILED = [name for name, core in CORES.items() if core.compiles and core.missing() is None]
 RELATIONS = {relation.name: relation for relation in PROPERTIES}
 OPTIONS = {"kernel_size": 3, "stride": 2, "pad": 1, "dilation": 1, "group": 2, "offset_scale": 2.0}

@@ -25,12 +25,13 @@ class Launch:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Resources of one kernel, in registers a thread and bytes, and its PTX."""
+    """Resources of one kernel, in registers a thread and bytes, its PTX, and its loops before that."""
 
     registers: int
     spilled: int
     shared: int
     ptx: str
+    loops: str
 
     def count(self, instruction):
         return len(re.findall(instruction, self.ptx))
@@ -74,7 +75,9 @@ def compiled(launch, candidate, capability):
     options = {"num_warps": candidate.warps, "num_stages": 1}
     built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     registers, stack, local = _resources(built.asm["cubin"])
-    return Compiled(registers, stack + local, built.metadata.shared, built.asm["ptx"])
+    loops = built.asm["ttgir"]
+    loops = loops[loops.index("scf.for") : loops.rindex("scf.yield")] if "scf.for" in loops else ""
+    return Compiled(registers, stack + local, built.metadata.shared, built.asm["ptx"], loops)
 
 
 _DTYPES = {

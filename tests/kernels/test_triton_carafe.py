@@ -95,6 +95,17 @@ def test_from_logits_of_other_scales(interpreted):
     interpreted(is_the_definition_of_softmax, (1, 2, 2, 2), arguments(k=1, s=3), torch.float32, "first")
 
 
+def ignores_infinite_gradients_outside():
+    """In an image of one pixel all taps but the middle one are outside."""
+    x, mask, grad = tensors((1, 2, 1, 1), arguments())
+    grad_mask = results(carafe_triton, x, mask, grad * torch.inf, **arguments())[2]
+    assert not grad_mask[:, [0, 1, 2, 3, 5, 6, 7, 8]].any()
+
+
+def test_taps_outside_have_no_gradient_even_if_the_output_s_is_infinite(interpreted):
+    interpreted(ignores_infinite_gradients_outside)
+
+
 def extreme_logits():
     x, logits, _ = tensors((1, 2, 1, 2), arguments(), logits=True)
     out = carafe_triton_logits(x, logits * 0 + 3e38, **arguments())

@@ -132,9 +132,21 @@ def ignores_what_is_not_in_the_image(bad):
                 assert got[1].isfinite().all(), "nor has x there"
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30, 2.0**31])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30, -(2.0**31)])
 def test_samples_outside_and_nowhere_contribute_nothing(interpreted, bad):
     interpreted(ignores_what_is_not_in_the_image, bad)
+
+
+def weighs_only_corners_in_the_image():
+    """Half a sample lies outside: an infinite mask times what isn't there would be NaN."""
+    call = arguments(k=1, pad=0, group=1)
+    x, mask = torch.ones(1, 1, 1, 2), torch.full((1, 1, 1, 1), torch.inf)
+    out = dcnv3_triton(x, torch.tensor([-0.5, -0.5]).view(1, 1, 1, 2), mask, **call)
+    assert torch.equal(out, torch.full_like(out, torch.inf)), out
+
+
+def test_corners_outside_have_no_weight(interpreted):
+    interpreted(weighs_only_corners_in_the_image)
 
 
 def is_exact_far_out():

@@ -76,7 +76,7 @@ def compiled(launch, candidate, capability):
     built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     registers, stack, local = _resources(built.asm["cubin"])
     loops = built.asm["ttgir"]
-    loops = loops[loops.index("scf.for") : loops.rindex("scf.yield")] if "scf.for" in loops else ""
+    loops = "".join(loops.partition("scf.for")[1:]).rpartition("scf.yield")[0]
     return Compiled(registers, stack + local, built.metadata.shared, built.asm["ptx"], loops)
 
 

@@ -88,15 +88,15 @@ def _offset_terms(
     bend = _norm(_steepest_mixed(image), group)
     totals, moves, slacks = [], [], []
     scale = mask.abs() * framed["offset_scale"]
-    near_kink = _near_kink(offset, framed)
-    for axis, near in zip((2, 1), near_kink, strict=True):
+    for component, axis in enumerate((2, 1)):
+        near, at_kink = _kinks(offset, framed, component)
         neighbours = _norm(_three(image.abs(), axis), group)
         total = _per_point(neighbours, offset, torch.ones_like(mask), grad, framed)
         totals.append(total * scale)
         moves.append(_per_point(bend, offset, reach, grad, framed) * scale)
         slack = torch.zeros_like(mask)
         if near.any():
-            jump = _per_point(_second_difference(image, axis), offset, torch.ones_like(mask), grad_output, framed)
+            jump = _per_point(_second_difference(image, axis), at_kink, torch.ones_like(mask), grad_output, framed)
             slack = torch.where(near, jump.abs() * scale, 0)
         slacks.append(slack)
     total, slack, moved = (torch.stack(parts, -1).view(offset.shape) for parts in (totals, slacks, moves))
@@ -124,13 +124,19 @@ def _reach(x: Tensor, offset: Tensor, settings: dict[str, Any]) -> Tensor:
     return reach
 
 
-def _near_kink(offset: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Whether each location is within KINK of a whole number, in x and in y."""
+def _kinks(offset: Tensor, settings: dict[str, Any], component: int) -> tuple[Tensor, Tensor]:
+    """Which locations are within KINK of a whole number in x (component 0) or y, and offsets that put those on it.
+
+    The first is (N, Ho, Wo, G*P), the second shaped as `offset`.
+    """
     steps, pairs = _steps_and_pairs(offset, settings)
+    scale = settings["offset_scale"]
     # The rest of a location is whole.
-    moved = (steps + pairs) * settings["offset_scale"]
-    near = ((moved - moved.round()).abs() <= KINK).flatten(3, 4)
-    return near[..., 0], near[..., 1]
+    moved = (steps + pairs) * scale
+    near = (moved - moved.round()).abs() <= KINK
+    near[..., 1 - component] = False
+    there = torch.where(near, moved.round() / (scale or 1.0) - steps, pairs)
+    return near[..., component].flatten(3, 4), there.view(offset.shape)
 
 
 def _steps_and_pairs(offset: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:

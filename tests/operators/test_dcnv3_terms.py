@@ -116,3 +116,15 @@ def test_the_bound_of_the_output_follows_the_eps_of_a_location_and_the_slope():
         ramp, offset, mask, **settings
     )
     assert (allowed(terms, "float32")[0, 0, 1:-1] > moved.abs()[0, 0, 1:-1]).all()
+
+
+def test_the_slack_beside_a_border_covers_the_whole_slope():
+    """A core that rounds such a location to -1 finds its sample outside, and its gradient 0."""
+    settings = {**SETTINGS, "kernel_size": 1, "pad": 0, "group": 1, "offset_scale": 1.0}
+    x = torch.tensor([3.0, -2.0], dtype=torch.float64).view(1, 1, 2, 1)
+    offset = torch.tensor([[KINK / 4 - 1, 0.3], [0.3, 0.3]], dtype=torch.float64).view(1, 1, 2, 2)
+    mask, grad = torch.full((1, 1, 2, 1), 0.5, dtype=torch.float64), torch.ones(1, 1, 2, 1, dtype=torch.float64)
+    slope = answers(dcnv3_definition, x, offset, mask, grad, **settings)["offset"][0, 0, 0, 0]
+    slack = dcnv3_terms(x, offset, mask, grad, **settings)["offset"].slack[0, 0, 0, 0]
+    assert slope == 3 * 0.5 * 0.7
+    assert slack >= slope * (1 - 1e-12)

@@ -18,12 +18,12 @@ import msgspec
 from opbench.child import Child, ending
 from opbench.schema import DType, OpbenchError
 from opbench.verify.findings import (
-    BROKEN,
     FULL,
     QUICK,
     Calling,
     Conformance,
     Counterexample,
+    Failed,
     Finished,
     Job,
     Limits,
@@ -115,6 +115,8 @@ class _Log:
         match message:
             case Unusable(message=text):
                 raise OpbenchError(text)
+            case Failed(traceback=text):
+                raise RuntimeError(f"the checker failed, not the target:\n{text}")
             case Planned():
                 self.plan = message
             case Started():
@@ -215,8 +217,6 @@ def _ending(child: Child) -> str:
     code = child.code()
     if code is None:
         return "closed its connection to the checker"
-    if code == BROKEN:
-        raise RuntimeError(f"the checker failed, not the target:\n{child.all_errors()}")
     return ending(code, child.last_error())
 
 

@@ -15,6 +15,7 @@ import math
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -31,9 +32,9 @@ from opbench.schema import DType, OpbenchError
 from opbench.verify import modules
 from opbench.verify.findings import (
     BAD,
-    BROKEN,
     Calling,
     Counterexample,
+    Failed,
     Finished,
     Job,
     Message,
@@ -105,6 +106,8 @@ def main() -> None:
             work(job, wire)
         except OpbenchError as error:
             wire.send(Unusable(str(error)))
+        except BaseException:
+            wire.send(Failed(traceback.format_exc()))
         wire.send(Finished())
     # Whatever a target registered to run at exit, and threads it left, have no say in how this ends.
     os._exit(0)
@@ -290,11 +293,4 @@ def _plain(values: Any) -> Any:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(BROKEN)
+    main()

@@ -161,8 +161,6 @@ class Conformance(msgspec.Struct, frozen=True):
 
 
 Step = tuple[str, DType]
-# The exit status by which that process says that the fault is its own.
-BROKEN = 70
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -178,6 +176,12 @@ class Unusable(msgspec.Struct, frozen=True, tag=True):
     """Wrong usage: the check can't begin."""
 
     message: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The fault is the checking process's own. Said here, because an exit status may be the target's."""
+
+    traceback: str
 
 
 class Planned(msgspec.Struct, frozen=True, tag=True):
@@ -214,4 +218,4 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """Nothing is left to try."""
 
 
-Message = Unusable | Planned | Started | Calling | Tried | Finished
+Message = Unusable | Failed | Planned | Started | Calling | Tried | Finished

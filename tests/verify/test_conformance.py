@@ -63,7 +63,8 @@ def _of(name):
     check = lambda core, example: same(run(core, example), example.tensors["x"], example)
     return Property(name, "carafe", f"{name}: core(x) = x", "exact", draws, check)
 
-PROPERTIES = tuple(map(_of, ("fine", "hangs", "exits", "crashes", "floods", "prints", "also-fine")))
+NAMES = ("fine", "hangs", "exits", "exits as checkers do", "crashes", "floods", "prints", "also-fine")
+PROPERTIES = tuple(map(_of, NAMES))
 """
 HOSTILE = """
 import ctypes, os, sys, time
@@ -74,6 +75,8 @@ def core(x, mask, *, kernel_size, group_size=1, scale_factor=1, how):
         time.sleep(1000)
     if how == "exits":
         os._exit(3)
+    if how == "exits as checkers do":
+        os._exit(70)
     if how == "crashes":
         ctypes.string_at(0)
     if how == "floods":
@@ -113,6 +116,7 @@ def survived(tmp_path_factory):
         ("fine", "holds", ""),
         ("hangs", "hangs", "hangs: killed after 3 s"),
         ("exits", "died", "ended the process, exit code 3"),
+        ("exits as checkers do", "died", "ended the process, exit code 70"),
         ("crashes", "died", "died with SIGSEGV"),
         ("floods", "fails", "floods memory: raised RuntimeError"),
         ("prints", "holds", ""),
@@ -129,8 +133,17 @@ def test_hostile_code_costs_its_own_relation_and_no_other(survived, name, status
 
 def test_a_target_that_brings_its_process_down_does_not_conform(survived):
     assert not survived.conformant
-    assert survived.failing == ("hangs", "exits", "crashes", "floods")
-    assert lines(survived)[-1].startswith("NOT conformant: 4 of 7 relations fail")
+    assert survived.failing == ("hangs", "exits", "exits as checkers do", "crashes", "floods")
+    assert lines(survived)[-1].startswith("NOT conformant: 5 of 8 relations fail")
+
+
+def test_a_fault_of_the_checker_is_not_laid_at_the_target_s_door(right, tmp_path, monkeypatch):
+    broken = "PROPERTIES = (_of('fine').__class__('fine', 'carafe', '', 'exact', lambda space: 1 / 0, None),)"
+    (tmp_path / "broken.py").write_text(STAND_INS + broken)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    request = Request(f"{right}:carafe", "carafe", dtypes=("float32",), properties="broken:PROPERTIES")
+    with pytest.raises(RuntimeError, match=r"(?s)the checker failed, not the target:.*ZeroDivisionError"):
+        check(request, LIMITS)
 
 
 def test_code_that_dies_while_it_is_imported_is_wrong_usage(tmp_path):

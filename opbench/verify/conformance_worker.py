@@ -47,7 +47,7 @@ from opbench.verify.findings import (
     Unusable,
     Values,
 )
-from opbench.verify.module_kinds import KINDS
+from opbench.verify.module_kinds import DIMENSIONS, KINDS
 from opbench.verify.property import Core, Example, Property, Space
 from opbench.verify.search import Searched, search
 from opbench.verify.target import TargetName, Value, adapt, assignments, core_signature, load, parse
@@ -58,7 +58,6 @@ PROPERTIES = {
     "carafe": "opbench.verify.carafe_properties:PROPERTIES",
     "dcnv3": "opbench.verify.dcnv3_properties:PROPERTIES",
 }
-DIMENSIONS = ("N", "H", "W")
 AT_LEAST_ONE = (*DIMENSIONS, "kernel_size", "group_size", "scale_factor", "stride", "dilation", "group")
 # What people train in first: the first dtype gets the most examples.
 DTYPES_IN_ORDER: tuple[DType, ...] = ("float32", "float64", "bfloat16", "float16")

@@ -18,6 +18,7 @@ from opbench.operators.dcnv3_module_definition import dcnv3_module_definition, y
 from opbench.schema import Tensors
 
 Settings = Mapping[str, Any]
+DIMENSIONS = ("N", "H", "W")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Kind:
 
     `channels` and `groups` name two of them; `aliases` are what others call a setting. `derived` completes drawn
     settings, `definition(settings, tensors, training)` gives the output, channels first unless `channels_last`.
+    A setting with one value to draw, and an argument that is no setting, has no other in the definition.
     """
 
     name: str
@@ -43,6 +45,20 @@ class Kind:
         if self.groups is not None and settings[self.channels] % settings[self.groups]:
             return False
         return not (settings.get("remove_center") and settings["kernel_size"] == 1)
+
+    def beyond(self, asked: Settings) -> str:
+        """Why the definition can't judge a module for which these of its arguments were asked; "" if it can."""
+        published = inspect.signature(self.module).parameters
+        for name, value in asked.items():
+            drawn = self.settings.get(name, ())
+            counts = name in DIMENSIONS or (drawn and type(drawn[0]) is int)
+            if counts and (type(value) is not int or value < 1):
+                return f"{name}={value}: expected an integer of at least 1"
+            if len(drawn) == 1 and value != drawn[0]:
+                return f"{name}={value}: the definition of {self.module.__name__} has {name}={drawn[0]} only"
+            if name not in self.settings and name in published and value != published[name].default:
+                return f"{name}={value}: the definition of {self.module.__name__} has no {name} to choose"
+        return ""
 
     def default(self, name: str) -> Any:
         """What a setting is where the constructor at hand has no argument for it: as published, else the plainest."""

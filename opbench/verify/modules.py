@@ -22,9 +22,10 @@ from opbench.build import TORCH_DTYPES
 from opbench.registry import nearest
 from opbench.schema import OpbenchError, Tensors
 from opbench.verify.bounds import judge
-from opbench.verify.module_kinds import FAMILIES, KINDS, Kind, Settings
+from opbench.verify.module_kinds import DIMENSIONS, FAMILIES, KINDS, Kind, Settings
 from opbench.verify.oracle import answers
 from opbench.verify.property import Core, Example, Property, Space, Violation, run
+from opbench.verify.search import WHAT_A_TARGET_RAISES
 from opbench.verify.sensitivity import sensitivity
 from opbench.verify.strategies import noise
 from opbench.verify.target import TargetName, Value
@@ -84,7 +85,7 @@ def module_target(
     """The module as the kind of its family whose state dict it has; the operator's own if it has none of them.
 
     `given` are constructor arguments by the module's own names, `fixed` settings by the published ones. A setting that
-    the constructor doesn't take stays as published.
+    the constructor doesn't take stays as published. OpbenchError for what its definition does not cover.
     """
     family = FAMILIES.get(operator, (operator,))
     candidates = []
@@ -94,10 +95,11 @@ def module_target(
         except OpbenchError:
             if name == family[-1] and not candidates:
                 raise
-    for candidate in candidates:
-        if _is_of_its_kind(candidate):
-            return candidate
-    return candidates[0]
+    chosen = next(filter(_is_of_its_kind, candidates), candidates[0])
+    beyond = chosen.kind.beyond({**chosen.given, **chosen.fixed})
+    if beyond:
+        raise OpbenchError(f"target {target.text!r}: {beyond}")
+    return chosen
 
 
 def _as_kind(
@@ -107,7 +109,7 @@ def _as_kind(
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> ModuleTarget:
-    unknown = [name for name in fixed if name not in {*kind.settings, *kind.aliases, "N", "H", "W"}]
+    unknown = [name for name in fixed if name not in {*kind.settings, *kind.aliases, *DIMENSIONS}]
     if unknown:
         raise OpbenchError(f"--fix: {nearest('setting', unknown[0], kind.settings)}")
     held = {kind.aliases.get(name, name) if name not in kind.settings else name: v for name, v in fixed.items()}
@@ -150,13 +152,11 @@ def _is_of_its_kind(candidate: ModuleTarget) -> bool:
     """By the keys of the state dict at the plainest settings. What the constructor raises is for the check to say."""
     kind = candidate.kind
     settings = kind.derived({name: candidate.fixed.get(name, values[0]) for name, values in kind.settings.items()})
-    if not kind.fits(settings):
-        return False
     try:
         keys = set(_shapes(candidate.construct(settings).state_dict()))
-    except Exception:
+        return kind.fits(settings) and keys == set(kind.parameters(settings, 0))
+    except WHAT_A_TARGET_RAISES:
         return False
-    return keys == set(kind.parameters(settings, 0))
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -228,7 +228,11 @@ def _calls(draw: st.DrawFn, space: Space, kind: Kind, training: bool) -> Example
     seed = draw(st.integers(0, 2**16))
     C = settings["inc"] if "inc" in settings else settings[kind.channels]
     shape = (N, H, W, C) if kind.channels_last else (N, C, H, W)
-    tensors = {"x": noise(shape, seed), **kind.parameters(settings, seed)}
+    try:
+        parameters = kind.parameters(settings, seed)
+    except ValueError as error:
+        raise OpbenchError(f"{kind.module.__name__} is not defined at what is fixed: {error}") from error
+    tensors = {"x": noise(shape, seed), **parameters}
     dtype = TORCH_DTYPES[space.dtype]
     moved = {name: value.to(space.device, dtype) for name, value in tensors.items()}
     return Example(moved, {**settings, "training": training})

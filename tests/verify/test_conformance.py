@@ -403,6 +403,29 @@ def test_a_constructor_that_can_t_be_called_so_is_wrong_usage(pasted, name, opti
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "operator", "options", "said"),
+    [
+        ("CARAFE", "carafe", {"fix": ("encoder_dilation=2",)}, "the definition of CARAFE has encoder_dilation=1 only"),
+        ("CARAFE", "carafe", {"arguments": ("encoder_dilation=2",)}, "has encoder_dilation=1 only"),
+        ("DCNv3", "dcnv3", {"fix": ("stride=2",)}, "the definition of DCNv3 has stride=1 only"),
+        ("DCNV3_YoLo", "yolo-dcnv3", {"arguments": ("d=2",)}, "the definition of DCNV3_YoLo has d=1 only"),
+        ("DCNV3_YoLo", "dcnv3", {"arguments": ("act=false",)}, "the definition of DCNV3_YoLo has no act to choose"),
+        ("DCNv3", "dcnv3", {"arguments": ("channels=0",)}, "channels=0: expected an integer of at least 1"),
+        ("Pasted", "carafe", {"fix": ("H=0",)}, "H=0: expected an integer of at least 1"),
+    ],
+)
+def test_settings_that_no_definition_covers_are_wrong_usage_and_convict_nobody(pasted, name, operator, options, said):
+    with pytest.raises(OpbenchError) as error:
+        prepare(Request(f"{pasted}:{name}", operator, **options))
+    assert said in str(error.value)
+
+
+def test_settings_that_the_published_module_refuses_are_wrong_usage(pasted):
+    with pytest.raises(OpbenchError, match=r"CARAFE is not defined at what is fixed: .*up_kernel"):
+        run_check(f"{pasted}:CARAFE", operator="carafe", fix=["up_kernel=4"], limits=LIMITS)
+
+
 def test_a_module_with_another_state_dict_is_told_so_and_nothing_else_is_run(pasted, capfd):
     assert run_check(f"{pasted}:NoBN", operator="yolo-carafe", quick=True) == 1
     out = capfd.readouterr().out

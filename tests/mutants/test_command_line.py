@@ -14,6 +14,7 @@ import pytest
 
 from opbench.operators import carafe, dcnv3_cores
 from opbench.operators.carafe import YoloCARAFE
+from opbench.operators.dcnv3 import DCNV3_YoLo
 
 HERE = Path(__file__).parent
 MODULES = dcnv3_module_mutants.MODULE_MUTANTS
@@ -41,7 +42,7 @@ SHIPPED = (
         if "cpu" in core.devices and core.missing() is None
     ),
     *(("carafe", module) for module in (carafe.CARAFE, YoloCARAFE)),
-    *(("dcnv3", module) for module in (dcnv3_module_mutants.DCNv3,)),
+    *(("dcnv3", module) for module in (dcnv3_module_mutants.DCNv3, DCNV3_YoLo)),
 )
 
 

@@ -90,8 +90,9 @@ def lines(conformance: Conformance) -> list[str]:
     text = [f"{request.target} as {conformance.judged_as}, on {request.device}, seed {request.seed}"]
     if conformance.refused:
         text += ["", f"REFUSES EVERY CALL  {conformance.refused}", f"  reproduce: {command(request)}"]
-    for position, name in enumerate(conformance.failing):
+    for position, (name, *others) in enumerate(_alike(conformance)):
         text += ["", *_failure(conformance, name, in_full=position < SHOWN_IN_FULL)]
+        text += [f"  the same of: {', '.join(others)}"] if others else []
     if conformance.left_out:
         names = ", ".join(conformance.left_out)
         text += ["", f"NOT RUN  {names}: {_first(conformance, conformance.left_out[0]).message}"]
@@ -146,12 +147,25 @@ def _first(conformance: Conformance, name: str) -> Result:
     return next(result for result in conformance.results if result.property == name)
 
 
+def _alike(conformance: Conformance) -> list[list[str]]:
+    """The failing relations, those together of which the same was said: a core that returns None fails them all."""
+    groups: dict[str, list[str]] = {}
+    for name in conformance.failing:
+        message = next(result.message for result in conformance.results if _fails(result, name))
+        groups.setdefault(message, []).append(name)
+    return list(groups.values())
+
+
+def _fails(result: Result, name: str) -> bool:
+    return result.property == name and result.status in BAD
+
+
 def _answers_in(conformance: Conformance, dtype: str) -> bool:
     return any(result.dtype == dtype and result.status in ("holds", "fails") for result in conformance.results)
 
 
 def _failure(conformance: Conformance, name: str, *, in_full: bool) -> list[str]:
-    bad = [result for result in conformance.results if result.property == name and result.status in BAD]
+    bad = [result for result in conformance.results if _fails(result, name)]
     first, *others = bad
     also = [result.dtype for result in others]
     text = [

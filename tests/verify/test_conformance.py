@@ -45,6 +45,9 @@ def five_only(x, mask, *, kernel_size, group_size, scale_factor):
 def never(x, mask, *, kernel_size, group_size, scale_factor):
     raise NotImplementedError("come back later")
 
+def nothing(x, mask, *, kernel_size, group_size, scale_factor):
+    return None
+
 def on_cuda(x, mask, *, kernel_size, group_size, scale_factor):
     return carafe(x.cuda(), mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
 """
@@ -174,6 +177,15 @@ def test_a_wrong_carafe_is_convicted_with_a_counterexample_and_a_line_that_repro
         f"opbench check {right}:transposed --operator carafe --only definition --dtype float32 --quick --seed 0"
     )
     assert out.strip().splitlines()[-1].startswith("NOT conformant: 1 of 1 relations fail")
+
+
+def test_what_is_wrong_in_every_relation_alike_is_said_once(right, capfd):
+    relations = ["definition", "groups", "mirrors"]
+    assert run_check(f"{right}:nothing", operator="carafe", quick=True, only=relations) == 1
+    out = capfd.readouterr().out
+    assert out.count("output: expected a tensor, got NoneType") == 1
+    assert "the same of: groups, mirrors" in out
+    assert "NOT conformant: 3 of 3 relations fail" in out
 
 
 def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd):

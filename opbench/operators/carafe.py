@@ -73,7 +73,8 @@ def carafe(
     block `group`. No softmax is applied.
 
     `implementation` is "auto", a name in `IMPLEMENTATIONS` or a callable with the core's signature. Raises ValueError
-    for settings or tensors that don't fit together, RuntimeError for an implementation that can't run here.
+    for settings or tensors that don't fit together, TypeError for what is no tensor, RuntimeError for an implementation
+    that can't run here.
 
     >>> import torch
     >>> x = torch.arange(4.0).view(1, 1, 2, 2)
@@ -231,7 +232,7 @@ _CENTRED = ("kernel_size", "up_kernel", "k_up", "k_enc")
 def _check_settings(where: str, **settings: int) -> None:
     """Integers of at least 1; kernels that are centred on a pixel are odd."""
     for name, value in settings.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{where}: expected {name} to be an integer of at least 1, got {value!r}")
         if name in _CENTRED and value % 2 == 0:
             raise ValueError(
@@ -253,6 +254,9 @@ def _check_channels(where: str, x: Tensor, channels: int) -> None:
 
 
 def _check_tensors(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int) -> None:
+    for name, tensor in (("x", x), ("mask", mask)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"carafe: expected {name} to be a torch.Tensor, got {type(tensor).__name__}")
     if x.dim() != 4 or mask.dim() != 4:
         raise ValueError(
             f"carafe: expected x (N, C, H, W) and mask (N, group_size*kernel_size**2, s*H, s*W), "

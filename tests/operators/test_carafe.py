@@ -310,6 +310,14 @@ def test_without_a_compiler_compiled_says_what_to_install(monkeypatch):
 
 # --- The public function ----------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("missing", ["x", "mask"])
+def test_what_is_no_tensor_is_said_to_be_none(missing):
+    tensors = {"x": torch.zeros(1, 1, 2, 2), "mask": torch.zeros(1, 1, 2, 2), missing: [[0.0]]}
+    with pytest.raises(TypeError, match=f"expected {missing} to be a torch.Tensor, got list"):
+        carafe(**tensors, kernel_size=1, group_size=1, scale_factor=1)
+
+
 FITTING = {"x": (1, 4, 3, 3), "mask": (1, 18, 6, 6), "kernel_size": 3, "group_size": 2, "scale_factor": 2}
 
 
@@ -319,6 +327,7 @@ FITTING = {"x": (1, 4, 3, 3), "mask": (1, 18, 6, 6), "kernel_size": 3, "group_si
         ({"kernel_size": 4}, r"kernel_size to be odd.*got 4: use 3 or 5"),
         ({"kernel_size": 0}, r"kernel_size to be an integer of at least 1, got 0"),
         ({"kernel_size": 3.0}, r"kernel_size to be an integer of at least 1, got 3\.0"),
+        ({"kernel_size": True}, r"kernel_size to be an integer of at least 1, got True"),
         ({"scale_factor": 0}, r"scale_factor to be an integer of at least 1, got 0"),
         ({"group_size": -1}, r"group_size to be an integer of at least 1, got -1"),
         ({"group_size": 3, "mask": (1, 27, 6, 6)}, r"divisible by group_size, got C=4 of x \(1, 4, 3, 3\)"),

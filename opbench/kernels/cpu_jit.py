@@ -181,3 +181,8 @@ def _write(file: Path, code: bytes) -> None:
         os.replace(temporary, file)
     except OSError:
         return
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork waits for a compilation in another thread: its child would find this lock, and LLVM's, held for ever.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

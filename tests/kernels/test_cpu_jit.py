@@ -1,5 +1,6 @@
 """Kernels are compiled without a compiler on the machine, kept in the user's cache, and run every task once."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -167,3 +168,20 @@ def test_kernels_compile_for_other_processors(triple, module):
             if line.split()[:1] in (["bl"], ["callq"])
         }
         assert calls <= {"memset", "bzero", "memcpy", "chkstk"}, calls
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_waits_for_a_compilation_in_another_thread():
+    script = """
+import os, threading, time
+from opbench.kernels import cpu_jit
+
+cpu_jit._lock.acquire()  # as a thread does that compiles
+threading.Timer(0.2, cpu_jit._lock.release).start()
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if cpu_jit._lock.acquire(timeout=5) else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "the child inherited a lock that nobody will release"
+assert cpu_jit._lock.acquire(timeout=5)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)

@@ -39,5 +39,13 @@ def define(schema: str, compute: Callable[..., Any], shapes: Callable[..., Any])
 
 
 def differentiate(name: str, backward: Callable[..., Any], setup_context: Callable[..., None]) -> None:
-    """Gives `opbench::<name>` its gradient."""
+    """Gives `opbench::<name>` its gradient, which `opbench::<name>_backward` computes.
+
+    That one has none: torch would warn and take it for a constant, so that second derivatives came out wrong.
+    """
+
+    def twice(ctx: Any, *gradients: Any) -> Any:
+        raise NotImplementedError(f"{name}: second derivatives are not implemented (was create_graph=True meant?)")
+
     torch.library.register_autograd(f"opbench::{name}", backward, setup_context=setup_context, lib=_library)
+    torch.library.register_autograd(f"opbench::{name}_backward", twice, lib=_library)

@@ -9,6 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 from opbench import registry, session
 from opbench.build import build
 from opbench.kernels import cpu_jit
+from opbench.kernels.cpu_carafe import carafe_cpu
+from opbench.kernels.cpu_dcnv3 import dcnv3_cpu
 from opbench.measure.macs import CORRECTED, by_fvcore, by_torch, count
 from opbench.measure.memory import measure_memory
 from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe
@@ -188,3 +190,17 @@ def allocated(built):
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return max(itertools.accumulate(sizes))
+
+
+@pytest.mark.parametrize("name", ["carafe", "dcnv3"])
+def test_a_second_derivative_is_refused_rather_than_zero(name):
+    x = torch.rand(1, 2, 3, 3, requires_grad=True)
+    if name == "carafe":
+        mask = torch.rand(1, 9, 3, 3, requires_grad=True)
+        out = carafe_cpu(x, mask, kernel_size=3, group_size=1, scale_factor=1)
+    else:
+        mask = torch.rand(1, 2, 3, 1, requires_grad=True)
+        out = dcnv3_cpu(x, torch.rand(1, 2, 3, 2), mask, kernel_size=1, pad=0, group=1)
+    (gradient,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match=f"{name}_cpu: second derivatives are not implemented"):
+        gradient.sum().backward()

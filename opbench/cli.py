@@ -108,6 +108,9 @@ def check(
     skip: Annotated[
         Many, typer.Option(metavar="RELATION", help="Not this relation: the target doesn't promise it (repeatable).")
     ] = None,
+    forward_only: Annotated[
+        bool, typer.Option("--forward-only", help="Nothing that needs gradients: for code without a backward pass.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
 ) -> None:
     """Prove anyone's CARAFE or DCNv3 right or show, on a small input, the relation that it breaks."""
@@ -124,6 +127,7 @@ def check(
         dtypes=dtype or (),
         only=only or (),
         skip=skip or (),
+        forward_only=forward_only,
         seed=seed,
     )
     raise typer.Exit(code)

@@ -291,14 +291,14 @@ def print_environment() -> None:
 
 def update_readme(file: Path, *, check: bool) -> int:
     """Writes a file's generated tables anew; with `check`, only says whether they are up to date (exit code 1)."""
-    from opbench.document import load, replace_file
-    from opbench.report.readme import update
+    from opbench.document import replace_file
+    from opbench.report.readme import document, update
 
     try:
         before = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise OpbenchError(f"{file}: can't be read: {error}") from error
-    after = update(before, lambda name: load(file.parent / name))
+    after = update(before, lambda name: document(file.parent / name))
     if before == after:
         print(f"{file}: up to date")
         return 0

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from opbench.kernels.cpu_jit import kernel, target
 from opbench.kernels.cpu_launch import launch, tensor_arguments
-from opbench.kernels.cpu_operation import DTYPES, define, differentiate
+from opbench.kernels.operation import DTYPES, define, differentiate
 
 # Bytes of output from which on it bypasses the caches: none would keep it.
 STREAM_FROM = 4 << 20

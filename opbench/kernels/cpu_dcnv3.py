@@ -22,7 +22,7 @@ from torch import Tensor
 
 from opbench.kernels.cpu_jit import kernel, target
 from opbench.kernels.cpu_launch import launch, tensor_arguments
-from opbench.kernels.cpu_operation import DTYPES, define, differentiate
+from opbench.kernels.operation import DTYPES, define, differentiate
 
 KERNELS = "opbench.kernels.cpu_dcnv3_kernels"
 

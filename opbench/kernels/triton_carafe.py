@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.triton_launch import Candidate, launch, power_of_two, spans_64_bits
-from opbench.kernels.triton_operation import DTYPES, define, differentiate
+from opbench.kernels.operation import DTYPES, define, differentiate
+from opbench.kernels.triton_launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
 
 def carafe_triton(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
@@ -297,18 +297,25 @@ def _differentiate_logits(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Ten
 
 
 _PROBLEM = "int kernel_size, int group_size, int scale_factor"
-define(f"carafe_triton(Tensor x, Tensor mask, {_PROBLEM}) -> Tensor", _forward, _out)
+define(f"carafe_triton(Tensor x, Tensor mask, {_PROBLEM}) -> Tensor", _forward, _out, devices=DEVICES)
 define(
     f"carafe_triton_backward(Tensor grad, Tensor x, Tensor mask, {_PROBLEM}, bool[2] wanted) -> (Tensor, Tensor)",
     _backward,
     _shapes,
+    devices=DEVICES,
 )
 differentiate("carafe_triton", _differentiate, _setup)
-define(f"carafe_triton_logits(Tensor x, Tensor logits, {_PROBLEM}) -> (Tensor, Tensor)", _forward_logits, _out_logits)
+define(
+    f"carafe_triton_logits(Tensor x, Tensor logits, {_PROBLEM}) -> (Tensor, Tensor)",
+    _forward_logits,
+    _out_logits,
+    devices=DEVICES,
+)
 define(
     f"carafe_triton_logits_backward(Tensor grad, Tensor x, Tensor logits, Tensor stats, {_PROBLEM}, bool[2] wanted) "
     "-> (Tensor, Tensor)",
     _backward_logits,
     _shapes_logits,
+    devices=DEVICES,
 )
 differentiate("carafe_triton_logits", _differentiate_logits, _setup_logits)

@@ -29,8 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.triton_launch import Candidate, launch, power_of_two, spans_64_bits
-from opbench.kernels.triton_operation import DTYPES, define, differentiate
+from opbench.kernels.operation import DTYPES, define, differentiate
+from opbench.kernels.triton_launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
 # Padded sizes stay so far below 2**31 that a window's place plus a displacement of 2**29 does, too.
 LARGEST = 2**29
@@ -361,8 +361,11 @@ for _name, _mask, _run, _run_backward in (
     ("dcnv3_triton_logits", "logits", _forward_logits, _backward_logits),
 ):
     _inputs = f"Tensor x, Tensor offset, Tensor {_mask}, {_PARAMETERS}"
-    define(f"{_name}({_inputs}) -> Tensor", _run, _out)
+    define(f"{_name}({_inputs}) -> Tensor", _run, _out, devices=DEVICES)
     define(
-        f"{_name}_backward(Tensor grad, {_inputs}, bool[3] wanted) -> (Tensor, Tensor, Tensor)", _run_backward, _shapes
+        f"{_name}_backward(Tensor grad, {_inputs}, bool[3] wanted) -> (Tensor, Tensor, Tensor)",
+        _run_backward,
+        _shapes,
+        devices=DEVICES,
     )
     differentiate(_name, _differentiation(f"{_name}_backward"), _setup)

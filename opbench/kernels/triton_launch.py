@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Whose tensors the operations take: the CPU's for the interpreter.
+DEVICES = ("cuda", "cpu")
 # Milliseconds for which a candidate is run before and while it is timed.
 WARM_UP, TIMED = 5, 20
 # Programs of one launch.

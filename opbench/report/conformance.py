@@ -33,6 +33,7 @@ def run_check(
     dtypes: Sequence[str] = (),
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
+    forward_only: bool = False,
     seed: int = 0,
     properties: str = "",
     limits: Limits | None = None,
@@ -51,6 +52,7 @@ def run_check(
         arguments=tuple(arguments),
         only=tuple(only),
         skip=tuple(skip),
+        forward_only=forward_only,
         seed=seed,
         quick=quick,
         properties=properties,
@@ -139,6 +141,7 @@ def command(request: Request, only: str = "", dtype: str = "") -> str:
     words += [part for text in request.fix for part in ("--fix", text)]
     words += [part for text in request.arguments for part in ("--arg", text)]
     words += ["--device", request.device] if request.device != "cpu" else []
+    words += ["--forward-only"] if request.forward_only else []
     words += ["--quick"] if request.quick else []
     return shlex.join([*words, "--seed", str(request.seed)])
 

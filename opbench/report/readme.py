@@ -10,6 +10,8 @@ name of the document, `?targets` asks for the run's targets and what became of t
 contender of each of the selected panels, in place of all of them:
 
     <!-- opbench:results/desk/run.json?fastest#carafe_core -->
+
+A selfcheck document (`selfcheck.json`) gives one sentence: the machine's false alarms and the slow-downs it finds.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from opbench.analyse.compare import MINIMUM_EFFECT
+from opbench.analyse.power import NAME as SELFCHECK
+from opbench.analyse.power import load_selfcheck, quote
 from opbench.analyse.standings import Contest, Row, Standing, contests, standings
+from opbench.document import load as load_run
 from opbench.registry import nearest
 from opbench.report import markdown, numbers, tables
 from opbench.report.escape import prose
 from opbench.report.tables import Table
 from opbench.report.targets import targets
-from opbench.schema import OpbenchError, Run
+from opbench.schema import OpbenchError, Run, Selfcheck
 
 _BEGIN = re.compile(r"<!-- opbench:(\S+) -->")
 
@@ -34,15 +41,20 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(_BEGIN.findall(text))
 
 
-def update(text: str, load: Callable[[str], Run]) -> str:
-    """Every marked table written anew; `load` opens the run document that a marker names before its `#`."""
+def document(path: Path) -> Run | Selfcheck:
+    """The document that a marker names: what kind it is, its file name says."""
+    return load_selfcheck(path) if path.name == SELFCHECK else load_run(path)
+
+
+def update(text: str, load: Callable[[str], Run | Selfcheck]) -> str:
+    """Every marked table written anew; `load` opens the document that a marker names before its `?` or `#`."""
     for name in names(text):
         text = insert(text, name, load(_parts(name)[0]))
     return text
 
 
-def insert(text: str, name: str, content: Run | Table) -> str:
-    """The text with what stands between the two markers of `name` replaced by a generated table.
+def insert(text: str, name: str, content: Run | Selfcheck | Table) -> str:
+    """The text with what stands between the two markers of `name` replaced by a generated table or sentence.
 
     Of a run, the part of the name after `#` selects the panels. Raises OpbenchError if a marker is missing, stands
     twice or out of order, or selects nothing.
@@ -56,8 +68,15 @@ def insert(text: str, name: str, content: Run | Table) -> str:
     if end not in rest:
         raise OpbenchError(f"{end} stands before {begin}; swap them")
     after = rest.partition(end)[2]
-    body = _of_run(content, *_parts(name)[1:]) if isinstance(content, Run) else _of_table(content)
-    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
+    return f"{before}{begin}\n\n{_body(content, name)}\n\n{end}{after}"
+
+
+def _body(content: Run | Selfcheck | Table, name: str) -> str:
+    if isinstance(content, Run):
+        return _of_run(content, *_parts(name)[1:])
+    if isinstance(content, Selfcheck):
+        return prose(quote(content, MINIMUM_EFFECT).sentence)
+    return _of_table(content)
 
 
 def table(contest: Contest) -> Table:

@@ -175,8 +175,12 @@ def prepare(request: Request) -> Judged:
             if name not in names:
                 raise OpbenchError(f"{option}: {nearest('relation', name, names)}")
     asked = set(request.only or names) - set(request.skip)
-    kept = tuple(prop for prop in judged.properties if prop.name in asked)
-    notes = tuple(f"{name}: left out by --skip" for name in request.skip)
+    kept = tuple(
+        prop for prop in judged.properties if prop.name in asked and not (request.forward_only and prop.needs_gradients)
+    )
+    notes = [f"{name}: left out by --skip" for name in request.skip]
+    if request.forward_only:
+        notes.append("gradients, and what they are needed for: left out by --forward-only")
     return dataclasses.replace(judged, properties=kept, notes=(*judged.notes, *notes))
 
 

@@ -15,7 +15,8 @@ BAD: frozenset[Status] = frozenset({"fails", "hangs", "died"})
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to check. `only` names properties; empty means all of them. `skip` names those the target doesn't promise.
+    """What to check. `only` names properties; empty means all of them. `skip` names those the target doesn't promise,
+    `forward_only` leaves out all that ask for gradients.
 
     `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Property`.
     """
@@ -28,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arguments: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    forward_only: bool = False
     seed: int = 0
     quick: bool = False
     properties: str = ""

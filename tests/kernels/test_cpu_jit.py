@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import llvmlite.binding as llvm
 import pytest
@@ -41,7 +43,10 @@ def test_vectors_are_rearranged_as_named(cache, s):
 
 @pytest.mark.parametrize("tasks", [1, 7, 1000])
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_every_task_runs_once(cache, tasks, threads):
+@pytest.mark.parametrize("team", ["torch's threads", "helpers"])
+def test_every_task_runs_once(cache, monkeypatch, tasks, threads, team):
+    if team == "helpers":
+        monkeypatch.setattr(cpu_launch, "_team", lambda: None)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -54,8 +59,56 @@ def test_every_task_runs_once(cache, tasks, threads):
         torch.set_num_threads(before)
 
 
+FORKED = """
+import os, sys, torch
+from opbench.kernels import cpu_launch
+if sys.argv[1] == "many":
+    torch.set_num_threads(2)
+    torch.ones(4_000_000).add_(1)  # on OpenMP's threads
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if (cpu_launch._team() is None) == (sys.argv[1] == "many") else 1)
+_, status = os.waitpid(pid, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("threads", ["one", "many"])
+def test_torch_s_threads_are_asked_in_a_child_only_where_none_were_lost(threads):
+    if cpu_launch._gomp_parallel() is None:
+        pytest.skip("this build of torch has no GNU OpenMP")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, threads], check=True, timeout=60)
+
+
 def refuse_to_compile(*arguments):
     raise AssertionError("compiled although the cache holds it")
+
+
+def test_ctrl_c_waits_for_the_threads_that_still_write(monkeypatch):
+    began, ended = threading.Event(), []
+
+    def kernel(values):
+        if threading.current_thread() is threading.main_thread():
+            assert began.wait(10)
+            raise KeyboardInterrupt
+        values[cpu_launch.ACTIVE] = 1
+        began.set()
+        time.sleep(0.2)
+        ended.append(values[cpu_launch.COUNTER])
+        values[cpu_launch.ACTIVE] = 0
+
+    monkeypatch.setattr(cpu_launch, "_function", lambda address: kernel)
+    monkeypatch.setattr(cpu_launch, "_team", lambda: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cpu_launch.launch(0, [], tasks=7, scratch_bytes=0, work=10**9)
+    finally:
+        torch.set_num_threads(threads)
+    # And helpers that came later would have found nothing left to do.
+    assert ended == [7]
 
 
 def test_a_compiled_kernel_is_found_in_the_cache(cache, monkeypatch):

@@ -42,6 +42,9 @@ def five_only(x, mask, *, kernel_size, group_size, scale_factor):
         raise ValueError(f"kernel_size: expected 5, got {kernel_size}")
     return carafe(x, mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
 
+def forward_alone(x, mask, *, kernel_size, group_size, scale_factor):
+    return carafe(x, mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor).detach()
+
 def never(x, mask, *, kernel_size, group_size, scale_factor):
     raise NotImplementedError("come back later")
 
@@ -194,6 +197,15 @@ def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd):
     assert run_check(f"{right}:transposed", **options) == 0
     out = capfd.readouterr().out
     assert "not checked: definition: left out by --skip" in out
+    assert "conformant: 1 relations" in out
+
+
+def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, capfd):
+    options = {"operator": "carafe", "quick": True, "only": ["definition", "adjointness"]}
+    assert run_check(f"{right}:forward_alone", **options) == 1
+    assert run_check(f"{right}:forward_alone", **options, forward_only=True) == 0
+    out = capfd.readouterr().out
+    assert "left out by --forward-only" in out
     assert "conformant: 1 relations" in out
 
 

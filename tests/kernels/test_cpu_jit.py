@@ -78,7 +78,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def test_torch_s_threads_are_asked_in_a_child_only_where_none_were_lost(threads):
     if cpu_launch._gomp_parallel() is None:
         pytest.skip("this build of torch has no GNU OpenMP")
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, threads], check=True, timeout=60)
+    alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy's own pool, begun when it is imported
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, threads], check=True, timeout=60, env=alone)
 
 
 def refuse_to_compile(*arguments):

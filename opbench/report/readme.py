@@ -21,9 +21,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opbench.analyse.compare import MINIMUM_EFFECT
-from opbench.analyse.power import NAME as SELFCHECK
-from opbench.analyse.power import load_selfcheck, quote
 from opbench.analyse.standings import Contest, Row, Standing, contests, standings
 from opbench.document import load as load_run
 from opbench.registry import nearest
@@ -43,7 +40,9 @@ def names(text: str) -> tuple[str, ...]:
 
 def document(path: Path) -> Run | Selfcheck:
     """The document that a marker names: what kind it is, its file name says."""
-    return load_selfcheck(path) if path.name == SELFCHECK else load_run(path)
+    from opbench.analyse import power  # its statistics need numpy, which no run document does
+
+    return power.load_selfcheck(path) if path.name == power.NAME else load_run(path)
 
 
 def update(text: str, load: Callable[[str], Run | Selfcheck]) -> str:
@@ -75,6 +74,9 @@ def _body(content: Run | Selfcheck | Table, name: str) -> str:
     if isinstance(content, Run):
         return _of_run(content, *_parts(name)[1:])
     if isinstance(content, Selfcheck):
+        from opbench.analyse.compare import MINIMUM_EFFECT
+        from opbench.analyse.power import quote
+
         return prose(quote(content, MINIMUM_EFFECT).sentence)
     return _of_table(content)
 

@@ -129,7 +129,7 @@ def test_it_meets_the_relations_that_its_indexing_endangers(interpreted, relatio
     interpreted(holds, relation, "float32", SMALL, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_it_meets_every_relation(interpreted, relation):
     interpreted(holds, relation, "float32", {"N": 1}, 2)
@@ -142,7 +142,7 @@ def gradcheck():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_gradients_are_those_of_finite_differences(interpreted):
     interpreted(gradcheck)
 

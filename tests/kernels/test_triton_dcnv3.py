@@ -179,7 +179,7 @@ def test_it_meets_the_relations_that_its_indexing_endangers(interpreted, relatio
     interpreted(holds, relation, "float32", SMALL, 1, deterministic)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_it_meets_every_relation(interpreted, relation, deterministic):
@@ -196,7 +196,7 @@ def gradcheck(deterministic):
     assert torch.autograd.gradcheck(core, tuple(t.requires_grad_() for t in (x, offset, mask)))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_gradients_are_those_of_finite_differences(interpreted, deterministic):
     interpreted(gradcheck, deterministic)

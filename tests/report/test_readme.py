@@ -1,8 +1,9 @@
 """Generated tables inside a README."""
 
 import pytest
-from factory import make_case, make_failure, make_record, make_run
+from factory import make_case, make_failure, make_record, make_run, make_selfcheck
 
+from opbench.analyse.power import save_selfcheck
 from opbench.report import readme
 from opbench.report.tables import Table
 from opbench.schema import OpbenchError
@@ -53,6 +54,14 @@ def test_every_marker_is_updated_from_the_document_it_names():
     assert opened == ["results/desk/run.json", "other.json"]
     assert "old numbers" not in text
     assert readme.names(text) == (NAME, other)
+
+
+def test_a_selfcheck_gives_one_sentence(tmp_path):
+    path = tmp_path / "selfcheck.json"
+    save_selfcheck(make_selfcheck(), path)
+    text = readme.update(marked("selfcheck.json"), lambda name: readme.document(tmp_path / name))
+    assert "old numbers" not in text
+    assert "Selfcheck of this machine (" in text
 
 
 def test_a_table_of_ones_own_is_inserted_as_it_is():

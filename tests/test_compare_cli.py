@@ -6,9 +6,11 @@ import pytest
 from factory import make_case, make_environment, make_latency, make_memory, make_record, make_run, make_selfcheck
 from typer.testing import CliRunner
 
+from opbench.analyse.compare import ASSUMED
 from opbench.analyse.power import save_selfcheck
 from opbench.cli import app
 from opbench.document import save
+from opbench.report.gate import Answer, judge
 from opbench.schema import OpbenchError
 
 
@@ -77,6 +79,19 @@ def test_the_table_for_the_pull_request_and_the_json(documents, tmp_path):
 
 def test_a_larger_minimum_effect(documents):
     assert opbench("compare", documents("base"), documents("head", 3.3), "--minimum-effect", "20%").exit_code == 0
+
+
+@pytest.mark.parametrize(("threads", "lent"), [(2, True), (1, False)])
+def test_a_selfcheck_lends_its_spread_to_runs_of_as_many_threads(tmp_path, threads, lent):
+    save_selfcheck(make_selfcheck(environment=make_environment(threads=threads)), tmp_path / "selfcheck.json")
+    run = make_run(
+        make_record(case, latencies=(make_latency(ratio=ratio, processes=1),))
+        for case, ratio in ((make_case(), 1.0), (make_case("carafe[cpu]"), 3.0))
+    )
+    found = judge(run, run, Answer(), [tmp_path])
+    assert found.allowance is not None
+    assert (found.allowance != ASSUMED) == lent
+    assert "0 false alarms" in found.selfcheck
 
 
 def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):

@@ -56,11 +56,13 @@ def judge(base: Run, head: Run, answer: Answer, near: Collection[Path]) -> Compa
     known = find_selfcheck(answer.selfcheck, near, head.environment)
     effect = MINIMUM_EFFECT if answer.minimum_effect is None else answer.minimum_effect
     said = quote(known, effect) if known else None
+    # How far processes differ depends on how many threads they share the machine with.
+    known_spread = said.allowance if known and said and known.environment.threads == head.environment.threads else None
     return compare(
         base,
         head,
         minimum_effect=effect,
-        allowance=said.allowance if said and said.allowance else ASSUMED,
+        allowance=known_spread or ASSUMED,
         across=answer.across,
         allow=answer.allow,
         selfcheck=said.sentence if said else "No selfcheck of this machine was found: `opbench selfcheck` writes one.",

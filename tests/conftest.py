@@ -45,6 +45,15 @@ def leave_out(config, items, which):
     items[:] = [item for item in items if item not in out]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """The mutation score. A test of a mutant leaves its verdict by `record_property("mutant", (family, by what))`."""
+    reports = (report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ()))
+    verdicts = [value for report in reports for name, value in report.user_properties if name == "mutant"]
+    for family in sorted({family for family, _ in verdicts}):
+        convicted = [by is not None for of, by in verdicts if of == family]
+        terminalreporter.write_line(f"mutation score, {family}: {sum(convicted)} of {len(convicted)} killed")
+
+
 @pytest.fixture(scope="session")
 def toys():
     """The toy task, declared as a user would declare it: from a file."""

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import IO, BinaryIO
@@ -81,7 +82,14 @@ class Child:
         return code
 
     def last_error(self) -> str:
-        """The last line on its standard error that is not empty."""
+        """The last line on its standard error that is not empty.
+
+        What a worker wrote before it died may still be on its way to the thread that reads it: on a busy machine for
+        some tenths of a second.
+        """
+        until = time.monotonic() + 0.5
+        while not self.errors and time.monotonic() < until:
+            time.sleep(0.02)
         texts = (line.decode(errors="replace").strip() for line in reversed(tuple(self.errors)))
         return next((text[:LONGEST_MESSAGE] for text in texts if text), "")
 

@@ -29,21 +29,21 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 @nox.session
 def tests(session):
     """The tests, and the mutation score; timed cases are left out (see bench)."""
-    install(session, "all,dev")
+    install(session, "all,dev,ultralytics")
     session.run("pytest", *APART, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def nightly(session):
     """All tests with 20 times the examples, every mutant by `opbench check`, which relation convicts what; hours."""
-    install(session, "all,dev")
+    install(session, "all,dev,ultralytics")
     session.run("pytest", *APART, "--nightly", "--hypothesis-profile=nightly", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def coverage(session):
     """Line coverage of operators/ and verify/ by the plain tests; below 95 % it fails."""
-    install(session, "all,dev")
+    install(session, "all,dev,ultralytics")
     packages = ("--cov=opbench.operators", "--cov=opbench.verify")
     report = ("--cov-report=term-missing:skip-covered", "--cov-fail-under=95")
     session.run("pytest", *APART, *packages, *report, *session.posargs, env=ONE_THREAD)

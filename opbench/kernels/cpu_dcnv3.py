@@ -28,8 +28,12 @@ KERNELS = "opbench.kernels.cpu_dcnv3_kernels"
 
 # Samples in a block, at most where one pixel's fit: what is worked out for them stays in the first-level cache.
 SAMPLES = 320
-# Rows of blocks in a task.
-ROWS = 4
+# Rows of x below a window that are fetched before they are needed: three standard deviations of offsets of 2 px.
+AHEAD = 6
+# Bytes of x that the blocks of a row have in common with those of the next rows: they should stay in a core's cache.
+SHARED_BYTES = 1 << 20
+# Tasks for each thread, so that one that is held up leaves its share to the others.
+TASKS = 4
 
 
 def dcnv3_cpu(
@@ -139,21 +143,22 @@ class _Call:
 
     def launch(
         self, name: str, vectors: tuple[Any, ...], tensors: dict[str, Tensor],
-        *, pixels: int, batch: int, spans: int, parts: int, tasks: int, row: int, more: int = 0,
+        *, pixels: int, batch: int, spans: int, tasks: int, row: int,
+        rows: int = 1, columns: int = 1, parts: int = 1, more: int = 0,
     ) -> None:  # fmt: skip
         """Scratch is one `row` of channels, the tile of a block's samples, and `more` numbers."""
         lanes = target().lanes(self.x.dtype)
         samples = -(-pixels * batch * self.points // lanes) * lanes
         wide = self.x.dtype == torch.float64
         grid = _grid(self.size, self.dilation, self.remove_center, self.stride, pixels, batch, samples, wide)
-        origin = self.dilation * (self.size - 1) // 2 - self.pad
+        half = self.dilation * (self.size - 1) // 2
         given = {"x": self.x, "offset": self.offset, "mask": self.mask, **tensors}
         names = ["x", "offset", "mask", "out"] + ["grad_offset", "grad_mask"] * (name == "grad_offset_mask")
         launch(
             kernel(KERNELS, name, str(self.x.dtype).removeprefix("torch."), *vectors),
             [
-                self.groups, self.channels, self.points, self.h, self.w, self.out_h, self.out_w, self.stride, origin,
-                pixels, ROWS, batch, samples, spans, parts,
+                self.groups, self.channels, self.points, self.h, self.w, self.out_h, self.out_w, self.stride,
+                half - self.pad, pixels, rows, columns, batch, samples, spans, parts, half + AHEAD,
                 _bits(self.scale), grid.data_ptr(), *tensor_arguments(*(given.get(name, self.x) for name in names)),
             ],
             tasks=tasks,
@@ -170,9 +175,17 @@ class _Call:
     def by_rows(self, name: str, vectors: tuple[Any, ...], tensors: dict[str, Tensor]) -> None:
         """Launches a kernel whose tasks are neighbouring output pixels."""
         pixels, batch = self.block(self.groups)
-        spans = -(-self.out_w // pixels)
-        tasks = self.n * (self.groups // batch) * -(-self.out_h // ROWS) * spans
-        self.launch(name, vectors, tensors, pixels=pixels, batch=batch, spans=spans, parts=1, tasks=tasks, row=self.c)
+        window = self.dilation * (self.size - 1) + 1 + 2 * AHEAD
+        pixel_bytes = window * self.stride * batch * self.channels * self.x.element_size()
+        columns = min(max(1, SHARED_BYTES // (pixel_bytes * pixels)), -(-self.out_w // pixels))
+        spans = -(-self.out_w // (pixels * columns))
+        across = self.n * (self.groups // batch) * spans
+        rows = min(max(1, across * self.out_h // (TASKS * torch.get_num_threads())), self.out_h)
+        tasks = across * -(-self.out_h // rows)
+        self.launch(
+            name, vectors, tensors,
+            pixels=pixels, batch=batch, spans=spans, rows=rows, columns=columns, tasks=tasks, row=self.c,
+        )  # fmt: skip
 
     @property
     def empty(self) -> bool:

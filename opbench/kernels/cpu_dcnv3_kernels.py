@@ -16,6 +16,7 @@ from opbench.kernels.cpu_dcnv3_samples import (
     Tile,
     clear,
     copy_out,
+    fetch_ahead,
     image_of,
     locate,
     over_blocks,
@@ -55,6 +56,7 @@ def forward(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
 
     def compute(block: Block) -> None:
         image = image_of(p, block.n, nowhere)
+        fetch_ahead(p, block)
         locate(p, block, image, tile, weigh=True)
         over_groups(p, block, lambda *at: gather(block, image, *at))
 
@@ -120,6 +122,7 @@ def grad_offset_mask(kernel: Kernel, dtype: str, lanes: int, vectors: int, offse
 
     def compute(block: Block) -> None:
         image = image_of(p, block.n, nowhere)
+        fetch_ahead(p, block)
         locate(p, block, image, tile, weigh=False)
         over_groups(p, block, lambda *at: compare(block, image, *at))
         differentiate(block, image)

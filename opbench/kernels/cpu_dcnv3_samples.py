@@ -26,11 +26,12 @@ from opbench.kernels.cpu_launch import FIRST
 
 # The launcher's arguments, in order. `channels` is per group. The window of output pixel (0, 0) is centred on pixel
 # (origin, origin) of x. A block is `pixels` of a row times `batch` groups; its `samples` are rounded up to whole
-# vectors. A task is a column of `rows` blocks, of which `spans` cover a row; or, for x's gradient, one of
-# `spans` batches of groups of an image, or one of `parts` parts of a group.
+# vectors. A task is `rows` times `columns` blocks, of which `spans` cover a row; or, for x's gradient, one of
+# `spans` batches of groups of an image, or one of `parts` parts of a group. `ahead` rows below the centre of a window
+# are fetched before they are needed.
 SIZES = (
     "groups", "channels", "points", "height", "width", "out_height", "out_width", "stride", "origin",
-    "pixels", "rows", "batch", "samples", "spans", "parts",
+    "pixels", "rows", "columns", "batch", "samples", "spans", "parts", "ahead",
 )  # fmt: skip
 TENSORS = ("x", "offset", "mask", "out", "grad_offset", "grad_mask")
 
@@ -38,6 +39,8 @@ TENSORS = ("x", "offset", "mask", "out", "grad_offset", "grad_mask")
 # this one have a corner that doesn't count (and one more vector); the others hold numbers.
 ROWS = {"corner": 4, "partial": 2, "move": 2, "mask": 1, "number": 4, "dot": 4}
 WIDE_ROWS = ("corner", "partial")
+
+CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ class Problem:
     origin: Value
     pixels: Value
     rows: Value
+    columns: Value
     batch: Value
     samples: Value
     spans: Value
     parts: Value
+    ahead: Value
     scale: Value
     grid: Value
     x: Tensor
@@ -283,15 +288,35 @@ def over_groups(p: Problem, block: Block, emit: Callable[[Value, Value, Value], 
 
 
 def over_blocks(p: Problem, task: Value, emit: Callable[[Block], None]) -> None:
-    """`emit(block)` for the blocks of a task: one below the other, since what they read of x overlaps."""
+    """`emit(block)` for the blocks of a task, row by row: what they read of x overlaps, and memory is read in order."""
     k = p.kernel
-    x = task % p.spans * p.pixels
+    wide = p.columns * p.pixels
+    left = task % p.spans * wide
+    right = k.minimum(left + wide, p.out_width)
     rest = task // p.spans
     bands = (p.out_height + p.rows - 1) // p.rows
     top, rest = rest % bands * p.rows, rest // bands
     batches = p.groups // p.batch
-    with k.loop(top, k.minimum(top + p.rows, p.out_height)) as y:
+    with k.loop(top, k.minimum(top + p.rows, p.out_height)) as y, k.loop(left, right, p.pixels) as x:
         emit(Block(rest // batches, y, x, k.minimum(p.pixels, p.out_width - x), rest % batches * p.batch))
+
+
+def fetch_ahead(p: Problem, block: Block) -> None:
+    """Asks for the part of x that blocks some rows below will read.
+
+    Samples lie anywhere in their windows, so that the processor can't see what comes next; where x isn't in a cache,
+    single corners would be waited for.
+    """
+    k = p.kernel
+    first = block.y * p.stride + (p.origin + p.ahead)
+    size = p.batch * p.channels * p.element.bytes
+    with k.loop(k.maximum(first, 0), k.minimum(first + p.stride, p.height)) as y:
+        row = p.x.at(block.n, y, 0, block.group * p.channels)
+        with (
+            k.loop(block.x * p.stride, k.minimum((block.x + block.pixels) * p.stride, p.width)) as x,
+            k.loop(0, size, CACHE_LINE) as part,
+        ):
+            k.prefetch(row + p.x.strides[2] * x + part)
 
 
 def image_of(p: Problem, n: Value, nowhere: Value) -> Image:
@@ -303,7 +328,7 @@ def image_of(p: Problem, n: Value, nowhere: Value) -> Image:
 def clear(p: Problem, start: Value, count: Value) -> Value:
     """Sets numbers to 0, a whole number of cache lines; their bytes."""
     k = p.kernel
-    rounded = (count * p.element.compute_bytes + 63) // 64 * 64
-    with k.loop(0, rounded, 64) as i:
+    rounded = (count * p.element.compute_bytes + (CACHE_LINE - 1)) // CACHE_LINE * CACHE_LINE
+    with k.loop(0, rounded, CACHE_LINE) as i:
         k.store(k.constant(0, ir.VectorType(I64, 8)), start + i)
     return rounded

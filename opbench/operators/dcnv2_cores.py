@@ -82,7 +82,7 @@ def torchvision(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, stride: int, pad: int, dilation: int, group: int
 ) -> Tensor:
     """torchvision.ops.deform_conv2d; `group` follows from the offset's channels."""
-    from torchvision.ops import deform_conv2d  # type: ignore[import-not-found]
+    from torchvision.ops import deform_conv2d
 
     out: Tensor = deform_conv2d(x, offset, weight, stride=stride, padding=pad, dilation=dilation, mask=mask)
     return out

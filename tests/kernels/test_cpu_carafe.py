@@ -298,7 +298,8 @@ def test_a_forked_process_computes_too(threads):
 @pytest.mark.parametrize("format", FORMATS)
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape, format):
     monkeypatch.setattr(cpu_jit, "_addresses", {})
-    monkeypatch.setattr(cpu_jit, "_sources", lambda: f"shorter vectors {shape}")
+    sources = cpu_jit._sources()
+    monkeypatch.setattr(cpu_jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
     for module in (cpu_jit, cpu_carafe):
         monkeypatch.setattr(module, "target", lambda: cpu_jit.Target(*shape))
     drawn = tensors(1, 12, 4, 21, 5, 1, 2, dtype=torch.bfloat16, format=format)

@@ -119,6 +119,18 @@ def test_many_groups_and_deep_ones(group, depth):
     assert_within_rounding(*tensors(1, 5, 7, group * depth, call, dtype=torch.float32), **call)
 
 
+@pytest.mark.parametrize("tasks", [1, 1000], ids=["few tasks", "many tasks"])
+@pytest.mark.parametrize("shared", [1, 40_000], ids=["a block wide", "some blocks wide"])
+@pytest.mark.parametrize("call", [arguments(group=4), arguments(group=4, stride=2, pad=9)], ids=["", "far outside"])
+def test_however_the_output_is_shared_out_nothing_is_left_out(monkeypatch, call, shared, tasks):
+    expected = results(dcnv3_cpu, *tensors(2, 13, 61, 64, call, dtype=torch.float32), **call)
+    monkeypatch.setattr(cpu_dcnv3, "SHARED_BYTES", shared)
+    monkeypatch.setattr(cpu_dcnv3, "TASKS", tasks)
+    got = results(dcnv3_cpu, *tensors(2, 13, 61, 64, call, dtype=torch.float32), **call)
+    assert all(map(torch.equal, got, expected))
+    assert_within_rounding(*tensors(2, 13, 61, 64, call, dtype=torch.float32), **call)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("group", "depth"), [(2, 16), (3, 24), (1, 3)])
 def test_narrow_dtypes_are_summed_in_float32(dtype, group, depth):
@@ -331,7 +343,8 @@ def test_a_forked_process_computes_too(threads):
 @pytest.mark.parametrize("shape", [(32, 16), (16, 32)], ids=["256 bit", "128 bit"])
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape):
     monkeypatch.setattr(cpu_jit, "_addresses", {})
-    monkeypatch.setattr(cpu_jit, "_sources", lambda: f"shorter vectors {shape}")
+    sources = cpu_jit._sources()
+    monkeypatch.setattr(cpu_jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
     for module in (cpu_jit, cpu_dcnv3):
         monkeypatch.setattr(module, "target", lambda: cpu_jit.Target(*shape))
     call = arguments(group=2)

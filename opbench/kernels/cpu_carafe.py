@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opbench.kernels.carafe_shapes import channels_last, check, gradients, memory_format, output
 from opbench.kernels.cpu_jit import kernel, target
 from opbench.kernels.cpu_launch import launch, tensor_arguments
-from opbench.kernels.operation import DTYPES, define, differentiate
+from opbench.kernels.operation import define, differentiate
 
 # Bytes of output from which on it bypasses the caches: none would keep it.
 STREAM_FROM = 4 << 20
@@ -33,60 +34,22 @@ def carafe_cpu(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, sc
     return out
 
 
-# --- Shapes and memory formats ----------------------------------------------------------------------------------
-
-
-def _check(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> None:
-    if x.dtype not in DTYPES or x.dtype != mask.dtype:
-        raise TypeError(f"x is {x.dtype} and mask {mask.dtype}; expected one floating dtype for both")
-    if size < 1 or size % 2 == 0 or scale < 1 or groups < 1:
-        raise ValueError(
-            f"kernel_size {size}, group_size {groups}, scale_factor {scale}: expected an odd kernel_size, and all >= 1"
-        )
-    if x.dim() != 4 or x.shape[1] % groups:
-        raise ValueError(f"x is {tuple(x.shape)}; expected (N, C, H, W) with C divisible by group_size {groups}")
-    n, _, h, w = x.shape
-    if max(h, w) * scale >= 2**31:
-        raise ValueError(f"x is {tuple(x.shape)}; the output's height and width must be below 2**31")
-    expected = (n, groups * size * size, scale * h, scale * w)
-    if mask.shape != expected:
-        raise ValueError(f"mask is {tuple(mask.shape)}; expected {expected} for x {tuple(x.shape)}")
-
-
-def _channels_last(x: Tensor) -> bool:
-    """Whether x is read channels-last."""
-    if x.is_contiguous():
-        return False
-    return x.is_contiguous(memory_format=torch.channels_last) or (x.stride(3) != 1 and x.stride(1) == 1)
-
-
-def _format(last: bool) -> torch.memory_format:
-    return torch.channels_last if last else torch.contiguous_format
+# --- Launches ---------------------------------------------------------------------------------------------------
 
 
 def _dense(t: Tensor, last: bool) -> Tensor:
     """t itself where its innermost axis in that format is dense, else a copy."""
     axis = 1 if last else 3
-    return t if t.stride(axis) == 1 or t.shape[axis] == 1 else t.contiguous(memory_format=_format(last))
-
-
-def _new(x: Tensor, scale: int) -> Tensor:
-    """An empty output (scale 1: an empty gradient of x) in x's memory format."""
-    n, c, h, w = x.shape
-    format = _format(_channels_last(x))
-    return torch.empty((n, c, scale * h, scale * w), dtype=x.dtype, device=x.device, memory_format=format)
-
-
-# --- Launches ---------------------------------------------------------------------------------------------------
+    return t if t.stride(axis) == 1 or t.shape[axis] == 1 else t.contiguous(memory_format=memory_format(last))
 
 
 class _Call:
     """One problem: what its kernels share."""
 
     def __init__(self, x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> None:
-        _check(x, mask, size, groups, scale)
+        check(x, mask, size, groups, scale)
         self.size, self.groups, self.scale = size, groups, scale
-        self.last = _channels_last(x)
+        self.last = channels_last(x)
         self.x, self.mask = _dense(x, self.last), mask
         self.n, self.c, self.h, self.w = x.shape
         self.channels = self.c // groups
@@ -156,7 +119,7 @@ def _streams(out: Tensor, lanes: int) -> bool:
 
 def _forward(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
     call = _Call(x, mask, size, groups, scale)
-    out = _new(x, scale)
+    out = output(x, scale)
     if out.numel():
         call.forward(out)
     return out
@@ -166,7 +129,7 @@ def _backward(
     grad: Tensor, x: Tensor, mask: Tensor, size: int, groups: int, scale: int, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
     call = _Call(x, mask, size, groups, scale)
-    grad_x, grad_mask = _gradients(grad, x, mask, size, groups, scale, wanted)
+    grad_x, grad_mask = gradients(grad, x, mask, scale, wanted)
     if grad.numel() == 0:
         return grad_x.zero_(), grad_mask.zero_()
     grad = _dense(grad, call.last)
@@ -181,33 +144,14 @@ def _backward(
 
 
 def _out(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
-    _check(x, mask, size, groups, scale)
-    return _new(x, scale)
+    check(x, mask, size, groups, scale)
+    return output(x, scale)
 
 
-def _gradients(
-    grad: Tensor, x: Tensor, mask: Tensor, size: int, groups: int, scale: int, wanted: list[bool]
-) -> tuple[Tensor, Tensor]:
-    """Empty gradients; one that isn't wanted has no elements."""
-    n, c, h, w = x.shape
-    if grad.shape != (n, c, scale * h, scale * w) or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's dtype and shape, {x.dtype}")
-    return (
-        _new(x, 1) if wanted[0] else x.new_empty(0),
-        torch.empty(mask.shape, dtype=mask.dtype, device=mask.device) if wanted[1] else mask.new_empty(0),
-    )
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, mask, *ctx.problem = inputs
-    ctx.save_for_backward(x, mask)
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, mask = ctx.saved_tensors
-    wanted = list(ctx.needs_input_grad[:2])
-    gradients = torch.ops.opbench.carafe_cpu_backward(grad, x, mask, *ctx.problem, wanted)
-    return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), None, None, None
+def _shapes(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    *problem, wanted = rest
+    check(x, mask, *problem)
+    return gradients(grad, x, mask, problem[2], wanted)
 
 
 define("carafe_cpu(Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor) -> Tensor", _forward, _out)
@@ -215,6 +159,6 @@ define(
     "carafe_cpu_backward(Tensor grad, Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor, "
     "bool[2] wanted) -> (Tensor, Tensor)",
     _backward,
-    _gradients,
+    _shapes,
 )
-differentiate("carafe_cpu", _differentiate, _setup)
+differentiate("carafe_cpu", tensors=2)

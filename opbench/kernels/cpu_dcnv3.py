@@ -22,7 +22,8 @@ from torch import Tensor
 
 from opbench.kernels.cpu_jit import kernel, target
 from opbench.kernels.cpu_launch import launch, tensor_arguments
-from opbench.kernels.operation import DTYPES, define, differentiate
+from opbench.kernels.dcnv3_shapes import check, gradients
+from opbench.kernels.operation import define, differentiate
 
 KERNELS = "opbench.kernels.cpu_dcnv3_kernels"
 
@@ -56,46 +57,11 @@ def dcnv3_cpu(
     return out
 
 
-# --- Shapes -----------------------------------------------------------------------------------------------------
-
-
-def _check(
-    x: Tensor, offset: Tensor, mask: Tensor,
-    size: int, stride: int, pad: int, dilation: int, groups: int, offset_scale: float, remove_center: bool,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Sampling points, output height and width; raises where the inputs don't fit together."""
-    if x.dtype not in DTYPES or not x.dtype == offset.dtype == mask.dtype:
-        raise TypeError(
-            f"x is {x.dtype}, offset {offset.dtype}, mask {mask.dtype}; expected one floating dtype for all"
-        )
-    if size < 1 or stride < 1 or dilation < 1 or groups < 1 or pad < 0 or (remove_center and size % 2 == 0):
-        raise ValueError(
-            f"kernel_size {size}, stride {stride}, pad {pad}, dilation {dilation}, group {groups}, remove_center "
-            f"{remove_center}: expected pad >= 0, the others >= 1, and an odd kernel_size with remove_center"
-        )
-    if x.dim() != 4 or x.shape[3] % groups:
-        raise ValueError(f"x is {tuple(x.shape)}; expected (N, H, W, C) with C divisible by group {groups}")
-    n, h, w, _ = x.shape
-    points = size * size - int(remove_center)
-    reach = dilation * (size - 1) + 1
-    if max(h, w) + 2 * pad + reach >= 2**31:
-        raise ValueError(f"x is {tuple(x.shape)}; its padded height and width must be below 2**31")
-    out_h, out_w = ((v + 2 * pad - reach) // stride + 1 for v in (h, w))
-    if out_h < 1 or out_w < 1:
-        raise ValueError(f"x is {tuple(x.shape)}; its padded height and width must be at least {reach}")
-    for name, t, channels in (("offset", offset, groups * points * 2), ("mask", mask, groups * points)):
-        if t.shape != (n, out_h, out_w, channels):
-            raise ValueError(
-                f"{name} is {tuple(t.shape)}; expected {(n, out_h, out_w, channels)} for x {tuple(x.shape)}"
-            )
-    return points, out_h, out_w
+# --- Launches ---------------------------------------------------------------------------------------------------
 
 
 def _dense(t: Tensor) -> Tensor:
     return t if t.stride(3) == 1 or t.shape[3] == 1 else t.contiguous()
-
-
-# --- Launches ---------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=64)
@@ -128,7 +94,7 @@ class _Call:
     """One problem: what its kernels share."""
 
     def __init__(self, x: Tensor, offset: Tensor, mask: Tensor, parameters: tuple[Any, ...]) -> None:
-        self.points, self.out_h, self.out_w = _check(x, offset, mask, *parameters)
+        self.points, self.out_h, self.out_w = check(x, offset, mask, *parameters)
         self.x, self.offset, self.mask = _dense(x), _dense(offset), _dense(mask)
         self.size, self.stride, self.pad, self.dilation, self.groups, self.scale, self.remove_center = parameters
         self.n, self.h, self.w, self.c = x.shape
@@ -205,15 +171,10 @@ def _forward(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tenso
 def _backward(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     *parameters, wanted = rest
     call = _Call(x, offset, mask, tuple(parameters))
-    if grad.shape != (call.n, call.out_h, call.out_w, call.c) or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's dtype and shape, {x.dtype}")
-    grad = _dense(grad)
-    gradients = [
-        torch.empty(t.shape if w else 0, dtype=t.dtype) for t, w in zip((x, offset, mask), wanted, strict=True)
-    ]
-    grad_x, grad_offset, grad_mask = gradients
+    grad_x, grad_offset, grad_mask = gradients(grad, x, offset, mask, wanted)
     if call.empty:
         return grad_x.zero_(), grad_offset.zero_(), grad_mask.zero_()
+    grad = _dense(grad)
     if wanted[1] or wanted[2]:
         tensors = {"out": grad, "grad_offset": grad_offset, "grad_mask": grad_mask}
         tensors = {name: t for name, t in tensors.items() if t.dim() == 4}
@@ -247,24 +208,14 @@ def _grad_x(call: _Call, grad: Tensor, grad_x: Tensor) -> None:
 
 
 def _out(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tensor:
-    _, out_h, out_w = _check(x, offset, mask, *parameters)
+    _, out_h, out_w = check(x, offset, mask, *parameters)
     return x.new_empty((x.shape[0], out_h, out_w, x.shape[3]))
 
 
-def _gradients(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    """Empty gradients; one that isn't wanted has no elements."""
-    return tuple(t.new_empty(t.shape if w else (0,)) for t, w in zip((x, offset, mask), rest[-1], strict=True))
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, offset, mask, *ctx.parameters = inputs
-    ctx.save_for_backward(x, offset, mask)
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad[:3])
-    gradients = torch.ops.opbench.dcnv3_cpu_backward(grad, *ctx.saved_tensors, *ctx.parameters, wanted)
-    return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), *[None] * len(ctx.parameters)
+def _shapes(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *parameters, wanted = rest
+    check(x, offset, mask, *parameters)
+    return gradients(grad, x, offset, mask, wanted)
 
 
 _INPUTS = (
@@ -272,5 +223,5 @@ _INPUTS = (
     "float offset_scale, bool remove_center"
 )
 define(f"dcnv3_cpu({_INPUTS}) -> Tensor", _forward, _out)
-define(f"dcnv3_cpu_backward(Tensor grad, {_INPUTS}, bool[3] wanted) -> (Tensor, Tensor, Tensor)", _backward, _gradients)
-differentiate("dcnv3_cpu", _differentiate, _setup)
+define(f"dcnv3_cpu_backward(Tensor grad, {_INPUTS}, bool[3] wanted) -> (Tensor, Tensor, Tensor)", _backward, _shapes)
+differentiate("dcnv3_cpu", tensors=3)

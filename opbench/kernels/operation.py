@@ -44,14 +44,28 @@ def _promoted(name: str, device: str) -> Callable[..., Any]:
     return promoted
 
 
-def differentiate(name: str, backward: Callable[..., Any], setup_context: Callable[..., None]) -> None:
-    """Gives `opbench::<name>` its gradient, which `opbench::<name>_backward` computes.
+def differentiate(name: str, tensors: int) -> None:
+    """Gives `opbench::<name>` its gradient with respect to its first arguments, so many `tensors`.
 
-    That one has none: torch would warn and take it for a constant, so that second derivatives came out wrong.
+    `opbench::<name>_backward` computes it, from the output's gradient, those tensors, whatever the operation returned
+    beside its output, its other arguments, and which gradients are wanted. That one has no gradient itself: torch would
+    warn and take it for a constant, so that second derivatives came out wrong.
     """
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        beside = output[1:] if isinstance(output, tuple) else ()
+        ctx.mark_non_differentiable(*beside)
+        ctx.save_for_backward(*inputs[:tensors], *beside)
+        ctx.others = inputs[tensors:]
+
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        wanted = list(ctx.needs_input_grad[:tensors])
+        operation = getattr(torch.ops.opbench, f"{name}_backward")
+        gradients = operation(grad, *ctx.saved_tensors, *ctx.others, wanted)
+        return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), *[None] * len(ctx.others)
 
     def twice(ctx: Any, *gradients: Any) -> Any:
         raise NotImplementedError(f"{name}: second derivatives are not implemented (was create_graph=True meant?)")
 
-    torch.library.register_autograd(f"opbench::{name}", backward, setup_context=setup_context, lib=_library)
+    torch.library.register_autograd(f"opbench::{name}", backward, setup_context=keep, lib=_library)
     torch.library.register_autograd(f"opbench::{name}_backward", twice, lib=_library)

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.operation import DTYPES, define, differentiate
+from opbench.kernels.carafe_shapes import channels_last, check, gradients, output
+from opbench.kernels.operation import define, differentiate
 from opbench.kernels.triton_launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
 
@@ -39,49 +40,6 @@ def carafe_triton_logits(x: Tensor, logits: Tensor, *, kernel_size: int, group_s
     out: Tensor
     out, _ = torch.ops.opbench.carafe_triton_logits(x, logits, kernel_size, group_size, scale_factor)
     return out
-
-
-# --- Shapes and memory formats ----------------------------------------------------------------------------------
-
-
-def _check(x: Tensor, mask: Tensor, size: int, groups: int, scale: int, fused: bool) -> None:
-    name = "logits" if fused else "mask"
-    if x.dtype not in DTYPES or x.dtype != mask.dtype:
-        raise TypeError(f"x is {x.dtype} and {name} {mask.dtype}; expected one floating dtype for both")
-    if size < 1 or size % 2 == 0 or scale < 1 or groups < 1:
-        raise ValueError(
-            f"kernel_size {size}, group_size {groups}, scale_factor {scale}: expected an odd kernel_size, and all >= 1"
-        )
-    if x.dim() != 4 or x.shape[1] % groups:
-        raise ValueError(f"x is {tuple(x.shape)}; expected (N, C, H, W) with C divisible by group_size {groups}")
-    n, _, h, w = x.shape
-    if (max(h, w) + size) * scale >= 2**31:
-        raise ValueError(f"x is {tuple(x.shape)}; the output's height and width must be below 2**31")
-    taps = groups * size * size
-    expected = (n, taps * scale * scale, h, w) if fused else (n, taps, scale * h, scale * w)
-    if mask.shape != expected:
-        raise ValueError(f"{name} is {tuple(mask.shape)}; expected {expected} for x {tuple(x.shape)}")
-
-
-def _channels_last(x: Tensor) -> bool:
-    """Whether x is channels-last, or something whose densest axis is the channels."""
-    if x.is_contiguous():
-        return False
-    return x.is_contiguous(memory_format=torch.channels_last) or (x.stride(3) != 1 and x.stride(1) == 1)
-
-
-def _new(x: Tensor, scale: int) -> Tensor:
-    """An empty output (scale 1: an empty gradient of x) in x's memory format."""
-    n, c, h, w = x.shape
-    format = torch.channels_last if _channels_last(x) else torch.contiguous_format
-    return torch.empty((n, c, scale * h, scale * w), dtype=x.dtype, device=x.device, memory_format=format)
-
-
-def _stats(x: Tensor, groups: int, scale: int) -> Tensor:
-    """The softmax's maxima and reciprocal sums, (2, N, g, H, W, s*s)."""
-    n, _, h, w = x.shape
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return torch.empty((2, n, groups, h, w, scale * scale), dtype=dtype, device=x.device)
 
 
 # --- Launches ---------------------------------------------------------------------------------------------------
@@ -103,11 +61,18 @@ _TILES: Mapping[tuple[str, bool], tuple[tuple[int, int, int], ...]] = {
 _CHILDREN = 4
 
 
+def _stats(x: Tensor, groups: int, scale: int) -> Tensor:
+    """The softmax's maxima and reciprocal sums, (2, N, g, H, W, s*s)."""
+    n, _, h, w = x.shape
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return torch.empty((2, n, groups, h, w, scale * scale), dtype=dtype, device=x.device)
+
+
 class _Call:
     """One problem: what its kernels share."""
 
     def __init__(self, x: Tensor, mask: Tensor, problem: tuple[int, int, int], fused: bool) -> None:
-        _check(x, mask, *problem, fused)
+        check(x, mask, *problem, fused=fused)
         self.size, self.groups, self.scale = problem
         self.fused = fused
         self.x, self.mask = x, mask
@@ -124,7 +89,7 @@ class _Call:
     def tiles(self, name: str) -> list[Candidate]:
         """The candidates for a kernel, cut down to the problem."""
         found: dict[tuple[int, ...], Candidate] = {}
-        last = _channels_last(self.x)
+        last = channels_last(self.x)
         for channels, parents, warps in _TILES[name, last]:
             if last:
                 channels = channels * 4 // self.x.element_size()
@@ -199,7 +164,7 @@ class _Call:
 
 def _forward(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
     call = _Call(x, mask, (size, groups, scale), fused=False)
-    out = _new(x, scale)
+    out = output(x, scale)
     if out.numel():
         call.forward(out, None)
     return out
@@ -207,7 +172,7 @@ def _forward(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Ten
 
 def _forward_logits(x: Tensor, logits: Tensor, size: int, groups: int, scale: int) -> tuple[Tensor, Tensor]:
     call = _Call(x, logits, (size, groups, scale), fused=True)
-    out, stats = _new(x, scale), _stats(x, groups, scale)
+    out, stats = output(x, scale), _stats(x, groups, scale)
     if out.numel():
         call.forward(out, stats)
     return out, stats
@@ -228,7 +193,7 @@ def _backward_logits(
 
 
 def _launch_backward(call: _Call, grad: Tensor, stats: Tensor | None, wanted: list[bool]) -> tuple[Tensor, Tensor]:
-    grad_x, grad_mask = _gradients(call, grad, wanted)
+    grad_x, grad_mask = gradients(grad, call.x, call.mask, call.scale, wanted)
     if grad.numel() == 0:
         return grad_x.zero_(), grad_mask.zero_()
     if wanted[0]:
@@ -238,62 +203,29 @@ def _launch_backward(call: _Call, grad: Tensor, stats: Tensor | None, wanted: li
     return grad_x, grad_mask
 
 
-def _gradients(call: _Call, grad: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor]:
-    """Empty gradients; one that isn't wanted has no elements."""
-    expected = (call.n, call.c, call.scale * call.h, call.scale * call.w)
-    if grad.shape != expected or grad.dtype != call.x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {call.x.dtype} {expected}")
-    mask = call.mask
-    return (
-        _new(call.x, 1) if wanted[0] else call.x.new_empty(0),
-        torch.empty(mask.shape, dtype=mask.dtype, device=mask.device) if wanted[1] else mask.new_empty(0),
-    )
-
-
 # --- Operations -------------------------------------------------------------------------------------------------
 
 
 def _out(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
-    _check(x, mask, size, groups, scale, fused=False)
-    return _new(x, scale)
+    check(x, mask, size, groups, scale)
+    return output(x, scale)
 
 
 def _out_logits(x: Tensor, logits: Tensor, size: int, groups: int, scale: int) -> tuple[Tensor, Tensor]:
-    _check(x, logits, size, groups, scale, fused=True)
-    return _new(x, scale), _stats(x, groups, scale)
+    check(x, logits, size, groups, scale, fused=True)
+    return output(x, scale), _stats(x, groups, scale)
 
 
 def _shapes(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     *problem, wanted = rest
-    return _gradients(_Call(x, mask, (problem[0], problem[1], problem[2]), fused=False), grad, wanted)
+    check(x, mask, *problem)
+    return gradients(grad, x, mask, problem[2], wanted)
 
 
 def _shapes_logits(grad: Tensor, x: Tensor, logits: Tensor, stats: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     *problem, wanted = rest
-    return _gradients(_Call(x, logits, (problem[0], problem[1], problem[2]), fused=True), grad, wanted)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, mask, *ctx.problem = inputs
-    ctx.save_for_backward(x, mask)
-
-
-def _setup_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, logits, *ctx.problem = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(x, logits, output[1])
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad[:2])
-    gradients = torch.ops.opbench.carafe_triton_backward(grad, *ctx.saved_tensors, *ctx.problem, wanted)
-    return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), None, None, None
-
-
-def _differentiate_logits(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad[:2])
-    gradients = torch.ops.opbench.carafe_triton_logits_backward(grad, *ctx.saved_tensors, *ctx.problem, wanted)
-    return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), None, None, None
+    check(x, logits, *problem, fused=True)
+    return gradients(grad, x, logits, problem[2], wanted)
 
 
 _PROBLEM = "int kernel_size, int group_size, int scale_factor"
@@ -304,7 +236,7 @@ define(
     _shapes,
     devices=DEVICES,
 )
-differentiate("carafe_triton", _differentiate, _setup)
+differentiate("carafe_triton", tensors=2)
 define(
     f"carafe_triton_logits(Tensor x, Tensor logits, {_PROBLEM}) -> (Tensor, Tensor)",
     _forward_logits,
@@ -318,4 +250,4 @@ define(
     _shapes_logits,
     devices=DEVICES,
 )
-differentiate("carafe_triton_logits", _differentiate_logits, _setup_logits)
+differentiate("carafe_triton_logits", tensors=2)

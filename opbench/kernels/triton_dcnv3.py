@@ -29,11 +29,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.operation import DTYPES, define, differentiate
+from opbench.kernels.dcnv3_shapes import check, gradients
+from opbench.kernels.operation import define, differentiate
 from opbench.kernels.triton_launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
-# Padded sizes stay so far below 2**31 that a window's place plus a displacement of 2**29 does, too.
-LARGEST = 2**29
 # Rows and columns of a tile of output pixels, most channels (half as many in float64, where only the first is taken),
 # and warps, the likeliest first. A thread takes 16 bytes of channels. None spills for sm_80, sm_90 and sm_100.
 _TILES: Mapping[str, tuple[tuple[int, int, int, int], ...]] = {
@@ -90,41 +89,6 @@ def dcnv3_triton_logits(
     return out
 
 
-# --- Shapes -----------------------------------------------------------------------------------------------------
-
-
-def _check(
-    x: Tensor, offset: Tensor, mask: Tensor,
-    size: int, stride: int, pad: int, dilation: int, groups: int, offset_scale: float, remove_center: bool,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Sampling points, output height and width; raises where the inputs don't fit together."""
-    if x.dtype not in DTYPES or not x.dtype == offset.dtype == mask.dtype:
-        raise TypeError(
-            f"x is {x.dtype}, offset {offset.dtype}, mask {mask.dtype}; expected one floating dtype for all"
-        )
-    if size < 1 or stride < 1 or dilation < 1 or groups < 1 or pad < 0 or (remove_center and size % 2 == 0):
-        raise ValueError(
-            f"kernel_size {size}, stride {stride}, pad {pad}, dilation {dilation}, group {groups}, remove_center "
-            f"{remove_center}: expected pad >= 0, the others >= 1, and an odd kernel_size with remove_center"
-        )
-    if x.dim() != 4 or x.shape[3] % groups:
-        raise ValueError(f"x is {tuple(x.shape)}; expected (N, H, W, C) with C divisible by group {groups}")
-    n, h, w, _ = x.shape
-    points = size * size - int(remove_center)
-    reach = dilation * (size - 1) + 1
-    if max(h, w) + 2 * pad + reach >= LARGEST:
-        raise ValueError(f"x is {tuple(x.shape)}; its padded height and width must be below 2**29")
-    out_h, out_w = ((v + 2 * pad - reach) // stride + 1 for v in (h, w))
-    if out_h < 1 or out_w < 1:
-        raise ValueError(f"x is {tuple(x.shape)}; its padded height and width must be at least {reach}")
-    for name, t, channels in (("offset", offset, groups * points * 2), ("mask", mask, groups * points)):
-        if t.shape != (n, out_h, out_w, channels):
-            raise ValueError(
-                f"{name} is {tuple(t.shape)}; expected {(n, out_h, out_w, channels)} for x {tuple(x.shape)}"
-            )
-    return points, out_h, out_w
-
-
 # --- Launches ---------------------------------------------------------------------------------------------------
 
 
@@ -133,9 +97,7 @@ class _Call:
 
     def __init__(self, x: Tensor, offset: Tensor, mask: Tensor, parameters: Sequence[Any], fused: bool) -> None:
         size, stride, pad, dilation, groups, scale, remove_center = parameters
-        self.points, self.out_h, self.out_w = _check(
-            x, offset, mask, size, stride, pad, dilation, groups, scale, remove_center
-        )
+        self.points, self.out_h, self.out_w = check(x, offset, mask, *parameters)
         self.x, self.offset, self.mask, self.fused = x, offset, mask, fused
         self.n, self.h, self.w, self.c = x.shape
         self.groups, self.channels = groups, self.c // groups
@@ -289,17 +251,15 @@ def _compute_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     *parameters, deterministic, wanted = rest
     call = _Call(x, offset, mask, parameters, fused)
-    gradients = _shapes(grad, x, offset, mask, *rest)
-    if grad.shape != call.out_shape or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {call.out_shape}")
+    grad_x, grad_offset, grad_mask = made = gradients(grad, x, offset, mask, wanted)
     if call.empty:
-        return gradients[0].zero_(), gradients[1].zero_(), gradients[2].zero_()
+        return grad_x.zero_(), grad_offset.zero_(), grad_mask.zero_()
     atomic = wanted[0] and _takes_atomics(deterministic)
     if atomic or wanted[1] or wanted[2]:
-        call.backward(grad, gradients, (atomic, *wanted[1:]))
+        call.backward(grad, made, (atomic, *wanted[1:]))
     if wanted[0] and not atomic:
-        call.gather(grad, gradients[0])
-    return gradients
+        call.gather(grad, grad_x)
+    return made
 
 
 # --- Operations -------------------------------------------------------------------------------------------------
@@ -324,32 +284,14 @@ def _backward_logits(
 
 
 def _out(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tensor:
-    size, stride, pad, dilation, groups, scale, remove_center, _ = parameters
-    _, out_h, out_w = _check(x, offset, mask, size, stride, pad, dilation, groups, scale, remove_center)
+    _, out_h, out_w = check(x, offset, mask, *parameters[:-1])
     return x.new_empty((x.shape[0], out_h, out_w, x.shape[3]))
 
 
 def _shapes(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Empty gradients; one that isn't wanted has no elements."""
-    grad_x, grad_offset, grad_mask = (
-        t.new_empty(t.shape if w else (0,)) for t, w in zip((x, offset, mask), rest[-1], strict=True)
-    )
-    return grad_x, grad_offset, grad_mask
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, offset, mask, *ctx.parameters = inputs
-    ctx.save_for_backward(x, offset, mask)
-
-
-def _differentiation(name: str) -> Any:
-    def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        wanted = list(ctx.needs_input_grad[:3])
-        operation = getattr(torch.ops.opbench, name)
-        gradients = operation(grad, *ctx.saved_tensors, *ctx.parameters, wanted)
-        return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), *[None] * len(ctx.parameters)
-
-    return differentiate
+    *parameters, _, wanted = rest
+    check(x, offset, mask, *parameters)
+    return gradients(grad, x, offset, mask, wanted)
 
 
 _PARAMETERS = (
@@ -368,4 +310,4 @@ for _name, _mask, _run, _run_backward in (
         _shapes,
         devices=DEVICES,
     )
-    differentiate(_name, _differentiation(f"{_name}_backward"), _setup)
+    differentiate(_name, tensors=3)

@@ -1,17 +1,23 @@
-"""Triton's interpreter: a process of its own, since the interpreter is chosen as triton is imported."""
+"""What kernels are tested in: Triton's interpreter, and threads of either kind for the CPU's."""
 
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+import torch
 from hypothesis import settings
 from interpreting import call, start
+
+from opbench.kernels import cpu_launch
 
 
 @pytest.fixture(scope="session")
 def interpreted():
-    """`interpreted(function, *arguments)` calls a module's function where Triton kernels are interpreted."""
+    """`interpreted(function, *arguments)` calls a module's function where Triton kernels are interpreted.
+
+    In a process of its own, since the interpreter is chosen as triton is imported.
+    """
     pytest.importorskip("triton", reason="triton is not installed")
     profile = settings()
     context = multiprocessing.get_context("spawn")
@@ -26,3 +32,16 @@ def interpreted():
             else:
                 os.environ["TRITON_INTERPRET"] = before
         yield lambda function, *arguments: pool.submit(call, function, arguments).result()
+
+
+@pytest.fixture(params=["torch's threads", "helpers"])
+def threads(request, monkeypatch):
+    """Sets the number of threads, and makes small problems worth sharing."""
+    if request.param == "helpers":
+        monkeypatch.setattr(cpu_launch, "_team", lambda: None)
+    elif cpu_launch._team() is None:
+        pytest.skip("this build of torch has no GNU OpenMP")
+    monkeypatch.setattr(cpu_launch, "WORTH_A_THREAD", 1)
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

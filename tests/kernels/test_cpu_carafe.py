@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from opbench.kernels import cpu_carafe, cpu_jit, cpu_launch
+from opbench.kernels import cpu_carafe, cpu_jit
 from opbench.kernels.cpu_carafe import carafe_cpu
 from opbench.operators.carafe_definition import reassembly, reassembly_by_loops
 
@@ -234,19 +234,6 @@ def test_inputs_are_not_written_to():
 
 
 # --- Threads, processes, repeatability --------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["torch's threads", "helpers"])
-def threads(request, monkeypatch):
-    """Sets the number of threads, and makes small problems worth sharing."""
-    if request.param == "helpers":
-        monkeypatch.setattr(cpu_launch, "_team", lambda: None)
-    elif cpu_launch._team() is None:
-        pytest.skip("this build of torch has no GNU OpenMP")
-    monkeypatch.setattr(cpu_launch, "WORTH_A_THREAD", 1)
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("format", FORMATS)

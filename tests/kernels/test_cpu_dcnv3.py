@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from opbench.kernels import cpu_dcnv3, cpu_jit, cpu_launch
+from opbench.kernels import cpu_dcnv3, cpu_jit
 from opbench.kernels.cpu_dcnv3 import dcnv3_cpu
 from opbench.operators.dcnv3_definition import dcnv3_by_loops, dcnv3_definition
 
@@ -276,19 +276,6 @@ def test_inputs_are_not_written_to():
 
 
 # --- Threads, processes, repeatability --------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["torch's threads", "helpers"])
-def threads(request, monkeypatch):
-    """Sets the number of threads, and makes small problems worth sharing."""
-    if request.param == "helpers":
-        monkeypatch.setattr(cpu_launch, "_team", lambda: None)
-    elif cpu_launch._team() is None:
-        pytest.skip("this build of torch has no GNU OpenMP")
-    monkeypatch.setattr(cpu_launch, "WORTH_A_THREAD", 1)
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("group", "depth"), [(4, 16), (1, 48)])

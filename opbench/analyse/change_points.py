@@ -25,9 +25,9 @@ import msgspec
 
 LEAST = 3
 WINDOW = 5
-CLIP = 3.0
+CLIP = 2.0
 # Chance that a series of nothing but noise shows a change; tests/analyse/test_change_points.py measures it.
-SIGNIFICANCE = 0.005
+SIGNIFICANCE = 0.001
 MINIMUM_EFFECT = 0.02
 # How many standard deviations from its segment make a point a spike.
 SPIKE = 5.0
@@ -131,28 +131,44 @@ def _partition(values: Sequence[float], spread: float) -> list[int]:
     return starts_found[::-1]
 
 
-def _stand_alone(values: Sequence[float], starts: list[int], spread: float, least_step: float) -> list[int]:
+def _stand_alone(values: Sequence[float], starts: Sequence[int], spread: float, least_step: float) -> list[int]:
     """The starts whose change survives the test against its neighbours, the weakest merged away one by one."""
-    starts = list(starts)
-    n = len(values)
-    while len(starts) > 1:
-        ends = [*starts[1:], n]
-        segments = [values[a:b] for a, b in zip(starts, ends, strict=True)]
-        means = [statistics.fmean(segment) for segment in segments]
-        inside = sum((value - mean) ** 2 for segment, mean in zip(segments, means, strict=True) for value in segment)
-        freedom = n - len(segments)
-        deviation = max(math.sqrt(inside / freedom), spread)
-        needed = _needed(freedom, n - 2 * LEAST + 1)
-        strengths = []
-        for left, right, a, b in zip(segments, segments[1:], means, means[1:], strict=False):
-            step = abs(b - a)
-            error = deviation * math.sqrt(1 / len(left) + 1 / len(right))
-            strengths.append(step / error / needed if step >= least_step else 0.0)
+    kept = [_Segment.of(values[a:b], a) for a, b in zip(starts, [*starts[1:], len(values)], strict=True)]
+    while len(kept) > 1:
+        freedom = len(values) - len(kept)
+        deviation = max(math.sqrt(sum(one.squares for one in kept) / freedom), spread)
+        needed = _needed(freedom, len(values) - 2 * LEAST + 1) * deviation
+        strengths = [left.strength(right, needed, least_step) for left, right in itertools.pairwise(kept)]
         weakest = min(range(len(strengths)), key=strengths.__getitem__)
         if strengths[weakest] >= 1:
-            return starts
-        del starts[weakest + 1]
-    return starts
+            break
+        kept[weakest : weakest + 2] = [kept[weakest].joined(kept[weakest + 1])]
+    return [one.start for one in kept]
+
+
+class _Segment(msgspec.Struct, frozen=True):
+    """Points from `start` on: how many, their mean, and their sum of squares around it."""
+
+    start: int
+    points: int
+    mean: float
+    squares: float
+
+    @staticmethod
+    def of(values: Sequence[float], start: int) -> _Segment:
+        mean = statistics.fmean(values)
+        return _Segment(start, len(values), mean, sum((value - mean) ** 2 for value in values))
+
+    def strength(self, right: _Segment, needed: float, least_step: float) -> float:
+        """The step to the segment after this one, in units of what it takes to be believed."""
+        step = abs(right.mean - self.mean)
+        return step / (needed * math.sqrt(1 / self.points + 1 / right.points)) if step >= least_step else 0.0
+
+    def joined(self, right: _Segment) -> _Segment:
+        points = self.points + right.points
+        step = right.mean - self.mean
+        squares = self.squares + right.squares + step**2 * self.points * right.points / points
+        return _Segment(self.start, points, self.mean + step * right.points / points, squares)
 
 
 @lru_cache(maxsize=4096)

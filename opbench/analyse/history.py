@@ -16,6 +16,7 @@ import msgspec
 from opbench.analyse.change_points import MINIMUM_EFFECT, changes
 from opbench.analyse.differences import differences
 from opbench.analyse.digest import Digest, Entry
+from opbench.analyse.statistics import Ratio
 from opbench.schema import Case
 
 QuantityName = Literal["ratio", "seconds", "params", "macs", "peak_bytes", "saved_bytes"]
@@ -30,7 +31,8 @@ _NONE: Figure = (None, None, None)
 class Point(msgspec.Struct, frozen=True):
     """One run's figure. Where `value` is None the outcome or `missing` says why; `low` and `high` bound a time.
 
-    Of a ratio they are the 95 % interval, of seconds the quartiles of the samples; of a count there are none.
+    Of a ratio they are the 95 % interval, of seconds the quartiles of the samples; of a count there are none. `ratio`
+    says of a ratio how its interval was found.
     """
 
     started: str
@@ -43,6 +45,7 @@ class Point(msgspec.Struct, frozen=True):
     high: float | None
     missing: str = ""
     sha256: str = ""
+    ratio: Ratio | None = None
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -186,9 +189,18 @@ def _point(one: Digest, entry: Entry, quantity: QuantityName, method: str) -> Po
     value, low, high = _FIGURES[quantity](entry, method)
     timing = next((timing for timing in entry.timings if timing.method == method), None)
     missing = "" if value is not None else (timing.missing if timing else "") or entry.outcome
-    where = one.environment
     return Point(
-        one.started, where.commit, where.dirty, one.suite, entry.outcome, value, low, high, missing, one.sha256
+        started=one.started,
+        commit=one.environment.commit,
+        dirty=one.environment.dirty,
+        suite=one.suite,
+        outcome=entry.outcome,
+        value=value,
+        low=low,
+        high=high,
+        missing=missing,
+        sha256=one.sha256,
+        ratio=timing.ratio if timing and quantity == "ratio" and value is not None else None,
     )
 
 

@@ -1,0 +1,185 @@
+"""`opbench history` and `opbench keep`: a case's figures run by run, with the points where they changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from opbench import registry
+from opbench.analyse.change_points import LEAST
+from opbench.analyse.history import TIMED, Change, Point, Series, case_ids, series
+from opbench.analyse.keeping import keep, let_go
+from opbench.analyse.store import Store, moment, read
+from opbench.report import numbers
+from opbench.report.escape import visible
+from opbench.schema import OpbenchError
+
+# A part of an id may name many cases; more tables than these are no answer.
+MOST_CASES = 12
+CELL_LIMIT = 120
+
+
+def run_history(case: str, results: Path, last: int) -> int:
+    """Prints the history of a case in a results folder; its newest `last` runs as rows. The exit code is 0."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    store = read(results)
+    for problem in _problems(store):
+        print(f"opbench: {visible(problem)}", file=sys.stderr)
+    if not store.digests:
+        raise OpbenchError(
+            f"{results}: no readable run document in it, so there is no history (`opbench keep RUN.json` adds one)"
+        )
+    for name in _named(case, case_ids(store.digests)):
+        for held in _by_machine(series(store.digests, case=name)):
+            for line in _shown(held, last):
+                console.print(line, soft_wrap=isinstance(line, Text))
+    return 0
+
+
+def run_keep(documents: Sequence[Path], results: Path, raw: int | None) -> int:
+    """Appends run documents to a results folder's history; with `raw`, lets older raw samples go. Returns 0."""
+    for document in documents:
+        kept = keep(document, results)
+        print(f"{'kept' if kept.new else 'already there'}: {results / kept.path}")
+    if raw is not None:
+        for path in let_go(results, raw):
+            print(f"raw samples let go, digest kept: {results / path}")
+    return 0
+
+
+def _named(case: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The ids that `case` names: itself, or those that contain it."""
+    if case in known:
+        return (case,)
+    found = tuple(name for name in known if case and case in name)
+    if not found:
+        raise OpbenchError(visible(_nearest(case, known)))
+    if len(found) > MOST_CASES:
+        few = ", ".join(found[:3])
+        raise OpbenchError(
+            visible(
+                f"{case!r} is part of {len(found)} case ids ({few}, ...): at most {MOST_CASES} are shown, give more of one"
+            )
+        )
+    return found
+
+
+def _nearest(case: str, known: Sequence[str]) -> str:
+    """The nearest known name; of very many, only some are listed."""
+    said = registry.nearest("case", case, known)
+    listed = f"(known: {', '.join(known)})"
+    if len(known) <= MOST_CASES or listed not in said:
+        return said
+    return said.replace(listed, f"(known: {', '.join(known[:MOST_CASES])} and {len(known) - MOST_CASES} more)")
+
+
+def _by_machine(found: Sequence[Series]) -> Iterator[list[Series]]:
+    for machine in dict.fromkeys(one.machine for one in found):
+        yield [one for one in found if one.machine == machine]
+
+
+def _shown(held: Sequence[Series], last: int) -> Iterator[Text | Table]:
+    """One case on one machine: a table for each timing method, then what changed and what can't be told."""
+    ratios = {one.method: one for one in held if one.quantity == "ratio"}
+    seconds = {one.method: one for one in held if one.quantity == "seconds"}
+    for method, ratio in ratios.items():
+        yield _table(ratio, seconds[method], last)
+        for line in _sentences(ratio, last):
+            yield Text(visible(line))
+    if not ratios:
+        one = held[0]
+        yield Text(visible(f"{one.case.id} on {one.machine}: never timed in {_runs(len(one.points))}"))
+    for one in held:
+        if one.quantity not in TIMED:
+            yield from (Text(visible(_exact(one, change))) for change in one.changes)
+    yield Text("")
+
+
+def _table(ratio: Series, seconds: Series, last: int) -> Table:
+    title = f"{ratio.case.id} on {ratio.machine}"
+    table = Table(title=Text(visible(title), "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("started", no_wrap=True)
+    table.add_column("commit", no_wrap=True)
+    table.add_column(Text(f"latency vs {visible(ratio.baseline, 40)}"), justify="right", overflow="fold")
+    table.add_column(Text(f"latency, median ({visible(ratio.method, 20)})"), justify="right", overflow="fold")
+    table.add_column("what happened", overflow="fold")
+    # A case that was once planned with another baseline has more points of its seconds than of its ratio.
+    absolute = {point.sha256: point for point in seconds.points}
+    first = max(0, len(ratio.points) - last)
+    for index, point in enumerate(ratio.points[first:], start=first):
+        said = _happened(ratio, index)
+        cells = (_when(point), _commit(point), _ratio(point), _seconds(absolute.get(point.sha256)), said)
+        table.add_row(*(Text(visible(cell, CELL_LIMIT), "bold" if said.startswith("step") else "") for cell in cells))
+    return table
+
+
+def _when(point: Point) -> str:
+    found = moment(point.started)
+    return found.strftime("%Y-%m-%d %H:%M") if found else visible(point.started, 16)
+
+
+def _commit(point: Point) -> str:
+    return (point.commit or "unknown")[:12] + (" + edits" if point.dirty else "")
+
+
+def _ratio(point: Point) -> str:
+    return numbers.ratio(point.ratio, point.missing)
+
+
+def _seconds(point: Point | None) -> str:
+    return numbers.seconds(point.value if point else None)
+
+
+def _happened(one: Series, index: int) -> str:
+    for change in one.changes:
+        if change.at == index:
+            return f"step {_step(change)}"
+    if index in one.undecided:
+        return f"off its level: a spike or the start of a step, told after {LEAST} runs"
+    return "spike" if index in one.spikes else ""
+
+
+def _step(change: Change) -> str:
+    if change.ratio is None:
+        return f"from {numbers.plain(change.before)} to {numbers.plain(change.after)}"
+    also = f" (also changed: {', '.join(change.surroundings)})" if change.surroundings else ""
+    return f"{100 * (change.ratio - 1):+.1f} %{also}"
+
+
+def _sentences(one: Series, last: int) -> Iterator[str]:
+    usable = sum(point.value is not None for point in one.points)
+    if usable < 2 * LEAST:
+        yield (
+            f"{_runs(usable)} with a ratio: a step is told from noise by {LEAST} runs on either side of it, "
+            f"so from {2 * LEAST} on"
+        )
+    else:
+        counted = f"{len(one.changes)} steps, {len(one.spikes)} spikes" if one.changes or one.spikes else "no step"
+        yield f"{counted} in {_runs(usable)}"
+    if len(one.points) > last:
+        yield f"shown are the newest {last} of {_runs(len(one.points))} (`--last` shows more)"
+    if one.redefined:
+        yield f"left out: {_runs(one.redefined)} in which the name stood for other dimensions or another baseline"
+
+
+def _exact(one: Series, change: Change) -> str:
+    point = one.points[change.at]
+    figures = f"{numbers.exactly(int(change.before))} -> {numbers.exactly(int(change.after))}"
+    return f"{one.quantity.replace('_', ' ')} changed: {figures} at {_commit(point)} ({_when(point)})"
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count:,} runs"
+
+
+def _problems(store: Store) -> Iterator[str]:
+    for problem in store.problems[:5]:
+        yield f"{problem.path}: {problem.sentence}"
+    if len(store.problems) > 5:
+        yield f"and {len(store.problems) - 5} more files that can't be shown"

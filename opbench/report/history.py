@@ -64,7 +64,7 @@ def _named(case: str, known: Sequence[str]) -> tuple[str, ...]:
         few = ", ".join(found[:3])
         raise OpbenchError(
             visible(
-                f"{case!r} is part of {len(found)} case ids ({few}, ...): at most {MOST_CASES} are shown, give more of one"
+                f"{case!r} is part of {len(found)} case ids ({few}, ...): at most {MOST_CASES} are shown, give more"
             )
         )
     return found

@@ -1,0 +1,84 @@
+"""What every export starts from: each case of a run once, under a name that is stable and inert."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from opbench.analyse.standings import Row, Standing, standings
+from opbench.report.escape import visible
+from opbench.schema import Case, Latency, OpbenchError, Run
+
+# Longer names are refused by some readers (Bencher: 1,024 characters).
+LONGEST_NAME = 900
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One recorded case: its place in its panel, and the `name` that it goes by outside."""
+
+    name: str
+    standing: Standing
+    row: Row
+
+    @property
+    def case(self) -> Case:
+        """The case itself."""
+        return self.row.case
+
+    def latency(self, method: str) -> Latency:
+        """The raw samples of one timing method that the row has."""
+        record = self.row.record
+        return next(latency for latency in (record.latencies if record else ()) if latency.method == method)
+
+
+def measured(run: Run) -> tuple[Measured, ...]:
+    """Every recorded case, in the order of the run. Raises `OpbenchError` where two go by one name."""
+    found: dict[str, Measured] = {}
+    for standing in standings(run):
+        for row in standing.rows:
+            if row.record is None:
+                continue
+            name = name_of(row.case)
+            if name in found:
+                raise OpbenchError(f"two records go by the name {name[:200]!r}: an export could only keep one of them")
+            found[name] = Measured(name, standing, row)
+    if len(found) != len(run.records):
+        raise OpbenchError(
+            f"the run document has {len(run.records)} records of {len(found)} cases: "
+            "an export could only keep one of each case"
+        )
+    return tuple(found.values())
+
+
+def passed(run: Run) -> tuple[Measured, ...]:
+    """The cases that ended `ok`: formats without a way to say "failed" leave the others out, never as 0."""
+    return tuple(one for one in measured(run) if one.row.outcome == "ok")
+
+
+def name_of(case: Case) -> str:
+    """The case's id on one line, without hidden characters; a very long one ends in a hash of all of it."""
+    name = visible(case.id)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}...{hashlib.sha256(case.id.encode('utf-8', 'backslashreplace')).hexdigest()[:12]}"
+
+
+def timed(one: Measured) -> Iterator[tuple[str, str]]:
+    """(name, method) of each timing: another timing method is another name, so that no series mixes two."""
+    for timing in one.row.timings:
+        yield f"{one.name} ({visible(timing.method, 80)})", timing.method
+
+
+def finite(value: float | None) -> bool:
+    """Whether a number can stand in a format that knows neither infinity nor NaN."""
+    return value is not None and math.isfinite(value)
+
+
+def as_json(value: Any) -> bytes:
+    """JSON with one item a line, the same bytes each time; refuses NaN and infinity, which JSON has not."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")

@@ -128,8 +128,10 @@ def _benchmarks(run: Run) -> Iterator[tuple[str, Document, list[object]]]:
                 continue
             values = [figure[0] if figure else None for figure in figures]
             quartiles = [
-                [figure[side] if figure else None for figure in figures] + [None] * len(skipped) for side in (1, 2)
+                [*(figure[side] if figure else None for figure in figures), *([None] * len(skipped))] for side in (1, 2)
             ]
+            if all(low is None for low in quartiles[0]):
+                quartiles = []  # a row ends where nothing more is known
             name = _name(standing, quantity.name, method)
             version = _version(standing, quantity.name)
             entry = {
@@ -242,7 +244,7 @@ def _version(standing: Standing, quantity: str) -> str:
 
 def _safe(text: str) -> str:
     """Fit for a file's name, as asv's site makes one of it; what had to be replaced is told apart by a hash."""
-    kept = re.sub(r"[^A-Za-z0-9_.=-]+", "-", text)[:120].lstrip(".-") or "unnamed"
+    kept = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", text)[:120].lstrip(".-") or "unnamed"
     if kept == text:
         return kept
     return f"{kept}-{hashlib.sha256(text.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"

@@ -36,7 +36,10 @@ def run_history(case: str, results: Path, last: int) -> int:
             f"{results}: no readable run document in it, so there is no history (`opbench keep RUN.json` adds one)"
         )
     for name in _named(case, case_ids(store.digests)):
-        for held in _by_machine(series(store.digests, case=name)):
+        found = series(store.digests, case=name)
+        if not any(one.quantity == "ratio" for one in found):
+            console.print(Text(visible(_never_timed(name, store))), soft_wrap=True)
+        for held in _by_machine(found):
             for line in _shown(held, last):
                 console.print(line, soft_wrap=isinstance(line, Text))
     return 0
@@ -79,6 +82,12 @@ def _nearest(case: str, known: Sequence[str]) -> str:
     return said.replace(listed, f"(known: {', '.join(known[:MOST_CASES])} and {len(known) - MOST_CASES} more)")
 
 
+def _never_timed(name: str, store: Store) -> str:
+    """What became of a case that has no ratio in any run."""
+    outcomes = [entry.outcome for one in store.digests for entry in one.entries if entry.case.id == name]
+    return f"{name}: no latency ratio in {_runs(len(outcomes))}: {', '.join(dict.fromkeys(outcomes))}"
+
+
 def _by_machine(found: Sequence[Series]) -> Iterator[list[Series]]:
     for machine in dict.fromkeys(one.machine for one in found):
         yield [one for one in found if one.machine == machine]
@@ -92,9 +101,6 @@ def _shown(held: Sequence[Series], last: int) -> Iterator[Text | Table]:
         yield _table(ratio, seconds[method], last)
         for line in _sentences(ratio, last):
             yield Text(visible(line))
-    if not ratios:
-        one = held[0]
-        yield Text(visible(f"{one.case.id} on {one.machine}: never timed in {_runs(len(one.points))}"))
     for one in held:
         if one.quantity not in TIMED:
             yield from (Text(visible(_exact(one, change))) for change in one.changes)
@@ -160,8 +166,7 @@ def _sentences(one: Series, last: int) -> Iterator[str]:
             f"so from {2 * LEAST} on"
         )
     else:
-        counted = f"{len(one.changes)} steps, {len(one.spikes)} spikes" if one.changes or one.spikes else "no step"
-        yield f"{counted} in {_runs(usable)}"
+        yield f"{_counted(len(one.changes), 'step')} and {_counted(len(one.spikes), 'spike')} in {_runs(usable)}"
     if len(one.points) > last:
         yield f"shown are the newest {last} of {_runs(len(one.points))} (`--last` shows more)"
     if one.redefined:
@@ -175,7 +180,11 @@ def _exact(one: Series, change: Change) -> str:
 
 
 def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count:,} runs"
+    return _counted(count, "run")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}s" if count > 1 else f"1 {what}" if count else f"no {what}"
 
 
 def _problems(store: Store) -> Iterator[str]:

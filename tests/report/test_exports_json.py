@@ -12,7 +12,7 @@ from factory import make_record, make_run
 
 from opbench.report.exports import export
 
-# What `tool: customSmallerIsBetter` and `customBiggerIsBetter` read, from the action's documentation and the fields that
+# What `tool: customSmallerIsBetter` and `customBiggerIsBetter` read, by its documentation and the fields that
 # its source takes (https://github.com/benchmark-action/github-action-benchmark: README "Examples", src/extract.ts): an
 # array that isn't empty; value a number; range and extra optional texts.
 ACTION = {

@@ -202,7 +202,8 @@ class Suite(msgspec.Struct, frozen=True):
 # --- Planned ----------------------------------------------------------------------------------------------------
 
 
-class Case(msgspec.Struct, frozen=True):
+# gc=False: it can't be part of a cycle, and histories hold hundreds of thousands.
+class Case(msgspec.Struct, frozen=True, gc=False):
     """One contender on one workload in one dtype, device and mode; `id` is stable across runs and machines."""
 
     task: str

@@ -118,10 +118,11 @@ def _partition(values: Sequence[float], spread: float) -> list[int]:
     best = np.full(n + 1, np.inf)
     best[0] = -penalty
     came_from = np.zeros(n + 1, dtype=np.int64)
+    indices = np.arange(n + 1)
     for end in range(LEAST, n + 1):
-        starts = np.arange(0, end - LEAST + 1)
-        cost = squares[end] - squares[starts] - (total[end] - total[starts]) ** 2 / (end - starts)
-        whole = best[starts] + cost + penalty
+        last = end - LEAST + 1  # a segment that ends here starts before
+        cost = squares[end] - squares[:last] - (total[end] - total[:last]) ** 2 / (end - indices[:last])
+        whole = best[:last] + cost + penalty
         chosen = int(np.argmin(whole))
         best[end], came_from[end] = whole[chosen], chosen
     starts_found, end = [], n

@@ -21,7 +21,8 @@ from opbench.schema import Case, Environment, OpbenchError, Run
 DIGEST_VERSION = 1
 
 
-class Entry(msgspec.Struct, frozen=True):
+# gc=False, here and in what it holds: no cycle is possible, and looking for one takes longer than reading the file.
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One case's figures. `baseline` is its panel's; None where a figure was not recorded."""
 
     case: Case

@@ -98,18 +98,26 @@ def series(
     for one in digests:
         machine = one.machine
         for entry in one.entries:
-            name = entry.case.id
-            if case is not None and name != case:
+            if not _asked_for(entry.case, case):
                 continue
+            name = entry.case.id
             for quantity in kept:
                 for method in _methods(entry, quantity):
                     found.setdefault((machine, name, quantity, method), []).append((one, entry))
     _with_failures(found, digests, case)
     newest = {
-        entry.case.id: (-age, place) for age, one in enumerate(digests) for place, entry in enumerate(one.entries)
+        entry.case.id: (-age, place)
+        for age, one in enumerate(digests)
+        for place, entry in enumerate(one.entries)
+        if _asked_for(entry.case, case)
     }
     order = sorted(found, key=lambda key: (key[0], newest[key[1]], QUANTITIES.index(key[2]), key[3]))
     return tuple(_series(key[0], key[2], key[3], found[key], minimum_effect) for key in order)
+
+
+def _asked_for(case: Case, name: str | None) -> bool:
+    """Whether it is the case of that id; most are told apart without putting theirs together."""
+    return name is None or (case.operator in name and case.workload in name and case.id == name)
 
 
 def case_ids(digests: Iterable[Digest]) -> tuple[str, ...]:
@@ -133,9 +141,8 @@ def _with_failures(
     for one in digests:
         machine = one.machine
         for entry in one.entries:
-            name = entry.case.id
-            if case is None or name == case:
-                holders.setdefault((machine, name), []).append((one, entry))
+            if _asked_for(entry.case, case):
+                holders.setdefault((machine, entry.case.id), []).append((one, entry))
     for key in found:
         found[key] = holders[key[0], key[1]]
 

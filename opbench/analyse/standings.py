@@ -17,7 +17,7 @@ NOT_RUN = "not-run"
 NOT_PLANNED = "not planned"
 
 
-class Timing(msgspec.Struct, frozen=True):
+class Timing(msgspec.Struct, frozen=True, gc=False):
     """One timing method of one case. Where `ratio` or `latency` is None, `missing` names the reason."""
 
     method: str

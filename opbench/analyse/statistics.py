@@ -48,7 +48,7 @@ METHODS: dict[Method, str] = {
 }
 
 
-class Ratio(msgspec.Struct, frozen=True):
+class Ratio(msgspec.Struct, frozen=True, gc=False):
     """A contender's latency divided by its baseline's: above 1 is slower. `low` and `high` bound it (see METHODS)."""
 
     value: float
@@ -59,7 +59,7 @@ class Ratio(msgspec.Struct, frozen=True):
     method: Method
 
 
-class Quartiles(msgspec.Struct, frozen=True):
+class Quartiles(msgspec.Struct, frozen=True, gc=False):
     """Absolute times over every sample of every process, in seconds per call."""
 
     lower_seconds: float

@@ -104,10 +104,8 @@ def read(folder: str | os.PathLike[str]) -> Store:
         if data is None:
             continue
         sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 in stored:
-            continue
-        if sha256 in digests:
-            stored[sha256] = Stored(root, path, digests[sha256])
+        if sha256 in digests:  # of a copy, or kept in the history
+            stored.setdefault(sha256, Stored(root, path, digests[sha256]))
             continue
         run = _run(data, path, problems)
         if run is None:

@@ -1,7 +1,7 @@
 """What the tests of every export share: runs that try it, and the values that must be found again."""
 
 import msgspec
-from factory import make_case, make_failure, make_latency, make_record, make_run
+from factory import make_case, make_counts, make_failure, make_latency, make_record, make_run
 from hostile import EVIL
 
 from opbench.schema import Counted, Skipped
@@ -15,7 +15,7 @@ def small_run(**changes):
     records = [
         make_record(make_case("nearest[torch]"), seconds=1e-3),
         make_record(make_case("carafe[cpu]"), seconds=1e-3, ratio=3.0),
-        make_failure(make_case("carafe[mine]"), "incorrect", "output differs"),
+        make_failure(make_case("carafe[mine]"), "incorrect", "output differs", counts=make_counts()),
     ]
     skipped = (Skipped(f"{PANEL}/carafe[triton]", "carafe[triton] runs on cuda only"),)
     return make_run(records, **{"skipped": skipped, **changes})

@@ -65,7 +65,7 @@ def test_elsewhere_a_run_of_failures_is_exported_as_such(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_two_records_of_one_case_are_refused_rather_than_one_dropped(name, tmp_path):
     twice = make_run([make_record(), make_record()])
-    with pytest.raises(OpbenchError, match="could only keep one"):
+    with pytest.raises(OpbenchError, match="2 records that go by 1 names"):
         export([twice], name, tmp_path / "out")
 
 

@@ -46,6 +46,15 @@ def test_a_failure_is_null_and_a_skipped_contender_nan(tmp_path):
     assert math.isnan(values["'carafe[triton]'"])
 
 
+def test_what_was_counted_of_a_failed_case_is_no_result(tmp_path):
+    export([small_run(environment=at())], "asv", tmp_path)
+    (result,) = loaded(tmp_path)
+    name = f"{PANEL.replace('/', '.')}.macs"
+    (contenders,) = result.get_result_params(name)
+    values = dict(zip(contenders, result.get_result_value(name, [contenders]), strict=True))
+    assert (values["'carafe[cpu]'"], values["'carafe[mine]'"]) == (1_000_000, None)
+
+
 def test_several_runs_share_a_description_that_holds_every_contender(tmp_path):
     other = make_run([make_record(make_case(name)) for name in ("nearest[torch]", "bilinear[torch]")])
     other = make_run(other.records, environment=at("f" * 40))

@@ -34,7 +34,8 @@ def test_csv_has_a_row_a_record_with_numbers_in_the_units_of_their_names():
 def test_a_failure_is_a_row_with_its_outcome_and_empty_figures():
     row = rows_of(small_run())[2]
     assert (row["outcome"], row["message"]) == ("incorrect", "output differs")
-    assert {row[name] for name in ("latency_median_seconds", "latency_ratio", "params", "peak_bytes")} == {""}
+    assert {row[name] for name in ("latency_median_seconds", "latency_ratio", "peak_bytes")} == {""}
+    assert row["params"] == "0", "counted before it failed"
 
 
 def test_rows_of_several_runs_stand_below_each_other():

@@ -38,19 +38,12 @@ class Measured(msgspec.Struct, frozen=True):
 
 def measured(run: Run) -> tuple[Measured, ...]:
     """Every recorded case, in the order of the run. Raises `OpbenchError` where two go by one name."""
-    found: dict[str, Measured] = {}
-    for standing in standings(run):
-        for row in standing.rows:
-            if row.record is None:
-                continue
-            name = name_of(row.case)
-            if name in found:
-                raise OpbenchError(f"two records go by the name {name[:200]!r}: an export could only keep one of them")
-            found[name] = Measured(name, standing, row)
+    rows = ((standing, row) for standing in standings(run) for row in standing.rows if row.record is not None)
+    found = {name: Measured(name, standing, row) for standing, row in rows for name in [name_of(row.case)]}
     if len(found) != len(run.records):
         raise OpbenchError(
-            f"the run document has {len(run.records)} records of {len(found)} cases: "
-            "an export could only keep one of each case"
+            f"the run document has {len(run.records)} records that go by {len(found)} names: "
+            "an export could only keep one of each"
         )
     return tuple(found.values())
 

@@ -64,6 +64,23 @@ class Standing(msgspec.Struct, frozen=True):
         """The row of one contender, None where it is not in this panel."""
         return next((row for row in self.rows if row.case.contender == contender), None)
 
+    def sampled(self, row: Row) -> Latency | None:
+        """A row's raw samples by the panel's first timing method."""
+        latencies = row.record.latencies if row.record else ()
+        return next((latency for latency in latencies if latency.method in self.methods[:1]), None)
+
+    def between(self, contender: str, other: str) -> Ratio | str:
+        """The latency of one contender over another's, in the same rounds; or why there is none."""
+        pair = []
+        for name in (other, contender):
+            row = self.row(name)
+            if row is None or row.outcome != "ok":
+                return f"{name} {row.outcome if row else 'is not in this panel'}"
+            pair.append(self.sampled(row))
+        theirs, ours = pair
+        found = ratio(ours, theirs) if ours and theirs else None
+        return found or "no paired round"
+
     def ranked(self) -> tuple[Row, ...]:
         """The baseline, then from fastest to slowest by the first timing method; those without a ratio last."""
         method = self.methods[0] if self.methods else ""

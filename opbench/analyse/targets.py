@@ -10,8 +10,8 @@ import msgspec
 
 from opbench.analyse.roofline import roofline
 from opbench.analyse.standings import Row, Standing
-from opbench.analyse.statistics import interval, ratio, usable_samples
-from opbench.schema import Latency, Quantity, Run, Target
+from opbench.analyse.statistics import interval, usable_samples
+from opbench.schema import Quantity, Run, Target
 
 Met = Literal["met", "missed", "undecided", "not measured"]
 # (value, low, high)
@@ -68,13 +68,9 @@ def _verdict(target: Target, value: Value) -> Met:
 
 
 def _speed_up(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
-    other = standing.row(against)
-    if other is None or other.outcome != "ok":
-        return f"{against} {other.outcome if other else 'is not in this panel'}"
-    ours, theirs = _sampled(row, standing), _sampled(other, standing)
-    found = ratio(ours, theirs) if ours and theirs else None
-    if found is None:
-        return "no paired round"
+    found = standing.between(row.case.contender, against)
+    if isinstance(found, str):
+        return found
     return 1 / found.value, 1 / found.high, 1 / found.low if found.low else float("inf")
 
 
@@ -83,18 +79,12 @@ def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Val
     limit = roofline(run, row.case, row.record.counts if row.record else None)
     if limit is None:
         return "no yardstick"
-    latency = _sampled(row, standing)
+    latency = standing.sampled(row)
     samples = usable_samples(latency) if latency else []
     if not samples:
         return "not timed"
     low, middle, high = interval(samples) if len(samples) > 1 else (samples[0],) * 3
     return middle / limit.seconds, low / limit.high, high / limit.low
-
-
-def _sampled(row: Row, standing: Standing) -> Latency | None:
-    """The row's samples by the panel's first timing method."""
-    latencies = row.record.latencies if row.record else ()
-    return next((latency for latency in latencies if latency.method in standing.methods[:1]), None)
 
 
 def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:

@@ -6,8 +6,9 @@ A README says where a table goes, from which run document, and of which panels:
     <!-- /opbench:results/desk/run.json#upsample2x/neck-80 -->
 
 What follows `#` is the beginning of `task/workload/dtype/device`; without it the table covers the whole run. After the
-name of the document, `?targets` asks for the run's targets and what became of them, `?fastest` for the fastest
-contender of each of the selected panels, in place of all of them:
+name of the document, `?targets` asks for the run's targets and what became of them, `?claims` for what papers and
+write-ups claim and what the run says of it, `?fastest` for the fastest contender of each of the selected panels, in
+place of all of them:
 
     <!-- opbench:results/desk/run.json?fastest#carafe_core -->
 
@@ -25,6 +26,7 @@ from opbench.analyse.standings import Contest, Row, Standing, contests, standing
 from opbench.document import load as load_run
 from opbench.registry import nearest
 from opbench.report import markdown, numbers, tables
+from opbench.report.claims import claims
 from opbench.report.escape import prose
 from opbench.report.tables import Table
 from opbench.report.targets import targets
@@ -142,8 +144,10 @@ def _parts(name: str) -> tuple[str, str, str]:
 def _of_run(run: Run, view: str, selection: str) -> str:
     if view == "targets":
         return f"{_of_table(targets(run))}\n\n{_measured_on(run)}"
+    if view == "claims":
+        return f"{_of_table(claims([run]))}\n\n{_measured_on(run)}"
     if view not in ("", "fastest"):
-        raise OpbenchError(nearest("view of a run", view, ("targets", "fastest")))
+        raise OpbenchError(nearest("view of a run", view, ("targets", "claims", "fastest")))
     every = contests(standings(run))
     chosen = [contest for contest in every if _selected(contest.id, selection)]
     if not chosen:

@@ -1,0 +1,70 @@
+"""Claims that a closed form decides: parameters, MACs, and figures that a paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from opbench import registry
+from opbench.analyse.claim import Claim, Finding, everywhere, times
+from opbench.operators.paper_flops import paper_flops
+from opbench.schema import Cost, Dims, Run
+
+_POWERS = {"k": 3, "M": 6, "G": 9}
+
+
+def parameters(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+    """Parameters of the two operators at every size of the claim."""
+    return _quotients(claim, baseline, lambda cost: cost.params, "parameters")
+
+
+def macs(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+    """MACs per pixel of the two operators at every size of the claim."""
+    return _quotients(claim, baseline, lambda cost: cost.macs, "MACs per input pixel")
+
+
+def printed(claim: Claim, operator: str, runs: Sequence[Run]) -> Finding:
+    """A row of a paper's table against the closed forms, to the last digit that is printed."""
+    dims = claim.dims[0]
+    ours = (paper_flops(operator, dims), _cost(claim.task, operator, dims).params)
+    said = claim.printed[operator]
+    words = [
+        f"{text} {what} printed, {count:,} counted"
+        for text, count, what in zip(said, ours, ("FLOPs per input pixel", "parameters"), strict=True)
+    ]
+    agree = all(rounds_to(count, text) for text, count in zip(said, ours, strict=True))
+    return Finding("confirmed" if agree else "refuted", f"{'; '.join(words)}; at {_at(dims)}")
+
+
+def rounds_to(count: int, text: str) -> bool:
+    """Whether a count, rounded as a printed figure is, gives that figure.
+
+    >>> rounds_to(199_496, "199k"), rounds_to(199_496, "200k"), rounds_to(4_718_592, "4.7M")
+    (True, False, True)
+    """
+    power = _POWERS.get(text[-1], 0)
+    figure = Decimal(text[:-1] if power else text)
+    half = Decimal(5).scaleb(int(figure.as_tuple().exponent) - 1)
+    return abs(Decimal(count).scaleb(-power) - figure) <= half
+
+
+def _quotients(claim: Claim, baseline: str, of: Callable[[Cost], int], what: str) -> Finding:
+    words, verdicts = [], []
+    for dims in claim.dims:
+        ours = of(_cost(claim.task, claim.subject, dims))
+        other = {**dims, **claim.against_dims}
+        theirs = of(_cost(claim.task, baseline, other))
+        quotient = ours / theirs if theirs else float("inf")
+        verdicts.append(claim.holds(quotient, quotient))
+        beside = "" if other == dims else f" ({_at(claim.against_dims)})"
+        share = f", {times(quotient)}" if theirs else ""
+        words.append(f"{ours:,} against {theirs:,}{beside}{share} at {_at(dims)}")
+    return Finding(everywhere(verdicts), f"{what}: {'; '.join(words)}")
+
+
+def _cost(task: str, operator: str, dims: Dims) -> Cost:
+    return registry.operator(task, operator).cost({"N": 1, "H": 1, "W": 1, **registry.tasks()[task].defaults, **dims})
+
+
+def _at(dims: Dims) -> str:
+    return " ".join(f"{name}={value}" for name, value in dims.items())

@@ -1,0 +1,60 @@
+"""Claims of papers and write-ups against what is counted, computed and measured: confirmed, refuted or undecided.
+
+The claims are data (`claims.toml`); each names one of the measures below. A measure answers one claim against one
+baseline, because the same saying is right of one rival and wrong of another.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from opbench import registry
+from opbench.analyse import claim_computations, claim_counts, claim_runs
+from opbench.analyse.claim import Answer, Claim, Finding, Measure
+from opbench.schema import OpbenchError, Run
+
+BUILT_IN = Path(__file__).with_name("claims.toml")
+
+MEASURES: Mapping[str, Measure] = {
+    "printed": claim_counts.printed,
+    "parameters": claim_counts.parameters,
+    "MACs": claim_counts.macs,
+    "reach": claim_computations.reach,
+    "content": claim_computations.content,
+    "groups": claim_computations.groups,
+    "range": claim_computations.output_range,
+    "latency": claim_runs.latency,
+    "memory": claim_runs.memory,
+    "counter": claim_runs.counter,
+    "none": lambda claim, baseline, runs: Finding("undecided", claim.why),
+}
+
+
+def evaluate(runs: Sequence[Run] = (), claims: Sequence[Claim] | None = None) -> tuple[Answer, ...]:
+    """Every claim against every baseline of it; what needs a run document and finds none is undecided."""
+    return tuple(_answers(load() if claims is None else claims, runs))
+
+
+def load(path: Path = BUILT_IN) -> tuple[Claim, ...]:
+    """The claims of a TOML file; OpbenchError names the file and what is wrong in it."""
+    try:
+        claims = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")).get("claim", []), tuple[Claim, ...])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise OpbenchError(f"claims file {path}: {error}") from error
+    for claim in claims:
+        if claim.measure not in MEASURES:
+            raise OpbenchError(f"claims file {path}: {registry.nearest('measure', claim.measure, MEASURES)}")
+    return claims
+
+
+def _answers(claims: Sequence[Claim], runs: Sequence[Run]) -> Iterator[Answer]:
+    for claim in claims:
+        for baseline in claim.baselines:
+            found = MEASURES[claim.measure](claim, baseline, runs)
+            yield Answer(
+                claim.claim, claim.source, found.verdict, found.evidence, baseline, claim.reading, found.documents
+            )

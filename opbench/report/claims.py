@@ -1,0 +1,73 @@
+"""Claims of papers and write-ups as a table: in the terminal, in Markdown, as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from opbench.analyse.claim import DECISIONS, Answer
+from opbench.document import encode, load
+from opbench.report.escape import visible
+from opbench.report.tables import Table
+from opbench.schema import Run
+
+HEADINGS = ("claim", "against", "verdict", "evidence", "source")
+NOTE = (
+    "Confirmed and refuted mean: of this baseline, read as a statement that can be counted, computed or timed "
+    "(`opbench claims --json` prints the reading). Time is decided by 95 % intervals, and a claim that fails in one "
+    "panel is refuted. 1 MAC = 2 FLOPs."
+)
+
+
+def claims(runs: Sequence[Run]) -> Table:
+    """One row for each claim and baseline."""
+    from opbench.analyse.claims import evaluate  # the definitions need torch, which no other table does
+
+    return table(evaluate(runs))
+
+
+def table(answers: Sequence[Answer]) -> Table:
+    """Claims as text; nothing in it is escaped yet."""
+    rows = tuple((one.claim, one.baseline or "-", one.verdict, one.evidence, one.source) for one in answers)
+    return Table(HEADINGS, rows, NOTE, names=(1,))
+
+
+def tally(answers: Sequence[Answer]) -> str:
+    """`23 confirmed, 15 refuted, 4 undecided`."""
+    counted = Counter(one.verdict for one in answers)
+    return ", ".join(f"{counted[name]} {name}" for name in DECISIONS if counted[name])
+
+
+def run_claims(paths: Sequence[Path], *, as_json: bool) -> int:
+    """Prints every claim's answer; 0 whatever they are: a refuted claim is no fault of the code."""
+    from opbench.analyse.claims import evaluate
+
+    answers = evaluate([load(path) for path in paths])
+    if as_json:
+        sys.stdout.write(encode(answers).decode() + "\n")
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(summary(answers))
+    return 0
+
+
+_STYLES = {"confirmed": "green", "refuted": "bold red", "undecided": "yellow"}
+
+
+def summary(answers: Sequence[Answer]) -> Group:
+    """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in HEADINGS[:4]:
+        shown.add_column(heading, overflow="fold")
+    for one in answers:
+        cells = (one.claim, one.baseline or "-", one.verdict, one.evidence)
+        shown.add_row(
+            *(Text(visible(cell), style=_STYLES[one.verdict] if at == 2 else "") for at, cell in enumerate(cells))
+        )
+    return Group(shown, Text(tally(answers)))

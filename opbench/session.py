@@ -265,14 +265,17 @@ _LISTINGS = {
 
 
 def write_reports(paths: Sequence[Path], output: Path) -> None:
-    """Writes the report of each run document; of several, each into a folder of its own."""
+    """Writes the report of each run document; of several, each into a folder of its own, and all of them compared."""
     from opbench.document import load
+    from opbench.report import machines
     from opbench.report.markdown import write
 
     runs = [load(path) for path in paths]
     for position, run in enumerate(runs, start=1):
         folder = output if len(runs) == 1 else output / f"{position}-{run.settings.suite}"
         print(f"report: {write(run, folder)}")
+    if len(runs) > 1:
+        print(f"side by side: {machines.write(runs, output)}")
 
 
 def print_environment() -> None:

@@ -7,8 +7,8 @@ import statistics
 
 import msgspec
 
-from opbench.analyse.statistics import interval
-from opbench.schema import Case, Counts, Device, DType, Run, Yardstick
+from opbench.analyse.statistics import interval, usable_samples
+from opbench.schema import Case, Counts, Device, DType, Latency, Run, Yardstick
 
 # Backward reads the output's gradient and writes one of every input and parameter: at least as much as forward moves.
 TRAINING_TRAFFIC = 2
@@ -39,6 +39,20 @@ def roofline(run: Run, case: Case, counts: Counts | None) -> Roofline | None:
         max(traffic / copy, counts.macs / matmul) for copy, matmul in zip(rates[0], rates[1], strict=True)
     ]  # at the low, the median and the high rate
     return Roofline(traffic, counts.macs, rates[0][1], rates[1][1], least[1], least[2], least[0])
+
+
+def over_least_time(limit: Roofline | None, latency: Latency | None) -> tuple[float, float, float] | str:
+    """(value, low, high) of a latency as a multiple of the machine's own least time; or why there is none.
+
+    Both medians have an interval: from the low end of one and the high end of the other, so it is a wide one.
+    """
+    if limit is None:
+        return "no yardstick"
+    samples = usable_samples(latency) if latency else []
+    if not samples:
+        return "not timed"
+    low, middle, high = interval(samples) if len(samples) > 1 else (samples[0],) * 3
+    return middle / limit.seconds, low / limit.high, high / limit.low
 
 
 def yardstick(run: Run, name: str, device: Device, dtype: DType) -> float | None:

@@ -8,9 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from opbench.analyse.roofline import roofline
+from opbench.analyse.roofline import over_least_time, roofline
 from opbench.analyse.standings import Row, Standing
-from opbench.analyse.statistics import interval, usable_samples
 from opbench.schema import Quantity, Run, Target
 
 Met = Literal["met", "missed", "undecided", "not measured"]
@@ -75,16 +74,8 @@ def _speed_up(run: Run, standing: Standing, row: Row, against: str) -> Value | s
 
 
 def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
-    """Both medians have an interval: from the low end of one and the high end of the other, so it is a wide one."""
-    limit = roofline(run, row.case, row.record.counts if row.record else None)
-    if limit is None:
-        return "no yardstick"
-    latency = standing.sampled(row)
-    samples = usable_samples(latency) if latency else []
-    if not samples:
-        return "not timed"
-    low, middle, high = interval(samples) if len(samples) > 1 else (samples[0],) * 3
-    return middle / limit.seconds, low / limit.high, high / limit.low
+    counts = row.record.counts if row.record else None
+    return over_least_time(roofline(run, row.case, counts), standing.sampled(row))
 
 
 def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:

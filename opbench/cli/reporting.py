@@ -13,9 +13,9 @@ from opbench.cli.app import app
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN.json...", help="Run documents.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.md and charts.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.md, report.html and charts.")],
 ) -> None:
-    """Write the report of a run document; the same document gives the same bytes."""
+    """Write the report of a run document, the same bytes every time; of several, also a page that compares them."""
     from opbench.session import write_reports
 
     write_reports(runs, output)

@@ -46,7 +46,7 @@ def run(
         bool, typer.Option("--dry-run", help="Print what would be measured, and what not and why.")
     ] = False,
 ) -> None:
-    """Measure a suite: verified, counted and timed; writes run.json, report.md and charts."""
+    """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
     from opbench.session import Request, run_suite
 
     filters: dict[Filter, Many] = {

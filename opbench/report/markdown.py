@@ -1,4 +1,4 @@
-"""report.md and its charts: the comparison first, then what stands behind it. The same run gives the same bytes.
+"""report.md, its charts and report.html: the comparison first, then what stands behind it; the same bytes of a run.
 
 Everything that comes from the document is escaped on its way in; nothing else writes to the text.
 """
@@ -16,11 +16,13 @@ from opbench.document import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.charts import Chart, charts
 from opbench.report.escape import block, code, label, prose, visible
+from opbench.report.page import page
 from opbench.report.tables import Table
 from opbench.report.targets import targets
 from opbench.schema import Case, Run
 
 REPORT = "report.md"
+PAGE = "report.html"
 CELL_LIMIT = 300
 
 # Options of the run that change what a row measures; a row's own command carries them over.
@@ -30,6 +32,7 @@ _HEADINGS = {
     "ratio": "Latency against the baseline",
     "scaling": "Scaling",
     "pareto": "Latency against MACs",
+    "accuracy": "Accuracy against speed",
     "roofline": "Roofline",
     "memory": "Memory",
 }
@@ -39,7 +42,7 @@ Part = str | Table
 
 
 def report(run: Run) -> dict[str, bytes]:
-    """File name -> content: `report.md` and `charts/*.svg`."""
+    """File name -> content: `report.md`, `charts/*.svg`, and `report.html`, which holds all of it in one file."""
     standing = standings(run)
     drawn = charts(run, standing)
     parts = itertools.chain(
@@ -51,11 +54,12 @@ def report(run: Run) -> dict[str, bytes]:
         _rest(run, standing),
     )
     text = "\n\n".join(_blocks(parts)) + "\n"
-    return {REPORT: text.encode()} | {_path(chart): chart.svg.encode() for chart in drawn}
+    pictures = {_path(chart): chart.svg for chart in drawn}
+    return {REPORT: text.encode(), PAGE: page(text, pictures)} | {name: svg.encode() for name, svg in pictures.items()}
 
 
 def write(run: Run, folder: str | os.PathLike[str]) -> Path:
-    """Writes the report and its charts into `folder` and returns the path of report.md, written last."""
+    """Writes the report, its charts and its page into `folder` and returns the path of report.md, written last."""
     files = report(run)
     for name in sorted(files, key=lambda name: name == REPORT):
         replace_file(Path(folder) / name, files[name])

@@ -1,4 +1,4 @@
-"""The drawings: ratios, scaling, Pareto fronts, roofline and memory, each from a family of panels to pictures.
+"""The drawings: ratios, scaling, Pareto fronts, accuracy, roofline, memory, each from a family of panels to pictures.
 
 Every axis names its unit. A family without data for a drawing yields nothing.
 """
@@ -34,7 +34,7 @@ from opbench.report.drawing import (
 )
 from opbench.report.escape import visible
 from opbench.report.families import Family, sweeps
-from opbench.report.tables import MACS_UNIT, latency_ratio
+from opbench.report.tables import ERROR_UNIT, MACS_UNIT, latency_ratio, verdicts
 from opbench.schema import Run
 
 SPEEDS = {"faster": "#0072B2", "slower": "#D55E00", "undecided": "#999999"}
@@ -139,6 +139,24 @@ def pareto(family: Family, run: Run) -> Iterator[Picture]:
     yield picture("Latency against MACs", family, note, parts, [data for _, data in groups], columns=2)
 
 
+def accuracy(family: Family, run: Run) -> Iterator[Picture]:
+    """Median latency against the largest error of the output, both log: what speed costs in digits, or doesn't."""
+    import altair as alt
+
+    groups = [(standing.case, _accuracy_data(standing, family.method)) for standing in family.standings]
+    groups = [(case, data) for case, data in groups if len(data) > 1]
+    if not groups:
+        return
+    marks = contender_marks([datum for _, data in groups for datum in data])
+    parts = []
+    for index, (case, data) in enumerate(groups):
+        x, y = _error_axis(data), millisecond_axis(data)
+        points = alt.Chart(dataset(index)).mark_point(size=90, filled=True, opacity=1).encode(x, y, **marks)
+        parts.append(points.properties(width=WIDTH, height=220, title=panel_title(case)))
+    note = "each contender against its own operator's float64 definition: further left is closer"
+    yield picture("Latency against error", family, note, parts, [data for _, data in groups], columns=2)
+
+
 def roofline(family: Family, run: Run) -> Iterator[Picture]:
     """MACs per second against MACs per byte of least traffic, under what the machine itself reached."""
     import altair as alt
@@ -201,6 +219,7 @@ PLOTS = (
     Plot("ratio", timed=True, paged=True, draw=ratio_bars),
     Plot("scaling", timed=True, paged=False, draw=scaling),
     Plot("pareto", timed=True, paged=True, draw=pareto),
+    Plot("accuracy", timed=True, paged=True, draw=accuracy),
     Plot("roofline", timed=True, paged=False, draw=roofline),
     Plot("memory", timed=False, paged=True, draw=memory_bars),
 )
@@ -230,20 +249,44 @@ def _pareto_data(standing: Standing, method: str) -> list[Datum]:
             data.append(
                 {"contender": name_of(row), "macs": float(counts.macs), "milliseconds": 1e3 * latency.median_seconds}
             )
-    counted = [datum["macs"] for datum in data if datum["macs"]]
-    # A log axis has no zero: contenders without a MAC stand a decade left of the least, on a tick that says 0.
-    zero = 10.0 ** (math.floor(math.log10(min(counted, default=10))) - 1)
+    _place(data, "macs")
     for datum in data:
-        datum["x"] = datum["macs"] or zero
         datum["front"] = not any(_dominates(other, datum) for other in data)
     return data
 
 
+def _accuracy_data(standing: Standing, method: str) -> list[Datum]:
+    data: list[Datum] = []
+    for row in standing.rows:
+        errors = [verdict.max_error for verdict in verdicts(row.record)]
+        latency = row.timing(method).latency
+        if errors and latency and all(0 <= error < math.inf for error in errors):
+            data.append({"contender": name_of(row), "error": max(errors), "milliseconds": 1e3 * latency.median_seconds})
+    _place(data, "error")
+    return data
+
+
+def _place(data: list[Datum], field: str) -> None:
+    """A log axis has no zero: a datum without any stands a decade left of the least, on a tick that says 0."""
+    least = min((datum[field] for datum in data if datum[field]), default=10)
+    zero = 10.0 ** (math.floor(math.log10(least)) - 1)
+    for datum in data:
+        datum["x"] = datum[field] or zero
+
+
 def _macs_axis(data: list[Datum]) -> Any:
+    return _axis_with_zero(data, "macs", f"MACs per call, {MACS_UNIT}", "format(datum.value, '~s')")
+
+
+def _error_axis(data: list[Datum]) -> Any:
+    return _axis_with_zero(
+        data, "error", f"largest error, {ERROR_UNIT}", "format(datum.value, datum.value < 1e-2 ? '~e' : '~g')"
+    )
+
+
+def _axis_with_zero(data: list[Datum], field: str, title: str, label: str) -> Any:
     high = max(datum["x"] for datum in data)
-    least = min((datum["macs"] for datum in data if datum["macs"]), default=high)
-    title = f"MACs per call, {MACS_UNIT}"
-    label = "format(datum.value, '~s')"
+    least = min((datum[field] for datum in data if datum[field]), default=high)
     zero = min(datum["x"] for datum in data)
     if zero >= least:
         return log_axis("X", "x:Q", least / 1.6, high * 1.6, title, label)

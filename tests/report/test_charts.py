@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from factory import example_records, make_case, make_counts, make_failure, make_record, make_run
+from factory import example_records, make_case, make_counts, make_failure, make_record, make_run, make_verdict
 from hostile import EVIL, make_hostile_run
 
 from opbench.analyse.standings import standings
@@ -31,7 +31,7 @@ def words(chart):
 
 
 def test_every_chart_is_xml_and_shows_its_title(drawn):
-    assert len(drawn) == 14
+    assert len(drawn) == 17
     for chart in drawn:
         assert ElementTree.fromstring(chart.svg).tag == f"{SVG}svg"
         assert any(word and chart.title.startswith(word) for word in words(chart)), chart.name
@@ -44,6 +44,8 @@ def test_every_chart_is_xml_and_shows_its_title(drawn):
         ("scaling", "median latency, ms (log scale)"),
         ("scaling", "input height H, pixels (log scale)"),
         ("pareto", "MACs per call, 1 MAC = 2 FLOPs (log scale)"),
+        ("accuracy", "largest error, eps·Σ|terms| (log scale)"),
+        ("accuracy", "median latency, ms (log scale)"),
         ("roofline", "MACs per second, 1 MAC = 2 FLOPs (log scale)"),
         ("memory", "memory above inputs and parameters, MiB"),
     ],
@@ -85,10 +87,22 @@ def test_contenders_without_macs_stand_at_zero(drawn):
     assert "0" in words(of(drawn, "pareto"))
 
 
+def test_an_exact_contender_stands_at_zero_error_and_an_endless_error_is_left_out():
+    records = [make_record(make_case(), verdict=make_verdict(max_error=0.0), final_verdict=None)]
+    for index, error in enumerate((0.5, float("inf"), float("nan"), -1.0)):
+        case = make_case(f"c[{index}]")
+        records.append(make_record(case, verdict=make_verdict(max_error=error), final_verdict=None))
+    run = make_run(records)
+    shown = words(of(charts(run, standings(run)), "accuracy"))
+    assert "0" in shown
+    assert "c[0]" in shown
+    assert not {"c[1]", "c[2]", "c[3]"} & set(shown)
+
+
 def test_the_same_run_draws_the_same_bytes_whatever_was_drawn_before(drawn):
     run = make_run(record for record in example_records() if record.case.task == "conv3x3")
     again = charts(run, standings(run))
-    assert {chart.kind for chart in again} == {"ratio", "scaling", "pareto", "roofline", "memory"}
+    assert {chart.kind for chart in again} == {"ratio", "scaling", "pareto", "accuracy", "roofline", "memory"}
     assert set(again) <= set(drawn)
 
 

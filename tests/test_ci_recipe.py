@@ -1,0 +1,250 @@
+"""The CI recipe: its steps, read from the workflow file itself, run here in a small repository of a user.
+
+What a runner provides is put in place: the variables, a `gh` and a `pip` that write down what they were asked for, and
+a remote that results are pushed to. Actions (checkout, upload) are what can't be run here.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from opbench.cli import app
+
+ROOT = Path(__file__).parent.parent
+WORKFLOW = ROOT / ".github" / "workflows" / "opbench.yml"
+TEXT = WORKFLOW.read_text(encoding="utf-8")
+RECIPE = yaml.safe_load(TEXT)
+STEPS = {(job, step["name"]): step for job, found in RECIPE["jobs"].items() for step in found["steps"] if "run" in step}
+
+SUITE = """
+[timing]
+precision = 0.5
+budget_seconds = 0.05
+
+[contenders]
+carafe_core = ["carafe[mine]"]
+
+[[workload]]
+task = "carafe_core"
+name = "tiny"
+source = "small enough for a test"
+dims = { N = 1, C = 4, H = 4, W = 4 }
+modes = ["inference"]
+devices = ["cpu"]
+"""
+
+OPERATOR = """
+from opbench.registry import register_implementation
+from opbench.operators.carafe import carafe
+
+@register_implementation("carafe_core", "carafe", "mine")
+def mine(x, mask, *, kernel_size, group_size, scale_factor):
+    settings = dict(kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
+    return carafe(x, mask, **settings, implementation="shift-add")
+"""
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_an_event_is_pasted_into_a_script():
+    """A branch may be called `$(rm -rf ~)`: what comes from outside reaches a script as a variable only."""
+    for step in STEPS.values():
+        assert "${{" not in step["run"], step["name"]
+
+
+def test_the_token_can_do_nothing_that_a_job_does_not_need():
+    assert RECIPE["permissions"] == {"contents": "read"}
+    assert RECIPE["jobs"]["measure"]["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert "secrets." not in TEXT
+    assert "pull_request_target" not in TEXT
+
+
+def test_every_action_is_the_platform_s_own_and_names_its_version():
+    used = [step["uses"] for job in RECIPE["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", name) for name in used)
+
+
+def test_every_job_ends_by_itself():
+    assert all(job["timeout-minutes"] <= 60 for job in RECIPE["jobs"].values())
+
+
+def test_every_opbench_command_that_the_recipe_calls_exists_with_its_options():
+    from typer.main import get_command
+
+    known = get_command(app).commands
+    script = "\n".join(step["run"] for step in STEPS.values()).replace("\\\n", " ")
+    calls = re.findall(r"\bopbench (run|compare|dashboard|report) ([^\n]*)", script)
+    assert {name for name, _ in calls} == {"run", "compare", "dashboard"}
+    for name, words in calls:
+        if name == "dashboard" and name not in known:
+            continue  # the test of that step says so
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", words)) <= options, name
+
+
+# --- the steps, run ---------------------------------------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class Runner:
+    """A machine of a CI service with a checkout of a user's repository, as far as the scripts can see."""
+
+    def __init__(self, folder):
+        self.tree, self.tools, self.summary = folder / "repository", folder / "tools", folder / "summary.md"
+        self.calls = folder / "calls"
+        self.tools.mkdir()
+        self.calls.touch()
+        for name in ("gh", "pip"):
+            self.tool(name, f'printf "%s\\n" "{name} $*" >> {self.calls}')
+        self.tool("opbench", f'exec {sys.executable} -m opbench "$@"')
+        git(folder, "init", "-q", "--bare", "remote")
+        self.tree.mkdir()
+        git(self.tree, "init", "-q", "-b", "main")
+        git(self.tree, "remote", "add", "origin", str(folder / "remote"))
+        (self.tree / "mine.toml").write_text(SUITE)
+        (self.tree / "my_ops.py").write_text(OPERATOR)
+        (self.tree / ".gitignore").write_text("opbench-out/\n__pycache__/\n")
+        self.base = self.commit()
+
+    def tool(self, name, script):
+        path = self.tools / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def commit(self):
+        git(self.tree, "add", "-A")
+        git(self.tree, "commit", "-qm", "a change")
+        return git(self.tree, "rev-parse", "HEAD")
+
+    def run(self, job, name, **variables):
+        """One step as the service runs it: bash with -e and pipefail, in the checkout."""
+        step = STEPS[job, name]
+        expressions = {
+            "${{ github.event.pull_request.base.sha || github.event.before }}": self.base,
+            "${{ github.event.pull_request.number }}": "7",
+            "${{ github.repository }}": "someone/something",
+            "${{ github.token }}": "token",
+        }
+        given = {key: expressions[value] for key, value in step.get("env", {}).items()}
+        env = {
+            **os.environ, **RECIPE["env"], "OPBENCH_SUITE": "mine.toml", "OPBENCH_ARGUMENTS": "--with my_ops.py",
+            "GITHUB_STEP_SUMMARY": str(self.summary), "PATH": f"{self.tools}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **given, **variables,
+        }  # fmt: skip
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=self.tree, env=env, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+
+    @property
+    def out(self):
+        return self.tree / RECIPE["env"]["OPBENCH_OUT"]
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(tmp_path)
+
+
+def test_a_user_s_repository_installs_the_package_and_this_one_installs_itself(runner):
+    assert runner.run("measure", "install").returncode == 0
+    (runner.tree / "opbench").mkdir()
+    (runner.tree / "opbench" / "__main__.py").touch()
+    assert runner.run("measure", "install").returncode == 0
+    assert runner.calls.read_text().splitlines() == [
+        "pip install opbench[all]",
+        "pip install -e .[all] -c constraints.txt",
+    ]
+
+
+def test_without_a_base_commit_the_gate_says_so_and_passes(runner):
+    runner.out.mkdir()
+    for base in ("", "0" * 40):
+        done = runner.run("measure", "gate", BASE=base)
+        assert done.returncode == 0, done.stderr
+        assert "no base commit to compare with" in (runner.out / "comparison.md").read_text()
+
+
+def test_a_comment_is_edited_or_made_and_the_summary_has_it_where_neither_may_be(runner):
+    runner.out.mkdir()
+    assert runner.run("measure", "comment").returncode == 0, "nothing to say is no failure"
+    (runner.out / "comparison.md").write_text("### opbench: no regression\n")
+    assert runner.run("measure", "comment").returncode == 0
+    assert runner.calls.read_text().splitlines() == ["gh pr comment 7 --body-file opbench-out/comment.md --edit-last"]
+    runner.tool("gh", "exit 1")
+    done = runner.run("measure", "comment")
+    assert done.returncode == 0
+    assert "::notice::" in done.stdout
+    assert runner.summary.read_text().count("### opbench: no regression") == 2
+
+
+def test_every_run_of_main_is_kept_in_a_branch_of_its_own(runner):
+    for text in ("one", "two"):
+        (runner.out / "head").mkdir(parents=True)
+        (runner.out / "head" / "run.json").write_text(text)
+        done = runner.run("publish", "keep")
+        assert done.returncode == 0, done.stderr
+        git(runner.tree, "worktree", "remove", "--force", "opbench-out/store")
+        git(runner.tree, "branch", "-D", "opbench-results")
+        subprocess.run(["rm", "-rf", str(runner.out)], check=True)
+        (runner.tree / "more.txt").write_text(text)
+        runner.commit()
+    remote = runner.tree.parent / "remote"
+    kept = git(remote, "ls-tree", "-r", "--name-only", "opbench-results").splitlines()
+    assert len(kept) == 2, "the second run is added, the first stays"
+    assert all(re.fullmatch(r"results/\d{8}T\d{6}Z-[0-9a-f]{12}/run.json", path) for path in kept)
+
+
+@pytest.mark.slow
+def test_a_pull_request_that_changes_the_work_is_measured_gated_and_told(runner):
+    # The same values by another way: two more operators are dispatched, which no clock is needed to see.
+    (runner.tree / "my_ops.py").write_text(OPERATOR.replace("carafe(x, mask,", "carafe(x.neg().neg(), mask,"))
+    runner.commit()
+    measured = runner.run("measure", "measure")
+    assert measured.returncode == 0, measured.stderr
+    assert (runner.out / "head" / "report.html").exists()
+    assert "contenders against their baselines" in runner.summary.read_text()
+    gated = runner.run("measure", "gate")
+    assert gated.returncode == 1, gated.stdout + gated.stderr
+    said = (runner.out / "comparison.md").read_text()
+    assert said.startswith("### opbench: REGRESSED")
+    assert "carafe[mine]" in said
+
+
+@pytest.mark.nightly
+def test_in_this_repository_both_revisions_are_measured_in_turns(runner):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    runner.tree = runner.tree.parent / "clone"
+    git(runner.tree.parent, "clone", "-q", str(ROOT), str(runner.tree))
+    (runner.tree / "mine.toml").write_text(SUITE.replace("[mine]", "[shift-add]"))
+    runner.out.mkdir()
+    base = git(runner.tree, "rev-parse", "HEAD")
+    done = runner.run("measure", "gate", BASE=base, PYTHONPATH=str(runner.tree))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 2 cases exactly as before" in (runner.out / "comparison.md").read_text()
+
+
+def test_the_dashboard_of_the_kept_runs_is_made(runner):
+    if "dashboard" not in {command.callback.__name__ for command in app.registered_commands}:
+        pytest.skip("this build has no `opbench dashboard`")
+    from factory import make_run
+
+    from opbench.document import save
+
+    save(make_run(), runner.out / "store" / "results" / "one" / "run.json")
+    done = runner.run("publish", "dashboard")
+    assert done.returncode == 0, done.stderr
+    assert (runner.out / "site" / "index.html").exists()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -38,7 +38,6 @@ STYLE = {
     "view": {"stroke": "#dddddd"},
     "text": {"fontSize": 11},
 }
-_TOP_LEVEL = ("$schema", "config")
 
 Datum = dict[str, Any]
 Spec = dict[str, Any]
@@ -73,71 +72,78 @@ def ticks(low: float, high: float) -> list[float]:
     return [value for value in values if low <= value <= high]
 
 
+def quantity(field: str, title: str | None = None, **more: Any) -> Spec:
+    """A field of numbers on a channel; without a title where another layer gives it."""
+    return {"field": field, "type": "quantitative", **({"title": title} if title else {}), **more}
+
+
+def names(field: str, title: str | None, **more: Any) -> Spec:
+    """A field of names on a channel; a title of None says that none is wanted."""
+    return {"field": field, "type": "nominal", "title": title, **more}
+
+
+def layer(mark: Spec, encoding: Spec, *transform: Spec, data: Spec | None = None) -> Spec:
+    """One mark of a drawing; `data` where it differs from the other layers'."""
+    found: Spec = {"mark": mark, "encoding": encoding}
+    if transform:
+        found["transform"] = list(transform)
+    return {**found, "data": data} if data else found
+
+
 def log_axis(
-    channel: Literal["X", "Y"],
     field: str,
     low: float,
     high: float,
     title: str,
     label: str = "format(datum.value, '~g')",
     values: Sequence[float] = (),
-) -> Any:
+) -> Spec:
     """A log axis from `low` to `high` that labels round values only (or `values`)."""
-    import altair as alt
-
-    scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    axis = alt.Axis(values=list(values) or ticks(low, high), labelExpr=label)
-    return getattr(alt, channel)(field, title=f"{title} (log scale)", scale=scale, axis=axis)
+    scale = {"type": "log", "domain": [low, high], "nice": False}
+    axis = {"values": list(values) or ticks(low, high), "labelExpr": label}
+    return quantity(field, f"{title} (log scale)", scale=scale, axis=axis)
 
 
-def millisecond_axis(data: Sequence[Datum]) -> Any:
+def millisecond_axis(data: Sequence[Datum]) -> Spec:
     """The vertical axis of every drawing of absolute latency."""
     times = [datum["milliseconds"] for datum in data]
-    return log_axis("Y", "milliseconds:Q", min(times) / 1.4, max(times) * 1.4, "median latency, ms")
+    return log_axis("milliseconds", min(times) / 1.4, max(times) * 1.4, "median latency, ms")
 
 
-def contender_axis(data: Sequence[Datum]) -> Any:
+def contender_axis(data: Sequence[Datum]) -> Spec:
     """Contenders down the side, in the order planned."""
-    import altair as alt
-
-    return alt.Y("contender:N", sort=list(dict.fromkeys(datum["contender"] for datum in data)), title=None)
+    return names("contender", None, sort=list(dict.fromkeys(datum["contender"] for datum in data)))
 
 
-def contender_marks(data: Sequence[Datum]) -> dict[str, Any]:
+def contender_marks(data: Sequence[Datum]) -> Spec:
     """Colour and shape per contender: 7 and 6 share no factor, so 42 contenders differ in at least one."""
-    import altair as alt
-
-    names = list(dict.fromkeys(datum["contender"] for datum in data))
-    colours = [PALETTE[index % len(PALETTE)] for index in range(len(names))]
-    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(names))]
+    every = list(dict.fromkeys(datum["contender"] for datum in data))
+    colours = [PALETTE[index % len(PALETTE)] for index in range(len(every))]
+    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(every))]
     return {
-        "color": alt.Color("contender:N", scale=alt.Scale(domain=names, range=colours), title="contender"),
-        "shape": alt.Shape("contender:N", scale=alt.Scale(domain=names, range=shapes), title="contender"),
+        "color": names("contender", "contender", scale={"domain": every, "range": colours}),
+        "shape": names("contender", "contender", scale={"domain": every, "range": shapes}),
     }
 
 
-def dataset(index: int) -> Any:
-    """A reference to one of the data sets that `picture` puts into the spec: altair copies what it composes."""
-    import altair as alt
-
-    return alt.NamedData(name=f"data{index}")
+def dataset(index: int) -> Spec:
+    """A reference to one of the data sets that `picture` puts into the spec."""
+    return {"name": f"data{index}"}
 
 
-def panel_title(case: Case) -> Any:
+def panel_title(case: Case) -> Spec:
     """One panel's heading: workload, dimensions and offset spread."""
-    import altair as alt
-
     spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
     seed = f", seed {case.seed}" if case.seed else ""
     dims = " ".join(f"{name}={value}" for name, value in case.dims.items())
-    return alt.Title(visible(f"{visible(case.workload, LABEL_LIMIT)} ({dims}){spread}{seed}", 2 * LABEL_LIMIT))
+    return {"text": visible(f"{visible(case.workload, LABEL_LIMIT)} ({dims}){spread}{seed}", 2 * LABEL_LIMIT)}
 
 
 def picture(
     title: str,
     family: Family,
     note: str,
-    parts: Sequence[Any],
+    parts: Sequence[Spec],
     data: Sequence[Sequence[Datum]],
     *,
     columns: int = 1,
@@ -146,15 +152,10 @@ def picture(
     """The panels' drawings, with their data inside, under one heading that says what they share."""
     shared = [family.task, family.mode, family.dtype, family.device, family.method, family.page]
     subtitle = [visible(", ".join(part for part in shared if part), 2 * LABEL_LIMIT), *([note] if note else [])]
-    # Put together as plain data: altair copies and validates a chart again at every level of composition.
-    drawings = [
-        {name: value for name, value in part.to_dict(validate=False).items() if name not in _TOP_LEVEL}
-        for part in parts
-    ]
     spec: Spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "title": {"text": title, "subtitle": subtitle, "fontSize": 15, "offset": 16},
-        "concat": drawings,
+        "concat": list(parts),
         "columns": columns,
         "spacing": 24,
         "padding": 12,

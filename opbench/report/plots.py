@@ -5,13 +5,11 @@ Every axis names its unit. A family without data for a drawing yields nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from opbench.analyse.roofline import yardstick
-from opbench.analyse.standings import Row, Standing
 from opbench.analyse.statistics import FEWEST_ROUNDS
 from opbench.report import numbers
 from opbench.report.drawing import (
@@ -37,7 +35,8 @@ from opbench.report.drawing import (
 )
 from opbench.report.escape import visible
 from opbench.report.families import Family, sweeps
-from opbench.report.tables import ERROR_UNIT, MACS_UNIT, latency_ratio, verdicts
+from opbench.report.plot_data import accuracy_data, memory_data, pareto_data, ratio_datum, roofline_data
+from opbench.report.tables import ERROR_UNIT, MACS_UNIT
 from opbench.schema import Case, Run
 
 SPEEDS = {"faster": "#0072B2", "slower": "#D55E00", "undecided": "#999999"}
@@ -62,7 +61,7 @@ class Plot(msgspec.Struct, frozen=True):
 
 def ratio_bars(family: Family, run: Run) -> Iterator[Picture]:
     """Latency ratio to the baseline on a log axis, bars from 1, with their intervals; failures by name."""
-    groups = [(s.case, [_ratio_datum(row, family.method) for row in s.rows]) for s in family.standings]
+    groups = [(s.case, [ratio_datum(row, family.method) for row in s.rows]) for s in family.standings]
     data = [datum for _, group in groups for datum in group]
     if all(datum["speed"] == "none" for datum in data):
         return
@@ -118,7 +117,7 @@ def scaling(family: Family, run: Run) -> Iterator[Picture]:
 
 def pareto(family: Family, run: Run) -> Iterator[Picture]:
     """Median latency against MACs, both log, with the front of contenders that nothing beats on both."""
-    groups = [(standing.case, _pareto_data(standing, family.method)) for standing in family.standings]
+    groups = [(standing.case, pareto_data(standing, family.method)) for standing in family.standings]
     groups = [(case, data) for case, data in groups if len(data) > 1]
     if not groups:
         return
@@ -138,7 +137,7 @@ def pareto(family: Family, run: Run) -> Iterator[Picture]:
 
 def accuracy(family: Family, run: Run) -> Iterator[Picture]:
     """Median latency against the largest error of the output, both log: what speed costs in digits, or doesn't."""
-    groups = [(standing.case, _accuracy_data(standing, family.method)) for standing in family.standings]
+    groups = [(standing.case, accuracy_data(standing, family.method)) for standing in family.standings]
     groups = [(case, data) for case, data in groups if len(data) > 1]
     if not groups:
         return
@@ -155,7 +154,7 @@ def roofline(family: Family, run: Run) -> Iterator[Picture]:
     """MACs per second against MACs per byte of least traffic, under what the machine itself reached."""
     # In training the least traffic of the backward pass has no closed form to divide by.
     copy, matmul = (yardstick(run, name, family.device, family.dtype) for name in ("copy", "matmul"))
-    data = [datum for standing in family.standings for datum in _roofline_data(standing, family.method)]
+    data = [datum for standing in family.standings for datum in roofline_data(standing, family.method)]
     if not data or not copy or not matmul or family.mode != "inference":
         return
     ridge = matmul / copy
@@ -177,7 +176,7 @@ def roofline(family: Family, run: Run) -> Iterator[Picture]:
 
 def memory_bars(family: Family, run: Run) -> Iterator[Picture]:
     """Peak bytes above inputs and parameters, and in training what is saved for backward."""
-    groups = [(s.case, [datum for row in s.rows for datum in _memory_data(row)]) for s in family.standings]
+    groups = [(s.case, [datum for row in s.rows for datum in memory_data(row)]) for s in family.standings]
     groups = [(case, data) for case, data in groups if any(datum["bytes"] for datum in data)]
     if not groups:
         return
@@ -230,55 +229,6 @@ def _point(size: int) -> Spec:
     return {"type": "point", "size": size, "filled": True, "opacity": 1}
 
 
-def _ratio_datum(row: Row, method: str) -> Datum:
-    found = row.timing(method).ratio
-    label = {"contender": name_of(row), "label": visible(latency_ratio(row, method), LABEL_LIMIT)}
-    if row.is_baseline or found is None or not 0 < found.value < math.inf:
-        return {**label, "speed": "none", **dict.fromkeys(("ratio", "low", "high"), 1.0)}
-    speed = "faster" if found.high < 1 else "slower" if found.low > 1 else "undecided"
-    if found.rounds < FEWEST_ROUNDS:
-        speed = "undecided"  # such an interval misses the median too often to decide anything
-    low, high = found.low, found.high
-    if found.method == "one-round":  # no interval is known, so none is drawn; the label says so
-        low = high = found.value
-    # A very wide interval is cut where the picture still shows the rest.
-    low, high = max(low, found.value / 10), min(high, found.value * 10)
-    return {**label, "speed": speed, "ratio": found.value, "low": low, "high": high}
-
-
-def _pareto_data(standing: Standing, method: str) -> list[Datum]:
-    data: list[Datum] = []
-    for row in standing.rows:
-        counts, latency = row.record.counts if row.record else None, row.timing(method).latency
-        if counts and latency and counts.macs >= 0:
-            data.append(
-                {"contender": name_of(row), "macs": float(counts.macs), "milliseconds": 1e3 * latency.median_seconds}
-            )
-    _place(data, "macs")
-    for datum in data:
-        datum["front"] = not any(_dominates(other, datum) for other in data)
-    return data
-
-
-def _accuracy_data(standing: Standing, method: str) -> list[Datum]:
-    data: list[Datum] = []
-    for row in standing.rows:
-        errors = [verdict.max_error for verdict in verdicts(row.record)]
-        latency = row.timing(method).latency
-        if errors and latency and all(0 <= error < math.inf for error in errors):
-            data.append({"contender": name_of(row), "error": max(errors), "milliseconds": 1e3 * latency.median_seconds})
-    _place(data, "error")
-    return data
-
-
-def _place(data: list[Datum], field: str) -> None:
-    """A log axis has no zero: a datum without any stands a decade left of the least, on a tick that says 0."""
-    least = min((datum[field] for datum in data if datum[field]), default=10)
-    zero = 10.0 ** (math.floor(math.log10(least)) - 1)
-    for datum in data:
-        datum["x"] = datum[field] or zero
-
-
 def _macs_axis(data: list[Datum]) -> Spec:
     return _axis_with_zero(data, "macs", f"MACs per call, {MACS_UNIT}", "format(datum.value, '~s')")
 
@@ -297,37 +247,6 @@ def _axis_with_zero(data: list[Datum], field: str, title: str, label: str) -> Sp
         return log_axis("x", least / 1.6, high * 1.6, title, label)
     values = [zero, *ticks(2 * zero, high * 1.6)]
     return log_axis("x", zero / 1.6, high * 1.6, title, f"datum.value <= {zero} ? '0' : {label}", values)
-
-
-def _dominates(one: Datum, other: Datum) -> bool:
-    ours, theirs = (one["macs"], one["milliseconds"]), (other["macs"], other["milliseconds"])
-    return ours != theirs and ours[0] <= theirs[0] and ours[1] <= theirs[1]
-
-
-def _roofline_data(standing: Standing, method: str) -> Iterator[Datum]:
-    for row in standing.rows:
-        counts, latency = row.record.counts if row.record else None, row.timing(method).latency
-        if counts and latency and counts.macs > 0 and counts.min_bytes > 0:
-            yield {
-                "contender": name_of(row),
-                "intensity": counts.macs / counts.min_bytes,
-                "speed": counts.macs / latency.median_seconds,
-            }
-
-
-def _memory_data(row: Row) -> Iterator[Datum]:
-    memory = row.record.memory if row.record and row.outcome == "ok" else None
-    kinds = {"peak": memory.peak_bytes if memory else None}
-    if row.case.mode == "training":
-        kinds["saved for backward"] = memory.saved_bytes if memory else None
-    missing = numbers.NOT_MEASURED if row.outcome == "ok" else row.outcome
-    for kind, value in kinds.items():
-        yield {
-            "contender": name_of(row),
-            "kind": kind,
-            "bytes": float(value or 0),
-            "label": numbers.size(value, missing),
-        }
 
 
 def _memory_unit(most: float) -> tuple[str, int]:

@@ -80,7 +80,17 @@ def command_of(run: Run, case: Case) -> str:
     words = ["opbench", "run", "--suite", run.settings.suite]
     for option in ("task", "workload", "operator", "implementation", "dtype", "device", "mode"):
         words += [f"--{option}", getattr(case, option)]
-    return shlex.join([*words, *_carried(run.command)])
+    return shlex.join([*words, *carried(run.command)])
+
+
+def carried(command: str) -> list[str]:
+    """The options of a run's command that change what a row measures, as words."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # not a command line; then there is nothing to carry over
+        return []
+    pairs = [pair for pair in itertools.pairwise(words) if pair[0] in _CARRIED and pair != ("--seed", "0")]
+    return [word for pair in pairs for word in pair]
 
 
 def _blocks(parts: Iterable[Part]) -> Iterator[str]:
@@ -170,15 +180,6 @@ def _rest(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
     yield "## Reproduce"
     yield f"The run took {numbers.seconds(run.wall_seconds)}; it and this report:"
     yield block([run.command, "opbench report run.json -o ."], "sh")
-
-
-def _carried(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError:  # not a command line; then there is nothing to carry over
-        return []
-    pairs = [pair for pair in itertools.pairwise(words) if pair[0] in _CARRIED and pair != ("--seed", "0")]
-    return [word for pair in pairs for word in pair]
 
 
 def _line(cells: Iterable[str]) -> str:

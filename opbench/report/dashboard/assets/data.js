@@ -1,0 +1,114 @@
+// The embedded data: columns back to rows, places among the strings back to text.
+
+const payload = JSON.parse(document.getElementById("data").textContent);
+const strings = payload.strings;
+
+export const text = (place) => strings[place] ?? "";
+
+function table({ length, texts, others }) {
+  const columns = [
+    ...Object.entries(texts).map(([name, column]) => [name, column, true]),
+    ...Object.entries(others).map(([name, column]) => [name, column, false]),
+  ];
+  return Array.from({ length }, (_, index) => {
+    const row = {};
+    for (const [name, column, isText] of columns) row[name] = isText ? strings[column[index]] : column[index];
+    return row;
+  });
+}
+
+export const version = payload.version;
+export const problems = payload.problems.map(([path, sentence]) => ({ path: text(path), sentence: text(sentence) }));
+export const leftOut = payload.leftOut;
+export const subjects = new Set(payload.subjects.map(text));
+
+const readTable = (one) => ({
+  title: text(one.title),
+  note: text(one.note),
+  header: one.header.map(text),
+  rows: one.rows.map((row) => row.map(text)),
+});
+
+export const runs = payload.runs.map((run, place) => ({
+  ...run,
+  place,
+  path: text(run.path),
+  suite: text(run.suite),
+  machine: text(run.machine),
+  started: text(run.started),
+  commit: text(run.commit),
+  command: text(run.command),
+  carried: run.carried.map(text),
+  tally: text(run.tally),
+  tables: run.tables.map(readTable),
+}));
+
+export const machines = [...new Set(runs.map((run) => run.machine))];
+
+export const panels = table(payload.panels);
+for (const panel of panels) panel.run = runs[panel.run];
+
+// A row carries what its panel says, so that a filter reads one object.
+export const rows = table(payload.rows);
+for (const row of rows) {
+  const panel = panels[row.panel];
+  Object.assign(row, panel, { panel, machine: panel.run.machine, runPath: panel.run.path });
+  (panel.rows ??= []).push(row);
+  row.haystack = `${row.contender} ${row.workload} ${row.task} ${row.dims} ${row.outcome}`.toLowerCase();
+}
+
+const byPlace = new Map(panels.map((panel) => [`${panel.run.place}/${panel.id}`, panel]));
+export const sweeps = payload.sweeps
+  .map((sweep) => ({
+    run: runs[sweep.run],
+    method: text(sweep.method),
+    axis: text(sweep.axis),
+    fixed: text(sweep.fixed),
+    points: sweep.panels.map((id, at) => ({ x: sweep.values[at], panel: byPlace.get(`${sweep.run}/${text(id)}`) })),
+  }))
+  .filter((sweep) => sweep.points.every((point) => point.panel));
+
+export const pairs = payload.differences.pairs.map((pair) => ({
+  base: runs[pair.base],
+  head: runs[pair.head],
+  tally: text(pair.tally),
+  notes: pair.notes.map(text),
+  bad: Boolean(pair.bad),
+  lines: [],
+}));
+for (const line of table(payload.differences.lines)) pairs[line.pair].lines.push(line);
+
+export const claims = payload.claims.map((claim) =>
+  Object.fromEntries(Object.entries(claim).map(([name, place]) => [name, text(place)])),
+);
+
+export const trends = payload.trends;
+
+export function shortCommit(run) {
+  return (run.commit ? run.commit.slice(0, 9) : "no commit") + (run.dirty ? "+" : "");
+}
+
+export function when(run) {
+  return run.started.replace("T", " ").replace(/(\d\d:\d\d):\d\d.*/, "$1");
+}
+
+export function nameOf(run) {
+  return `${run.suite}, ${when(run)}, ${shortCommit(run)}`;
+}
+
+export function titleOf(panel) {
+  const spread = panel.spread === "" ? "" : `, offset spread ${panel.spread} px`;
+  const seed = panel.seed ? `, seed ${panel.seed}` : "";
+  return `${panel.workload}, ${panel.dtype}, ${panel.device}${spread}${seed}`;
+}
+
+const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
+
+// The command that measures one row again, with its baseline beside it.
+export function commandOf(row) {
+  const words = ["opbench", "run", "--suite", row.run.suite];
+  for (const option of ["task", "workload", "operator", "implementation", "dtype", "device", "mode"]) {
+    words.push(`--${option}`, row[option]);
+  }
+  return [...words, ...row.run.carried].map(quote).join(" ");
+}

@@ -1,0 +1,181 @@
+"""Runs to columns: one row for every case and timing method, one for every panel; statistics and text made here.
+
+The page draws numbers and prints texts; it computes no statistic of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opbench.analyse.roofline import roofline, yardstick
+from opbench.analyse.standings import Row, Standing, contests, standings
+from opbench.analyse.statistics import FEWEST_ROUNDS, METHODS, Ratio
+from opbench.report import numbers, tables
+from opbench.report.dashboard.columns import Columns, Strings, number
+from opbench.report.dashboard.places import Setup, newest
+from opbench.report.families import families
+from opbench.report.families import sweeps as family_sweeps
+from opbench.report.plots import AXES
+from opbench.schema import Case, Latency, Run, Verdict
+
+
+def rows_and_panels(runs: Sequence[tuple[int, Setup, Run]], strings: Strings) -> tuple[Columns, Columns]:
+    """(rows, panels) of runs, oldest first, each with its place among all runs and its setup."""
+    rows, panels = Columns(), Columns()
+    found: list[tuple[int, Setup, Run, int, Standing]] = []
+    for place, where, run in runs:
+        for contest, group in enumerate(contests(standings(run))):
+            found += [(place, where, run, contest, standing) for standing in group.standings]
+    current = newest([(where, standing.case) for _, where, _, _, standing in found])
+    for index, (place, _, run, contest, standing) in enumerate(found):
+        panel = panels.append(**_panel(place, run, contest, standing, strings), current=int(index in current))
+        for row in standing.ranked():
+            for method in standing.methods or ("",):
+                rows.append(panel=panel, **_row(run, row, method, standing, strings))
+    return rows, panels
+
+
+def _panel(place: int, run: Run, contest: int, standing: Standing, strings: Strings) -> dict[str, Any]:
+    case = standing.case
+    return {
+        "run": place,
+        "contest": contest,
+        "id": strings.name(standing.panel.id),
+        "task": strings.name(case.task),
+        "workload": strings.name(case.workload),
+        "dtype": strings.add(case.dtype),
+        "device": strings.add(case.device),
+        "mode": strings.add(case.mode),
+        "dims": strings.name(" ".join(f"{name}={value}" for name, value in case.dims.items())),
+        "spread": strings.add("" if case.spread is None else f"{case.spread:g}"),
+        "seed": case.seed if abs(case.seed) < 2**53 else 0,
+        "source": strings.add(standing.panel.source),
+        "baseline": strings.name(standing.panel.baseline),
+        "size": number(_elements(case)),
+        "copy": number(yardstick(run, "copy", case.device, case.dtype)),
+        "matmul": number(yardstick(run, "matmul", case.device, case.dtype)),
+    }
+
+
+def _row(run: Run, row: Row, method: str, standing: Standing, strings: Strings) -> dict[str, Any]:
+    record, timing = row.record, row.timing(method)
+    counts, memory = (record.counts, record.memory) if record else (None, None)
+    limit, latency = roofline(run, row.case, counts), timing.latency
+    low, high = _ends(timing.ratio)
+    add = strings.add
+    worst = worst_verdict(row)
+    return {
+        "contender": strings.name(row.case.contender),
+        "operator": strings.name(row.case.operator),
+        "implementation": strings.name(row.case.implementation),
+        "base": int(row.is_baseline),
+        "outcome": add(row.outcome),
+        "message": add(row.message),
+        "method": strings.name(method),
+        "ratio": number(timing.ratio.value if timing.ratio else None),
+        "low": number(low),
+        "high": number(high),
+        "decided": int(timing.ratio is not None and timing.ratio.rounds >= FEWEST_ROUNDS),
+        "interval": add(METHODS[timing.ratio.method] if timing.ratio else ""),
+        "ratioText": add(tables.latency_ratio(row, method)),
+        "median": number(latency.median_seconds if latency else None),
+        "medianText": add(tables.median(row, method)),
+        "sampling": add(_sampling(row, method)),
+        "quartiles": add(
+            f"{numbers.seconds(latency.lower_seconds)} to {numbers.seconds(latency.upper_seconds)}" if latency else ""
+        ),
+        "params": number(counts.params if counts else None),
+        "paramsText": add(tables.params(row)),
+        "macs": number(counts.macs if counts else None),
+        "macsText": add(tables.macs(row)),
+        "peak": number(memory.peak_bytes if memory else None),
+        "peakText": add(tables.peak(row)),
+        "saved": number(memory.saved_bytes if memory and row.case.mode == "training" else None),
+        "savedText": add(tables.saved(row)),
+        "traffic": number(counts.min_bytes if counts else None),
+        "trafficText": add(numbers.size(counts.min_bytes if counts else None)),
+        "error": number(max((one.max_error for one in tables.verdicts(record)), default=None)),
+        "errorText": add(tables.error([row])),
+        "rmsText": add(tables.error([row], "rms_error")),
+        "intensity": number(_quotient(counts.macs, counts.min_bytes) if counts else None),
+        "speed": number(_quotient(counts.macs, latency.median_seconds) if counts and latency else None),
+        "roof": number(limit.seconds / latency.median_seconds if limit and latency else None),
+        "roofText": add(numbers.share(limit.seconds if limit else None, latency.median_seconds if latency else None)),
+        "verdict": add(tables.verdict(row)),
+        "worst": number(worst.worst_ratio if worst else None),
+        "worstText": add(f"{numbers.plain(worst.worst_ratio)} of the bound" if worst else "not verified"),
+        "where": add(_where(worst)),
+        "judged": add(_judged(worst)),
+    }
+
+
+def worst_verdict(row: Row) -> Verdict | None:
+    """The verdict, before or after timing, that came closest to its bound or went furthest beyond."""
+    found = tables.verdicts(row.record)
+    # NaN compares as neither larger nor smaller; it is the worst of all.
+    return max(found, key=lambda one: (one.worst_ratio != one.worst_ratio, one.worst_ratio), default=None)
+
+
+def _ends(ratio: Ratio | None) -> tuple[float | None, float | None]:
+    """The interval's ends, none where a single round gives none."""
+    return (None, None) if ratio is None or ratio.method == "one-round" else (ratio.low, ratio.high)
+
+
+def _sampling(row: Row, method: str) -> str:
+    """How the latency was sampled: `58 samples in 1 process, 16 calls each, stopped by precision`."""
+    latency = _latency(row, method)
+    if latency is None:
+        return "not timed"
+    processes = len(latency.samples_seconds)
+    count = f"{sum(map(len, latency.samples_seconds))} samples in {processes} process{'' if processes == 1 else 'es'}"
+    return f"{count}, {numbers.exactly(latency.calls_per_sample)} calls each, stopped by {latency.stop}"
+
+
+def _latency(row: Row, method: str) -> Latency | None:
+    latencies = row.record.latencies if row.record and row.timings else ()
+    return next((latency for latency in latencies if latency.method == method), None)
+
+
+def _where(verdict: Verdict | None) -> str:
+    if verdict is None or verdict.worst is None:
+        return ""
+    worst = verdict.worst
+    index = ", ".join(map(str, worst.index))
+    expected, got, bound = map(numbers.plain, (worst.expected, worst.got, worst.bound))
+    return f"{worst.tensor}[{index}]: expected {expected}, got {got}, bound {bound}"
+
+
+def _judged(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "not verified"
+    return f"{numbers.exactly(verdict.judged)} elements{' (sampled)' if verdict.sampled else ', all'}"
+
+
+def _elements(case: Case) -> float:
+    """N * C * H * W of the input, to sort workloads by: the names don't tell sizes."""
+    size = 1.0
+    for name in ("N", "C", "H", "W"):
+        size *= case.dims.get(name, 1)
+    return size
+
+
+def _quotient(part: float, whole: float) -> float | None:
+    return part / whole if part > 0 and whole > 0 else None
+
+
+def sweeps(runs: Sequence[tuple[int, Setup, Run]], strings: Strings) -> list[dict[str, Any]]:
+    """Every dimension that a run sweeps while all others stay put: the places of the runs and ids of the panels."""
+    return [
+        {
+            "run": place,
+            "method": strings.name(family.method),
+            "axis": strings.name(AXES.get(sweep.axis, sweep.axis)),
+            "fixed": strings.name(sweep.fixed),
+            "panels": [strings.name(standing.panel.id) for _, standing in sweep.panels],
+            "values": [number(value) for value, _ in sweep.panels],
+        }
+        for place, _, run in runs
+        for family in families(standings(run))
+        for sweep in family_sweeps(family.standings)
+    ]

@@ -24,6 +24,8 @@ from opbench.schema import Case, Run
 REPORT = "report.md"
 PAGE = "report.html"
 CELL_LIMIT = 300
+# Nobody typed what is longer; splitting a document's megabyte of quotes into words would take minutes.
+LONGEST_COMMAND = 20_000
 
 # Options of the run that change what a row measures; a row's own command carries them over.
 _CARRIED = ("--precision", "--budget", "--threads", "--seed", "--with")
@@ -85,6 +87,8 @@ def command_of(run: Run, case: Case) -> str:
 
 def carried(command: str) -> list[str]:
     """The options of a run's command that change what a row measures, as words."""
+    if len(command) > LONGEST_COMMAND:
+        return []
     try:
         words = shlex.split(command)
     except ValueError:  # not a command line; then there is nothing to carry over

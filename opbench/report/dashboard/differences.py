@@ -1,4 +1,4 @@
-"""What changed from each run to the next of its suite and setup: the regression gate's own answer, as columns."""
+"""What changed from each run to the next of its suite and machine: the regression gate's own answer, as columns."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from opbench.analyse.compare import compare
+from opbench.analyse.digest import machine_key
 from opbench.report.comparison import explanations, lines, tally
 from opbench.report.dashboard.columns import Columns, Strings, number
-from opbench.report.dashboard.places import setup
 from opbench.schema import OpbenchError, Run
 
 # A comparison takes some 20 ms for a hundred cases; older pairs can be asked of `opbench compare`.
@@ -58,7 +58,7 @@ def _neighbours(runs: Sequence[Run]) -> list[tuple[int, int]]:
     last: dict[object, int] = {}
     pairs = []
     for place, run in enumerate(runs):
-        key = (setup(run.environment), run.settings.suite)
+        key = (machine_key(run.environment), run.settings.suite)
         if key in last:
             pairs.append((last[key], place))
         last[key] = place

@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 import opbench
 from opbench.analyse.standings import Standing, standings
+from opbench.analyse.store import Problem, Store, Stored
 from opbench.report import evidence, limits
-from opbench.report.dashboard.columns import Strings, number
+from opbench.report.dashboard.columns import Strings
 from opbench.report.dashboard.differences import differences
-from opbench.report.dashboard.places import labels, setup
-from opbench.report.dashboard.rows import rows_and_panels, sweeps
+from opbench.report.dashboard.places import labels
+from opbench.report.dashboard.rows import Stand, rows_and_panels, sweeps
+from opbench.report.dashboard.trends import trends
 from opbench.report.markdown import carried
 from opbench.report.tables import Table
 from opbench.report.targets import targets
-from opbench.schema import Run
+from opbench.schema import OpbenchError, Run
 
 # Rows of more runs than this would make the page slow to open; older runs keep their place in trends.
 MOST_ROWS = 24_000
 # What the project is about: what a person who opens the page came for.
 SUBJECTS = ("carafe", "yolo-carafe", "dcnv3", "yolo-dcnv3")
-
-
-class Document(msgspec.Struct, frozen=True):
-    """A run document and where it lies, relative to the results folder."""
-
-    path: str
-    run: Run
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """A file that isn't shown, or not wholly, and the sentence that says why."""
-
-    path: str
-    sentence: str
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -50,25 +38,22 @@ class Claim(msgspec.Struct, frozen=True):
     baseline: str
 
 
-def payload(
-    documents: Sequence[Document], problems: Sequence[Problem] = (), claims: Sequence[Claim] = ()
-) -> dict[str, Any]:
-    """The page's data; `documents` oldest first."""
+def payload(store: Store, claims: Sequence[Claim] = ()) -> dict[str, Any]:
+    """The page's data. A document that changed while it was read is a problem like any other."""
     strings = Strings()
-    setups = labels(document.run.environment for document in documents)
-    shown = _shown(documents)
-    chosen = [(place, setup(documents[place].run.environment), documents[place].run) for place in shown]
-    rows, panels = rows_and_panels(chosen, strings)
-    left_out = len(documents) - len(shown)
-    problems = [*problems, *(problem for document in documents for problem in _doubts(document))]
+    documents, problems = _documents(store)
+    names = labels(digest.environment for digest in store.digests)
+    stands = [Stand(place, document.run, standings(document.run)) for place, document in enumerate(documents)]
+    rows, panels = rows_and_panels(stands, strings)
+    problems += [problem for document in documents for problem in _doubts(document)]
+    places = {document.digest.sha256: place for place, document in enumerate(documents)}
     return {
         "version": opbench.__version__,
-        "runs": [_run(document, setups[setup(document.run.environment)], strings) for document in documents],
-        "shown": shown,
-        "leftOut": left_out,
+        "runs": [_run(documents[one.place], one.standings, names, strings) for one in stands],
         "panels": panels.built(),
         "rows": rows.built(),
-        "sweeps": sweeps(chosen, strings),
+        "sweeps": sweeps(stands, strings),
+        "trends": trends(store.digests, places, names, strings),
         "differences": differences([document.run for document in documents], strings),
         "problems": [[strings.add(one.path), strings.add(one.sentence)] for one in problems],
         "claims": [{name: strings.add(text) for name, text in msgspec.structs.asdict(claim).items()} for claim in claims],
@@ -77,40 +62,49 @@ def payload(
     }
 
 
-def _shown(documents: Sequence[Document]) -> list[int]:
-    """The places of the runs whose rows the page holds: the newest, as many as fit, but the newest one in any case."""
-    kept: list[int] = []
-    total = 0
-    for place in reversed(range(len(documents))):
-        total += len(documents[place].run.records)
-        if kept and total > MOST_ROWS:
+def _documents(store: Store) -> tuple[list[Stored], list[Problem]]:
+    """The newest runs, as many as the page holds, oldest first; and a sentence for each file that isn't shown."""
+    problems = list(store.problems)
+    documents: list[Stored] = []
+    rows = 0
+    for left, one in zip(reversed(range(len(store.runs))), reversed(store.runs), strict=True):
+        rows += len(one.digest.entries)
+        if documents and rows > MOST_ROWS:
+            problems.append(Problem(one.path, f"not in tables, as {left} older runs with it; they are in trends"))
             break
-        kept.append(place)
-    return kept[::-1]
+        try:
+            one.run  # noqa: B018  # read when first asked for
+        except OpbenchError as error:
+            problems.append(Problem("", str(error)))
+        else:
+            documents.append(one)
+    return documents[::-1], problems
 
 
-def _run(document: Document, label: str, strings: Strings) -> dict[str, Any]:
+def _run(
+    document: Stored, standing: Sequence[Standing], names: Mapping[str, str], strings: Strings
+) -> dict[str, Any]:
     run = document.run
-    standing = standings(run)
     return {
         "path": strings.name(document.path),
         "suite": strings.name(run.settings.suite),
-        "machine": strings.name(label),
+        "machine": strings.name(names[document.digest.machine]),
         "started": strings.name(run.started),
         "commit": strings.name(run.environment.commit or ""),
         "dirty": int(bool(run.environment.dirty)),
         "command": strings.add(run.command),
         "carried": [strings.name(word) for word in carried(run.command)],
         "tally": strings.add(evidence.tally(standing, run)),
-        "ok": number(sum(row.outcome == "ok" for one in standing for row in one.rows)),
-        "cases": number(sum(len(one.rows) for one in standing)),
+        "ok": sum(row.outcome == "ok" for one in standing for row in one.rows),
+        "cases": sum(len(one.rows) for one in standing),
         "tables": [_table(title, table, strings) for title, table in _tables(run, standing) if table.rows],
     }
 
 
 def _tables(run: Run, standing: Sequence[Standing]) -> Iterable[tuple[str, Table]]:
     yield "Environment", evidence.environment(run)
-    yield "Targets", targets(run)
+    if run.targets:
+        yield "Targets", targets(run)
     yield "Yardsticks", limits.yardsticks(run)
     yield "Skipped", evidence.skipped(run)
     remarks = tuple((one.panel.id, *remark) for one in standing for remark in evidence.remarks(one))
@@ -126,7 +120,7 @@ def _table(title: str, table: Table, strings: Strings) -> dict[str, Any]:
     }
 
 
-def _doubts(document: Document) -> Iterable[Problem]:
+def _doubts(document: Stored) -> Iterable[Problem]:
     """What is odd in a document that could be read."""
     records = document.run.records
     twice = [name for name, times in Counter(record.case.id for record in records).items() if times > 1]

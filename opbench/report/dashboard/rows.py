@@ -8,38 +8,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from opbench.analyse.roofline import roofline, yardstick
-from opbench.analyse.standings import Row, Standing, contests, standings
+from opbench.analyse.standings import Row, Standing, contests
 from opbench.analyse.statistics import FEWEST_ROUNDS, METHODS, Ratio
 from opbench.report import numbers, tables
 from opbench.report.dashboard.columns import Columns, Strings, number
-from opbench.report.dashboard.places import Setup, newest
+from opbench.analyse.digest import machine_key
+from opbench.report.dashboard.places import newest
 from opbench.report.families import families
 from opbench.report.families import sweeps as family_sweeps
 from opbench.report.plots import AXES
 from opbench.schema import Case, Latency, Run, Verdict
 
 
-def rows_and_panels(runs: Sequence[tuple[int, Setup, Run]], strings: Strings) -> tuple[Columns, Columns]:
-    """(rows, panels) of runs, oldest first, each with its place among all runs and its setup."""
+class Stand(msgspec.Struct, frozen=True):
+    """A run with its place among all runs of the page, and how its contenders stand: computed once."""
+
+    place: int
+    run: Run
+    standings: tuple[Standing, ...]
+
+
+def rows_and_panels(stands: Sequence[Stand], strings: Strings) -> tuple[Columns, Columns]:
+    """(rows, panels) of runs, oldest first."""
     rows, panels = Columns(), Columns()
-    found: list[tuple[int, Setup, Run, int, Standing]] = []
-    for place, where, run in runs:
-        for contest, group in enumerate(contests(standings(run))):
-            found += [(place, where, run, contest, standing) for standing in group.standings]
-    current = newest([(where, standing.case) for _, where, _, _, standing in found])
-    for index, (place, _, run, contest, standing) in enumerate(found):
-        panel = panels.append(**_panel(place, run, contest, standing, strings), current=int(index in current))
+    found = [
+        (one, contest, standing)
+        for one in stands
+        for contest, group in enumerate(contests(one.standings))
+        for standing in group.standings
+    ]
+    current = newest([(machine_key(one.run.environment), standing.case) for one, _, standing in found])
+    for index, (one, contest, standing) in enumerate(found):
+        panel = panels.append(**_panel(one, contest, standing, strings), current=int(index in current))
         for row in standing.ranked():
             for method in standing.methods or ("",):
-                rows.append(panel=panel, **_row(run, row, method, standing, strings))
+                rows.append(panel=panel, **_row(one.run, row, method, strings))
     return rows, panels
 
 
-def _panel(place: int, run: Run, contest: int, standing: Standing, strings: Strings) -> dict[str, Any]:
-    case = standing.case
+def _panel(one: Stand, contest: int, standing: Standing, strings: Strings) -> dict[str, Any]:
+    run, case = one.run, standing.case
     return {
-        "run": place,
+        "run": one.place,
         "contest": contest,
         "id": strings.name(standing.panel.id),
         "task": strings.name(case.task),
@@ -58,7 +71,7 @@ def _panel(place: int, run: Run, contest: int, standing: Standing, strings: Stri
     }
 
 
-def _row(run: Run, row: Row, method: str, standing: Standing, strings: Strings) -> dict[str, Any]:
+def _row(run: Run, row: Row, method: str, strings: Strings) -> dict[str, Any]:
     record, timing = row.record, row.timing(method)
     counts, memory = (record.counts, record.memory) if record else (None, None)
     limit, latency = roofline(run, row.case, counts), timing.latency
@@ -164,18 +177,18 @@ def _quotient(part: float, whole: float) -> float | None:
     return part / whole if part > 0 and whole > 0 else None
 
 
-def sweeps(runs: Sequence[tuple[int, Setup, Run]], strings: Strings) -> list[dict[str, Any]]:
+def sweeps(stands: Sequence[Stand], strings: Strings) -> list[dict[str, Any]]:
     """Every dimension that a run sweeps while all others stay put: the places of the runs and ids of the panels."""
     return [
         {
-            "run": place,
+            "run": one.place,
             "method": strings.name(family.method),
             "axis": strings.name(AXES.get(sweep.axis, sweep.axis)),
             "fixed": strings.name(sweep.fixed),
             "panels": [strings.name(standing.panel.id) for _, standing in sweep.panels],
             "values": [number(value) for value, _ in sweep.panels],
         }
-        for place, _, run in runs
-        for family in families(standings(run))
+        for one in stands
+        for family in families(one.standings)
         for sweep in family_sweeps(family.standings)
     ]

@@ -1,6 +1,6 @@
 // Bars with the whiskers of their intervals: contenders down the side, a quantity along the bottom.
 import { figure, shorten, svg, widthOf } from "./dom.js";
-import { extent, linearTicks, scale, tick } from "./scales.js";
+import { extent, scale, tick } from "./scales.js";
 
 // What can be drawn of a row. A ratio is on a log axis from 1; the rest are amounts from 0.
 export const METRICS = {
@@ -10,8 +10,8 @@ export const METRICS = {
   saved: { label: "memory saved for backward", value: "saved", text: "savedText", unit: "B" },
   params: { label: "parameters", value: "params", text: "paramsText", unit: "" },
   macs: { label: "MACs (1 MAC = 2 FLOPs)", value: "macs", text: "macsText", unit: "" },
-  error: { label: "max error, eps·Σ|terms|", value: "error", text: "errorText", unit: "" },
-  roof: { label: "share of the roofline", value: "roof", text: "roofText", unit: "" },
+  error: { label: "max error, eps·Σ|terms|", value: "error", text: "errorText", unit: "plain" },
+  roof: { label: "share of the roofline (1: as fast as the machine allows)", value: "roof", text: "roofText", unit: "plain" },
 };
 
 export function speedOf(row) {
@@ -60,12 +60,12 @@ export function barChart(rows, metric, { title, note, width, nameOf = (row) => r
   const to = Math.max(left + 60, width - right);
   const largest = extent(rows.map((row) => row[of.value]))?.[1] || 1;
   const [low, high] = of.log ? ratioDomain(rows) : [0, largest * 1.02];
-  const x = scale({ low, high, from: left, to, log: of.log });
-  const ticks = (of.log ? x.ticks : linearTicks(0, high, 4)).filter(spaced(x, (value) => tick(value, of.unit)));
+  const x = scale({ low, high, from: left, to, log: of.log, unit: of.unit });
+  const ticks = x.ticks.filter(spaced(x, (value) => tick(value, of.unit)));
   return figure(
     {
       title,
-      note: [of.label + (of.log ? " (log scale), below 1x is faster" : ""), note].filter(Boolean).join(" · "),
+      note: [of.label + (of.log ? " (log scale): blue is faster, orange slower, grey undecided; whiskers: intervals" : ""), note].filter(Boolean).join(" · "),
       width: to + right,
       height: bottom + 24,
       label: label ?? rows.map((row) => `${nameOf(row)}: ${row[of.text]}`).join("; "),

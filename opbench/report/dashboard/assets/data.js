@@ -19,7 +19,6 @@ function table({ length, texts, others }) {
 
 export const version = payload.version;
 export const problems = payload.problems.map(([path, sentence]) => ({ path: text(path), sentence: text(sentence) }));
-export const leftOut = payload.leftOut;
 export const subjects = new Set(payload.subjects.map(text));
 
 const readTable = (one) => ({
@@ -82,7 +81,25 @@ export const claims = payload.claims.map((claim) =>
   Object.fromEntries(Object.entries(claim).map(([name, place]) => [name, text(place)])),
 );
 
-export const trends = payload.trends;
+// The moments of a trend: every run, also those whose document was let go.
+export const moments = payload.trends.moments.map((moment) => ({
+  ...moment,
+  run: runs[moment.run],
+  suite: text(moment.suite),
+  machine: text(moment.machine),
+  started: text(moment.started),
+  commit: text(moment.commit),
+  changed: moment.changed.map(text),
+}));
+
+const NAMES = ["case", "contender", "task", "workload", "dtype", "device", "mode", "machine", "quantity", "method", "baseline"];
+export const series = payload.trends.series.map((one) => ({
+  ...one,
+  ...Object.fromEntries(NAMES.map((name) => [name, text(one[name])])),
+  moments: one.at.map((at) => moments[at]),
+  texts: one.text.map(text),
+  steps: one.steps.map((step) => ({ ...step, text: text(step.text), share: text(step.share), with: text(step.with) })),
+}));
 
 export function shortCommit(run) {
   return (run.commit ? run.commit.slice(0, 9) : "no commit") + (run.dirty ? "+" : "");

@@ -47,11 +47,11 @@ export function shorten(text, room) {
   return `${text.slice(0, kept)}…`;
 }
 
-let figures = 0;
+let drawings = 0;
 
 // A drawing with its title and description for those who don't see it; the table beside it holds the same numbers.
 export function figure({ title, note, width, height, label }, ...parts) {
-  const id = `figure-${(figures += 1)}`;
+  const id = `figure-${(drawings += 1)}`;
   return el(
     "figure",
     {},

@@ -8,6 +8,7 @@ import { svg } from "./dom.js";
 import { filtered } from "./filters.js";
 
 const MODES = ["inference", "training"];
+const WIDE = 150;
 
 export const overview = {
   name: "Overview",
@@ -59,8 +60,6 @@ function intervals(rows) {
 function glance(rows) {
   const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype].join("\n"));
   const several = machines.length > 1;
-  const domain = ratioDomain(rows.filter((row) => row.mode === "inference"));
-  const x = scale({ low: domain[0], high: domain[1], from: 6, to: 174, log: true });
   const heads = ["operator", "fastest as", "", "inference latency", "training latency", "params", "MACs (inference)", "peak memory", "saved for backward"];
   return el(
     "div",
@@ -68,13 +67,15 @@ function glance(rows) {
     el(
       "table",
       { class: "glance" },
-      el("caption", {}, "At a glance ", el("span", { class: "note" }, "each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline of the same task")),
+      el("caption", {}, "At a glance ", el("span", { class: "note" }, "each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline, the line is 1x; newest run of each")),
       el("thead", {}, el("tr", {}, heads.map((head, index) => el("th", { scope: "col", class: index > 2 ? "number" : undefined }, head || el("span", { class: "hidden" }, "inference latency, drawn"))))),
       sections.map((section) => {
         const [first] = section;
         const count = new Set(section.map((row) => `${row.panel.run.place}/${row.contest}`)).size;
         const title = [first.task, first.dtype, first.device, several ? first.machine : ""].filter(Boolean).join(", ");
         const link = address("compare", { task: first.task, dtype: first.dtype, device: first.device, machine: several ? first.machine : "" });
+        const [low, high] = ratioDomain(section.filter((row) => row.mode === "inference").map((row) => ({ ...row, low: row.ratio, high: row.ratio })));
+        const x = scale({ low, high, from: 6, to: WIDE - 6, log: true });
         const operators = grouped(section, (row) => row.operator).map((group) => summary(group));
         operators.sort((one, other) => (one.place ?? Infinity) - (other.place ?? Infinity));
         return el(
@@ -111,13 +112,12 @@ function fastest(rows) {
 }
 
 function operatorRow({ operator, best, leading }, x) {
-  const names = [...new Set(leading.map((row) => row.implementation))];
-  const width = 180;
+  const names = grouped(leading, (row) => row.implementation).sort((one, other) => other.length - one.length).map(([row]) => row.implementation);
   const drawn = best.inference.filter((row) => row.ratio > 0);
   const ends = extent(drawn.map((row) => row.ratio));
   const picture = svg(
     "svg",
-    { width, height: 18, viewBox: `0 0 ${width} 18`, class: "spark", "aria-hidden": "true" },
+    { width: WIDE, height: 18, viewBox: `0 0 ${WIDE} 18`, class: "spark", "aria-hidden": "true" },
     svg("path", { d: `M${x(1)},0V18`, class: "one" }),
     ends ? svg("path", { d: `M${x(ends[0])},9H${x(ends[1])}`, class: "range" }) : null,
     drawn.map((row) => svg("circle", { cx: x(row.ratio), cy: 9, r: 3, class: row.base ? "dot baseline" : "dot" }, svg("title", {}, `${row.workload}: ${row.ratioText}`))),

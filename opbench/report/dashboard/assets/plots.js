@@ -6,11 +6,11 @@ import { spaced } from "./bars.js";
 // A frame with axes: `x` and `y` are {values, label, unit, log, ticks, names}. `draw` gets the scales.
 export function frame({ title, note, width, height = 300, x, y, label, legend = [] }, draw) {
   const [yLow, yHigh] = domain(y);
-  const yTicks = scale({ low: yLow, high: yHigh, from: 1, to: 0, log: y.log }).ticks;
+  const yTicks = scale({ low: yLow, high: yHigh, from: 1, to: 0, log: y.log, unit: y.unit }).ticks;
   const left = Math.ceil(Math.max(...yTicks.map((value) => widthOf(tick(value, y.unit))), 24)) + 14;
   const [xLow, xHigh] = domain(x);
   const inside = { left, right: width - 14, top: 22, bottom: height - 42 };
-  const px = scale({ low: xLow, high: xHigh, from: inside.left, to: inside.right, log: x.log });
+  const px = scale({ low: xLow, high: xHigh, from: inside.left, to: inside.right, log: x.log, unit: x.unit });
   const py = scale({ low: yLow, high: yHigh, from: inside.bottom, to: inside.top, log: y.log });
   const named = x.name ?? ((value) => tick(value, x.unit));
   const xTicks = (x.ticks ?? px.ticks).filter(spaced(px, named));
@@ -86,7 +86,7 @@ export function roof({ series, roofs, ...options }) {
   return frame(
     {
       ...options,
-      x: { label: "MACs per byte of least traffic", values: [low, high], log: true, air: 1, unit: "" },
+      x: { label: "MACs per byte of least traffic", values: [low, high], log: true, air: 1, unit: "plain" },
       y: { label: "MACs per second (1 MAC = 2 FLOPs)", values: ys, log: true, unit: "" },
       legend: series,
     },

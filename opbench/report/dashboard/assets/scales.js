@@ -23,11 +23,24 @@ export function linearTicks(low, high, count = 5) {
   return values;
 }
 
-export function scale({ low, high, from, to, log = false }) {
+// Memory comes in powers of two; so do the round numbers of its axis.
+function byteTicks(low, high, log) {
+  if (!log) {
+    const unit = 1024 ** Math.min(4, Math.max(0, Math.floor(Math.log2(Math.max(high, 1)) / 10)));
+    return linearTicks(low / unit, high / unit).map((value) => value * unit);
+  }
+  const powers = Math.log2(high / low);
+  const step = Math.max(1, Math.ceil(powers / 8));
+  const values = [];
+  for (let power = Math.ceil(Math.log2(low)); power <= Math.log2(high); power += step) values.push(2 ** power);
+  return values;
+}
+
+export function scale({ low, high, from, to, log = false, unit = "" }) {
   const f = log ? Math.log : (value) => value;
   const [a, b] = [f(low), f(high)];
   const place = (value) => from + ((f(Math.min(Math.max(value, low), high)) - a) / (b - a || 1)) * (to - from);
-  place.ticks = log ? logTicks(low, high) : linearTicks(low, high);
+  place.ticks = unit === "B" ? byteTicks(low, high, log) : log ? logTicks(low, high) : linearTicks(low, high);
   return place;
 }
 
@@ -42,6 +55,7 @@ export function tick(value, unit = "") {
     const power = Math.min(4, Math.max(0, Math.floor(Math.log2(Math.abs(value)) / 10)));
     return `${tidy3(value / 1024 ** power)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
   }
+  if (unit === "plain") return tidy3(value);
   if (unit === "x") return `${tidy3(value)}x`;
   const [step, prefix] = PREFIXES.find(([step]) => Math.abs(value) >= step * 0.9999) ?? [1, ""];
   return `${tidy3(value / step)} ${prefix}${unit}`.trim();

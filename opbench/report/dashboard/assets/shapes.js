@@ -1,6 +1,6 @@
 // One contender across shapes: its ratio on every workload, and how its time grows.
 import { el, empty } from "./dom.js";
-import { machines, rows as all, subjects, sweeps, titleOf } from "./data.js";
+import { machines, rows, subjects, sweeps, titleOf } from "./data.js";
 import { barChart } from "./bars.js";
 import { chosen, filtered } from "./filters.js";
 import { grouped } from "./overview.js";
@@ -12,7 +12,7 @@ export const shapes = {
   filters: ["contender", "task", "dtype", "device", "mode", "machine", "runPath", "text"],
   required: ["contender"],
   always: ["contender"],
-  defaults: { contender: () => (all.find((row) => subjects.has(row.operator) && row.ratio !== null && row.current) ?? all[0])?.contender, mode: () => (all.some((row) => row.mode === "inference") ? "inference" : "") },
+  defaults: { contender: () => (rows.find((row) => subjects.has(row.operator) && row.ratio !== null && row.current) ?? rows[0])?.contender, mode: () => (rows.some((row) => row.mode === "inference") ? "inference" : "") },
   draw(width) {
     const rows = filtered(this);
     const name = chosen(this, "contender");
@@ -63,7 +63,7 @@ function growth(name, group, what, width) {
         points: sweep.points.flatMap(({ x, panel }) => point(panel, contender, method, () => x)),
       }));
       const log = sweep.points.every((one) => one.x > 0);
-      return lines({ title: `Scaling with ${sweep.axis}`, note: `${what} · ${sweep.fixed}`, width, series: series.filter((one) => one.points.length), x: { label: sweep.axis, log, ticks: sweep.points.map((one) => one.x), unit: "" }, y: seconds });
+      return lines({ title: `Scaling with ${sweep.axis}`, note: `${what} · ${sweep.fixed}`, width, series: series.filter((one) => one.points.length), x: { label: sweep.axis, log, ticks: sweep.points.map((one) => one.x), unit: "plain" }, y: seconds });
     });
   }
   const names = companions(name, [...own]);

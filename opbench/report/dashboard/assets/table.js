@@ -70,6 +70,9 @@ export function sorted(rows, value, sign) {
 
 export const natural = new Intl.Collator("en", { numeric: true });
 
+// How a verdict looks.
+export const KINDS = { regressed: "bad", changed: "bad", refuted: "bad", improved: "good", confirmed: "good" };
+
 // The columns that most views share.
 const plainText = (key) => ({ text: (row) => row[key], value: (row) => row[key] });
 const amount = (key) => ({ text: (row) => row[`${key}Text`], value: (row) => row[key], number: true });

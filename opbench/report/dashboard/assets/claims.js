@@ -1,0 +1,32 @@
+// Published claims, each with what the runs make of it.
+import { el, empty } from "./dom.js";
+import { claims } from "./data.js";
+import { chosen } from "./filters.js";
+import { KINDS, dataTable } from "./table.js";
+
+const ORDER = ["refuted", "confirmed", "undecided"];
+
+export const claimsView = {
+  name: "Claims",
+  filters: ["text"],
+  draw() {
+    if (!claims.length) return [empty("No claim was evaluated for this page.")];
+    const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const kept = claims.filter((claim) => words.every((word) => Object.values(claim).join(" ").toLowerCase().includes(word)));
+    const plain = (key, label) => ({ key, label, text: (claim) => claim[key], value: (claim) => claim[key], kind: () => "wrap" });
+    return [
+      el("ul", { class: "tally" }, ORDER.map((verdict) => el("li", { class: KINDS[verdict] }, `${claims.filter((claim) => claim.verdict === verdict).length} ${verdict}`))),
+      kept.length
+        ? dataTable({
+            caption: "Claims",
+            rows: kept,
+            columns: [
+              plain("claim", "claim"),
+              { key: "verdict", label: "verdict", text: (claim) => claim.verdict, value: (claim) => ORDER.indexOf(claim.verdict), kind: (claim) => KINDS[claim.verdict] ?? "" },
+              plain("evidence", "numbers"), plain("baseline", "against"), plain("source", "source"),
+            ],
+          })
+        : empty("No claim matches the search."),
+    ];
+  },
+};

@@ -1,0 +1,118 @@
+"""Series over runs as columns: levels, steps, spikes, and the versions that changed between two runs of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opbench.analyse.differences import differences
+from opbench.analyse.digest import Digest
+from opbench.analyse.history import TIMED, Point, QuantityName, Series, series
+from opbench.report import numbers
+from opbench.report.dashboard.columns import Strings, number
+
+_TEXTS = {
+    "ratio": lambda value: f"{numbers.plain(value)}x",
+    "seconds": numbers.seconds,
+    "params": numbers.exactly,
+    "macs": numbers.macs,
+    "peak_bytes": numbers.size,
+    "saved_bytes": numbers.size,
+}
+
+
+def trends(
+    digests: Sequence[Digest], places: Mapping[str, int], labels: Mapping[str, str], strings: Strings
+) -> dict[str, Any]:
+    """{moments, series} of digests, oldest first; `places` are those of the runs that the page knows, by hash.
+
+    A series of one point is no trend, and a count that never changed is no news: neither is in the page.
+    """
+    moment_of = {one.sha256: index for index, one in enumerate(digests)}
+    shown = [one for one in series(digests) if len(one.points) > 1 and (one.quantity in TIMED or one.changes)]
+    return {
+        "moments": [
+            {
+                "run": places.get(one.sha256, -1),
+                "suite": strings.name(one.suite),
+                "machine": strings.name(labels[one.machine]),
+                "started": strings.name(one.started),
+                "commit": strings.name(one.environment.commit or ""),
+                "dirty": int(bool(one.environment.dirty)),
+                "changed": [strings.add(what) for what in changed],
+            }
+            for one, changed in zip(digests, _changed(digests), strict=True)
+        ],
+        "series": [_series(one, moment_of, labels, strings) for one in shown],
+    }
+
+
+def _changed(digests: Sequence[Digest]) -> list[tuple[str, ...]]:
+    """What differs in versions from the run before on the same machine: the markers of a trend."""
+    last: dict[str, Digest] = {}
+    found = []
+    for one in digests:
+        before = last.get(one.machine, one)
+        found.append(
+            tuple(
+                what
+                for difference in differences(before.environment, one.environment)
+                if difference.kind == "versions"
+                for what in difference.what
+            )
+        )
+        last[one.machine] = one
+    return found
+
+
+def _series(one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str], strings: Strings) -> dict[str, Any]:
+    case, text = one.case, _TEXTS[one.quantity]
+    return {
+        "case": strings.name(case.id),
+        "contender": strings.name(case.contender),
+        "task": strings.name(case.task),
+        "workload": strings.name(case.workload),
+        "dtype": strings.add(case.dtype),
+        "device": strings.add(case.device),
+        "mode": strings.add(case.mode),
+        "machine": strings.name(labels[one.machine]),
+        "quantity": strings.add(one.quantity),
+        "method": strings.name(one.method),
+        "baseline": strings.name(one.baseline),
+        "redefined": one.redefined,
+        "at": [moment_of[point.sha256] for point in one.points],
+        "value": [number(point.value) for point in one.points],
+        "low": [number(point.low) for point in one.points] if one.quantity in TIMED else [],
+        "high": [number(point.high) for point in one.points] if one.quantity in TIMED else [],
+        "text": [strings.add(_text(point, one.quantity)) for point in one.points],
+        "spikes": list(one.spikes),
+        "undecided": list(one.undecided),
+        "steps": [
+            {
+                "at": change.at,
+                "before": number(change.before),
+                "after": number(change.after),
+                "ratio": number(change.ratio),
+                "text": strings.add(f"{text(change.before)} -> {text(change.after)}"),
+                "share": strings.add(_share(change.ratio)),
+                "with": strings.add(", ".join(change.surroundings)),
+            }
+            for change in one.changes
+        ],
+    }
+
+
+def _text(point: Point, quantity: QuantityName) -> str:
+    text = _TEXTS[quantity]
+    if point.value is None:
+        return point.missing
+    if point.low is None or point.high is None:
+        return text(point.value)
+    return f"{text(point.value)} [{text(point.low)}, {text(point.high)}]"
+
+
+def _share(ratio: float | None) -> str:
+    """A step as a change: `+12.3 %`, `5.10x`."""
+    if ratio is None:
+        return "from or to nothing"
+    return f"{numbers.plain(ratio)}x" if ratio > 3 or ratio < 1 / 3 else f"{100 * (ratio - 1):+.1f} %"

@@ -41,7 +41,8 @@ def rows_and_panels(stands: Sequence[Stand], strings: Strings) -> tuple[Columns,
         for standing in group.standings
     ]
     current = newest([(machine_key(one.run.environment), standing.case) for one, _, standing in found])
-    for index, (one, contest, standing) in enumerate(found):
+    # The newest run first: what it measured is what a person came for. The sort keeps the order within a run.
+    for index, (one, contest, standing) in sorted(enumerate(found), key=lambda item: -item[1][0].place):
         panel = panels.append(**_panel(one, contest, standing, strings), current=int(index in current))
         for row in standing.ranked():
             for method in standing.methods or ("",):
@@ -117,7 +118,7 @@ def _row(run: Run, row: Row, method: str, strings: Strings) -> dict[str, Any]:
         "roofText": add(numbers.share(limit.seconds if limit else None, latency.median_seconds if latency else None)),
         "verdict": add(tables.verdict(row)),
         "worst": number(worst.worst_ratio if worst else None),
-        "worstText": add(f"{numbers.plain(worst.worst_ratio)} of the bound" if worst else "not verified"),
+        "worstText": add(f"{numbers.plain(worst.worst_ratio)}x the bound" if worst else "not verified"),
         "where": add(_where(worst)),
         "judged": add(_judged(worst)),
     }

@@ -55,7 +55,7 @@ function verdict(pair, words) {
             { key: "absolute", label: "absolute time", text: (line) => line.absolute, value: (line) => Number.parseFloat(line.absolute) || null, number: true },
           ],
         })
-      : empty(words.length ? "No finding matches the search." : "Nothing differs beyond what these runs can tell apart."),
+      : empty(words.length ? "No finding matches the search." : "Nothing that was compared differs; what was left out, and why, is said below."),
     el("ul", { class: "notes" }, pair.notes.map((note) => el("li", {}, note))),
   ];
 }
@@ -104,7 +104,7 @@ function recent(head) {
       { key: "head", label: "head", text: (pair) => nameOf(pair.head), value: (pair) => pair.head.place, cell: (pair) => el("a", { href: changed({ base: pair.base.path, head: pair.head.path }), "aria-current": pair.head === head ? "true" : undefined }, nameOf(pair.head)) },
       { key: "base", label: "base", text: (pair) => nameOf(pair.base) },
       { key: "machine", label: "machine", text: (pair) => pair.head.machine, value: (pair) => pair.head.machine },
-      { key: "tally", label: "verdict", text: (pair) => pair.tally, value: (pair) => Number(!pair.bad), kind: (pair) => (pair.bad ? "bad" : "") },
+      { key: "tally", label: "verdict", text: (pair) => pair.tally, value: (pair) => Number(!pair.bad), kind: (pair) => (pair.bad ? "bad text" : "text") },
     ],
   });
 }

@@ -8,7 +8,7 @@ import { svg } from "./dom.js";
 import { filtered } from "./filters.js";
 
 const MODES = ["inference", "training"];
-const WIDE = 150;
+const WIDE = 112;
 
 export const overview = {
   name: "Overview",
@@ -60,15 +60,15 @@ function intervals(rows) {
 function glance(rows) {
   const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype].join("\n"));
   const several = machines.length > 1;
-  const heads = ["operator", "fastest as", "", "inference latency", "training latency", "params", "MACs (inference)", "peak memory", "saved for backward"];
+  const heads = ["operator, fastest as", "", "inference latency", "training latency", "params", "MACs (inference)", "peak memory", "saved for backward", "max error, eps·Σ|terms|"];
   return el(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-label": "At a glance" },
     el(
       "table",
       { class: "glance" },
-      el("caption", {}, "At a glance ", el("span", { class: "note" }, "each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline, the line is 1x; newest run of each")),
-      el("thead", {}, el("tr", {}, heads.map((head, index) => el("th", { scope: "col", class: index > 2 ? "number" : undefined }, head || el("span", { class: "hidden" }, "inference latency, drawn"))))),
+      el("caption", {}, "At a glance ", el("span", { class: "note" }, "each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline, the line is 1x; newest run of each; shaded: CARAFE and DCNv3")),
+      el("thead", {}, el("tr", {}, heads.map((head, index) => el("th", { scope: "col", class: index > 1 ? "number" : undefined }, head || el("span", { class: "hidden" }, "inference latency, drawn"))))),
       sections.map((section) => {
         const [first] = section;
         const count = new Set(section.map((row) => `${row.panel.run.place}/${row.contest}`)).size;
@@ -133,14 +133,13 @@ function operatorRow({ operator, best, leading }, x) {
   return el(
     "tr",
     { class: subjects.has(operator) ? "subject" : undefined },
-    el("th", { scope: "row" }, el("a", { href: address("shapes", { contender: leading[0].contender, task: leading[0].task, dtype: leading[0].dtype, device: leading[0].device }) }, operator)),
-    el("td", {}, names.join(", ")),
+    el("th", { scope: "row" }, el("a", { href: address("shapes", { contender: leading[0].contender, task: leading[0].task, dtype: leading[0].dtype, device: leading[0].device }) }, operator), el("span", { class: "note" }, ` ${names.join(", ")}`)),
     el("td", {}, picture),
-    cells.map(([rows, value, text]) => el("td", { class: "number" }, range(rows, value, text))),
+    [...cells, [[worst([...best.inference, ...best.training])], "error", "errorText"]].map(([rows, value, text]) => el("td", { class: "number" }, range(rows, value, text))),
   );
 }
 
-// `1.45x to 6.58x` from the texts of the rows with the least and the largest value.
+// `1.45 – 6.58x` from the texts of the rows with the least and the largest value.
 function range(rows, value, text) {
   const known = rows.filter((row) => row[value] !== null);
   if (!known.length) return rows.length ? el("span", { class: "missing" }, rows[0][text]) : el("span", { class: "missing" }, "not planned");
@@ -148,7 +147,8 @@ function range(rows, value, text) {
   const [low, high] = [Math.min, Math.max].map((pick) => pick(...known.map((row) => row[value])));
   const [first, last] = [low, high].map((end) => short(known.find((row) => row[value] === end)));
   if (first === last) return known.length === 1 && value === "ratio" ? known[0][text] : first;
-  return `${first} to ${last}`;
+  const unit = /[^\d.,]*$/.exec(last)[0];
+  return `${first.endsWith(unit) ? first.slice(0, first.length - unit.length) : first} – ${last}`;
 }
 
 function contestTable(contest, matching) {
@@ -199,10 +199,8 @@ function contestTable(contest, matching) {
   );
 }
 
-function worstError(rows, name) {
-  const own = rows.filter((row) => row.contender === name);
-  return own.reduce((worst, row) => ((row.error ?? -1) > (worst.error ?? -1) ? row : worst)).errorText;
-}
+const worst = (rows) => rows.reduce((found, row) => ((row.error ?? -1) > (found.error ?? -1) ? row : found));
+const worstError = (rows, name) => worst(rows.filter((row) => row.contender === name)).errorText;
 
 function outcome(rows) {
   const kinds = [...new Set(rows.map((row) => row.verdict))];

@@ -41,6 +41,7 @@ export function frame({ title, note, width, height = 300, x, y, label, legend = 
 function domain(axis) {
   const [low, high] = extent(axis.values) ?? [1, 1];
   if (axis.log) return [low / (axis.air ?? 1.4), high * (axis.air ?? 1.4)];
+  if (axis.tight) return [low, high];
   const air = (high - low || Math.abs(high) || 1) * 0.08;
   return axis.zero ? [0, high + air] : [low - air, high + air];
 }

@@ -9,6 +9,8 @@ export const runsView = {
   name: "Runs",
   filters: ["machine", "runPath", "text"],
   always: ["runPath"],
+  required: ["runPath"],
+  defaults: { runPath: () => runs.at(-1).path },
   draw() {
     const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
     const machine = chosen(this, "machine");
@@ -25,7 +27,7 @@ export const runsView = {
               { key: "started", label: "started", text: (run) => when(run), value: (run) => run.place },
               { key: "commit", label: "commit", text: shortCommit, value: shortCommit, cell: (run) => el("code", {}, shortCommit(run)) },
               ...(machines.length > 1 ? [{ key: "machine", label: "machine", text: (run) => run.machine, value: (run) => run.machine }] : []),
-              { key: "tally", label: "cases", text: (run) => run.tally, value: (run) => run.cases, kind: (run) => (run.ok === run.cases ? "" : "bad") },
+              { key: "tally", label: "cases", text: (run) => run.tally, value: (run) => run.cases, kind: (run) => (run.ok === run.cases ? "text" : "bad text") },
             ],
           })
         : empty("No run matches these filters."),
@@ -60,7 +62,7 @@ function plainTable({ title, header, rows, note }) {
       {},
       el("caption", {}, title),
       el("thead", {}, el("tr", {}, header.map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell, index) => (index ? el("td", { class: "wrap" }, cell) : el("th", { scope: "row" }, cell)))))),
+      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell, index) => (index ? el("td", { class: "text" }, cell) : el("th", { scope: "row" }, cell)))))),
     ),
     note ? el("p", { class: "note" }, note) : null,
   );

@@ -89,11 +89,11 @@ function timeline(one, width) {
         width,
         height: 320,
         label: one.moments.map((moment, index) => `${when(moment)}: ${one.texts[index]}`).join("; "),
-        x: { label: "runs, oldest first: commit", values: [...xs, -0.5, xs.length - 0.5], ticks: xs, name: (index) => shortCommit(one.moments[index]) },
+        x: { label: "runs, oldest first: commit", values: [...xs, -0.5, xs.length - 0.5], tight: true, ticks: xs, name: (index) => shortCommit(one.moments[index]) },
         y: { label: of.label, values, unit: of.unit, log, air: 1.08 },
       },
       (px, py, { top, bottom, left, right }) => [
-        xs.filter((x) => x && changesBetween(one, x).length).map((x) => marker(px(x - 0.5), top, bottom, right, changesBetween(one, x))),
+        xs.filter((x) => x && changesBetween(one, x).length).map((x) => marker(px(x - 0.5), top, bottom, left, changesBetween(one, x))),
         levels(one, xs).map(({ from, to, level }) => (level === null ? null : svg("path", { d: `M${px(from - 0.4)},${py(level)}H${px(to + 0.4)}`, class: "level" }))),
         one.low.length
           ? svg("path", { d: `M${known.map((x) => `${px(x)},${py(one.high[x] ?? one.value[x])}`).join("L")}L${[...known].reverse().map((x) => `${px(x)},${py(one.low[x] ?? one.value[x])}`).join("L")}Z`, class: "band" })
@@ -123,9 +123,9 @@ function changesBetween(one, x) {
   return [...new Set(found)];
 }
 
-function marker(x, top, bottom, right, changes) {
+function marker(x, top, bottom, left, changes) {
   const label = changes.length > 1 ? `${changes[0]} and ${changes.length - 1} more` : changes[0];
-  const end = x > right - 160;
+  const end = x > left + 160;
   return svg("g", { class: "marker" }, svg("title", {}, changes.join(", ")), svg("path", { d: `M${x},${top}V${bottom}` }), svg("text", { x: x + (end ? -5 : 5), y: bottom - 6, "text-anchor": end ? "end" : "start" }, shorten(label, 150)));
 }
 

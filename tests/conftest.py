@@ -46,9 +46,16 @@ def leave_out(config, items, which):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The mutation score. A test of a mutant leaves its verdict by `record_property("mutant", (family, by what))`."""
+    """The mutation score and how fast the dashboard is, which tests leave by `record_property`.
+
+    A test of a mutant leaves its verdict as ("mutant", (family, by what)), the browser's a sentence as "dashboard".
+    """
     reports = (report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ()))
-    verdicts = [value for report in reports for name, value in report.user_properties if name == "mutant"]
+    left = [(name, value) for report in reports for name, value in report.user_properties]
+    for name, value in left:
+        if name == "dashboard":
+            terminalreporter.write_line(f"dashboard: {value}")
+    verdicts = [value for name, value in left if name == "mutant"]
     for family in sorted({family for family, _ in verdicts}):
         convicted = [by is not None for of, by in verdicts if of == family]
         terminalreporter.write_line(f"mutation score, {family}: {sum(convicted)} of {len(convicted)} killed")

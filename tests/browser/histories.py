@@ -3,8 +3,17 @@
 import json
 
 import msgspec
-from factory import make_case, make_counts, make_environment, make_failure, make_incorrect, make_memory, make_record, make_run
-from hostile import EVIL, make_hostile_run
+from factory import (
+    make_case,
+    make_counts,
+    make_environment,
+    make_failure,
+    make_incorrect,
+    make_memory,
+    make_record,
+    make_run,
+)
+from hostile import make_hostile_run
 
 from opbench import document
 from opbench.schema import Settings
@@ -36,7 +45,9 @@ def write_history(folder):
         run = history_run(index, slower, make_environment(commit=commit(index), versions={"torch": torch}))
         save(run, folder / "bench-01" / f"{index:03d}" / "run.json")
     for index in (3, 11):
-        where = make_environment(machine="bench-02", cpu="Other CPU @ 3.00GHz", threads=4, cores=4, commit=commit(index))
+        where = make_environment(
+            machine="bench-02", cpu="Other CPU @ 3.00GHz", threads=4, cores=4, commit=commit(index)
+        )
         save(history_run(index, 2.0, where), folder / "bench-02" / f"{index:03d}" / "run.json")
 
 
@@ -71,7 +82,9 @@ def history_run(index, slower, environment):
         of = {"task": "conv3x3", "workload": "stage-3", "dims": {"N": 1, "C": 128, "H": 40, "W": 40}, "spread": spread}
         for contender, ratio in (("conv3x3[torch]", 1.0), ("dcnv3[cpu]", 3.0 + 0.1 * spread)):
             records.append(make_record(make_case(contender, **of), ratio=ratio, rounds=12))
-    return make_run(records, environment=environment, started=started(index), command=f"opbench run --suite smoke --seed {index}")
+    return make_run(
+        records, environment=environment, started=started(index), command=f"opbench run --suite smoke --seed {index}"
+    )
 
 
 def write_many(folder, runs=100, workloads=5, contenders=10, modes=("inference", "training")):
@@ -109,7 +122,12 @@ def write_hostile(folder):
     good = make_record(make_case("carafe[cpu]"), ratio=3.0)
     base = make_record(make_case())
     odd = make_run(
-        [base, good, good, make_record(make_case("deconv[torch]"), ratio=float("nan"), verdict=None, final_verdict=None)],
+        [
+            base,
+            good,
+            good,
+            make_record(make_case("deconv[torch]"), ratio=float("nan"), verdict=None, final_verdict=None),
+        ],
         started="2025-03-01T00:00:00+00:00",
     )
     save(odd, folder / "odd" / "run.json")
@@ -125,4 +143,3 @@ def write_hostile(folder):
     }
     for name, content in other.items():
         (folder / f"{name}.json").write_bytes(content)
-    assert EVIL

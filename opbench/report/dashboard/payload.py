@@ -56,7 +56,9 @@ def payload(store: Store, claims: Sequence[Claim] = ()) -> dict[str, Any]:
         "trends": trends(store.digests, places, names, strings),
         "differences": differences([document.run for document in documents], strings),
         "problems": [[strings.add(one.path), strings.add(one.sentence)] for one in problems],
-        "claims": [{name: strings.add(text) for name, text in msgspec.structs.asdict(claim).items()} for claim in claims],
+        "claims": [
+            {name: strings.add(text) for name, text in msgspec.structs.asdict(claim).items()} for claim in claims
+        ],
         "subjects": [strings.name(name) for name in SUBJECTS],
         "strings": strings.all,
     }
@@ -70,7 +72,9 @@ def _documents(store: Store) -> tuple[list[Stored], list[Problem]]:
     for left, one in zip(reversed(range(len(store.runs))), reversed(store.runs), strict=True):
         rows += len(one.digest.entries)
         if documents and rows > MOST_ROWS:
-            problems.append(Problem(one.path, f"not in tables, as {left} older runs with it; they are in trends"))
+            older = f", nor those of {left} older run{'' if left == 1 else 's'}" if left else ""
+            newest = f"it holds the newest {len(documents)}; all of them are in trends"
+            problems.append(Problem(one.path, f"its rows are not on this page{older}: {newest}"))
             break
         try:
             one.run  # noqa: B018  # read when first asked for
@@ -81,9 +85,7 @@ def _documents(store: Store) -> tuple[list[Stored], list[Problem]]:
     return documents[::-1], problems
 
 
-def _run(
-    document: Stored, standing: Sequence[Standing], names: Mapping[str, str], strings: Strings
-) -> dict[str, Any]:
+def _run(document: Stored, standing: Sequence[Standing], names: Mapping[str, str], strings: Strings) -> dict[str, Any]:
     run = document.run
     return {
         "path": strings.name(document.path),

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
+from opbench.analyse.digest import machine_key
 from opbench.analyse.roofline import roofline, yardstick
 from opbench.analyse.standings import Row, Standing, contests
 from opbench.analyse.statistics import FEWEST_ROUNDS, METHODS, Ratio
 from opbench.report import numbers, tables
 from opbench.report.dashboard.columns import Columns, Strings, number
-from opbench.analyse.digest import machine_key
 from opbench.report.dashboard.places import newest
 from opbench.report.families import families
 from opbench.report.families import sweeps as family_sweeps

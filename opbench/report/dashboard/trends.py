@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opbench.analyse.differences import differences
@@ -11,7 +11,7 @@ from opbench.analyse.history import TIMED, Point, QuantityName, Series, series
 from opbench.report import numbers
 from opbench.report.dashboard.columns import Strings, number
 
-_TEXTS = {
+_TEXTS: Mapping[QuantityName, Callable[[Any], str]] = {
     "ratio": lambda value: f"{numbers.plain(value)}x",
     "seconds": numbers.seconds,
     "params": numbers.exactly,

@@ -25,7 +25,7 @@ CLAIMS = (
 def history(tmp_path_factory):
     folder = tmp_path_factory.mktemp("history")
     write_history(folder / "results")
-    return write_site(folder / "results", folder / "site", CLAIMS)[0]
+    return write_site(folder / "results", folder / "site", lambda runs: CLAIMS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     write_hostile(folder / "results")
     evil = Claim(*[EVIL] * 5)
-    return write_site(folder / "results", folder / "site", [evil])[0]
+    return write_site(folder / "results", folder / "site", lambda runs: [evil])[0]
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,14 @@ def test_columns_sort_by_number_up_and_down_and_back(page):
     page.settle("document.querySelector('#sort-params').closest('th').ariaSort === 'descending'")
     page.reload()
     assert [row.split("neck-20")[0] for row in page.texts("main tbody tr")] == orders[1]
+
+
+def test_rows_without_a_value_sort_last_either_way(page):
+    for direction in ("asc", "desc"):
+        page.open(f"compare?task=*&sort=spread+{direction}")
+        tasks = [row.startswith(("conv3x3", "dcnv3")) for row in page.texts("main tbody tr")]
+        assert tasks == sorted(tasks, reverse=True)
+        assert {True, False} == set(tasks)
 
 
 def test_bars_can_show_another_quantity(page):

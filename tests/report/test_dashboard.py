@@ -25,6 +25,7 @@ from opbench.report.dashboard.places import labels, newest
 from opbench.report.dashboard.site import write_site
 from opbench.schema import OpbenchError
 
+CLAIMS = (payload.Claim("it is free", "a write-up", "refuted", "74,148 parameters", "nearest[torch]"),)
 SECRET = "\u2028</script><!--<script>&amp;\u2029"
 
 
@@ -176,6 +177,17 @@ def test_a_folder_without_a_run_is_refused_with_what_lies_in_it(tmp_path):
     with pytest.raises(OpbenchError, match="no such folder"):
         write_site(tmp_path / "nowhere", tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+def test_claims_are_judged_by_the_newest_run_of_each_suite_and_machine(tmp_path):
+    runs = [make_run(started=f"2025-01-0{day}T00:00:00+00:00") for day in (1, 2)]
+    other = make_run(started="2025-01-01T00:00:00+00:00", environment=make_environment(threads=1))
+    store(tmp_path / "results", *runs, other)
+    judged = []
+    path, _ = write_site(tmp_path / "results", tmp_path / "site", lambda found: judged.extend(found) or CLAIMS)
+    assert {(run.started[:10], run.environment.threads) for run in judged} == {("2025-01-02", 2), ("2025-01-01", 1)}
+    data = data_of(path.read_text(encoding="utf-8"))
+    assert [data["strings"][data["claims"][0][name]] for name in ("claim", "verdict")] == ["it is free", "refuted"]
 
 
 def test_the_same_folder_gives_the_same_bytes(tmp_path):

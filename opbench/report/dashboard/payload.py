@@ -36,6 +36,7 @@ class Claim(msgspec.Struct, frozen=True):
     verdict: str
     evidence: str
     baseline: str
+    reading: str = ""
 
 
 def payload(store: Store, claims: Sequence[Claim] = ()) -> dict[str, Any]:

@@ -3,45 +3,60 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from opbench.analyse.store import read
 from opbench.document import replace_file
 from opbench.report.dashboard.page import html
 from opbench.report.dashboard.payload import Claim, payload
 from opbench.report.escape import visible
-from opbench.schema import OpbenchError
+from opbench.schema import OpbenchError, Run
 
 PAGE = "index.html"
 _LISTED = 3
 
+Judge = Callable[[Sequence[Run]], Iterable[Claim]]
 
-def write_site(
-    results: str | os.PathLike[str], site: str | os.PathLike[str], claims: Sequence[Claim] = ()
-) -> tuple[Path, tuple[str, ...]]:
-    """Writes `site`/index.html; gives its path and a sentence for each document that isn't on it.
 
-    Raises `OpbenchError` where no run of `results` can be shown. The same folder gives the same bytes.
+class Site(NamedTuple):
+    """The page that was written, and a sentence for each document that isn't on it."""
+
+    page: Path
+    problems: tuple[str, ...]
+
+
+def _none(runs: Sequence[Run]) -> Iterable[Claim]:
+    return ()
+
+
+def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], claims: Judge = _none) -> Site:
+    """Writes `site`/index.html. The same folder gives the same bytes.
+
+    `claims` judges published claims by the newest run of each suite and machine. Raises `OpbenchError` where no run of
+    `results` can be shown.
     """
     store = read(results)
     said = tuple(f"{problem.path}: {problem.sentence}" for problem in store.problems)
     if not store.runs:
+        digests = f"; its {len(store.digests)} digests hold no rows" if store.digests else ""
         raise OpbenchError(
             f"{os.fspath(results)}: holds no run document (expected a run.json that `opbench run -o DIR` wrote, at any "
-            f"depth){_unread(said)}"
+            f"depth){digests}{_unread(said)}"
         )
+    newest = {(one.digest.machine, one.digest.suite): one for one in store.runs}
     path = Path(site) / PAGE
-    replace_file(path, html(payload(store, claims)))
-    return path, said
+    replace_file(path, html(payload(store, tuple(claims([one.run for one in newest.values()])))))
+    return Site(path, said)
 
 
 def run_dashboard(results: Path, site: Path) -> int:
     """What the command does: the page, then where it is and what it doesn't show; the exit code."""
-    path, said = write_site(results, site)
-    for sentence in said:
+    written = write_site(results, site)
+    for sentence in written.problems:
         print(visible(sentence))
-    print(f"dashboard: {path}")
+    print(f"dashboard: {written.page}")
     return 0
 
 

@@ -23,7 +23,7 @@ export const claimsView = {
             columns: [
               plain("claim", "claim"),
               { key: "verdict", label: "verdict", text: (claim) => claim.verdict, value: (claim) => ORDER.indexOf(claim.verdict), kind: (claim) => KINDS[claim.verdict] ?? "" },
-              plain("evidence", "numbers"), plain("baseline", "against"), plain("source", "source"),
+              plain("evidence", "numbers"), plain("baseline", "against"), plain("reading", "read as"), plain("source", "source"),
             ],
           })
         : empty("No claim matches the search."),

@@ -13,7 +13,17 @@ import { proof } from "./proof.js";
 import { claimsView } from "./claims.js";
 import { runsView } from "./runs.js";
 
-const VIEWS = { overview, compare, shapes, roofline, trends, difference, proof, ...(claims.length ? { claims: claimsView } : {}), runs: runsView };
+const VIEWS = {
+  overview,
+  compare,
+  shapes,
+  roofline,
+  trends,
+  difference,
+  proof,
+  ...(claims.length ? { claims: claimsView } : {}),
+  runs: runsView,
+};
 // Filters that mean the same in another view go along when it is opened.
 const SHARED = ["task", "workload", "dtype", "device", "machine"];
 
@@ -43,13 +53,21 @@ function drawViews(current, params) {
   const kept = Object.fromEntries(SHARED.filter((name) => params.has(name)).map((name) => [name, params.get(name)]));
   replace(
     document.getElementById("views"),
-    Object.entries(VIEWS).map(([key, { name }]) => el("li", {}, el("a", { href: address(key, kept), "aria-current": key === current ? "page" : undefined }, name))),
+    Object.entries(VIEWS).map(([key, { name }]) =>
+      el("li", {}, el("a", { href: address(key, kept), "aria-current": key === current ? "page" : undefined }, name)),
+    ),
   );
 }
 
 const newest = runs.at(-1);
-replace(document.getElementById("scope"), `${plural(runs.length, "run")} of ${plural(machines.length, "machine")}, ${plural(rows.length, "row")}; the newest: ${newest.suite} on ${newest.machine}`);
-replace(document.getElementById("footer"), `opbench ${version}. Every number here comes from a run document; the view “Runs” names each, with the command that measures it again.`);
+replace(
+  document.getElementById("scope"),
+  `${plural(runs.length, "run")} of ${plural(machines.length, "machine")}, ${plural(rows.length, "row")}; the newest: ${newest.suite} on ${newest.machine}`,
+);
+replace(
+  document.getElementById("footer"),
+  `opbench ${version}. Every number here comes from a run document; the view “Runs” names each, with the command that measures it again.`,
+);
 form.addEventListener("submit", (event) => event.preventDefault());
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();

@@ -11,7 +11,12 @@ export const METRICS = {
   params: { label: "parameters", value: "params", text: "paramsText", unit: "" },
   macs: { label: "MACs (1 MAC = 2 FLOPs)", value: "macs", text: "macsText", unit: "" },
   error: { label: "max error, eps·Σ|terms|", value: "error", text: "errorText", unit: "plain" },
-  roof: { label: "share of the roofline (1: as fast as the machine allows)", value: "roof", text: "roofText", unit: "plain" },
+  roof: {
+    label: "share of the roofline (1: as fast as the machine allows)",
+    value: "roof",
+    text: "roofText",
+    unit: "plain",
+  },
 };
 
 export function speedOf(row) {
@@ -38,7 +43,11 @@ export function ratioMark(row, x, y, height) {
   const [from, to] = [x(1), x(row.ratio)];
   const parts = [
     svg("rect", {
-      x: Math.min(from, to), y: y - height / 2, width: Math.max(1, Math.abs(to - from)), height, class: `bar ${speedOf(row)}`,
+      x: Math.min(from, to),
+      y: y - height / 2,
+      width: Math.max(1, Math.abs(to - from)),
+      height,
+      class: `bar ${speedOf(row)}`,
     }),
   ];
   if (row.low !== null && row.high !== null) {
@@ -65,7 +74,12 @@ export function barChart(rows, metric, { title, note, width, nameOf = (row) => r
   return figure(
     {
       title,
-      note: [of.label + (of.log ? " (log scale): blue is faster, orange slower, grey undecided; whiskers: intervals" : ""), note].filter(Boolean).join(" · "),
+      note: [
+        of.label + (of.log ? " (log scale): blue is faster, orange slower, grey undecided; whiskers: intervals" : ""),
+        note,
+      ]
+        .filter(Boolean)
+        .join(" · "),
       width: to + right,
       height: bottom + 24,
       label: label ?? rows.map((row) => `${nameOf(row)}: ${row[of.text]}`).join("; "),
@@ -86,7 +100,9 @@ export function barChart(rows, metric, { title, note, width, nameOf = (row) => r
         svg("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: "label" }, names[index]),
         of.log
           ? ratioMark(row, x, y, 12)
-          : value === null ? null : svg("rect", { x: x(0), y: y - 6, width: Math.max(1, x(value) - x(0)), height: 12, class: "bar amount" }),
+          : value === null
+            ? null
+            : svg("rect", { x: x(0), y: y - 6, width: Math.max(1, x(value) - x(0)), height: 12, class: "bar amount" }),
         svg("text", { x: to + 8, y: y + 4, class: value === null ? "value missing" : "value" }, texts[index]),
       );
     }),

@@ -12,18 +12,45 @@ export const claimsView = {
   draw() {
     if (!claims.length) return [empty("No claim was evaluated for this page.")];
     const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
-    const kept = claims.filter((claim) => words.every((word) => Object.values(claim).join(" ").toLowerCase().includes(word)));
-    const plain = (key, label) => ({ key, label, text: (claim) => claim[key], value: (claim) => claim[key], kind: () => "wrap" });
+    const kept = claims.filter((claim) =>
+      words.every((word) => Object.values(claim).join(" ").toLowerCase().includes(word)),
+    );
+    const plain = (key, label) => ({
+      key,
+      label,
+      text: (claim) => claim[key],
+      value: (claim) => claim[key],
+      kind: () => "wrap",
+    });
     return [
-      el("ul", { class: "tally" }, ORDER.map((verdict) => el("li", { class: KINDS[verdict] }, `${claims.filter((claim) => claim.verdict === verdict).length} ${verdict}`))),
+      el(
+        "ul",
+        { class: "tally" },
+        ORDER.map((verdict) =>
+          el(
+            "li",
+            { class: KINDS[verdict] },
+            `${claims.filter((claim) => claim.verdict === verdict).length} ${verdict}`,
+          ),
+        ),
+      ),
       kept.length
         ? dataTable({
             caption: "Claims",
             rows: kept,
             columns: [
               plain("claim", "claim"),
-              { key: "verdict", label: "verdict", text: (claim) => claim.verdict, value: (claim) => ORDER.indexOf(claim.verdict), kind: (claim) => KINDS[claim.verdict] ?? "" },
-              plain("evidence", "numbers"), plain("baseline", "against"), plain("reading", "read as"), plain("source", "source"),
+              {
+                key: "verdict",
+                label: "verdict",
+                text: (claim) => claim.verdict,
+                value: (claim) => ORDER.indexOf(claim.verdict),
+                kind: (claim) => KINDS[claim.verdict] ?? "",
+              },
+              plain("evidence", "numbers"),
+              plain("baseline", "against"),
+              plain("reading", "read as"),
+              plain("source", "source"),
             ],
           })
         : empty("No claim matches the search."),

@@ -1,10 +1,9 @@
 // One task's contenders side by side: bars of a quantity for each panel, and all of it in a table.
 import { el, empty, gradually } from "./dom.js";
-import { machines, nameOf, titleOf } from "./data.js";
+import { grouped, machines, nameOf, titleOf } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { METRICS, barChart } from "./bars.js";
 import { choices, filtered } from "./filters.js";
-import { grouped } from "./overview.js";
 import { COLUMNS, dataTable } from "./table.js";
 
 export const compare = {
@@ -17,26 +16,64 @@ export const compare = {
     if (!rows.length) return [quantity(metric), empty("No case matches these filters.")];
     const groups = grouped(rows, (row) => `${row.panel.run.place}/${row.panel.id}/${row.method}`);
     const columns = width > 1100 ? 2 : 1;
-    const several = ["task", "dtype", "device", "mode"].filter((name) => new Set(rows.map((row) => row[name])).size > 1);
+    const several = ["task", "dtype", "device", "mode"].filter(
+      (name) => new Set(rows.map((row) => row[name])).size > 1,
+    );
     const c = COLUMNS;
     return [
       quantity(metric),
-      new Set(rows.map((row) => row.machine)).size > 1 ? el("p", { class: "note" }, "These rows come from several machines. Each chart is of one; their times can't be compared, their ratios only with care.") : null,
-      el("div", { class: columns === 2 ? "charts two" : "charts" }, gradually(groups, 8, (group) => {
-        const [first] = group;
-        const title = `${first.task}: ${titleOf(first)}, ${first.mode}`;
-        const facts = [first.dims, first.method, nameOf(first.run), machines.length > 1 ? first.machine : ""];
-        return barChart(group, metric, { title, note: facts.filter(Boolean).join(" · "), width: width / columns - (columns - 1) * 16 });
-      }, "chart")),
+      new Set(rows.map((row) => row.machine)).size > 1
+        ? el(
+            "p",
+            { class: "note" },
+            "These rows come from several machines. Each chart is of one; their times can't be compared, their ratios only with care.",
+          )
+        : null,
+      el(
+        "div",
+        { class: columns === 2 ? "charts two" : "charts" },
+        gradually(
+          groups,
+          8,
+          (group) => {
+            const [first] = group;
+            const title = `${first.task}: ${titleOf(first)}, ${first.mode}`;
+            const facts = [first.dims, first.method, nameOf(first.run), machines.length > 1 ? first.machine : ""];
+            return barChart(group, metric, {
+              title,
+              note: facts.filter(Boolean).join(" · "),
+              width: width / columns - (columns - 1) * 16,
+            });
+          },
+          "chart",
+        ),
+      ),
       dataTable({
         caption: "Cases",
         rows,
         columns: [
-          c.contender, c.workload, ...several.map((name) => c[name]), c.spread, c.ratio, c.median, c.params, c.macs, c.peak, c.saved, c.error, c.roof, c.verdict,
-          ...(machines.length > 1 ? [c.machine] : []), c.run,
+          c.contender,
+          c.workload,
+          ...several.map((name) => c[name]),
+          c.spread,
+          c.ratio,
+          c.median,
+          c.params,
+          c.macs,
+          c.peak,
+          c.saved,
+          c.error,
+          c.roof,
+          c.verdict,
+          ...(machines.length > 1 ? [c.machine] : []),
+          c.run,
         ],
       }),
-      el("p", { class: "note" }, `In brackets: ${[...new Set(rows.map((row) => row.interval).filter(Boolean))].join("; ") || "no interval"}. 1 MAC = 2 FLOPs. Memory is above inputs and parameters.`),
+      el(
+        "p",
+        { class: "note" },
+        `In brackets: ${[...new Set(rows.map((row) => row.interval).filter(Boolean))].join("; ") || "no interval"}. 1 MAC = 2 FLOPs. Memory is above inputs and parameters.`,
+      ),
     ];
   },
 };
@@ -46,6 +83,17 @@ function quantity(metric) {
   return el(
     "p",
     { class: "tools" },
-    el("label", { for: "metric" }, "Bars show ", el("select", { id: "metric", change: set }, Object.entries(METRICS).map(([key, { label }]) => el("option", { value: key, selected: key === metric }, label)))),
+    el(
+      "label",
+      { for: "metric" },
+      "Bars show ",
+      el(
+        "select",
+        { id: "metric", change: set },
+        Object.entries(METRICS).map(([key, { label }]) =>
+          el("option", { value: key, selected: key === metric }, label),
+        ),
+      ),
+    ),
   );
 }

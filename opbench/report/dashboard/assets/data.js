@@ -92,7 +92,19 @@ export const moments = payload.trends.moments.map((moment) => ({
   changed: moment.changed.map(text),
 }));
 
-const NAMES = ["case", "contender", "task", "workload", "dtype", "device", "mode", "machine", "quantity", "method", "baseline"];
+const NAMES = [
+  "case",
+  "contender",
+  "task",
+  "workload",
+  "dtype",
+  "device",
+  "mode",
+  "machine",
+  "quantity",
+  "method",
+  "baseline",
+];
 export const series = payload.trends.series.map((one) => ({
   ...one,
   ...Object.fromEntries(NAMES.map((name) => [name, text(one[name])])),
@@ -100,6 +112,16 @@ export const series = payload.trends.series.map((one) => ({
   texts: one.text.map(text),
   steps: one.steps.map((step) => ({ ...step, text: text(step.text), share: text(step.share), with: text(step.with) })),
 }));
+
+export function grouped(items, key) {
+  const groups = new Map();
+  for (const item of items) {
+    const name = key(item);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(item);
+  }
+  return [...groups.values()];
+}
 
 export function shortCommit(run) {
   return (run.commit ? run.commit.slice(0, 9) : "no commit") + (run.dirty ? "+" : "");

@@ -17,7 +17,12 @@ export const difference = {
     const base = runs.find((run) => run.path === params.get("base")) ?? before;
     const judged = pairs.find((pair) => pair.base === base && pair.head === head);
     const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
-    return [chooser(base, head), judged ? verdict(judged, words) : figures(base, head, words), gate(base, head), recent(head)];
+    return [
+      chooser(base, head),
+      judged ? verdict(judged, words) : figures(base, head, words),
+      gate(base, head),
+      recent(head),
+    ];
   },
 };
 
@@ -27,12 +32,33 @@ function chooser(base, head) {
       "label",
       { for: `run-${id}` },
       `${label} `,
-      el("select", { id: `run-${id}`, change: (event) => go(changed({ base: base.path, head: head.path, [id]: event.target.value })) }, [...runs].reverse().map((run) => el("option", { value: run.path, selected: run === value }, `${nameOf(run)} · ${run.machine} · ${run.path}`))),
+      el(
+        "select",
+        {
+          id: `run-${id}`,
+          change: (event) => go(changed({ base: base.path, head: head.path, [id]: event.target.value })),
+        },
+        [...runs]
+          .reverse()
+          .map((run) =>
+            el("option", { value: run.path, selected: run === value }, `${nameOf(run)} · ${run.machine} · ${run.path}`),
+          ),
+      ),
     );
   return el("p", { class: "tools" }, choice("base", "Base", base), choice("head", "Head", head));
 }
 
-const gate = (base, head) => el("p", { class: "note" }, "The same in a terminal, with an exit code: ", el("code", {}, `opbench compare ${[base.path, head.path].map((path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\"'\"'")}'`)).join(" ")}`));
+const gate = (base, head) =>
+  el(
+    "p",
+    { class: "note" },
+    "The same in a terminal, with an exit code: ",
+    el(
+      "code",
+      {},
+      `opbench compare ${[base.path, head.path].map((path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\"'\"'")}'`)).join(" ")}`,
+    ),
+  );
 
 const has = (words, ...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
 
@@ -51,12 +77,32 @@ function verdict(pair, words) {
             { ...plain("panel"), label: "panel" },
             { ...plain("what"), label: "what" },
             { key: "change", label: "change", text: (line) => line.change, value: (line) => line.ratio, number: true },
-            { key: "verdict", label: "verdict", text: (line) => line.verdict, value: (line) => order.indexOf(line.verdict), kind: (line) => KINDS[line.verdict] ?? "" },
-            { key: "absolute", label: "absolute time", text: (line) => line.absolute, value: (line) => Number.parseFloat(line.absolute) || null, number: true },
+            {
+              key: "verdict",
+              label: "verdict",
+              text: (line) => line.verdict,
+              value: (line) => order.indexOf(line.verdict),
+              kind: (line) => KINDS[line.verdict] ?? "",
+            },
+            {
+              key: "absolute",
+              label: "absolute time",
+              text: (line) => line.absolute,
+              value: (line) => Number.parseFloat(line.absolute) || null,
+              number: true,
+            },
           ],
         })
-      : empty(words.length ? "No finding matches the search." : "Nothing that was compared differs; what was left out, and why, is said below."),
-    el("ul", { class: "notes" }, pair.notes.map((note) => el("li", {}, note))),
+      : empty(
+          words.length
+            ? "No finding matches the search."
+            : "Nothing that was compared differs; what was left out, and why, is said below.",
+        ),
+    el(
+      "ul",
+      { class: "notes" },
+      pair.notes.map((note) => el("li", {}, note)),
+    ),
   ];
 }
 
@@ -66,29 +112,82 @@ const EXACT = ["params", "macs", "peak", "saved", "outcome"];
 function figures(base, head, words) {
   const id = (row) => `${row.id}/${row.contender}/${row.method}`;
   const before = new Map(rows.filter((row) => row.run === base).map((row) => [id(row), row]));
-  const both = rows.filter((row) => row.run === head && before.has(id(row)) && has(words, row.contender, row.id)).map((row) => ({ row, old: before.get(id(row)) }));
-  if (!both.length) return empty(words.length ? "No case of both runs matches the search." : "These runs have no case in common on this page.");
+  const both = rows
+    .filter((row) => row.run === head && before.has(id(row)) && has(words, row.contender, row.id))
+    .map((row) => ({ row, old: before.get(id(row)) }));
+  if (!both.length)
+    return empty(
+      words.length ? "No case of both runs matches the search." : "These runs have no case in common on this page.",
+    );
   const same = base.machine === head.machine;
   for (const pair of both) {
     const { row, old } = pair;
-    pair.quotient = same && !row.base && row.ratio > 0 && old.ratio > 0 && old.baseline === row.baseline ? row.ratio / old.ratio : null;
-    pair.apart = pair.quotient !== null && row.low !== null && old.low !== null && (row.low > old.high || row.high < old.low);
-    pair.exact = EXACT.filter((name) => row[name] !== old[name]).map((name) => `${name} ${old[`${name}Text`] ?? old[name]} -> ${row[`${name}Text`] ?? row[name]}`);
+    pair.quotient =
+      same && !row.base && row.ratio > 0 && old.ratio > 0 && old.baseline === row.baseline
+        ? row.ratio / old.ratio
+        : null;
+    pair.apart =
+      pair.quotient !== null && row.low !== null && old.low !== null && (row.low > old.high || row.high < old.low);
+    pair.exact = EXACT.filter((name) => row[name] !== old[name]).map(
+      (name) => `${name} ${old[`${name}Text`] ?? old[name]} -> ${row[`${name}Text`] ?? row[name]}`,
+    );
   }
-  both.sort((one, other) => other.exact.length - one.exact.length || Math.abs(Math.log(other.quotient ?? 1)) - Math.abs(Math.log(one.quotient ?? 1)));
+  both.sort(
+    (one, other) =>
+      other.exact.length - one.exact.length ||
+      Math.abs(Math.log(other.quotient ?? 1)) - Math.abs(Math.log(one.quotient ?? 1)),
+  );
   return [
-    el("p", { class: "note" }, `The page holds the gate's verdict for each run and the one before it of its suite and machine. For these two it shows their figures side by side: no test, no correction for many rows.${same ? "" : " They come from different machines or thread counts, so their times are not compared."}`),
+    el(
+      "p",
+      { class: "note" },
+      `The page holds the gate's verdict for each run and the one before it of its suite and machine. For these two it shows their figures side by side: no test, no correction for many rows.${same ? "" : " They come from different machines or thread counts, so their times are not compared."}`,
+    ),
     dataTable({
       caption: "Figures of both runs",
       rows: both,
       columns: [
-        { key: "contender", label: "contender", text: ({ row }) => row.contender, value: ({ row }) => row.contender, cell: ({ row }) => el("code", {}, row.contender) },
+        {
+          key: "contender",
+          label: "contender",
+          text: ({ row }) => row.contender,
+          value: ({ row }) => row.contender,
+          cell: ({ row }) => el("code", {}, row.contender),
+        },
         { key: "panel", label: "panel", text: ({ row }) => row.id, value: ({ row }) => row.id },
-        { key: "old", label: "ratio in base", text: ({ old }) => old.ratioText, value: ({ old }) => old.ratio, number: true },
-        { key: "new", label: "ratio in head", text: ({ row }) => row.ratioText, value: ({ row }) => row.ratio, number: true },
-        { key: "quotient", label: "head / base", text: ({ quotient }) => (quotient === null ? "not compared" : `${quotient.toPrecision(3)}x`), value: ({ quotient }) => quotient, number: true },
-        { key: "apart", label: "intervals", text: ({ apart, quotient }) => (quotient === null ? "" : apart ? "apart" : "overlap"), value: ({ apart }) => Number(apart) },
-        { key: "exact", label: "counts that differ", text: ({ exact }) => exact.join(", ") || "none", value: ({ exact }) => exact.length },
+        {
+          key: "old",
+          label: "ratio in base",
+          text: ({ old }) => old.ratioText,
+          value: ({ old }) => old.ratio,
+          number: true,
+        },
+        {
+          key: "new",
+          label: "ratio in head",
+          text: ({ row }) => row.ratioText,
+          value: ({ row }) => row.ratio,
+          number: true,
+        },
+        {
+          key: "quotient",
+          label: "head / base",
+          text: ({ quotient }) => (quotient === null ? "not compared" : `${quotient.toPrecision(3)}x`),
+          value: ({ quotient }) => quotient,
+          number: true,
+        },
+        {
+          key: "apart",
+          label: "intervals",
+          text: ({ apart, quotient }) => (quotient === null ? "" : apart ? "apart" : "overlap"),
+          value: ({ apart }) => Number(apart),
+        },
+        {
+          key: "exact",
+          label: "counts that differ",
+          text: ({ exact }) => exact.join(", ") || "none",
+          value: ({ exact }) => exact.length,
+        },
       ],
     }),
   ];
@@ -101,10 +200,30 @@ function recent(head) {
     prefix: "pairs-",
     rows: [...pairs].reverse(),
     columns: [
-      { key: "head", label: "head", text: (pair) => nameOf(pair.head), value: (pair) => pair.head.place, cell: (pair) => el("a", { href: changed({ base: pair.base.path, head: pair.head.path }), "aria-current": pair.head === head ? "true" : undefined }, nameOf(pair.head)) },
+      {
+        key: "head",
+        label: "head",
+        text: (pair) => nameOf(pair.head),
+        value: (pair) => pair.head.place,
+        cell: (pair) =>
+          el(
+            "a",
+            {
+              href: changed({ base: pair.base.path, head: pair.head.path }),
+              "aria-current": pair.head === head ? "true" : undefined,
+            },
+            nameOf(pair.head),
+          ),
+      },
       { key: "base", label: "base", text: (pair) => nameOf(pair.base) },
       { key: "machine", label: "machine", text: (pair) => pair.head.machine, value: (pair) => pair.head.machine },
-      { key: "tally", label: "verdict", text: (pair) => pair.tally, value: (pair) => Number(!pair.bad), kind: (pair) => (pair.bad ? "bad text" : "text") },
+      {
+        key: "tally",
+        label: "verdict",
+        text: (pair) => pair.tally,
+        value: (pair) => Number(!pair.bad),
+        kind: (pair) => (pair.bad ? "bad text" : "text"),
+      },
     ],
   });
 }

@@ -5,11 +5,25 @@ import { natural } from "./table.js";
 import { changed, go, state } from "./state.js";
 
 const ANY = "*";
-const LABELS = { task: "Task", workload: "Workload", contender: "Contender", dtype: "dtype", device: "Device", mode: "Mode", machine: "Machine", runPath: "Run", outcome: "Outcome" };
+const LABELS = {
+  task: "Task",
+  workload: "Workload",
+  contender: "Contender",
+  dtype: "dtype",
+  device: "Device",
+  mode: "Mode",
+  machine: "Machine",
+  runPath: "Run",
+  outcome: "Outcome",
+};
 
 function valuesOf(name) {
   const found = new Set(rows.map((row) => row[name]));
-  if (name === "runPath") return runs.map((run) => run.path).filter((path) => found.has(path)).reverse();
+  if (name === "runPath")
+    return runs
+      .map((run) => run.path)
+      .filter((path) => found.has(path))
+      .reverse();
   return name === "task" ? [...found] : [...found].sort(natural.compare);
 }
 const options = {};
@@ -23,11 +37,17 @@ export function chosen(view, name) {
 
 // The rows that the filters leave. Without a chosen run: those that no later run of the machine measured again.
 export function filtered(view, { except = [] } = {}) {
-  const set = view.filters.filter((name) => name !== "text" && !except.includes(name)).map((name) => [name, chosen(view, name)]).filter(([, value]) => value);
+  const set = view.filters
+    .filter((name) => name !== "text" && !except.includes(name))
+    .map((name) => [name, chosen(view, name)])
+    .filter(([, value]) => value);
   const words = chosen(view, "text").toLowerCase().split(/\s+/).filter(Boolean);
   const current = !set.some(([name]) => name === "runPath");
   return rows.filter(
-    (row) => (!current || row.current) && set.every(([name, value]) => row[name] === value) && words.every((word) => row.haystack.includes(word)),
+    (row) =>
+      (!current || row.current) &&
+      set.every(([name, value]) => row[name] === value) &&
+      words.every((word) => row.haystack.includes(word)),
   );
 }
 
@@ -36,7 +56,11 @@ let shown = null;
 export function drawFilters(view, form) {
   if (shown !== view) {
     shown = view;
-    replace(form, view.filters.map((name) => field(view, name)), view.filters.length ? el("button", { type: "button", id: "reset", click: reset }, "Reset") : null);
+    replace(
+      form,
+      view.filters.map((name) => field(view, name)),
+      view.filters.length ? el("button", { type: "button", id: "reset", click: reset }, "Reset") : null,
+    );
     form.hidden = !view.filters.length;
   }
   for (const name of view.filters) {
@@ -58,18 +82,29 @@ function field(view, name) {
   const id = `filter-${name}`;
   if (name === "text") {
     const typed = (event) => go(changed({ text: event.target.value }), { quietly: true });
-    return el("label", { for: id }, "Search", el("input", { id, type: "search", input: typed, autocomplete: "off", placeholder: "words" }));
+    return el(
+      "label",
+      { for: id },
+      "Search",
+      el("input", { id, type: "search", input: typed, autocomplete: "off", placeholder: "words" }),
+    );
   }
   const known = choices(name);
   if (known.length < 2 && !(view.always ?? []).includes(name)) return null;
-  const set = (event) => go(changed({ [name]: event.target.value === ANY && !view.defaults?.[name] ? "" : event.target.value }));
+  const set = (event) =>
+    go(changed({ [name]: event.target.value === ANY && !view.defaults?.[name] ? "" : event.target.value }));
   const any = name === "runPath" ? "newest of each" : "all";
   const free = !(view.required ?? []).includes(name);
   return el(
     "label",
     { for: id },
     LABELS[name],
-    el("select", { id, change: set }, free ? el("option", { value: ANY }, any) : null, known.map((value) => el("option", { value }, value || "none"))),
+    el(
+      "select",
+      { id, change: set },
+      free ? el("option", { value: ANY }, any) : null,
+      known.map((value) => el("option", { value }, value || "none")),
+    ),
   );
 }
 

@@ -26,7 +26,11 @@ export function frame({ title, note, width, height = 300, x, y, label, legend = 
       svg("path", { d: `M${inside.left},${py(value)}H${inside.right}`, class: "grid" }),
       svg("text", { x: inside.left - 6, y: py(value) + 4, "text-anchor": "end", class: "tick" }, tick(value, y.unit)),
     ]),
-    svg("text", { x: (inside.left + inside.right) / 2, y: height - 8, "text-anchor": "middle", class: "axis" }, logs(x)),
+    svg(
+      "text",
+      { x: (inside.left + inside.right) / 2, y: height - 8, "text-anchor": "middle", class: "axis" },
+      logs(x),
+    ),
     svg("text", { x: 2, y: 12, class: "axis" }, logs(y)),
     draw(px, py, inside),
     rows.map((entries, line) =>
@@ -65,13 +69,21 @@ function legendRows(legend, width) {
 // Lines through points: `series` of {name, index, points: [{x, y, text}]}.
 export function lines({ series, ...options }) {
   const every = series.flatMap((one) => one.points);
-  const axes = { x: { ...options.x, values: every.map((point) => point.x) }, y: { ...options.y, values: every.map((point) => point.y) } };
+  const axes = {
+    x: { ...options.x, values: every.map((point) => point.x) },
+    y: { ...options.y, values: every.map((point) => point.y) },
+  };
   return frame({ ...options, ...axes, legend: series }, (px, py) =>
     series.map((one) => [
       one.points.length > 1
-        ? svg("path", { d: `M${one.points.map((point) => `${px(point.x)},${py(point.y)}`).join("L")}`, class: `line s${one.index % 7}` })
+        ? svg("path", {
+            d: `M${one.points.map((point) => `${px(point.x)},${py(point.y)}`).join("L")}`,
+            class: `line s${one.index % 7}`,
+          })
         : null,
-      one.points.map((point) => svg("path", mark(one.index, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`))),
+      one.points.map((point) =>
+        svg("path", mark(one.index, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`)),
+      ),
     ]),
   );
 }
@@ -80,7 +92,11 @@ export function lines({ series, ...options }) {
 export function roof({ series, roofs, ...options }) {
   const every = series.flatMap((one) => one.points);
   const ridges = roofs.map(({ copy, matmul }) => matmul / copy);
-  const xs = [...every.map((point) => point.x), ...ridges.map((ridge) => ridge * 4), ...ridges.map((ridge) => ridge / 8)];
+  const xs = [
+    ...every.map((point) => point.x),
+    ...ridges.map((ridge) => ridge * 4),
+    ...ridges.map((ridge) => ridge / 8),
+  ];
   const [low, high] = extent(xs).map((value, index) => (index ? value * 1.5 : value / 1.5));
   const under = ({ copy, matmul }, at) => Math.min(at * copy, matmul);
   const ys = [...every.map((point) => point.y), ...roofs.flatMap((one) => [under(one, low), one.matmul])];
@@ -98,7 +114,9 @@ export function roof({ series, roofs, ...options }) {
         return svg("path", { d: `M${corners.join("L")}`, class: "roof" }, svg("title", {}, one.name));
       }),
       series.map((one) =>
-        one.points.map((point) => svg("path", mark(one.index, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`))),
+        one.points.map((point) =>
+          svg("path", mark(one.index, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`)),
+        ),
       ),
     ],
   );

@@ -21,20 +21,43 @@ export const proof = {
     return [
       tally(every),
       failed.length
-        ? dataTable({ caption: "Failures", prefix: "failures-", rows: failed, columns: [c.contender, { key: "panel", label: "panel", text: (row) => row.id, value: (row) => row.id }, c.verdict, { key: "message", label: "what it said", text: (row) => row.message || "no message", kind: () => "wrap" }, { key: "where", label: "worst element", text: (row) => row.where, kind: () => "wrap" }] })
+        ? dataTable({
+            caption: "Failures",
+            prefix: "failures-",
+            rows: failed,
+            columns: [
+              c.contender,
+              { key: "panel", label: "panel", text: (row) => row.id, value: (row) => row.id },
+              c.verdict,
+              { key: "message", label: "what it said", text: (row) => row.message || "no message", kind: () => "wrap" },
+              { key: "where", label: "worst element", text: (row) => row.where, kind: () => "wrap" },
+            ],
+          })
         : el("p", {}, "No case failed."),
       dataTable({
         caption: "Every case against the float64 definition",
         rows: once,
         columns: [
-          c.contender, c.workload, c.task, c.dtype, c.device, c.mode, c.verdict,
+          c.contender,
+          c.workload,
+          c.task,
+          c.dtype,
+          c.device,
+          c.mode,
+          c.verdict,
           { key: "worst", label: "worst error", text: (row) => row.worstText, value: (row) => row.worst, number: true },
-          { ...c.error }, { key: "rms", label: "RMS error, eps·Σ|terms|", text: (row) => row.rmsText, number: true },
+          { ...c.error },
+          { key: "rms", label: "RMS error, eps·Σ|terms|", text: (row) => row.rmsText, number: true },
           { key: "judged", label: "judged", text: (row) => row.judged },
-          ...(machines.length > 1 ? [c.machine] : []), c.run,
+          ...(machines.length > 1 ? [c.machine] : []),
+          c.run,
         ],
       }),
-      el("p", { class: "note" }, "A case is timed only after its output, and in training every gradient, is within its error bound of the float64 definition; the output of the last timed call is judged again. Worst error: the largest |error| / bound of either time, so that 1 is the limit."),
+      el(
+        "p",
+        { class: "note" },
+        "A case is timed only after its output, and in training every gradient, is within its error bound of the float64 definition; the output of the last timed call is judged again. Worst error: the largest |error| / bound of either time, so that 1 is the limit.",
+      ),
     ];
   },
 };
@@ -47,7 +70,25 @@ function tally(rows) {
     const next = new URLSearchParams(params);
     next.delete("page");
     next.set("outcome", outcome);
-    return el("li", {}, el("a", { href: address("proof", next), class: outcome === "ok" ? "" : "bad", "aria-current": params.get("outcome") === outcome ? "true" : undefined }, `${count.toLocaleString("en")} ${outcome}`));
+    return el(
+      "li",
+      {},
+      el(
+        "a",
+        {
+          href: address("proof", next),
+          class: outcome === "ok" ? "" : "bad",
+          "aria-current": params.get("outcome") === outcome ? "true" : undefined,
+        },
+        `${count.toLocaleString("en")} ${outcome}`,
+      ),
+    );
   };
-  return el("ul", { class: "tally" }, [...counts].sort((one, other) => (one[0] === "ok") - (other[0] === "ok") || one[0].localeCompare(other[0])).map(([outcome, count]) => link(outcome, count)));
+  return el(
+    "ul",
+    { class: "tally" },
+    [...counts]
+      .sort((one, other) => (one[0] === "ok") - (other[0] === "ok") || one[0].localeCompare(other[0]))
+      .map(([outcome, count]) => link(outcome, count)),
+  );
 }

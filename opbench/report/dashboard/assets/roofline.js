@@ -1,8 +1,7 @@
 // How close each contender comes to what the machine can do: points under the roof of copy rate and arithmetic rate.
 import { el, empty } from "./dom.js";
-import { nameOf, runs, titleOf } from "./data.js";
+import { grouped, nameOf, runs, titleOf } from "./data.js";
 import { choices, filtered } from "./filters.js";
-import { grouped } from "./overview.js";
 import { roof } from "./plots.js";
 import { COLUMNS, dataTable } from "./table.js";
 import { tick } from "./scales.js";
@@ -19,14 +18,41 @@ export const roofline = {
     const c = COLUMNS;
     return [
       groups.slice(0, 16).map((group) => chart(group, width)),
-      groups.length > 16 ? el("p", { class: "note" }, `${groups.length - 16} more charts: choose a task, dtype or machine.`) : null,
-      inference.length ? null : empty("A roofline is drawn for inference only, and none of these cases is: what a backward pass must move has no closed form."),
+      groups.length > 16
+        ? el("p", { class: "note" }, `${groups.length - 16} more charts: choose a task, dtype or machine.`)
+        : null,
+      inference.length
+        ? null
+        : empty(
+            "A roofline is drawn for inference only, and none of these cases is: what a backward pass must move has no closed form.",
+          ),
       dataTable({
         caption: "Share of the roofline",
         rows: rows.filter((row) => row.roof !== null),
-        columns: [c.contender, c.workload, c.dtype, c.device, c.mode, c.roof, c.median, c.macs, { key: "traffic", label: "least traffic", text: (row) => row.trafficText, value: (row) => row.traffic, number: true }, c.machine],
+        columns: [
+          c.contender,
+          c.workload,
+          c.dtype,
+          c.device,
+          c.mode,
+          c.roof,
+          c.median,
+          c.macs,
+          {
+            key: "traffic",
+            label: "least traffic",
+            text: (row) => row.trafficText,
+            value: (row) => row.traffic,
+            number: true,
+          },
+          c.machine,
+        ],
       }),
-      el("p", { class: "note" }, "Of roofline: the least time that the slower of two limits allows, over the median latency. The limits are the bytes at the machine's copy rate and the MACs at the rate of its matrix product, both measured in the same run. In training the least traffic is taken as twice that of the forward call. Data that stay in a cache can exceed the copy rate."),
+      el(
+        "p",
+        { class: "note" },
+        "Of roofline: the least time that the slower of two limits allows, over the median latency. The limits are the bytes at the machine's copy rate and the MACs at the rate of its matrix product, both measured in the same run. In training the least traffic is taken as twice that of the forward call. Data that stay in a cache can exceed the copy rate.",
+      ),
     ];
   },
 };
@@ -41,17 +67,27 @@ function chart(group, width) {
     .map((panel) => ({ copy: panel.copy, matmul: panel.matmul, name: nameOf(panel.run) }));
   const drawn = group.filter((row) => row.intensity > 0 && row.speed > 0);
   if (!roofs.length || !drawn.length) {
-    return empty(`${what}: ${roofs.length ? "no case has MACs and a time" : `${runs.length ? "its runs hold" : "there are"} no yardsticks`}, so there is no roofline to draw.`);
+    return empty(
+      `${what}: ${roofs.length ? "no case has MACs and a time" : `${runs.length ? "its runs hold" : "there are"} no yardsticks`}, so there is no roofline to draw.`,
+    );
   }
   const series = grouped(drawn, (row) => row.contender).map((own, index) => ({
     name: own[0].contender,
     index,
-    points: own.map((row) => ({ x: row.intensity, y: row.speed, text: `${titleOf(row.panel)}: ${row.roofText} of the roofline, ${row.medianText}` })),
+    points: own.map((row) => ({
+      x: row.intensity,
+      y: row.speed,
+      text: `${titleOf(row.panel)}: ${row.roofText} of the roofline, ${row.medianText}`,
+    })),
   }));
   const [one] = roofs;
-  const without = new Set(group.filter((row) => !(row.intensity > 0) && row.median !== null).map((row) => row.contender));
+  const without = new Set(
+    group.filter((row) => !(row.intensity > 0) && row.median !== null).map((row) => row.contender),
+  );
   const notes = [
-    roofs.length === 1 ? `dashed: this machine copies ${tick(one.copy, "B/s")} and multiplies ${tick(one.matmul, "MAC/s")}` : `dashed: what the machine reached in each of ${roofs.length} runs`,
+    roofs.length === 1
+      ? `dashed: this machine copies ${tick(one.copy, "B/s")} and multiplies ${tick(one.matmul, "MAC/s")}`
+      : `dashed: what the machine reached in each of ${roofs.length} runs`,
   ];
   if (without.size) notes.push(`without MACs, not drawn: ${[...without].join(", ")}`);
   return roof({ title: `Roofline: ${what}, inference`, note: notes.join(" · "), width, height: 340, series, roofs });

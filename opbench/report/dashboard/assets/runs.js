@@ -14,26 +14,73 @@ export const runsView = {
   draw() {
     const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
     const machine = chosen(this, "machine");
-    const kept = runs.filter((run) => (!machine || run.machine === machine) && words.every((word) => `${run.path} ${run.suite} ${run.commit} ${run.started} ${run.tally}`.toLowerCase().includes(word)));
-    const picked = runs.find((run) => run.path === chosen(this, "runPath")) ?? (kept.includes(runs.at(-1)) ? runs.at(-1) : kept.at(-1));
+    const kept = runs.filter(
+      (run) =>
+        (!machine || run.machine === machine) &&
+        words.every((word) =>
+          `${run.path} ${run.suite} ${run.commit} ${run.started} ${run.tally}`.toLowerCase().includes(word),
+        ),
+    );
+    const picked =
+      runs.find((run) => run.path === chosen(this, "runPath")) ??
+      (kept.includes(runs.at(-1)) ? runs.at(-1) : kept.at(-1));
     return [
       kept.length
         ? dataTable({
             caption: "Runs, newest first",
             rows: [...kept].reverse(),
             columns: [
-              { key: "path", label: "document", text: (run) => run.path, value: (run) => run.path, cell: (run) => el("a", { href: changed({ runPath: run.path }), "aria-current": run === picked ? "true" : undefined }, run.path) },
+              {
+                key: "path",
+                label: "document",
+                text: (run) => run.path,
+                value: (run) => run.path,
+                cell: (run) =>
+                  el(
+                    "a",
+                    { href: changed({ runPath: run.path }), "aria-current": run === picked ? "true" : undefined },
+                    run.path,
+                  ),
+              },
               { key: "suite", label: "suite", text: (run) => run.suite, value: (run) => run.suite },
               { key: "started", label: "started", text: (run) => when(run), value: (run) => run.place },
-              { key: "commit", label: "commit", text: shortCommit, value: shortCommit, cell: (run) => el("code", {}, shortCommit(run)) },
-              ...(machines.length > 1 ? [{ key: "machine", label: "machine", text: (run) => run.machine, value: (run) => run.machine }] : []),
-              { key: "tally", label: "cases", text: (run) => run.tally, value: (run) => run.cases, kind: (run) => (run.ok === run.cases ? "text" : "bad text") },
+              {
+                key: "commit",
+                label: "commit",
+                text: shortCommit,
+                value: shortCommit,
+                cell: (run) => el("code", {}, shortCommit(run)),
+              },
+              ...(machines.length > 1
+                ? [{ key: "machine", label: "machine", text: (run) => run.machine, value: (run) => run.machine }]
+                : []),
+              {
+                key: "tally",
+                label: "cases",
+                text: (run) => run.tally,
+                value: (run) => run.cases,
+                kind: (run) => (run.ok === run.cases ? "text" : "bad text"),
+              },
             ],
           })
         : empty("No run matches these filters."),
       picked ? details(picked) : null,
       problems.length
-        ? dataTable({ caption: "Documents that are not shown, or not wholly", prefix: "problems-", rows: problems, columns: [{ key: "path", label: "file", text: ({ path }) => path, value: ({ path }) => path }, { key: "sentence", label: "why", text: ({ sentence }) => sentence, value: ({ sentence }) => sentence, kind: () => "wrap" }] })
+        ? dataTable({
+            caption: "Documents that are not shown, or not wholly",
+            prefix: "problems-",
+            rows: problems,
+            columns: [
+              { key: "path", label: "file", text: ({ path }) => path, value: ({ path }) => path },
+              {
+                key: "sentence",
+                label: "why",
+                text: ({ sentence }) => sentence,
+                value: ({ sentence }) => sentence,
+                kind: () => "wrap",
+              },
+            ],
+          })
         : null,
     ];
   },
@@ -41,14 +88,23 @@ export const runsView = {
 
 function details(run) {
   const own = panels.filter((panel) => panel.run === run);
-  const commands = own.flatMap((panel) => [...new Map(panel.rows.map((row) => [row.contender, row])).values()].map(commandOf));
+  const commands = own.flatMap((panel) =>
+    [...new Map(panel.rows.map((row) => [row.contender, row])).values()].map(commandOf),
+  );
   return el(
     "section",
     {},
     el("h2", {}, nameOf(run)),
     el("p", {}, `Measured on ${run.machine}. This command measures it again:`),
     el("pre", { tabindex: 0 }, run.command || "(no command recorded)"),
-    commands.length ? el("details", {}, el("summary", {}, `The command of each row (${plural(commands.length, "row")})`), el("pre", { tabindex: 0, id: "commands" }, commands.join("\n"))) : el("p", { class: "note" }, "Its rows are not on this page."),
+    commands.length
+      ? el(
+          "details",
+          {},
+          el("summary", {}, `The command of each row (${plural(commands.length, "row")})`),
+          el("pre", { tabindex: 0, id: "commands" }, commands.join("\n")),
+        )
+      : el("p", { class: "note" }, "Its rows are not on this page."),
     el("div", { class: "tables" }, run.tables.map(plainTable)),
   );
 }
@@ -61,8 +117,26 @@ function plainTable({ title, header, rows, note }) {
       "table",
       {},
       el("caption", {}, title),
-      el("thead", {}, el("tr", {}, header.map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell, index) => (index ? el("td", { class: "text" }, cell) : el("th", { scope: "row" }, cell)))))),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          header.map((name) => el("th", { scope: "col" }, name)),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            {},
+            row.map((cell, index) => (index ? el("td", { class: "text" }, cell) : el("th", { scope: "row" }, cell))),
+          ),
+        ),
+      ),
     ),
     note ? el("p", { class: "note" }, note) : null,
   );

@@ -19,7 +19,8 @@ export function linearTicks(low, high, count = 5) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((nice) => nice * power).find((nice) => nice >= rough * 0.8) ?? rough;
   const values = [];
-  for (let index = Math.ceil(low / step - 1e-9); index * step <= high * (1 + 1e-9); index += 1) values.push(tidy(index * step));
+  for (let index = Math.ceil(low / step - 1e-9); index * step <= high * (1 + 1e-9); index += 1)
+    values.push(tidy(index * step));
   return values;
 }
 
@@ -45,7 +46,15 @@ export function scale({ low, high, from, to, log = false, unit = "" }) {
 }
 
 const PREFIXES = [
-  [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"],
+  [1e15, "P"],
+  [1e12, "T"],
+  [1e9, "G"],
+  [1e6, "M"],
+  [1e3, "k"],
+  [1, ""],
+  [1e-3, "m"],
+  [1e-6, "µ"],
+  [1e-9, "n"],
 ];
 
 // The label of a tick: a round number, so few digits. `unit` takes a decimal prefix; bytes take a binary one.

@@ -1,9 +1,8 @@
 // One contender across shapes: its ratio on every workload, and how its time grows.
 import { el, empty } from "./dom.js";
-import { machines, rows, subjects, sweeps, titleOf } from "./data.js";
+import { grouped, machines, rows, subjects, sweeps, titleOf } from "./data.js";
 import { barChart } from "./bars.js";
 import { chosen, filtered } from "./filters.js";
-import { grouped } from "./overview.js";
 import { lines } from "./plots.js";
 import { COLUMNS, dataTable, natural } from "./table.js";
 
@@ -12,18 +11,36 @@ export const shapes = {
   filters: ["contender", "task", "dtype", "device", "mode", "machine", "runPath", "text"],
   required: ["contender"],
   always: ["contender"],
-  defaults: { contender: () => (rows.find((row) => subjects.has(row.operator) && row.ratio !== null && row.current) ?? rows[0])?.contender, mode: () => (rows.some((row) => row.mode === "inference") ? "inference" : "") },
+  defaults: {
+    contender: () =>
+      (rows.find((row) => subjects.has(row.operator) && row.ratio !== null && row.current) ?? rows[0])?.contender,
+    mode: () => (rows.some((row) => row.mode === "inference") ? "inference" : ""),
+  },
   draw(width) {
     const rows = filtered(this);
     const name = chosen(this, "contender");
     if (!rows.length) return [empty(`No case of ${name} matches these filters.`)];
-    const ordered = [...rows].sort((one, other) => natural.compare(one.task, other.task) || one.size - other.size || natural.compare(one.workload, other.workload));
-    const groups = grouped(ordered, (row) => [row.task, row.dtype, row.device, row.mode, row.machine, row.method].join("\n"));
+    const ordered = [...rows].sort(
+      (one, other) =>
+        natural.compare(one.task, other.task) || one.size - other.size || natural.compare(one.workload, other.workload),
+    );
+    const groups = grouped(ordered, (row) =>
+      [row.task, row.dtype, row.device, row.mode, row.machine, row.method].join("\n"),
+    );
     const c = COLUMNS;
     return [
       groups.slice(0, 24).map((group) => {
         const [first] = group;
-        const what = [first.task, first.dtype, first.device, first.mode, first.method, machines.length > 1 ? first.machine : ""].filter(Boolean).join(", ");
+        const what = [
+          first.task,
+          first.dtype,
+          first.device,
+          first.mode,
+          first.method,
+          machines.length > 1 ? first.machine : "",
+        ]
+          .filter(Boolean)
+          .join(", ");
         const against = [...new Set(group.map((row) => row.panel.baseline))].join(", ") || "no baseline";
         const [some, rest] = [group.slice(0, 40), group.length - 40];
         return el(
@@ -38,11 +55,31 @@ export const shapes = {
           growth(name, group, what, width),
         );
       }),
-      groups.length > 24 ? el("p", { class: "note" }, `${groups.length - 24} more groups are in the table; filter to draw them.`) : null,
+      groups.length > 24
+        ? el("p", { class: "note" }, `${groups.length - 24} more groups are in the table; filter to draw them.`)
+        : null,
       dataTable({
         caption: `${name} on every workload`,
         rows: ordered,
-        columns: [{ ...c.workload }, c.task, c.dims, c.spread, c.dtype, c.device, c.mode, c.ratio, c.median, c.params, c.macs, c.peak, c.saved, c.error, c.roof, c.verdict, ...(machines.length > 1 ? [c.machine] : [])],
+        columns: [
+          { ...c.workload },
+          c.task,
+          c.dims,
+          c.spread,
+          c.dtype,
+          c.device,
+          c.mode,
+          c.ratio,
+          c.median,
+          c.params,
+          c.macs,
+          c.peak,
+          c.saved,
+          c.error,
+          c.roof,
+          c.verdict,
+          ...(machines.length > 1 ? [c.machine] : []),
+        ],
       }),
     ];
   },
@@ -52,38 +89,67 @@ export const shapes = {
 function growth(name, group, what, width) {
   const own = new Set(group.map((row) => row.panel));
   const method = group[0].method;
-  const swept = sweeps.filter((sweep) => sweep.method === method && sweep.points.every((point) => own.has(point.panel)));
+  const swept = sweeps.filter(
+    (sweep) => sweep.method === method && sweep.points.every((point) => own.has(point.panel)),
+  );
   const seconds = { label: "median latency", unit: "s", log: true };
   if (swept.length) {
     return swept.slice(0, 6).map((sweep) => {
-      const names = companions(name, sweep.points.map((point) => point.panel));
+      const names = companions(
+        name,
+        sweep.points.map((point) => point.panel),
+      );
       const series = names.map((contender, index) => ({
         name: contender,
         index,
         points: sweep.points.flatMap(({ x, panel }) => point(panel, contender, method, () => x)),
       }));
       const log = sweep.points.every((one) => one.x > 0);
-      return lines({ title: `Scaling with ${sweep.axis}`, note: `${what} · ${sweep.fixed}`, width, series: series.filter((one) => one.points.length), x: { label: sweep.axis, log, ticks: sweep.points.map((one) => one.x), unit: "plain" }, y: seconds });
+      return lines({
+        title: `Scaling with ${sweep.axis}`,
+        note: `${what} · ${sweep.fixed}`,
+        width,
+        series: series.filter((one) => one.points.length),
+        x: { label: sweep.axis, log, ticks: sweep.points.map((one) => one.x), unit: "plain" },
+        y: seconds,
+      });
     });
   }
   const names = companions(name, [...own]);
   const series = names
-    .map((contender, index) => ({ name: contender, index, points: [...own].flatMap((panel) => point(panel, contender, method, (row) => row.traffic)).sort((one, other) => one.x - other.x) }))
+    .map((contender, index) => ({
+      name: contender,
+      index,
+      points: [...own]
+        .flatMap((panel) => point(panel, contender, method, (row) => row.traffic))
+        .sort((one, other) => one.x - other.x),
+    }))
     .filter((one) => one.points.length > 1);
   if (!series.length) return null;
-  return lines({ title: "Scaling with the least traffic", note: `${what} · every input, parameter and output moved once`, width, series, x: { label: "least traffic per call", unit: "B", log: true }, y: seconds });
+  return lines({
+    title: "Scaling with the least traffic",
+    note: `${what} · every input, parameter and output moved once`,
+    width,
+    series,
+    x: { label: "least traffic per call", unit: "B", log: true },
+    y: seconds,
+  });
 }
 
 // The contender, its baseline and the other implementations of its operator.
 function companions(name, panels) {
   const operator = name.replace(/\[.*/, "");
   const every = panels.flatMap((panel) => panel.rows);
-  const wanted = every.filter((row) => row.contender === name || row.base || row.operator === operator).map((row) => row.contender);
+  const wanted = every
+    .filter((row) => row.contender === name || row.base || row.operator === operator)
+    .map((row) => row.contender);
   return [...new Set([name, ...wanted])].slice(0, 8);
 }
 
 function point(panel, contender, method, x) {
   const row = panel.rows.find((one) => one.contender === contender && one.method === method);
   const at = row && x(row);
-  return row && row.median > 0 && Number.isFinite(at) ? [{ x: at, y: row.median, text: `${titleOf(panel)}: ${row.medianText}` }] : [];
+  return row && row.median > 0 && Number.isFinite(at)
+    ? [{ x: at, y: row.median, text: `${titleOf(panel)}: ${row.medianText}` }]
+    : [];
 }

@@ -9,7 +9,8 @@ export function state() {
 export function address(view, params = {}) {
   const kept = new URLSearchParams();
   const entries = params instanceof URLSearchParams ? params.entries() : Object.entries(params);
-  for (const [name, value] of entries) if (value !== "" && value !== null && value !== undefined) kept.append(name, value);
+  for (const [name, value] of entries)
+    if (value !== "" && value !== null && value !== undefined) kept.append(name, value);
   const query = kept.toString();
   return `#${view}${query ? `?${query}` : ""}`;
 }

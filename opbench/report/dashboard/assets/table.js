@@ -15,7 +15,11 @@ export function dataTable({ caption, columns, rows, prefix = "" }) {
   const at = Math.min(pages, Math.max(1, Number.parseInt(params.get(page) ?? "1", 10) || 1));
   const shown = ordered.slice((at - 1) * PAGE, at * PAGE);
   const turn = (to, name, possible) =>
-    el("button", { type: "button", disabled: !possible, click: () => go(changed({ [page]: to === 1 ? "" : to })) }, name);
+    el(
+      "button",
+      { type: "button", disabled: !possible, click: () => go(changed({ [page]: to === 1 ? "" : to })) },
+      name,
+    );
   return el(
     "div",
     { class: "table" },
@@ -25,13 +29,48 @@ export function dataTable({ caption, columns, rows, prefix = "" }) {
       el(
         "table",
         {},
-        el("caption", {}, caption, el("span", { class: "note" }, pages > 1 ? ` rows ${(at - 1) * PAGE + 1} to ${(at - 1) * PAGE + shown.length} of ${plural(rows.length, "row")}` : ` ${plural(rows.length, "row")}`)),
-        el("thead", {}, el("tr", {}, columns.map((column) => head(column, by === column ? direction || "asc" : "", sort)))),
-        el("tbody", {}, shown.map((row) => el("tr", {}, columns.map((column, index) => cell(column, row, index))))),
+        el(
+          "caption",
+          {},
+          caption,
+          el(
+            "span",
+            { class: "note" },
+            pages > 1
+              ? ` rows ${(at - 1) * PAGE + 1} to ${(at - 1) * PAGE + shown.length} of ${plural(rows.length, "row")}`
+              : ` ${plural(rows.length, "row")}`,
+          ),
+        ),
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            columns.map((column) => head(column, by === column ? direction || "asc" : "", sort)),
+          ),
+        ),
+        el(
+          "tbody",
+          {},
+          shown.map((row) =>
+            el(
+              "tr",
+              {},
+              columns.map((column, index) => cell(column, row, index)),
+            ),
+          ),
+        ),
       ),
     ),
     pages > 1
-      ? el("p", { class: "pager" }, turn(at - 1, "Previous", at > 1), el("span", {}, `Page ${at} of ${pages}`), turn(at + 1, "Next", at < pages))
+      ? el(
+          "p",
+          { class: "pager" },
+          turn(at - 1, "Previous", at > 1),
+          el("span", {}, `Page ${at} of ${pages}`),
+          turn(at + 1, "Next", at < pages),
+        )
       : null,
   );
 }
@@ -47,7 +86,12 @@ function head(column, direction, sort) {
   return el(
     "th",
     { scope: "col", class: kind, "aria-sort": spoken },
-    el("button", { type: "button", id: `${sort}-${column.key}`, click: press }, column.label, el("span", { class: "arrow", "aria-hidden": "true" }, { asc: "▲", desc: "▼" }[direction] ?? "")),
+    el(
+      "button",
+      { type: "button", id: `${sort}-${column.key}`, click: press },
+      column.label,
+      el("span", { class: "arrow", "aria-hidden": "true" }, { asc: "▲", desc: "▼" }[direction] ?? ""),
+    ),
   );
 }
 
@@ -77,11 +121,22 @@ export const KINDS = { regressed: "bad", changed: "bad", refuted: "bad", improve
 const plainText = (key) => ({ text: (row) => row[key], value: (row) => row[key] });
 const amount = (key) => ({ text: (row) => row[`${key}Text`], value: (row) => row[key], number: true });
 export const COLUMNS = {
-  contender: { key: "contender", label: "contender", ...plainText("contender"), cell: (row) => el("code", {}, row.contender) },
+  contender: {
+    key: "contender",
+    label: "contender",
+    ...plainText("contender"),
+    cell: (row) => el("code", {}, row.contender),
+  },
   task: { key: "task", label: "task", ...plainText("task") },
   workload: { key: "workload", label: "workload", ...plainText("workload") },
   dims: { key: "dims", label: "dimensions", text: (row) => row.dims, value: (row) => row.size },
-  spread: { key: "spread", label: "spread, px", ...plainText("spread"), value: (row) => (row.spread === "" ? null : Number(row.spread)), number: true },
+  spread: {
+    key: "spread",
+    label: "spread, px",
+    ...plainText("spread"),
+    value: (row) => (row.spread === "" ? null : Number(row.spread)),
+    number: true,
+  },
   dtype: { key: "dtype", label: "dtype", ...plainText("dtype") },
   device: { key: "device", label: "device", ...plainText("device") },
   mode: { key: "mode", label: "mode", ...plainText("mode") },
@@ -94,7 +149,12 @@ export const COLUMNS = {
   saved: { key: "saved", label: "saved for backward", ...amount("saved") },
   error: { key: "error", label: "max error, eps·Σ|terms|", ...amount("error") },
   roof: { key: "roof", label: "of roofline", ...amount("roof") },
-  verdict: { key: "verdict", label: "outcome", ...plainText("verdict"), kind: (row) => (row.outcome === "ok" ? "" : "bad") },
+  verdict: {
+    key: "verdict",
+    label: "outcome",
+    ...plainText("verdict"),
+    kind: (row) => (row.outcome === "ok" ? "" : "bad"),
+  },
   machine: { key: "machine", label: "machine", ...plainText("machine") },
   run: { key: "run", label: "run", text: (row) => row.runPath, value: (row) => row.runPath },
 };

@@ -8,16 +8,16 @@ from factory import make_case, make_record, make_run
 from histories import RUNS, STEP_AT, save, write_history, write_hostile, write_many
 from hostile import EVIL
 
+from opbench.analyse.claim import Answer
 from opbench.analyse.store import read
-from opbench.report.dashboard.payload import Claim
 from opbench.report.dashboard.site import write_site
 from opbench.report.markdown import command_of
 
 VIEWS = ("overview", "compare", "shapes", "roofline", "trends", "difference", "proof", "claims", "runs")
 CLAIMS = (
-    Claim("CARAFE adds negligible parameters", "arXiv 1905.02188", "refuted", "74,148 against 0", "nearest[torch]"),
-    Claim("DCNv3 needs fewer parameters", "arXiv 2211.05778", "confirmed", "16,108 against 99,180", "dcnv2[gather]"),
-    Claim("softmax keeps training stable", "arXiv 2211.05778", "undecided", "not measured", "none"),
+    Answer("CARAFE adds negligible parameters", "arXiv 1905.02188", "refuted", "74,148 against 0", "nearest[torch]"),
+    Answer("DCNv3 needs fewer parameters", "arXiv 2211.05778", "confirmed", "16,108 against 99,180", "dcnv2[gather]"),
+    Answer("softmax keeps training stable", "arXiv 2211.05778", "undecided", "not measured", "none"),
 )
 
 
@@ -32,7 +32,7 @@ def history(tmp_path_factory):
 def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     write_hostile(folder / "results")
-    evil = Claim(*[EVIL] * 5)
+    evil = Answer(*[EVIL] * 5)
     return write_site(folder / "results", folder / "site", lambda runs: [evil])[0]
 
 

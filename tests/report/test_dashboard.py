@@ -16,6 +16,7 @@ from hostile import EVIL, make_hostile_run
 
 import opbench
 from opbench import document
+from opbench.analyse.claim import Answer
 from opbench.analyse.standings import standings
 from opbench.analyse.store import read
 from opbench.report import tables
@@ -25,7 +26,7 @@ from opbench.report.dashboard.places import labels, newest
 from opbench.report.dashboard.site import write_site
 from opbench.schema import OpbenchError
 
-CLAIMS = (payload.Claim("it is free", "a write-up", "refuted", "74,148 parameters", "nearest[torch]"),)
+CLAIMS = (Answer("it is free", "a write-up", "refuted", "74,148 parameters", "nearest[torch]"),)
 SECRET = "\u2028</script><!--<script>&amp;\u2029"
 
 

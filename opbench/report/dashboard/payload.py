@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 import opbench
+from opbench.analyse.claim import Answer
 from opbench.analyse.standings import Standing, standings
 from opbench.analyse.store import Problem, Store, Stored
 from opbench.report import evidence, limits
@@ -28,18 +27,11 @@ MOST_ROWS = 24_000
 SUBJECTS = ("carafe", "yolo-carafe", "dcnv3", "yolo-dcnv3")
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """A published claim and what the runs make of it; every field is text for the page."""
-
-    claim: str
-    source: str
-    verdict: str
-    evidence: str
-    baseline: str
-    reading: str = ""
+# What the page shows of a claim's answer.
+_CLAIM = ("claim", "source", "reading", "baseline", "verdict", "evidence")
 
 
-def payload(store: Store, claims: Sequence[Claim] = ()) -> dict[str, Any]:
+def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
     """The page's data. A document that changed while it was read is a problem like any other."""
     strings = Strings()
     documents, problems = _documents(store)
@@ -57,9 +49,7 @@ def payload(store: Store, claims: Sequence[Claim] = ()) -> dict[str, Any]:
         "trends": trends(store.digests, places, names, strings),
         "differences": differences([document.run for document in documents], strings),
         "problems": [[strings.add(one.path), strings.add(one.sentence)] for one in problems],
-        "claims": [
-            {name: strings.add(text) for name, text in msgspec.structs.asdict(claim).items()} for claim in claims
-        ],
+        "claims": [{name: strings.add(getattr(answer, name)) for name in _CLAIM} for answer in claims],
         "subjects": [strings.name(name) for name in SUBJECTS],
         "strings": strings.all,
     }

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from opbench.analyse.claim import Answer
 from opbench.analyse.store import read
 from opbench.document import replace_file
 from opbench.report.dashboard.page import html
-from opbench.report.dashboard.payload import Claim, payload
+from opbench.report.dashboard.payload import payload
 from opbench.report.escape import visible
 from opbench.schema import OpbenchError, Run
 
 PAGE = "index.html"
 _LISTED = 3
 
-Judge = Callable[[Sequence[Run]], Iterable[Claim]]
+Judge = Callable[[Sequence[Run]], Iterable[Answer]]
 
 
 class Site(NamedTuple):
@@ -27,7 +28,7 @@ class Site(NamedTuple):
     problems: tuple[str, ...]
 
 
-def _none(runs: Sequence[Run]) -> Iterable[Claim]:
+def _none(runs: Sequence[Run]) -> Iterable[Answer]:
     return ()
 
 
@@ -53,7 +54,9 @@ def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], cl
 
 def run_dashboard(results: Path, site: Path) -> int:
     """What the command does: the page, then where it is and what it doesn't show; the exit code."""
-    written = write_site(results, site)
+    from opbench.analyse.claims import evaluate  # and with it torch
+
+    written = write_site(results, site, evaluate)
     for sentence in written.problems:
         print(visible(sentence))
     print(f"dashboard: {written.page}")

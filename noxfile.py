@@ -51,9 +51,10 @@ def coverage(session):
 
 @nox.session
 def bench(session):
-    """Measures the default suite and leaves a report; `nox -s bench -- --suite yolov8 -o DIR` for another."""
+    """Measures the default suite, leaves its report and the dashboard of all results; `-- --suite NAME` for another."""
     install(session)
     session.run("opbench", "run", *session.posargs)
+    session.run("opbench", "dashboard", "results", "-o", "site")
 
 
 @nox.session

@@ -73,9 +73,12 @@ def _backward_macs(arguments: Sequence[Any]) -> int:
 
 
 def _wanted_macs(arguments: Sequence[Any]) -> int:
-    """One multiply-accumulate per forward one for each gradient wanted, the last argument saying which."""
-    *call, wanted = arguments
-    return sum(map(bool, wanted)) * _forward_macs(call[1:])
+    """One multiply-accumulate per forward one for each gradient wanted, the last argument saying which.
+
+    Between the inputs and the options may stand what forward kept.
+    """
+    _, x, mask, *_, kernel_size, group_size, scale_factor, wanted = arguments
+    return sum(map(bool, wanted)) * _forward_macs((x, mask, kernel_size, group_size, scale_factor))
 
 
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
@@ -85,4 +88,7 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::carafe_cpu_backward": _wanted_macs,
     "opbench::carafe_triton": _forward_macs,
     "opbench::carafe_triton_backward": _wanted_macs,
+    # Their softmax is elementwise, which is reported apart.
+    "opbench::carafe_triton_logits": _forward_macs,
+    "opbench::carafe_triton_logits_backward": _wanted_macs,
 }

@@ -109,12 +109,24 @@ def _wanted_macs(arguments: Sequence[Any]) -> int:
 
 COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
 
+
+def _triton_forward_macs(arguments: Sequence[Any]) -> int:
+    """Beside the core's options it takes `deterministic`, which changes no count."""
+    return _forward_macs(arguments[:-1])
+
+
+def _triton_wanted_macs(arguments: Sequence[Any]) -> int:
+    return _wanted_macs((*arguments[:-2], arguments[-1]))
+
+
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::dcnv3_core": _forward_macs,
     "opbench::dcnv3_core_backward": _backward_macs,
     "opbench::dcnv3_cpu": _forward_macs,
     "opbench::dcnv3_cpu_backward": _wanted_macs,
-    # Beside the core's options it takes `deterministic`, which changes no count.
-    "opbench::dcnv3_triton": lambda arguments: _forward_macs(arguments[:-1]),
-    "opbench::dcnv3_triton_backward": lambda arguments: _wanted_macs((*arguments[:-2], arguments[-1])),
+    "opbench::dcnv3_triton": _triton_forward_macs,
+    "opbench::dcnv3_triton_backward": _triton_wanted_macs,
+    # Their softmax is elementwise, which is reported apart.
+    "opbench::dcnv3_triton_logits": _triton_forward_macs,
+    "opbench::dcnv3_triton_logits_backward": _triton_wanted_macs,
 }

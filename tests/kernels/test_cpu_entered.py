@@ -1,6 +1,7 @@
 """The CPU kernels as contenders: found, counted exactly, seen whole by compilers, and sparing with memory."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,6 +43,34 @@ def case_of(declared, task, mode, dtype="float32"):
 
 
 # --- Counts -----------------------------------------------------------------------------------------------------------
+
+
+@MODES
+@pytest.mark.parametrize("masks", ["", "_logits"], ids=["mask", "logits"])
+@pytest.mark.parametrize("task", CORES)
+def test_triton_s_operations_are_counted_as_the_closed_form_says(task, masks, mode):
+    """On tensors without data: their kernels need a GPU, their counts don't."""
+    built = build(case_of(CORES, task, mode))
+    dims, cost = built.case.dims, built.operator.cost(built.case.dims)
+    operation = getattr(torch.ops.opbench, f"{built.operator.name}_triton{masks}")
+    inputs = [t.detach().to("meta") for t in built.inputs]
+    if task == "dcnv3_core":
+        options = (dims["k"], dims["stride"], dims["k"] // 2, dims["dilation"], dims["G"], 1.0, False, None)
+    else:
+        options = (dims["k"], dims["g"], dims["s"])
+        if masks:  # as the encoder returns them
+            inputs[1] = torch.nn.functional.pixel_unshuffle(inputs[1], dims["s"])
+
+    class Core(torch.nn.Module):
+        def forward(self, *tensors):
+            out = operation(*tensors, *options)
+            return out[0] if isinstance(out, tuple) else out
+
+    leaves = tuple(t.requires_grad_(mode == "training") for t in inputs)
+    grad = None if built.grad_output is None else built.grad_output.to("meta")
+    seen = by_torch(replace(built, module=Core(), inputs=leaves, grad_output=grad), built.operator.formulas)
+    assert seen.macs == cost.macs + (cost.macs_backward if mode == "training" else 0)
+    assert not [name for name in seen.unaccounted if "opbench" in name]
 
 
 @MODES

@@ -23,6 +23,8 @@ from torch import Tensor
 DEVICES = ("cuda", "cpu")
 # Milliseconds for which a candidate is run before and while it is timed.
 WARM_UP, TIMED = 5, 20
+# Registers that a thread can have, on every device so far.
+MOST_REGISTERS = 255
 # Programs of one launch.
 MOST = 2**31
 
@@ -42,6 +44,13 @@ class Candidate:
 
     blocks: Mapping[str, int]
     warps: int = 4
+
+    @property
+    def options(self) -> dict[str, int]:
+        """How it is compiled. Told no limit, ptxas spills a few registers here and there to get below a round number
+        of them: it is given all there are.
+        """
+        return {"num_warps": self.warps, "num_stages": 1, "maxnreg": MOST_REGISTERS}
 
 
 _chosen: dict[Hashable, Candidate] = {}
@@ -73,9 +82,7 @@ def launch(
                 f"{kernel.__name__} would take {count} programs; expected fewer than {MOST}: split the batch"
             )
         prepare()
-        kernel[(count,)](
-            **tensors, **arguments, **more, **constants, **candidate.blocks, num_warps=candidate.warps, num_stages=1
-        )
+        kernel[(count,)](**tensors, **arguments, **more, **constants, **candidate.blocks, **candidate.options)
 
     if interpreted:
         start(candidates[0])

@@ -72,8 +72,7 @@ def compiled(launch, candidate, capability):
             attributes[index,] = [["tt.divisibility", 16]]
     assert not given, f"{launch.kernel.__name__} has no parameters {list(given)}"
     source = ASTSource(launch.kernel, signature, constants, attributes)
-    options = {"num_warps": candidate.warps, "num_stages": 1}
-    built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=candidate.options)
     registers, stack, local = _resources(built.asm["cubin"])
     loops = built.asm["ttgir"]
     loops = "".join(loops.partition("scf.for")[1:]).rpartition("scf.yield")[0]

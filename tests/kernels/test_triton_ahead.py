@@ -57,13 +57,13 @@ def dcnv3(monkeypatch):
     return launches
 
 
-def assert_no_spills(launches, capabilities, candidates=None, most=0):
+def assert_no_spills(launches, capabilities, candidates=None):
     for launch in launches:
         for candidate in launch.candidates[:candidates]:
             for capability in capabilities:
                 made = compiled(launch, candidate, capability)
                 what = f"{launch.kernel.__name__} {dict(candidate.blocks)}, {candidate.warps} warps, sm_{capability}"
-                assert made.spilled <= most, f"{what} spills {made.spilled} bytes at {made.registers} registers"
+                assert made.spilled == 0, f"{what} spills {made.spilled} bytes at {made.registers} registers"
                 # Every device has 48 KiB of shared memory a program.
                 assert made.shared <= 48 << 10, f"{what} takes {made.shared} bytes of shared memory"
 
@@ -86,9 +86,7 @@ def test_dcnv3_spills_nothing(dcnv3):
 )
 def test_carafe_spills_nothing_anywhere(carafe, channels, k, g, s, format, dtype, logits):
     launches = carafe(dtype, format, shape=(16, channels, 80, 80), k=k, g=g, s=s, logits=logits)
-    assert_no_spills(launches, (90,))
-    # A few tiles of its gradients spill a register or two on the other two generations.
-    assert_no_spills(launches, CAPABILITIES, most=16)
+    assert_no_spills(launches, CAPABILITIES)
 
 
 @pytest.mark.nightly

@@ -21,6 +21,7 @@ LAYERS = (
     "build",
     "verify",
     "measure",
+    "models",
     "document",
     "engine",
     "analyse",

@@ -1,0 +1,9 @@
+"""Whole networks: the swap of their layers for CARAFE, DCNv3 or a rival, and YOLOv8 with it.
+
+Importing this loads torch, so the command line imports it inside the commands that need it.
+"""
+
+from opbench.models.sites import Site, functional_upsampling
+from opbench.models.swap import SLOTS, Change, matching, swap
+
+__all__ = ["SLOTS", "Change", "Site", "functional_upsampling", "matching", "swap"]

@@ -1,0 +1,266 @@
+"""Swap layers of any model for CARAFE, DCNv3, a rival or one's own, in place: all that match, or none."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from opbench.models.replacements import With, builder, unfit
+from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, trace
+from opbench.operators.choice import Core
+from opbench.schema import OpbenchError
+
+Predicate: TypeAlias = Callable[[str, nn.Module], bool]
+What: TypeAlias = type[nn.Module] | tuple[type[nn.Module], ...] | str | re.Pattern[str] | Predicate
+
+
+@dataclass(frozen=True)
+class Change:
+    """One module that was swapped: its names (more than one where it is shared), what it was and is, and its shapes.
+
+    Shapes are those of its first call in the shape pass, which called it `calls` times.
+    """
+
+    names: tuple[str, ...]
+    before: str
+    after: str
+    shape_in: Shape
+    shape_out: Shape
+    params_before: int
+    params_after: int
+    calls: int = 1
+
+    @property
+    def name(self) -> str:
+        """The first of its names."""
+        return self.names[0]
+
+
+def _upsample(name: str, module: nn.Module) -> bool:
+    return isinstance(module, nn.Upsample)
+
+
+def _conv3x3(name: str, module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (3, 3)
+        and module.dilation == (1, 1)
+        and module.in_channels == module.out_channels
+        and unfit(module) is None
+    )
+
+
+# The slots that the command line names: every `nn.Upsample`; every `nn.Conv2d` with a 3x3 window that keeps channels
+# and size (ungrouped, stride 1, padding 1), which is the slot of the task `conv3x3`.
+SLOTS: Mapping[str, Predicate] = {"upsample": _upsample, "conv3x3": _conv3x3}
+
+
+def swap(
+    model: nn.Module,
+    what: What,
+    with_: With,
+    *,
+    where: str | re.Pattern[str] | None = None,
+    example: Example | None = None,
+    size: Size | None = None,
+    implementation: str | Core = "auto",
+) -> tuple[Change, ...]:
+    """Replaces every module of `model` that matches `what`, (N, C, H, W) in and out, and returns what it changed.
+
+    what: a module class or a tuple of them; the name of a slot ("upsample", "conv3x3") or else a glob over dotted
+    names ("model.2.*", where * crosses dots); a compiled regular expression, searched in names; or a predicate
+    (name, module) -> bool. `where` narrows it further to names of a pattern. Of modules inside each other that both
+    match, the outer one is replaced.
+
+    with_: `YoloCARAFE`, `CARAFE`, `DCNv3` (channels first, as many groups as leave at most 16 channels in each),
+    `DCNV3_YoLo`; the name of any operator that competes for the place ("carafe", "deconv"); any other module class,
+    constructed with the channels found; or a factory, site -> module. `implementation` goes to opbench's own.
+
+    A copy of the model is called once to find channels and shapes, with `example` (a tensor, a tuple of arguments, or
+    a mapping of keyword arguments), else with zeros of `size` (height, width; 64 x 64) and the channels of its first
+    convolution, and once after the swap to prove that it still gives outputs of the same shapes. The model itself is
+    not called: its modes, statistics, gradients and torch's random numbers stay as they are, but for what the new
+    modules draw to initialise themselves. A new module takes over the old one's training flag, dtype, device and
+    whether it is trained, and ultralytics' i, f, np and type; a shared module is replaced by one new one everywhere.
+
+    Raises OpbenchError, and leaves the model as it was, where nothing matches or any match can't be replaced. A call
+    of torch.nn.functional.interpolate inside a forward is no module, and can't be.
+
+    >>> from opbench.operators.carafe import YoloCARAFE
+    >>> neck = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2))
+    >>> [(change.name, change.shape_in, change.shape_out) for change in swap(neck, nn.Upsample, YoloCARAFE)]
+    [('1', (1, 8, 64, 64), (1, 8, 128, 128))]
+    """
+    build = builder(with_, implementation)
+    model = _inner(model)
+    wanted = matching(model, what, where)
+    if not wanted:
+        raise _nothing(model, what, where, example, size)
+    called_with = arguments(model, example, size)
+    random = torch.get_rng_state()
+    sites, outputs = trace(model, wanted, called_with)
+    try:
+        fresh = [_replacement(site, build) for site in sites]
+        _put(model, sites, fresh)
+        try:
+            _prove(model, sites, outputs, called_with)
+        except BaseException:
+            _put(model, sites, [site.module for site in sites])
+            raise
+    except BaseException:
+        torch.set_rng_state(random)
+        raise
+    return tuple(_change(site, module) for site, module in zip(sites, fresh, strict=True))
+
+
+def matching(model: nn.Module, what: What, where: str | re.Pattern[str] | None = None) -> list[tuple[str, ...]]:
+    """The names of each module that `swap` would replace: one tuple a module, in the order of the model.
+
+    Raises OpbenchError where the model itself matches: a swap replaces what is inside.
+    """
+    matches, narrowed = _predicate(what), _predicate(where) if where is not None else None
+    found: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        outside = any(name.startswith(f"{other}.") for names in found.values() for other in names)
+        if outside or not matches(name, module) or (narrowed and not narrowed(name, module)):
+            continue
+        if not name:
+            raise OpbenchError(f"{type(module).__name__}: the model itself matches, expected modules inside of it")
+        found.setdefault(id(module), []).append(name)
+    return [tuple(names) for names in found.values()]
+
+
+def _predicate(what: What) -> Predicate:
+    if isinstance(what, str):
+        return SLOTS.get(what) or (lambda name, module: fnmatch.fnmatchcase(name, what))
+    if isinstance(what, re.Pattern):
+        return lambda name, module: what.search(name) is not None
+    if isinstance(what, (type, tuple)):
+        return lambda name, module: isinstance(module, what)
+    if callable(what):
+        return what
+    raise OpbenchError(f"what: expected module classes, a name pattern or a predicate (name, module), got {what!r}")
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    """The network itself. Raises OpbenchError for a model that calls its layers where a swap can't reach."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise OpbenchError(f"{type(model).__name__}: a scripted model's layers can't be swapped: swap, then script")
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        raise OpbenchError(f"{type(model).__name__}: a compiled model's layers can't be swapped: swap, then compile")
+    # ultralytics' YOLO is a module whose call takes file names and whose train() trains; its network is .model.
+    if any(kind.__module__ == "ultralytics.engine.model" for kind in type(model).__mro__):
+        network = getattr(model, "model", None)
+        if not isinstance(network, nn.Module):
+            raise OpbenchError(f"{type(model).__name__}: expected a loaded network in .model, got {network!r}")
+        return network
+    return model
+
+
+def _nothing(
+    model: nn.Module, what: What, where: str | re.Pattern[str] | None, example: Example | None, size: Size | None
+) -> OpbenchError:
+    kinds = Counter(type(module).__name__ for name, module in model.named_modules() if name)
+    listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common())
+    narrowed = f" where {_text(where)}" if where is not None else ""
+    message = f"{type(model).__name__}: no module matches {_text(what)}{narrowed}; it has {listed or 'no modules'}"
+    try:
+        calls = functional_upsampling(model, example=example, size=size)
+    except OpbenchError:  # what the model makes of an example is not what was asked
+        calls = ()
+    if calls:
+        message += (
+            f"; {', '.join(calls)}: upsampling there is a call of torch.nn.functional.interpolate inside a forward, "
+            f"which no swap reaches: make it an nn.Upsample first"
+        )
+    return OpbenchError(message)
+
+
+def _text(what: What) -> str:
+    if isinstance(what, tuple):
+        return " or ".join(map(_text, what))
+    if isinstance(what, re.Pattern):
+        return repr(what.pattern)
+    return repr(what) if isinstance(what, str) else getattr(what, "__name__", repr(what))
+
+
+def _replacement(site: Site, build: Callable[[Site], nn.Module]) -> nn.Module:
+    """The new module, with everything taken over from the old one. Raises OpbenchError where it can't be replaced."""
+    old = site.module
+    if not site.calls:
+        raise site.refused("the shape pass didn't call it: narrow what matches, or give an example that does")
+    if len({(call.shape_in[1], call.shape_out[1]) for call in site.calls}) > 1:
+        channels = ", ".join(f"{call.shape_in} -> {call.shape_out}" for call in site.calls)
+        raise site.refused(f"it is called with different channels: {channels}")
+    if old._forward_hooks or old._forward_pre_hooks or old._backward_hooks or old._backward_pre_hooks:
+        raise site.refused("it has hooks, which would be lost: remove them, and register them again afterwards")
+    if hasattr(old, "parametrizations"):
+        raise site.refused("it is parametrized, which would be lost: remove the parametrizations first")
+    try:
+        new = build(site)
+    except OpbenchError:
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise site.refused(f"{type(error).__name__}: {error}") from error
+    if not isinstance(new, nn.Module):
+        raise site.refused(f"expected a module in its place, got {type(new).__name__}")
+    like = next(old.parameters(), None)
+    call = site.calls[0]
+    new = new.to(dtype=(like if like is not None else call).dtype, device=(like if like is not None else call).device)
+    new.train(old.training)
+    if like is not None and not any(parameter.requires_grad for parameter in old.parameters()):
+        new.requires_grad_(False)
+    # What ultralytics reads off every layer: where it stands, where its input comes from, what it is and how large.
+    about = {
+        "i": vars(old).get("i"),
+        "f": vars(old).get("f"),
+        "np": sum(parameter.numel() for parameter in new.parameters()),
+        "type": f"{type(new).__module__}.{type(new).__qualname__}",
+    }
+    for name in about.keys() & vars(old).keys():
+        setattr(new, name, about[name])
+    return new
+
+
+def _put(model: nn.Module, sites: Sequence[Site], modules: Sequence[nn.Module]) -> None:
+    for site, module in zip(sites, modules, strict=True):
+        for name in site.names:
+            parent, _, child = name.rpartition(".")
+            model.get_submodule(parent)._modules[child] = module
+
+
+def _prove(model: nn.Module, sites: Sequence[Site], outputs: list[Shape], called_with: Arguments) -> None:
+    """Raises OpbenchError unless the model gives what it gave, in shape, through every new module."""
+    after, given = trace(model, [site.names for site in sites], called_with)
+    for site, new in zip(sites, after, strict=True):
+        before, now = ([(call.shape_in, call.shape_out) for call in one.calls] for one in (site, new))
+        if before != now:
+            raise site.refused(
+                f"{type(new.module).__name__} in its place is called otherwise: expected {before}, got {now}"
+            )
+    if given != outputs:
+        raise OpbenchError(f"{type(model).__name__}: after the swap its outputs are {given}, expected {outputs}")
+
+
+def _change(site: Site, new: nn.Module) -> Change:
+    def size(module: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    call = site.calls[0]
+    return Change(
+        names=site.names,
+        before=type(site.module).__name__,
+        after=type(new).__name__,
+        shape_in=call.shape_in,
+        shape_out=call.shape_out,
+        params_before=size(site.module),
+        params_after=size(new),
+        calls=len(site.calls),
+    )

@@ -5,5 +5,6 @@ Importing this loads torch, so the command line imports it inside the commands t
 
 from opbench.models.sites import Site, functional_upsampling
 from opbench.models.swap import SLOTS, Change, matching, swap
+from opbench.models.ultralytics_yaml import register_ultralytics
 
-__all__ = ["SLOTS", "Change", "Site", "functional_upsampling", "matching", "swap"]
+__all__ = ["SLOTS", "Change", "Site", "functional_upsampling", "matching", "register_ultralytics", "swap"]

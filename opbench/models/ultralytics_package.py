@@ -1,0 +1,49 @@
+"""The `ultralytics` package, imported when it is needed: it is an extra, and takes liberties on import."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from opbench.schema import OpbenchError
+
+# The version that this was written and tested with.
+TESTED = "8.4.190"
+
+
+def import_ultralytics(name: str = "ultralytics") -> Any:
+    """A module of the package, imported without asking the network; OpbenchError with what to install where absent."""
+    if name in sys.modules:
+        return sys.modules[name]
+    try:
+        with _offline():
+            return importlib.import_module(name)
+    except ImportError as error:
+        raise OpbenchError(
+            f"ultralytics can't be imported ({error}): install it with pip install 'opbench[ultralytics]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """On import it resolves two hosts, sets variables that child processes would inherit, and filters warnings."""
+    before = dict(os.environ)
+    os.environ["YOLO_OFFLINE"] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def version() -> str:
+    """Of the package that is installed."""
+    return str(import_ultralytics().__version__)

@@ -1,0 +1,32 @@
+"""ultralytics, kept from the network and from the user's own settings."""
+
+import importlib.util
+import socket
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ultralytics_settings(tmp_path_factory):
+    """It writes its settings on import: into a folder of the tests. It resolves hosts: nobody may."""
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("ultralytics is not installed: pip install 'opbench[ultralytics]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("ultralytics")))
+        patch.setenv("YOLO_AUTOINSTALL", "false")
+        yield
+
+
+@pytest.fixture
+def ultralytics(ultralytics_settings, monkeypatch):
+    """Any attempt to reach the network fails the test."""
+
+    def refused(*arguments, **options):
+        raise AssertionError(f"a test asked the network for {arguments}")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, refused)
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    from opbench.models.ultralytics_package import import_ultralytics
+
+    return import_ultralytics()

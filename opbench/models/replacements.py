@@ -9,10 +9,11 @@ from torch import nn
 
 from opbench import registry
 from opbench.models.sites import Site
+from opbench.operators import carafe, dcnv3_cores
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.choice import Core
+from opbench.operators.choice import Core, choose
 from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
-from opbench.schema import OpbenchError, Operator
+from opbench.schema import Implementation, OpbenchError, Operator
 
 With: TypeAlias = type[nn.Module] | Callable[[Site], nn.Module] | str
 Builder: TypeAlias = Callable[[Site], nn.Module]
@@ -101,6 +102,13 @@ NAMES: Mapping[str, type[nn.Module]] = {
 }
 
 
+# By task, what "auto" takes for these modules: (preferred, fallback).
+AUTOMATIC = {
+    "upsample2x": (carafe.PREFERRED, carafe.FALLBACK),
+    "conv3x3": (dcnv3_cores.PREFERRED, dcnv3_cores.FALLBACK),
+}
+
+
 # --- Any other operator that competes in the place --------------------------------------------------------------
 
 TASKS = ("upsample2x", "conv3x3")
@@ -133,17 +141,32 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
         reason = operator.requires(dims)
         if reason is not None:
             raise site.refused(reason)
-        device = site.calls[0].device.type
-        chosen = [
-            one
-            for one in operator.implementations.values()
-            if implementation in ("auto", one.name) and device in one.devices and one.missing() is None
-        ]
-        if not chosen:
-            raise site.refused(f"{name}[{implementation}] doesn't run on {device} here")
-        return operator.module(dims, chosen[0])
+        try:
+            return operator.module(dims, resolved(operator, str(implementation), site.calls[0].device.type))
+        except OpbenchError as error:
+            raise site.refused(str(error)) from error
 
     return build
+
+
+def resolved(operator: Operator, implementation: str, device: str) -> Implementation:
+    """The implementation that a name stands for on a device type; "auto" is what the operator's own modules take.
+
+    Raises OpbenchError where it is unknown or can't run.
+    """
+    table = operator.implementations
+    if implementation == "auto" and operator.name in NAMES:
+        preferred, fallback = AUTOMATIC[operator.task]
+        function = choose("auto", table, device, preferred, fallback)
+        return next(one for one in table.values() if one.function is function)
+    if implementation not in ("auto", *table):
+        raise OpbenchError(f"{operator.name}: {registry.nearest('implementation', implementation, table)}")
+    able = [one for one in table.values() if device in one.devices and one.missing() is None]
+    chosen = next((one for one in able if implementation in ("auto", one.name)), None)
+    if chosen is None:
+        why = table[implementation].missing() if implementation in table else None
+        raise OpbenchError(f"{operator.name}[{implementation}] doesn't run on {device} here{f': {why}' if why else ''}")
+    return chosen
 
 
 # --- What stood there -------------------------------------------------------------------------------------------

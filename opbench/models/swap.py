@@ -99,7 +99,7 @@ def swap(
     [('1', (1, 8, 64, 64), (1, 8, 128, 128))]
     """
     build = builder(with_, implementation)
-    model = _inner(model)
+    model = network(model)
     wanted = matching(model, what, where)
     if not wanted:
         raise _nothing(model, what, where, example, size)
@@ -149,7 +149,7 @@ def _predicate(what: What) -> Predicate:
     raise OpbenchError(f"what: expected module classes, a name pattern or a predicate (name, module), got {what!r}")
 
 
-def _inner(model: nn.Module) -> nn.Module:
+def network(model: nn.Module) -> nn.Module:
     """The network itself. Raises OpbenchError for a model that calls its layers where a swap can't reach."""
     if isinstance(model, torch.jit.ScriptModule):
         raise OpbenchError(f"{type(model).__name__}: a scripted model's layers can't be swapped: swap, then script")

@@ -71,6 +71,19 @@ def change(value: float, low: float, high: float) -> str:
     return f"{middle} % [{', '.join(ends)}]"
 
 
+def signed(value: int) -> str:
+    """A difference of counts to its last digit: `+74,148`, `-2,304`, `+0`."""
+    return f"{value:+,}"
+
+
+def relative(after: float | None, before: float | None, missing: str = NOT_MEASURED) -> str:
+    """By how much one is more than the other: `+4.4 %`, `-27.0 %`; tenfold and beyond as a factor, `12.3x`."""
+    if after is None or not before:
+        return missing
+    quotient = after / before
+    return f"{plain(quotient)}x" if quotient >= 10 else f"{100 * (quotient - 1):+.1f} %"
+
+
 def share(part: float | None, whole: float | None, missing: str = NOT_MEASURED) -> str:
     """`part` of `whole` in percent: `42 %`, `0.13 %`."""
     if part is None or not whole:

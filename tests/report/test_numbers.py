@@ -116,3 +116,11 @@ def test_text_stays_within_half_a_digit_of_the_number(value):
 def test_no_number_becomes_a_blank(value):
     for write in (numbers.seconds, numbers.size, numbers.macs, numbers.plain):
         assert write(value).strip()
+
+
+def test_a_difference_of_counts_has_its_sign_and_a_relative_one_its_percent():
+    assert [numbers.signed(value) for value in (74148, -2304, 0)] == ["+74,148", "-2,304", "+0"]
+    assert numbers.relative(104.4, 100) == "+4.4 %"
+    assert numbers.relative(73, 100) == "-27.0 %"
+    assert numbers.relative(1230, 100) == "12.3x"
+    assert numbers.relative(None, 100) == numbers.relative(1, 0) == "not measured"

@@ -1,0 +1,192 @@
+"""A whole network in the harness's terms: built, counted, and its deformable layers' offsets spread.
+
+In training a call is forward and backward of the mean of its outputs: what a loss and an optimiser would add is the
+same whatever was swapped.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from opbench.build import Built
+from opbench.measure.macs import CORRECTED, Formula, by_torch
+from opbench.models.sites import evaluate
+from opbench.operators import carafe_counting, carafe_declared, conv3x3_dcnv3, dcnv2, dcnv2_counting, dcnv3_counting
+from opbench.operators.carafe import CARAFE, YoloCARAFE
+from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3
+from opbench.schema import Case, Counted, Device, DType, Implementation, Mode, OpbenchError, Operator
+
+# Modules that hold a core as their `implementation`, and the one operation that counters are shown in its place.
+CORED: Mapping[type[nn.Module], Implementation] = {
+    CARAFE: carafe_declared.COUNTING,
+    YoloCARAFE: carafe_declared.COUNTING,
+    DCNv3: dcnv3_counting.COUNTING,
+    dcnv2.DCNv2: dcnv2_counting.COUNTING,
+}
+
+
+class Whole(nn.Module):
+    """x -> the model's output; in training, the mean of all its outputs that need a gradient."""
+
+    def __init__(self, model: nn.Module, training: bool) -> None:
+        super().__init__()
+        self.model = model.train(training)
+        self.training = training
+
+    def forward(self, x: Tensor) -> Any:
+        """Raises OpbenchError in training where no output needs a gradient."""
+        output = self.model(x)
+        if not self.training:
+            return output
+        means = [leaf.float().mean() for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        if not means:
+            raise OpbenchError(
+                f"{type(self.model).__name__}: none of its outputs needs a gradient: it can't be trained"
+            )
+        return torch.stack(means).sum()
+
+
+def built(name: str, model: nn.Module, x: Tensor, mode: Mode, *, dtype: DType, compiles: bool = False) -> Built:
+    """The model as a case ready to be called with x (N, C, H, W); a training call gives every parameter's gradient."""
+    training = mode == "training"
+    device: Device = "cuda" if x.device.type == "cuda" else "cpu"
+    module = Whole(model, training)
+    implementation = Implementation("whole", compiles=compiles)
+    return Built(
+        case=Case("model", "x".join(map(str, x.shape)), name, implementation.name, {}, dtype, device, mode),
+        operator=Operator(
+            name=name,
+            task="model",
+            title=name,
+            source="the user's own",
+            inputs=_undefined,
+            module=_undefined,
+            definition=_undefined,
+            cost=_undefined,
+            implementations={implementation.name: implementation},
+        ),
+        module=module,
+        inputs=(x,),
+        tensors={"x": x},
+        differentiated=tuple(n for n, p in module.named_parameters() if p.requires_grad) if training else (),
+        grad_output=torch.ones((), device=x.device) if training else None,
+    )
+
+
+def _undefined(*_: Any) -> Any:
+    """A network is judged by its parts: it has no definition, and nothing to be built from."""
+    raise NotImplementedError
+
+
+# --- Counting ---------------------------------------------------------------------------------------------------
+
+
+def _interpolation(taps: int) -> tuple[Formula, Formula]:
+    """MACs of (x, output size, ...), and of its backward (gradient of the output, ...): `taps` an output element.
+
+    By any factor, unlike the formulas of the task upsample2x, which fvcore has to read too.
+    """
+    return (
+        lambda arguments: math.prod((*arguments[0][:2], *arguments[1])) * taps,
+        lambda arguments: math.prod(arguments[0]) * taps,
+    )
+
+
+def _interpolations() -> dict[str, Formula]:
+    formulas: dict[str, Formula] = {}
+    for name, taps in (("nearest", 0), ("bilinear", 4), ("bicubic", 16)):
+        formulas[f"aten::upsample_{name}2d"], formulas[f"aten::upsample_{name}2d_backward"] = _interpolation(taps)
+    return formulas
+
+
+FORMULAS: Mapping[str, Formula] = {
+    **CORRECTED,
+    **_interpolations(),
+    **carafe_counting.FORMULAS,
+    **dcnv2_counting.FORMULAS,
+    **dcnv3_counting.FORMULAS,
+}
+
+
+def count(whole: Built) -> tuple[Counted, Counted]:
+    """What torch's counter sees of a call taught the operators it misses, and what it sees without any help."""
+    twin = copy.deepcopy(whole.module)
+    for module in twin.modules():
+        for kind, implementation in CORED.items():
+            if isinstance(module, kind):
+                module.implementation = implementation.function  # type: ignore[assignment]
+    taught = by_torch(_of(whole, twin), FORMULAS)
+    if whole.operator.implementations[whole.case.implementation].compiles:
+        return taught, Counted(macs=None, note="compiled code bypasses the counters")
+    return taught, by_torch(_of(whole, copy.deepcopy(whole.module)), {})
+
+
+def _of(whole: Built, module: nn.Module) -> Built:
+    """The same case of another module: counting runs backward(), which leaves gradients behind."""
+    return Built(
+        case=whole.case,
+        operator=whole.operator,
+        module=module,
+        inputs=whole.inputs,
+        tensors=whole.tensors,
+        differentiated=whole.differentiated,
+        grad_output=whole.grad_output,
+    )
+
+
+# --- Offsets ----------------------------------------------------------------------------------------------------
+
+
+def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) -> int:
+    """Sets every deformable layer's offset branch so that on x its offsets deviate by `spread` pixels; how many.
+
+    A fresh module's offsets are zero: its samples lie as regularly as a convolution's, which flatters any timing.
+    Layer after layer in the order of the calls, in one evaluation; on the CPU.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    done: list[nn.Module] = []
+
+    def prepare(module: nn.Module, arguments: Sequence[Tensor]) -> None:
+        (given,) = arguments
+        if module in done:
+            return
+        done.append(module)
+        operator = dcnv2.OPERATOR if isinstance(module, dcnv2.DCNv2) else conv3x3_dcnv3.MODULE
+        channels_last = isinstance(module, DCNv3) and not isinstance(module, ChannelsFirstDCNv3)
+        first = given.permute(0, 3, 1, 2) if channels_last else given
+        assert operator.prepare is not None
+        try:
+            operator.prepare(module, {"C": first.shape[1]}, spread, generator, first)
+        except ValueError as error:
+            raise OpbenchError(f"{type(module).__name__}: its offsets can't be spread: {error}") from error
+
+    deformable = [module for module in model.modules() if isinstance(module, (DCNv3, dcnv2.DCNv2))]
+    handles = [module.register_forward_pre_hook(prepare) for module in deformable]
+    try:
+        if deformable:
+            evaluate(model.eval(), ((x,), {}))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return len(done)
+
+
+def caller(whole: Built) -> Callable[[], object]:
+    """One call as it is timed."""
+    module, inputs, grad_output, leaves = whole.module, whole.inputs, whole.grad_output, whole.leaves()
+
+    def inference() -> None:
+        with torch.inference_mode():
+            module(*inputs)
+
+    def training() -> None:
+        torch.autograd.grad(module(*inputs), leaves, grad_output, allow_unused=True)
+
+    return inference if grad_output is None else training

@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from opbench.models import costs as costing
-from opbench.models import whole
-from opbench.models.costs import BASELINE, Request, Swap, measure, parse_swap
+from opbench.models import side_by_side, whole
+from opbench.models.costs import BASELINE, Request, Swap, parse_swap
 from opbench.models.layers import profile
+from opbench.models.side_by_side import measure
 from opbench.models.swap import swap
 from opbench.models.target import load_model
 from opbench.operators.carafe import CARAFE
 from opbench.operators.dcnv3 import DCNv3
-from opbench.report.model import as_markdown, changes, comparison, layers, parse_size, sentences
-from opbench.schema import Implementation, OpbenchError
+from opbench.report.costs import changes, comparison, layers, sentences
+from opbench.report.model import as_markdown, parse_size
+from opbench.schema import OpbenchError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import networks
@@ -93,17 +94,14 @@ def test_every_part_was_proven_before_any_was_timed(both):
 
 
 def test_a_wrong_part_is_never_timed(monkeypatch):
-    def wrong(operator, implementation, device):
-        return Implementation("gather", lambda x, *_, **options: torch.ones_like(x))
-
-    right = costing.resolved(costing.operators()["dcnv3"], "gather", "cpu")
-    operator = dataclasses.replace(
-        costing.operators()["dcnv3"],
-        implementations={"gather": dataclasses.replace(right, function=wrong(0, 0, 0).function)},
+    declared = side_by_side.operators()["dcnv3"]
+    wrong = dataclasses.replace(
+        declared.implementations["gather"], function=lambda x, *_, **options: torch.ones_like(x)
     )
+    operator = dataclasses.replace(declared, implementations={"gather": wrong})
     monkeypatch.setattr("opbench.registry._operators", {("conv3x3", "dcnv3"): operator})
-    monkeypatch.setattr(costing, "operators", lambda: {"dcnv3": operator})
-    monkeypatch.setattr(costing, "measure_panel", lambda *_, **__: pytest.fail("timed"))
+    monkeypatch.setattr(side_by_side, "operators", lambda: {"dcnv3": operator})
+    monkeypatch.setattr(side_by_side, "measure_panel", lambda *_, **__: pytest.fail("timed"))
     with pytest.raises(OpbenchError, match=r"dcnv3\[gather\] of 16 channels is not what its definition says"):
         measure(request("Small", "conv3x3=dcnv3[gather]"))
 

@@ -186,6 +186,27 @@ def test_random_numbers_are_drawn_by_the_new_modules_alone():
     assert same(state(model[2]), state(expected))
 
 
+class Noisy(Neck):
+    def forward(self, x):
+        return super().forward(x + torch.rand_like(x))
+
+
+def test_what_a_model_draws_in_the_shape_pass_is_drawn_again_afterwards():
+    torch.manual_seed(0)
+    swap(Noisy(), nn.Upsample, lambda site: nn.Upsample(scale_factor=2, mode="bilinear"))
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    Noisy()
+    assert torch.equal(torch.rand(3), drawn)
+
+
+def test_the_shape_pass_evaluates_a_model_that_is_being_trained():
+    # In training, a norm of one value a channel has no statistics and raises.
+    model = nn.Sequential(Block(3, 8), nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8)).train()
+    swap(model, nn.Upsample, CARAFE)
+    assert all(module.training for module in model.modules())
+
+
 def test_a_shared_module_is_replaced_by_one_new_module_everywhere():
     shared = nn.Upsample(scale_factor=2)
     model = nn.Sequential(nn.Conv2d(3, 8, 1), shared, nn.Conv2d(8, 8, 1), shared)

@@ -1,0 +1,266 @@
+"""What a swap costs a network: the model as it is beside the model with each swap, counted and timed side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from opbench import registry
+from opbench.build import TORCH_DTYPES, Built, build
+from opbench.measure.cuda import ColdEvents, TorchDevice
+from opbench.measure.latency import Clock, WallClock, measure_panel
+from opbench.measure.memory import measure_memory
+from opbench.measure.parameters import count_parameters
+from opbench.models import whole
+from opbench.models.costs import BASELINE, Costs, Proven, Request, Swap, Variant
+from opbench.models.layers import profile
+from opbench.models.replacements import groups, operators, resolved
+from opbench.models.sites import arguments, functional_upsampling, said
+from opbench.models.swap import Change, swap
+from opbench.models.target import load_model
+from opbench.operators.dcnv3_modules import DCNv3
+from opbench.schema import Case, Implementation, Latency, Mode, OpbenchError
+from opbench.verify.gate import check, reference
+
+# A part is proven on its own channels, on at most this many pixels each way: the definition takes minutes on a whole
+# feature map, and no core treats the thousandth pixel otherwise than the fortieth.
+PROVEN_PIXELS = 40
+LEAST_ROUNDS = 8
+
+
+def measure(request: Request) -> Costs:
+    """Load -> swap -> prove the parts -> count -> memory -> latency, all variants in turns -> layers.
+
+    Raises OpbenchError for a model that can't be loaded, called at this size, swapped or moved to the device, and for
+    a part that is not what its definition says: a wrong answer is never timed.
+    """
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise OpbenchError("--device cuda: there is no CUDA device here")
+    request.announce("loading the model")
+    model = load_model(request.target, request.arguments, request.seed)
+    x = _image(model, request)
+    out_of_reach = functional_upsampling(model, example=x)  # and the first call at this size, whatever is swapped
+    networks = _networks(model, request, x)
+    proven = _prove(networks, request)
+    given = x.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
+    deformable = {}
+    for network in networks:
+        deformable[network.name] = whole.spread_offsets(network.model, x, request.spread, request.seed)
+        network.model.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
+    counted = {network.name: _counted(network, request, given) for network in networks}
+    timed = _timed(networks, request, given)
+    variants = []
+    for network in networks:
+        request.announce(f"layers: {network.name}")
+        variants.append(
+            Variant(
+                name=network.name,
+                title=network.title,
+                changes=network.changes,
+                params=count_parameters(network.model),
+                **counted[network.name],
+                latency=timed[network.name],
+                profile=profile(
+                    network.model,
+                    given,
+                    changed=[name for change in network.changes for name in change.names],
+                    track_memory=request.device == "cpu" and not network.compiles,
+                ),
+                deformable=deformable[network.name],
+            )
+        )
+    return Costs(
+        target=request.target,
+        model=type(model).__name__,
+        input_shape=tuple(x.shape),
+        dtype=request.dtype,
+        device=request.device,
+        mode=request.mode,
+        spread=request.spread,
+        threads=torch.get_num_threads(),
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        variants=tuple(variants),
+        proven=proven,
+        out_of_reach=out_of_reach,
+    )
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A variant while it is measured. `compiles`: one of its parts goes through a compiler that nothing looks into."""
+
+    name: str
+    model: nn.Module
+    title: str = BASELINE
+    changes: tuple[Change, ...] = ()
+    swaps: tuple[Swap, ...] = ()
+    compiles: bool = False
+
+
+def _image(model: nn.Module, request: Request) -> Tensor:
+    """(N, C, H, W), uniform in 0..1 as an image is, on the CPU."""
+    elsewhere = {str(value.device) for value in model.parameters()} - {"cpu"}
+    if elsewhere:
+        raise OpbenchError(
+            f"target {request.target!r}: its parameters are on {', '.join(sorted(elsewhere))}, expected the CPU: "
+            f"build it there, and --device moves it"
+        )
+    ((zeros,), _) = arguments(model.float(), None, request.size)
+    shape = (request.batch, *zeros.shape[1:])
+    return torch.rand(shape, generator=torch.Generator().manual_seed(request.seed))
+
+
+def _networks(model: nn.Module, request: Request, x: Tensor) -> list[_Network]:
+    """The model as it is, with each swap alone, and with all of them."""
+    alone = [(one,) for one in request.swaps]
+    found = [_Network(BASELINE, model)]
+    for swaps in [*alone, request.swaps] if len(alone) > 1 else alone:
+        name = " + ".join(one.text for one in swaps)
+        request.announce(f"swapping: {name}")
+        twin = copy.deepcopy(model)
+        torch.manual_seed(request.seed)
+        changes: list[Change] = []
+        titles = []
+        for one in swaps:
+            made = swap(twin, one.what, one.with_, where=one.where, example=x, implementation=one.implementation)
+            stood = Counter(change.before for change in made)
+            titles.append(f"{one.with_} for {', '.join(f'{count} {kind}' for kind, count in stood.items())}")
+            changes += made
+        compiles = any(_implementation(one, request).compiles for one in swaps)
+        found.append(_Network(name, twin, " and ".join(titles), tuple(changes), swaps, compiles))
+    return found
+
+
+def _implementation(one: Swap, request: Request) -> Implementation:
+    return resolved(operators()[one.with_], one.implementation, request.device)
+
+
+def _prove(networks: Sequence[_Network], request: Request) -> tuple[Proven, ...]:
+    """Every kind of part on its own channels. Raises OpbenchError for one that is wrong."""
+    found: dict[str, Proven] = {}
+    for network in networks:
+        if len(network.swaps) != 1:  # all together hold the same parts
+            continue
+        (one,) = network.swaps
+        operator, implementation = operators()[one.with_], _implementation(one, request)
+        for change in network.changes:
+            channels, height, width = change.shape_in[1:]
+            part = f"{one.with_}[{implementation.name}] of {channels} channels"
+            why = _undefined(operator.task, change, network.model.get_submodule(change.name))
+            if part in found:
+                continue
+            if why:
+                found[part] = Proven(part, None, why)
+                continue
+            request.announce(f"proving {part}")
+            dims = {
+                **registry.tasks()[operator.task].defaults,
+                "N": 1,
+                "C": channels,
+                "H": min(height, PROVEN_PIXELS),
+                "W": min(width, PROVEN_PIXELS),
+                **({"G": groups(channels)} if operator.task == "conv3x3" else {}),
+            }
+            spread = request.spread if registry.tasks()[operator.task].deformable else None
+            case = Case(
+                task=operator.task,
+                workload=f"{channels} channels",
+                operator=operator.name,
+                implementation=implementation.name,
+                dims=dims,
+                dtype=request.dtype,
+                device=request.device,
+                mode=request.mode,
+                spread=spread,
+                seed=request.seed,
+            )
+            built = build(case)
+            verdict = check(built, reference(built))
+            if not verdict.correct:
+                raise OpbenchError(f"{part} is not what its definition says, and isn't timed: {verdict.reason}")
+            found[part] = Proven(part, verdict)
+    return tuple(found.values())
+
+
+def _undefined(task: str, change: Change, module: nn.Module) -> str:
+    """Why no definition judges the part, or nothing."""
+    if task == "upsample2x" and change.shape_out[2] != 2 * change.shape_in[2]:
+        return f"it upsamples by {change.shape_out[2] // change.shape_in[2]}, and is defined here for 2"
+    if change.shape_in[1] != change.shape_out[1]:
+        return "it changes the channels, and is defined here for as many in as out"
+    if isinstance(module, DCNv3) and (module.kernel_size, module.dilation) != (3, 1):
+        return f"its window is {module.kernel_size}, dilated by {module.dilation}, and is defined here for 3 and 1"
+    return ""
+
+
+def _counted(network: _Network, request: Request, x: Tensor) -> dict[str, Any]:
+    """MACs in the asked mode, and memory in both."""
+    request.announce(f"counting: {network.name}")
+
+    def of(mode: Mode) -> Built:
+        return whole.built(network.name, network.model, x, mode, dtype=request.dtype, compiles=network.compiles)
+
+    with _told(network, request):
+        macs, stock = whole.count(of(request.mode))
+        memories = {}
+        for mode in ("inference", "training"):
+            case = of(mode)
+            whole.caller(case)()  # what it keeps from its first call on (anchors, workspaces) is not the call's
+            memories[mode] = measure_memory(case)
+    return {
+        "macs": macs,
+        "stock": stock,
+        "memory": memories["inference"],
+        "training_memory": memories["training"],
+    }
+
+
+def _timed(networks: Sequence[_Network], request: Request, x: Tensor) -> dict[str, Latency]:
+    """All variants in turns, in random order, as a panel's contenders are."""
+    request.announce("timing")
+    calls: dict[str, Callable[[], object]] = {}
+    first: dict[str, float] = {}
+    for network in networks:
+        call = whole.caller(whole.built(network.name, network.model, x, request.mode, dtype=request.dtype))
+        with _told(network, request):
+            begin = time.perf_counter()
+            call()
+            first[network.name] = time.perf_counter() - begin
+        calls[network.name] = call
+    clock: Clock = ColdEvents(TorchDevice()) if request.device == "cuda" else WallClock()
+    for call in calls.values():
+        clock.prepare(call)
+    return measure_panel(
+        calls,
+        BASELINE,
+        clock=clock,
+        precision=request.precision,
+        budget_seconds=request.budget_seconds,
+        least_rounds=LEAST_ROUNDS,
+        first_call_seconds=first,
+        seed=request.seed,
+    )
+
+
+@contextlib.contextmanager
+def _told(network: _Network, request: Request) -> Iterator[None]:
+    """Whatever the network raises, as one line that says which variant it was, and at which shape."""
+    try:
+        yield
+    except OpbenchError:
+        raise
+    except Exception as error:  # a model may raise anything
+        shape = "x".join(map(str, (request.batch, "C", *request.size)))
+        raise OpbenchError(
+            f"{request.target} ({network.name}) can't be called in {request.mode} with {shape} in {request.dtype} "
+            f"on {request.device}: {said(error)}"
+        ) from error

@@ -1,0 +1,172 @@
+"""The costs of a swap in words and tables: cells are plain text, which whoever prints them escapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from opbench.analyse.statistics import METHODS, Ratio, quartiles, ratio
+from opbench.models.costs import Costs, Variant
+from opbench.report import numbers
+from opbench.report.tables import MACS_UNIT, Table
+
+# Of a network's layers, how many of the slowest are listed, and how far down those that were swapped.
+LISTED = 8
+SWAPPED_LISTED = 24
+
+
+def sentences(costs: Costs) -> list[str]:
+    """What each swap costs, and then what to know of how that was found out."""
+    base = costs.variants[0]
+    said = [_cost(costs, variant) for variant in costs.variants[1:]]
+    missed = [line for variant in costs.variants if (line := _missed(variant, base))]
+    return [*said, *missed, *_about(costs)]
+
+
+def _cost(costs: Costs, variant: Variant) -> str:
+    base = costs.variants[0]
+    found = ratio(variant.latency, base.latency)
+    return (
+        f"{variant.title} costs "
+        f"{numbers.signed(variant.params - base.params)} params ({numbers.relative(variant.params, base.params)}), "
+        f"{numbers.relative(variant.macs.macs, base.macs.macs)} MACs, "
+        f"{numbers.relative(variant.memory.peak_bytes, base.memory.peak_bytes)} peak memory, "
+        f"{numbers.relative(variant.training_memory.peak_bytes, base.training_memory.peak_bytes)} training memory and "
+        f"{numbers.ratio(found)} latency at {setting(costs)}."
+    )
+
+
+def setting(costs: Costs) -> str:
+    """At what size, batch, dtype, mode and device."""
+    batch, _, height, width = costs.input_shape
+    return f"{height}x{width}, batch {batch}, {costs.dtype}, {costs.mode} on {costs.device}"
+
+
+def _missed(variant: Variant, base: Variant) -> str:
+    """What torch's counter doesn't see of the swapped parts: what it has no formula for, and nobody else dispatches."""
+    if variant.stock.macs is None or variant.macs.macs is None or variant.stock.macs == variant.macs.macs:
+        return ""
+    unseen = [f"{name} ({n})" for name, n in variant.stock.unaccounted.items() if name not in variant.macs.unaccounted]
+    by = numbers.macs(abs(variant.macs.macs - variant.stock.macs))
+    named = f": it has no formula for {', '.join(unseen)}" if unseen else ""
+    way = "misses" if variant.stock.macs < variant.macs.macs else "adds, wrongly,"
+    return f"Of {variant.name}, torch's own counter {way} {by} MACs{named}."
+
+
+def _about(costs: Costs) -> Iterator[str]:
+    if costs.out_of_reach:
+        yield (
+            f"Not reached by any swap: {', '.join(costs.out_of_reach)} upsample by calling "
+            f"torch.nn.functional.interpolate inside a forward."
+        )
+    judged = [proven.verdict for proven in costs.proven if proven.verdict]
+    if judged:
+        worst = max(verdict.worst_ratio for verdict in judged)
+        parts = f"{len(judged)} kind{'' if len(judged) == 1 else 's'} of part"
+        yield (
+            f"Proven against the float64 definition before timing: {parts}, "
+            f"worst error {numbers.plain(worst)} of its bound."
+        )
+    for proven in costs.proven:
+        if proven.verdict is None:
+            yield f"Not proven: {proven.part}: {proven.why}."
+    if any(variant.deformable for variant in costs.variants):
+        yield (
+            f"Offsets of deformable layers deviate by {costs.spread:g} px; a fresh layer's are zero, which no trained "
+            f"one's are and which flatters its time."
+        )
+    training = "; in training forward and backward of the mean of the outputs" if costs.mode == "training" else ""
+    load = "" if costs.load is None else f", load {costs.load:.1f} when it ended"
+    yield f"Side by side in random order, {costs.threads} thread{'' if costs.threads == 1 else 's'}{load}{training}."
+
+
+# --- Tables -----------------------------------------------------------------------------------------------------
+
+
+def comparison(costs: Costs) -> Table:
+    """A row for each network, the model as it is first."""
+    base = costs.variants[0]
+    ratios = [ratio(variant.latency, base.latency) for variant in costs.variants[1:]]
+    rows = [
+        (
+            variant.name,
+            numbers.exactly(variant.params),
+            numbers.macs(variant.macs.macs),
+            numbers.macs(variant.stock.macs, missing=variant.stock.note or numbers.NOT_MEASURED),
+            numbers.size(variant.memory.peak_bytes),
+            numbers.size(variant.training_memory.peak_bytes),
+            numbers.size(variant.training_memory.saved_bytes),
+            "baseline" if found is None and variant is base else numbers.ratio(found),
+            _median(variant),
+        )
+        for variant, found in zip(costs.variants, [None, *ratios], strict=True)
+    ]
+    header = (
+        "network",
+        "params",
+        f"MACs ({costs.mode})",
+        "of these torch's counter sees",
+        "peak memory (inference)",
+        "peak memory (training)",
+        "saved for backward",
+        f"latency ({costs.mode}) vs as it is",
+        "median latency",
+    )
+    return Table(header, tuple(rows), _note(ratios))
+
+
+def _median(variant: Variant) -> str:
+    found = quartiles(variant.latency)
+    return numbers.seconds(found.median_seconds if found else None)
+
+
+def _note(ratios: Sequence[Ratio | None]) -> str:
+    methods = dict.fromkeys(METHODS[found.method] for found in ratios if found)
+    brackets = f" In brackets: {'; '.join(methods)}." if methods else ""
+    return f"Above 1x is slower.{brackets} {MACS_UNIT}. Memory is above inputs and parameters."
+
+
+def changes(costs: Costs) -> Table:
+    """A row for each layer that was swapped."""
+    alone = [variant for variant in costs.variants[1:] if variant is not costs.variants[-1] or len(costs.variants) == 2]
+    rows = tuple(
+        (
+            ", ".join(change.names),
+            change.before,
+            change.after,
+            f"{_shape(change.shape_in)} -> {_shape(change.shape_out)}",
+            f"{numbers.exactly(change.params_before)} -> {numbers.exactly(change.params_after)}",
+        )
+        for variant in alone
+        for change in variant.changes
+    )
+    return Table(("layer", "was", "is", "shape", "params"), rows, names=(0, 1, 2))
+
+
+def layers(variant: Variant) -> Table:
+    """The slowest layers of one evaluation, and swapped ones further down than others."""
+    ranked = enumerate(variant.profile.layers)
+    rows: list[tuple[str, ...]] = [
+        (
+            layer.name,
+            layer.kind + (" (swapped)" if layer.changed else ""),
+            numbers.share(layer.share, 1.0),
+            numbers.seconds(layer.seconds),
+            numbers.size(layer.peak_bytes),
+            numbers.share(layer.peak_bytes, variant.memory.peak_bytes),
+        )
+        for rank, layer in ranked
+        if rank < LISTED or (layer.changed and rank < SWAPPED_LISTED)
+    ]
+    changed = [layer for layer in variant.profile.layers if layer.changed]
+    if changed:
+        share = numbers.share(sum(layer.share for layer in changed), 1.0)
+        rows.append(("all swapped", f"{len(changed)} layers", share, *[""] * 3))
+    rows.append(
+        ("outside layers", "sums, concatenations, Python", numbers.share(variant.profile.outside, 1.0), *[""] * 3)
+    )
+    header = ("layer", "kind", "share of time", "time", "holds at most", "of the network's peak")
+    return Table(header, tuple(rows), "One evaluation (inference), a clock around every layer.")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape[1:]))

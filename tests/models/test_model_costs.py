@@ -79,7 +79,7 @@ def test_what_torchs_counter_misses_is_named(both):
     assert base.stock.macs == base.macs.macs
     assert carafe.macs.macs - carafe.stock.macs == 256 * 100 * 16
     (line,) = [line for line in sentences(both) if line.startswith("Of upsample=carafe,")]
-    assert "misses 410 k MACs" in line
+    assert "is 410 k MACs short: it has no formula for opbench.carafe_" in line
 
 
 def test_the_trained_memory_is_more_than_that_of_an_evaluation(both):
@@ -161,7 +161,11 @@ def test_in_training_a_call_is_forward_and_backward():
     stem, head = 256 * 9 * 3 * 16, 1024 * 16 * 2
     assert base.macs.macs == 2 * stem + 3 * CONV_MACS + 3 * head
     assert swapped.macs.macs == 2 * stem + 3 * (CONV_MACS // 16) + 3 * head
-    assert "in training forward and backward" in "\n".join(sentences(found))
+    told = "\n".join(sentences(found))
+    assert "in training forward and backward" in told
+    # Its weight gradient counted as a dense convolution's: 9 C^2 for 9 C.
+    assert swapped.stock.macs - swapped.macs.macs == CONV_MACS - CONV_MACS // 16
+    assert "MACs over: it takes the weight gradient of a grouped convolution for a dense one's." in told
 
 
 def test_interpolation_out_of_reach_is_told_and_counted_by_any_factor():

@@ -18,7 +18,7 @@ TESTED = "8.4.190"
 
 def import_ultralytics(name: str = "ultralytics") -> Any:
     """A module of the package, imported without asking the network; OpbenchError with what to install where absent."""
-    if name in sys.modules:
+    if sys.modules.get(name) is not None:
         return sys.modules[name]
     try:
         with _offline():

@@ -30,3 +30,15 @@ def ultralytics(ultralytics_settings, monkeypatch):
     from opbench.models.ultralytics_package import import_ultralytics
 
     return import_ultralytics()
+
+
+@pytest.fixture
+def tasks(ultralytics, monkeypatch):
+    """`ultralytics.nn.tasks` with its parser as installed; what a test registers there is gone after it."""
+    from opbench.models.ultralytics_package import import_ultralytics
+
+    module = import_ultralytics("ultralytics.nn.tasks")
+    monkeypatch.setattr(module, "parse_model", getattr(module.parse_model, "original", module.parse_model))
+    monkeypatch.setattr(module, "CARAFE", None, raising=False)
+    monkeypatch.delattr(module, "CARAFE")
+    return module

@@ -1,43 +1,62 @@
 """`opbench model` as a person or a script meets it."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from opbench.cli import main
+from opbench.models.target import load_model
+from opbench.operators.carafe import YoloCARAFE
+from opbench.schema import OpbenchError
+
 NETWORKS = Path(__file__).parent / "networks.py"
-
-
-def opbench(*arguments, cwd=None):
-    command = [sys.executable, "-m", "opbench", "model", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
-
-
 QUICK = ("--size", "32", "--budget", "0.05", "--precision", "50%")
 
 
-def test_it_prints_json_alone_whatever_the_model_prints_and_leaves_markdown(tmp_path):
-    done = opbench(f"{NETWORKS}:Small", "--swap", "upsample=carafe", *QUICK, "--json", "--markdown", tmp_path / "a.md")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+@pytest.fixture
+def opbench(monkeypatch):
+    """The command in this process; its exit code."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["opbench", "model", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    return run
+
+
+def test_it_prints_json_alone_whatever_the_model_prints_and_leaves_markdown(opbench, tmp_path, capsys):
+    more = ("--json", "--markdown", tmp_path / "a.md")
+    assert opbench(f"{NETWORKS}:Small", "--swap", "upsample=carafe", *QUICK, *more) == 0
+    document = json.loads(capsys.readouterr().out)
     assert [variant["name"] for variant in document["variants"]] == ["as it is", "upsample=carafe"]
     assert "carafe for 1 Upsample costs +" in (tmp_path / "a.md").read_text()
 
 
-def test_wrong_input_is_one_line_and_exit_code_two():
-    done = opbench(f"{NETWORKS}:Small", "--swap", "conv3x3=carafe", *QUICK)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("opbench: mix (Conv2d) can't be swapped: expected height and width")
+def test_it_prints_the_table_the_layers_and_the_sentence(opbench, capsys):
+    assert opbench(f"{NETWORKS}:Small", "--swap", "conv3x3:mi*=depthwise3x3", *QUICK) == 0
+    said = capsys.readouterr().out
+    assert "depthwise3x3 for 1 Conv2d costs -2,160 params" in said.replace("\n", " ")
+    assert "where the time goes: as it is" in said
 
 
-@pytest.mark.usefixtures("ultralytics")
-def test_a_yaml_is_a_target_and_its_own_carafe_lines_parse(tmp_path, monkeypatch):
-    from opbench.models.target import load_model
-    from opbench.operators.carafe import YoloCARAFE
-    from opbench.schema import OpbenchError
+def test_wrong_input_is_one_line_and_exit_code_two(opbench, capsys):
+    assert opbench(f"{NETWORKS}:Small", "--swap", "conv3x3=carafe", *QUICK) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("opbench: mix (Conv2d) can't be swapped: expected height and width")
 
+
+@pytest.mark.parametrize("option", [("--device", "tpu"), ("--mode", "evaluation"), ("--dtype", "float8")])
+def test_an_unknown_choice_is_told_the_known_ones(opbench, capsys, option):
+    assert opbench(f"{NETWORKS}:Small", *option) == 2
+    assert f"opbench: {option[0]}: unknown {option[0][2:]} {option[1]!r}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tasks")
+def test_a_yaml_is_a_target_and_its_own_carafe_lines_parse(tmp_path):
     (tmp_path / "yolov8n-mine.yaml").write_text(
         "nc: 1\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\n  - [-1, 1, CARAFE, []]\n"
         "head:\n  - [[0, 1], 1, Detect, [nc]]\n"

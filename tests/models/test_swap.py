@@ -74,7 +74,7 @@ def test_the_contract_call_replaces_every_match_passing_the_channels_found():
         re.compile("^up$"),
         lambda name, module: name == "up",
     ],
-    ids=repr,
+    ids=["class", "classes", "slot", "name", "glob", "regex", "predicate"],
 )
 def test_a_match_is_named_by_class_slot_glob_regex_or_predicate(what):
     model = Neck()

@@ -1,0 +1,169 @@
+"""study.json: every loss of every training, every score, and where and how they came about.
+
+One versioned document, written whole or not at all after each training, so that an interrupted study keeps what it has
+trained. Losses are those of the training batches, step by step, with the digits that tell one float32 from the next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from opbench.document import decode, encode, replace_file
+from opbench.schema import Environment, OpbenchError
+
+# Format history of the study document:
+#   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
+STUDY_SCHEMA_VERSION = 1
+NAME = "study.json"
+
+Purpose = Literal["search", "scored"]
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One number that a trained network is scored by on images it has not seen; more is better."""
+
+    name: str
+    title: str
+    unit: str
+    places: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What one slot does to held-out images, before the first step and after the last. Counted from the input on."""
+
+    slot: int
+    quantity: str
+    before: float
+    after: float
+
+
+class Training(msgspec.Struct, frozen=True):
+    """One training: the loss of each step, and the scores at the end.
+
+    search: to choose a learning rate, scored on validation images. scored: counts, scored on held-out images.
+    """
+
+    contender: str
+    purpose: Purpose
+    rate: float
+    seed: int
+    losses: tuple[float, ...]
+    scores: dict[str, float]
+    changes: tuple[Change, ...] = ()
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """Who fills the slot. Parameters and MACs of the whole network, and of its slots; MACs of one image, forward."""
+
+    name: str
+    operator: str
+    implementation: str
+    dims: dict[str, int]
+    params: int
+    slot_params: int
+    macs: int
+    slot_macs: int
+    rate: float | None = None
+    step_seconds: tuple[float, ...] = ()
+    note: str = ""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One study. `trainings` is in the order of contenders and seeds; `planned` is how many there are at the end.
+
+    `step_seconds` of the contenders pair up: round r of each was taken beside round r of the others.
+    """
+
+    name: str
+    title: str
+    question: str
+    task: str
+    baseline: str
+    data: str
+    network: str
+    slots: int
+    steps: int
+    batch: int
+    schedule: str
+    rates: tuple[float, ...]
+    search_seed: int
+    seeds: tuple[int, ...]
+    metrics: tuple[Metric, ...]
+    loss_title: str
+    contenders: tuple[Contender, ...]
+    planned: int
+    trainings: tuple[Training, ...] = ()
+    anchors: dict[str, dict[str, float]] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every training and the timing came to an end."""
+        return len(self.trainings) == self.planned and all(contender.step_seconds for contender in self.contenders)
+
+    def of(self, contender: str, purpose: Purpose) -> tuple[Training, ...]:
+        """The trainings of a contender, in the order of seeds."""
+        return tuple(t for t in self.trainings if t.contender == contender and t.purpose == purpose)
+
+
+class StudyDocument(msgspec.Struct, frozen=True):
+    """The studies of one command on one machine."""
+
+    schema_version: int
+    environment: Environment
+    command: str
+    started: str
+    wall_seconds: float
+    quick: bool
+    studies: tuple[Result, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every study came to an end."""
+        return all(study.complete for study in self.studies)
+
+
+def save_study(study: StudyDocument, path: Path) -> None:
+    """Writes the document whole or not at all; a study a block, a training a line."""
+    replace_file(path, render(study))
+
+
+def render(study: StudyDocument) -> bytes:
+    """The document as bytes."""
+    parts = []
+    for name in study.__struct_fields__:
+        value = getattr(study, name)
+        body = b"[\n" + b",\n".join(map(_block, value)) + b"\n]" if name == "studies" else encode(value)
+        parts.append(encode(name) + b":" + body)
+    return b"{\n" + b",\n".join(parts) + b"\n}\n"
+
+
+def _block(result: Result) -> bytes:
+    lines = []
+    for name in result.__struct_fields__:
+        value = getattr(result, name)
+        rows = name in ("contenders", "trainings") and value
+        body = b"[\n" + b",\n".join(map(encode, value)) + b"\n]" if rows else encode(value)
+        lines.append(encode(name) + b":" + body)
+    return b"{\n" + b",\n".join(lines) + b"\n}"
+
+
+def load_study(path: Path) -> StudyDocument:
+    """Reads a study document; `OpbenchError`, one line, for anything that is not one."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise OpbenchError(f"{path}: can't be read: {error.strerror or error}") from None
+    try:
+        version = msgspec.json.decode(data, type=_Header).schema_version
+        if not 1 <= version <= STUDY_SCHEMA_VERSION:
+            raise OpbenchError(f"{path}: schema_version {version}, expected 1 to {STUDY_SCHEMA_VERSION}")
+        return decode(data, StudyDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OpbenchError(f"{path}: not a study document (`opbench study` writes one): {error}") from None
+
+
+class _Header(msgspec.Struct):
+    schema_version: int

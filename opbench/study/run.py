@@ -1,0 +1,230 @@
+"""A study from start to end: search the learning rates, train every contender on every seed, time the steps.
+
+Trainings are shared out among processes of one thread each. How many there are changes nothing in the losses: a
+training is a function of its contender, learning rate and seed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime
+import math
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+
+from opbench.engine.environment import environment
+from opbench.schema import OpbenchError
+from opbench.study.counting import counted
+from opbench.study.declared import Study
+from opbench.study.document import NAME, STUDY_SCHEMA_VERSION, Contender, Result, StudyDocument, Training, save_study
+from opbench.study.images import Source, pictures
+from opbench.study.steps import step_seconds
+from opbench.study.studies import study_named
+from opbench.study.training import SCHEDULE, Job, examples, train
+
+# The same for every contender of every study, fixed before any held-out image was scored.
+RATES = (0.003, 0.01, 0.03)
+SEARCH_SEED = 1000
+ROUNDS = 30
+MOST_PROCESSES = 8
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What to do: which studies, how many seeds, from which images, in how many processes.
+
+    `quick` trains two steps of tiny data, to see that everything works; its figures mean nothing.
+    """
+
+    studies: tuple[str, ...]
+    seeds: int = 6
+    images: str = "auto"
+    processes: int = 0  # 0: as many as there are cores for this process
+    quick: bool = False
+
+    @property
+    def source(self) -> Source:
+        """The source of images that there is. Raises OpbenchError where the one asked for isn't."""
+        return pictures(self.images).source
+
+
+class TrainingLostError(Exception):
+    """A process ended in the middle of a training."""
+
+
+def run_study(extent: Extent, command: str, output: Path, progress: Progress) -> StudyDocument:
+    """Runs the studies; study.json in `output` is written anew after every training. `progress(done, total, what)`.
+
+    Raises OpbenchError for a study or images that there aren't or a folder that can't be written,
+    TrainingLostError for a process that was killed; what was trained before either, or before Ctrl-C, is kept.
+    """
+    studies = [study_named(name) for name in dict.fromkeys(extent.studies)]
+    source = extent.source
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    began = time.perf_counter()
+    surroundings = msgspec.structs.replace(environment(), threads=1)
+    results = [_laid_out(study, extent, source) for study in studies]
+    total = sum(result.planned for result in results)
+
+    def document() -> StudyDocument:
+        seconds = time.perf_counter() - began
+        return StudyDocument(
+            STUDY_SCHEMA_VERSION, surroundings, command, started, seconds, extent.quick, tuple(results)
+        )
+
+    save_study(document(), output / NAME)  # a folder that can't be written is found out now
+    with _workers(extent) as carried_out:
+        for index, study in enumerate(studies):
+            for changed in _carried_out(study, results[index], extent, source, carried_out):
+                results[index] = changed
+                save_study(document(), output / NAME)
+                done = sum(len(result.trainings) for result in results)
+                progress(done, total, study.name)
+    for index, study in enumerate(studies):
+        progress(total, total, f"{study.name}: steps in turns")
+        taken = step_seconds(study, examples(study.name, source, extent.quick), 3 if extent.quick else ROUNDS)
+        contenders = tuple(
+            msgspec.structs.replace(contender, step_seconds=taken[contender.name])
+            for contender in results[index].contenders
+        )
+        results[index] = msgspec.structs.replace(results[index], contenders=contenders)
+    finished = document()
+    save_study(finished, output / NAME)
+    return finished
+
+
+def best_rate(trainings: Iterable[Training], metric: str) -> float:
+    """The learning rate of the best score; a training that diverged is never it, unless all did."""
+
+    def key(training: Training) -> float:
+        score = training.scores[metric]
+        return -math.inf if math.isnan(score) else score
+
+    return max(trainings, key=key).rate
+
+
+def _laid_out(study: Study, extent: Extent, source: Source) -> Result:
+    """The study with everything but its outcome."""
+    data = examples(study.name, source, extent.quick)
+    rates = RATES[:2] if extent.quick else RATES
+    seeds = tuple(range(min(2, extent.seeds) if extent.quick else extent.seeds))
+    batch = data.batch(np.random.default_rng(0), 1)
+    return Result(
+        name=study.name,
+        title=study.title,
+        question=study.question,
+        task=study.task,
+        baseline=study.baseline,
+        data=data.description,
+        network=study.network_description,
+        slots=study.slots,
+        steps=2 if extent.quick else study.steps,
+        batch=study.batch,
+        schedule=SCHEDULE,
+        rates=rates,
+        search_seed=SEARCH_SEED,
+        seeds=seeds,
+        metrics=study.metrics,
+        loss_title=study.loss_title,
+        contenders=tuple(counted(study, entrant, batch) for entrant in study.entrants),
+        planned=len(study.entrants) * (len(rates) + len(seeds)),
+        anchors=study.anchors(data.held_out),
+    )
+
+
+def _carried_out(
+    study: Study, result: Result, extent: Extent, source: Source, carried_out: Callable[[Sequence[Job]], _Trainings]
+) -> Iterator[Result]:
+    """The result with one training more, again and again: first the search, then what counts."""
+
+    def job(contender: Contender, rate: float, seed: int) -> Job:
+        purpose = "search" if seed == SEARCH_SEED else "scored"
+        return Job(study.name, contender.name, purpose, rate, seed, result.steps, source, extent.quick)
+
+    search = [job(contender, rate, SEARCH_SEED) for contender in result.contenders for rate in result.rates]
+    for trained in carried_out(search):
+        result = _with(result, trained)
+        yield result
+    contenders = tuple(
+        msgspec.structs.replace(c, rate=best_rate(result.of(c.name, "search"), study.metrics[0].name))
+        for c in result.contenders
+    )
+    result = msgspec.structs.replace(result, contenders=contenders)
+    scored = [job(c, c.rate or 0.0, seed) for c in contenders for seed in result.seeds]
+    for trained in carried_out(scored):
+        result = _with(result, trained)
+        yield result
+
+
+def _with(result: Result, trained: Training) -> Result:
+    """The training in its place, whichever process ended first."""
+    names = [contender.name for contender in result.contenders]
+
+    def place(training: Training) -> tuple[bool, int, float, int]:
+        return training.purpose == "scored", names.index(training.contender), training.rate, training.seed
+
+    return msgspec.structs.replace(result, trainings=tuple(sorted((*result.trainings, trained), key=place)))
+
+
+_Trainings = Iterator[Training]
+
+
+class _workers:  # noqa: N801 - used as a function is
+    """Processes to train in; with one, this one. Ctrl-C ends them at once."""
+
+    def __init__(self, extent: Extent) -> None:
+        count = extent.processes or min(MOST_PROCESSES, _cores())
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        if count > 1 and not extent.quick:
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                count, mp_context=multiprocessing.get_context("spawn"), initializer=_deaf_to_ctrl_c
+            )
+
+    def __enter__(self) -> Callable[[Sequence[Job]], _Trainings]:
+        return self._trainings
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if self._pool is None:
+            return
+        if kind is not None:
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _trainings(self, jobs: Sequence[Job]) -> _Trainings:
+        if self._pool is None:
+            yield from map(train, jobs)
+            return
+        try:
+            for done in concurrent.futures.as_completed([self._pool.submit(train, job) for job in jobs]):
+                yield done.result()
+        except concurrent.futures.process.BrokenProcessPool:
+            raise TrainingLostError("a training process was killed: out of memory, perhaps") from None
+
+
+def _deaf_to_ctrl_c() -> None:
+    """The terminal sends it to every process; only the first should act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _cores() -> int:
+    if hasattr(psutil.Process, "cpu_affinity"):
+        return len(psutil.Process().cpu_affinity())
+    return os.cpu_count() or 1
+
+
+def check_extent(extent: Extent) -> None:
+    """Raises OpbenchError for numbers that make no study."""
+    if extent.seeds < 2:
+        raise OpbenchError(f"--seeds {extent.seeds}: an interval needs at least 2")

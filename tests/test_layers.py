@@ -25,6 +25,7 @@ LAYERS = (
     "document",
     "engine",
     "analyse",
+    "study",
     "report",
     "session",
     "cli",

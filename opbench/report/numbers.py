@@ -84,6 +84,16 @@ def relative(after: float | None, before: float | None, missing: str = NOT_MEASU
     return f"{plain(quotient)}x" if quotient >= 10 else f"{100 * (quotient - 1):+.1f} %"
 
 
+def estimate(value: float, low: float, high: float, places: int, *, signed: bool = False) -> str:
+    """A figure with its interval, all to as many decimals: `31.42 [31.20, 31.64]`; signed: `+0.42 [-0.03, +0.87]`."""
+    sign = "+" if signed else ""
+
+    def text(number: float) -> str:
+        return f"{number:{sign}.{places}f}" if math.isfinite(number) else _words(number)
+
+    return f"{text(value)} [{text(low)}, {text(high)}]"
+
+
 def share(part: float | None, whole: float | None, missing: str = NOT_MEASURED) -> str:
     """`part` of `whole` in percent: `42 %`, `0.13 %`."""
     if part is None or not whole:

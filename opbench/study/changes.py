@@ -16,6 +16,7 @@ from opbench.operators.dcnv2 import DCNv2
 from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3
 
 Quantities = dict[str, float]
+Reader = Callable[[Any, tuple[Tensor, ...]], Quantities]
 
 # Name -> what it means, for whoever prints it.
 QUANTITIES: Mapping[str, str] = {
@@ -31,7 +32,9 @@ def slot_quantities(network: nn.Module, x: Tensor) -> dict[tuple[int, str], floa
 
     The network's mode is put back, and nothing else of it changes. Empty where no slot has such quantities.
     """
-    slots = [(module, _READERS[type(module)]) for module in network.modules() if type(module) in _READERS]
+    slots: list[tuple[Any, Reader]] = [
+        (module, _READERS[type(module)]) for module in network.modules() if type(module) in _READERS
+    ]
     seen: list[list[tuple[Tensor, ...]]] = [[] for _ in slots]
     originals = [slot.implementation for slot, _ in slots]
     training = network.training
@@ -85,7 +88,7 @@ def _entropy(slot: Any, arguments: tuple[Tensor, ...]) -> Quantities:
     return {"kernel entropy": bits.mean().item()}
 
 
-_READERS: Mapping[type, Callable[[Any, tuple[Tensor, ...]], Quantities]] = {
+_READERS: Mapping[type, Reader] = {
     CARAFE: _entropy,
     YoloCARAFE: _entropy,
     DCNv2: _dcnv2,

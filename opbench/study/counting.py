@@ -1,4 +1,4 @@
-"""Parameters and MACs of a study's network for one image, forward: the slots by closed form, the rest layer by layer."""
+"""Parameters and MACs of a study's network for one image, forward: slots by closed form, the rest layer by layer."""
 
 from __future__ import annotations
 

@@ -162,8 +162,8 @@ STUDY = Study(
     slot_dims={"C": CHANNELS, "H": GRID, "W": GRID},
     slots=SLOTS,
     network_description=(
-        f"two strided 3x3 convolutions to C={CHANNELS} channels on a {GRID}x{GRID} grid, {SLOTS} times [the slot, batch "
-        f"norm, ReLU, plus identity], one 1x1 convolution"
+        f"two strided 3x3 convolutions to C={CHANNELS} channels on a {GRID}x{GRID} grid, {SLOTS} times [the slot, "
+        "batch norm, ReLU, plus identity], one 1x1 convolution"
     ),
     network=Detector,
     data=Shapes,

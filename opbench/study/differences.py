@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from opbench.analyse.statistics import FEWEST_ROUNDS, Ratio, interval
+from opbench.analyse.statistics import FEWEST_ROUNDS, Method, Ratio, interval
 from opbench.measure.intervals import CONFIDENCE
 from opbench.measure.pairs import student_t
 from opbench.study.document import Contender, Purpose, Result
@@ -114,9 +114,9 @@ def loss_differences(result: Result) -> Iterator[Point]:
 def changes(result: Result, contender: str, quantity: str) -> Iterator[tuple[int, float, Estimate]]:
     """Slot, mean before the first step, and the estimate after the last, over the scored seeds."""
     trainings = result.of(contender, "scored")
-    slots = sorted({change.slot for training in trainings for change in training.changes if change.quantity == quantity})
-    for slot in slots:
-        found = [c for t in trainings for c in t.changes if c.slot == slot and c.quantity == quantity]
+    named = [change for training in trainings for change in training.changes if change.quantity == quantity]
+    for slot in sorted({change.slot for change in named}):
+        found = [change for change in named if change.slot == slot]
         if after := estimate([change.after for change in found]):
             yield slot, statistics.fmean(change.before for change in found), after
 
@@ -131,7 +131,7 @@ def step_ratio(contender: Contender, baseline: Contender) -> Ratio | None:
     if not logs:
         return None
     low, middle, high = interval(logs)
-    method = "one-round" if len(logs) == 1 else "range" if len(logs) < FEWEST_ROUNDS else "order-statistics"
+    method: Method = "one-round" if len(logs) == 1 else "range" if len(logs) < FEWEST_ROUNDS else "order-statistics"
     return Ratio(math.exp(middle), math.exp(low), math.exp(high), len(logs), 1, method)
 
 

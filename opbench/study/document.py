@@ -1,7 +1,8 @@
 """study.json: every loss of every training, every score, and where and how they came about.
 
-One versioned document, written whole or not at all after each training, so that an interrupted study keeps what it has
-trained. Losses are those of the training batches, step by step, with the digits that tell one float32 from the next.
+One versioned document, written whole or not at all; after each training under another name (`PART`), so that an
+interrupted study keeps what it has trained. Losses are those of the training batches, step by step, with the digits
+that tell one float32 from the next.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from opbench.schema import Environment, OpbenchError
 #   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
 STUDY_SCHEMA_VERSION = 1
 NAME = "study.json"
+PART = "study.part.json"  # while trainings go on; a finished document is never replaced by half a one
 
 Purpose = Literal["search", "scored"]
 

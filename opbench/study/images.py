@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -49,6 +50,7 @@ class Pictures:
     images: Mapping[Role, tuple[np.ndarray, ...]]
 
 
+@lru_cache(maxsize=4)
 def pictures(source: str = "auto") -> Pictures:
     """The images of a source; "auto" takes photographs where they are installed.
 
@@ -93,8 +95,11 @@ def mosaic(draw: np.random.Generator, side: int) -> np.ndarray:
     rows, columns = np.mgrid[: 2 * side, : 2 * side] / 2.0
     sites = draw.uniform(0, side, (CELLS, 2))
     owner = np.argmin([(rows - y) ** 2 + (columns - x) ** 2 for y, x in sites], axis=0)
-    fills = [texture(draw, rows, columns) for _ in range(CELLS)]
-    return _halved(np.clip(np.choose(owner, fills), 0, 1))
+    image = np.empty(rows.shape)
+    for cell in range(CELLS):
+        inside = owner == cell
+        image[inside] = texture(draw, rows[inside], columns[inside])
+    return _halved(np.clip(image, 0, 1))
 
 
 def _generated() -> Pictures:
@@ -133,4 +138,5 @@ def _halved(image: np.ndarray) -> np.ndarray:
     """The mean of every 2 x 2 block, of the largest even part of the image."""
     height, width = (2 * (size // 2) for size in image.shape)
     blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2)
-    return blocks.mean((1, 3)).astype(np.float32)
+    means: np.ndarray = blocks.mean((1, 3)).astype(np.float32)
+    return means

@@ -7,6 +7,7 @@ training is a function of its contender, learning rate and seed.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import datetime
 import math
 import multiprocessing
@@ -14,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,17 @@ from opbench.engine.environment import environment
 from opbench.schema import OpbenchError
 from opbench.study.counting import counted
 from opbench.study.declared import Study
-from opbench.study.document import NAME, STUDY_SCHEMA_VERSION, Contender, Result, StudyDocument, Training, save_study
+from opbench.study.document import (
+    NAME,
+    PART,
+    STUDY_SCHEMA_VERSION,
+    Contender,
+    Purpose,
+    Result,
+    StudyDocument,
+    Training,
+    save_study,
+)
 from opbench.study.images import Source, pictures
 from opbench.study.steps import step_seconds
 from opbench.study.studies import study_named
@@ -38,6 +50,7 @@ ROUNDS = 30
 MOST_PROCESSES = 8
 
 Progress = Callable[[int, int, str], None]
+CarryOut = Callable[[Sequence[Job]], Iterator[Training]]
 
 
 @dataclass(frozen=True)
@@ -64,11 +77,14 @@ class TrainingLostError(Exception):
 
 
 def run_study(extent: Extent, command: str, output: Path, progress: Progress) -> StudyDocument:
-    """Runs the studies; study.json in `output` is written anew after every training. `progress(done, total, what)`.
+    """Runs the studies and writes study.json into `output`. `progress(done, total, what)` is told of every training.
 
-    Raises OpbenchError for a study or images that there aren't or a folder that can't be written,
-    TrainingLostError for a process that was killed; what was trained before either, or before Ctrl-C, is kept.
+    After each training study.part.json holds what there is: that much outlasts Ctrl-C, and a process that is killed
+    (TrainingLostError). Raises OpbenchError for a study or images that there aren't, too few seeds, or a folder that
+    can't be written.
     """
+    if extent.seeds < 2:
+        raise OpbenchError(f"--seeds {extent.seeds}: an interval needs at least 2")
     studies = [study_named(name) for name in dict.fromkeys(extent.studies)]
     source = extent.source
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -83,12 +99,12 @@ def run_study(extent: Extent, command: str, output: Path, progress: Progress) ->
             STUDY_SCHEMA_VERSION, surroundings, command, started, seconds, extent.quick, tuple(results)
         )
 
-    save_study(document(), output / NAME)  # a folder that can't be written is found out now
-    with _workers(extent) as carried_out:
+    save_study(document(), output / PART)  # a folder that can't be written is found out now
+    with _workers(extent) as carry_out:
         for index, study in enumerate(studies):
-            for changed in _carried_out(study, results[index], extent, source, carried_out):
+            for changed in _carried_out(study, results[index], extent, source, carry_out):
                 results[index] = changed
-                save_study(document(), output / NAME)
+                save_study(document(), output / PART)
                 done = sum(len(result.trainings) for result in results)
                 progress(done, total, study.name)
     for index, study in enumerate(studies):
@@ -101,6 +117,7 @@ def run_study(extent: Extent, command: str, output: Path, progress: Progress) ->
         results[index] = msgspec.structs.replace(results[index], contenders=contenders)
     finished = document()
     save_study(finished, output / NAME)
+    (output / PART).unlink(missing_ok=True)
     return finished
 
 
@@ -143,17 +160,15 @@ def _laid_out(study: Study, extent: Extent, source: Source) -> Result:
     )
 
 
-def _carried_out(
-    study: Study, result: Result, extent: Extent, source: Source, carried_out: Callable[[Sequence[Job]], _Trainings]
-) -> Iterator[Result]:
+def _carried_out(study: Study, result: Result, extent: Extent, source: Source, carry_out: CarryOut) -> Iterator[Result]:
     """The result with one training more, again and again: first the search, then what counts."""
 
     def job(contender: Contender, rate: float, seed: int) -> Job:
-        purpose = "search" if seed == SEARCH_SEED else "scored"
+        purpose: Purpose = "search" if seed == SEARCH_SEED else "scored"
         return Job(study.name, contender.name, purpose, rate, seed, result.steps, source, extent.quick)
 
     search = [job(contender, rate, SEARCH_SEED) for contender in result.contenders for rate in result.rates]
-    for trained in carried_out(search):
+    for trained in carry_out(search):
         result = _with(result, trained)
         yield result
     contenders = tuple(
@@ -162,7 +177,7 @@ def _carried_out(
     )
     result = msgspec.structs.replace(result, contenders=contenders)
     scored = [job(c, c.rate or 0.0, seed) for c in contenders for seed in result.seeds]
-    for trained in carried_out(scored):
+    for trained in carry_out(scored):
         result = _with(result, trained)
         yield result
 
@@ -177,40 +192,32 @@ def _with(result: Result, trained: Training) -> Result:
     return msgspec.structs.replace(result, trainings=tuple(sorted((*result.trainings, trained), key=place)))
 
 
-_Trainings = Iterator[Training]
-
-
-class _workers:  # noqa: N801 - used as a function is
-    """Processes to train in; with one, this one. Ctrl-C ends them at once."""
-
-    def __init__(self, extent: Extent) -> None:
-        count = extent.processes or min(MOST_PROCESSES, _cores())
-        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
-        if count > 1 and not extent.quick:
-            self._pool = concurrent.futures.ProcessPoolExecutor(
-                count, mp_context=multiprocessing.get_context("spawn"), initializer=_deaf_to_ctrl_c
-            )
-
-    def __enter__(self) -> Callable[[Sequence[Job]], _Trainings]:
-        return self._trainings
-
-    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        if self._pool is None:
-            return
-        if kind is not None:
-            for process in list((self._pool._processes or {}).values()):
+@contextlib.contextmanager
+def _workers(extent: Extent) -> Iterator[CarryOut]:
+    """Processes to train in; with one, this one. Whatever ends them early, Ctrl-C too, ends them at once."""
+    count = extent.processes or min(MOST_PROCESSES, _cores())
+    if count == 1 or extent.quick:
+        yield lambda jobs: map(train, jobs)
+        return
+    others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=_deaf_to_ctrl_c)
+    try:
+        yield lambda jobs: _as_completed(pool, jobs)
+    except BrokenProcessPool:
+        raise TrainingLostError("a training process was killed: out of memory, perhaps") from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in others:
                 process.terminate()
-        self._pool.shutdown(cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-    def _trainings(self, jobs: Sequence[Job]) -> _Trainings:
-        if self._pool is None:
-            yield from map(train, jobs)
-            return
-        try:
-            for done in concurrent.futures.as_completed([self._pool.submit(train, job) for job in jobs]):
-                yield done.result()
-        except concurrent.futures.process.BrokenProcessPool:
-            raise TrainingLostError("a training process was killed: out of memory, perhaps") from None
+
+def _as_completed(pool: concurrent.futures.Executor, jobs: Sequence[Job]) -> Iterator[Training]:
+    for done in concurrent.futures.as_completed([pool.submit(train, job) for job in jobs]):
+        yield done.result()
 
 
 def _deaf_to_ctrl_c() -> None:
@@ -222,9 +229,3 @@ def _cores() -> int:
     if hasattr(psutil.Process, "cpu_affinity"):
         return len(psutil.Process().cpu_affinity())
     return os.cpu_count() or 1
-
-
-def check_extent(extent: Extent) -> None:
-    """Raises OpbenchError for numbers that make no study."""
-    if extent.seeds < 2:
-        raise OpbenchError(f"--seeds {extent.seeds}: an interval needs at least 2")

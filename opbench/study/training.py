@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 
 import msgspec
@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 def train(job: Job) -> Training:
-    """Trains from scratch on one thread. Data, their order and the weights around the slots depend on the seed alone."""
+    """Trains from scratch on one thread. The data's order and the weights around the slots depend on the seed alone."""
     study = study_named(job.study)
     data = examples(job.study, job.images, job.quick)
     judged = data.validation if job.purpose == "search" else data.held_out
@@ -58,15 +58,13 @@ def train(job: Job) -> Training:
     return Training(job.contender, job.purpose, job.rate, job.seed, tuple(losses), scores, changes)
 
 
-def take_step(
-    study: Study, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensors, rate: float
-) -> float:
+def take_step(study: Study, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensors, rate: float) -> float:
     """Forward, loss, backward, update; the loss."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     loss = study.loss(network, batch)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     return float(str(np.float32(loss.item())))
 

@@ -57,8 +57,8 @@ class Crops:
     def _crop(self, draw: np.random.Generator) -> np.ndarray:
         image = self._images[draw.integers(len(self._images))]
         top, left = (draw.integers(size - CROP + 1) for size in image.shape)
-        crop = np.rot90(image[top : top + CROP, left : left + CROP], draw.integers(4))
-        return crop[:, ::-1] if draw.integers(2) else crop
+        crop: np.ndarray = np.rot90(image[top : top + CROP, left : left + CROP], int(draw.integers(4)))
+        return np.fliplr(crop) if draw.integers(2) else crop
 
 
 def _tiles(images: tuple[np.ndarray, ...]) -> list[np.ndarray]:

@@ -1,0 +1,176 @@
+"""`opbench study`: the document, the report, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from opbench.report.study import write_study
+from opbench.report.study_charts import charts
+from opbench.report.study_command import study_command
+from opbench.schema import OpbenchError
+from opbench.study.document import NAME, PART, STUDY_SCHEMA_VERSION, load_study, save_study
+from opbench.study.run import Extent, best_rate, run_study
+from opbench.study.studies import STUDIES
+
+
+def quick(folder, **changed):
+    settings = {"seeds": 2, "images": "generated", "processes": 1, "quick": True, "document": None}
+    return study_command((), folder, **{**settings, **changed})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Both studies, two steps each."""
+    folder = tmp_path_factory.mktemp("study")
+    assert quick(folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    return load_study(folder / NAME)
+
+
+def test_a_document_reads_back_as_it_was_written(study, tmp_path):
+    save_study(study, tmp_path / NAME)
+    assert load_study(tmp_path / NAME) == study
+
+
+def test_every_contender_has_its_trainings_scores_losses_and_steps(study):
+    assert study.complete
+    assert study.schema_version == STUDY_SCHEMA_VERSION
+    for result in study.studies:
+        declared = STUDIES[result.name]
+        assert [contender.name for contender in result.contenders] == [entrant.name for entrant in declared.entrants]
+        assert len(result.trainings) == result.planned
+        for contender in result.contenders:
+            assert [training.seed for training in result.of(contender.name, "scored")] == [0, 1]
+            assert {training.rate for training in result.of(contender.name, "scored")} == {contender.rate}
+            assert [training.rate for training in result.of(contender.name, "search")] == list(result.rates)
+            assert len(contender.step_seconds) == 3
+        for training in result.trainings:
+            assert len(training.losses) == result.steps
+            assert set(training.scores) == {metric.name for metric in result.metrics}
+
+
+def test_the_search_is_scored_on_other_images_and_another_seed_than_what_counts(study):
+    for result in study.studies:
+        assert result.search_seed not in result.seeds
+        data = STUDIES[result.name].data("generated", True)
+        assert not any(
+            (one.shape == other.shape and (one == other).all())
+            for one in data.validation[0]
+            for other in data.held_out[0]
+        )
+
+
+def test_the_same_study_again_has_the_same_losses(study, tmp_path):
+    extent = Extent(("upsample",), seeds=2, images="generated", processes=1, quick=True)
+    again = run_study(extent, "again", tmp_path, lambda done, total, what: None)
+    assert again.studies[0].trainings == study.studies[0].trainings
+
+
+def test_the_report_is_the_documents_alone(study, folder, tmp_path):
+    write_study(load_study(folder / NAME), tmp_path)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(written) == {"study.md", *charts(study)}
+    assert all((folder / name).read_bytes() == content for name, content in written.items())
+
+
+def test_ctrl_c_keeps_what_was_trained_and_leaves_a_finished_study_alone(folder, tmp_path, monkeypatch, capsys):
+    finished = (folder / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(finished)
+    trained = []
+
+    def impatient(job):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(train(job))
+        return trained[-1]
+
+    from opbench.study.training import train
+
+    monkeypatch.setattr("opbench.study.run.train", impatient)
+    assert quick(tmp_path) == 130
+    assert (tmp_path / NAME).read_bytes() == finished
+    assert load_study(tmp_path / PART).studies[0].trainings == tuple(trained)
+    assert PART in capsys.readouterr().out
+
+
+def test_a_training_that_diverged_never_chooses_the_rate(study):
+    first, second = study.studies[0].of("nearest", "search")
+    diverged = msgspec.structs.replace(second, scores={"psnr": float("nan")})
+    assert best_rate([first, diverged], "psnr") == first.rate
+    assert best_rate([diverged, first], "psnr") == first.rate
+    better = msgspec.structs.replace(second, scores={"psnr": first.scores["psnr"] + 1})
+    assert best_rate([first, better], "psnr") == second.rate
+
+
+def test_an_unknown_study_lists_the_known(tmp_path):
+    with pytest.raises(OpbenchError, match=r"unknown study 'upsampel'; did you mean 'upsample'\? \(known: conv3x3, up"):
+        study_command(["upsampel"], tmp_path, seeds=2, images="auto", processes=1, quick=True, document=None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"seeds": 1}, "--seeds 1: an interval needs at least 2"),
+        ({"images": "photos"}, "unknown images 'photos'; did you mean 'photographs'"),
+        ({"document": Path("nowhere.json")}, "nowhere.json: can't be read"),
+    ],
+)
+def test_what_makes_no_study_is_refused(changed, said, tmp_path):
+    with pytest.raises(OpbenchError, match=said):
+        quick(tmp_path, **changed)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{}", "not a study document"),
+        (b"[1,", "not a study document"),
+        (json.dumps({"schema_version": STUDY_SCHEMA_VERSION + 1}).encode(), "schema_version 2, expected 1 to 1"),
+    ],
+)
+def test_what_is_no_study_document_is_refused(content, said, tmp_path):
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(OpbenchError, match=said):
+        load_study(tmp_path / NAME)
+
+
+def test_a_folder_that_cant_be_written_is_found_out_before_anything_is_trained(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("opbench.study.run.train", lambda job: pytest.fail("trained"))
+    with pytest.raises(OpbenchError, match="can't be written"):
+        quick(tmp_path / "file" / "inside")
+
+
+def test_the_command_ends_with_2_for_an_unknown_study(tmp_path):
+    command = [sys.executable, "-m", "opbench", "study", "nothing", "-o", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+    assert done.returncode == 2
+    assert "unknown study 'nothing'" in done.stderr
+
+
+@pytest.mark.slow
+def test_trainings_in_processes_are_those_of_one_process(tmp_path, monkeypatch):
+    """More than one process is what a full study takes; here each of its trainings has one step."""
+    import dataclasses
+
+    from opbench.study import run
+    from opbench.study.training import train
+
+    tiny = dataclasses.replace(STUDIES["upsample"], steps=1, entrants=STUDIES["upsample"].entrants[:2])
+    monkeypatch.setattr(run, "study_named", lambda name: tiny)
+    monkeypatch.setattr(run, "ROUNDS", 1)
+    extent = Extent(("upsample",), seeds=2, images="generated", processes=2)
+    (result,) = run_study(extent, "", tmp_path, lambda done, total, what: None).studies
+    assert result.complete
+    for training in result.of("bilinear", "scored"):
+        job = run.Job("upsample", "bilinear", "scored", training.rate, training.seed, 1, "generated", False)
+        assert train(job) == training

@@ -85,12 +85,13 @@ def _marks(result: Result) -> dict[str, Any]:
 
 
 def _panel(title: str, data: Sequence[Spec], up: Spec, marks: Spec, *, guide: bool) -> Spec:
-    across = {"field": "step", "type": "quantitative", "axis": {"title": "training step"}}
+    across: Spec = {"field": "step", "type": "quantitative", "axis": {"title": "training step", "tickCount": 6}}
+    across["scale"] = {"nice": False, "zero": False}
     colour = {"color": marks["color"]}
     y = {"field": "value", "type": "quantitative", **up}
     band = {"x": across, "y": {**y, "field": "low"}, "y2": {"field": "high"}, **colour}
     layers: list[Spec] = [
-        {"mark": {"type": "area", "opacity": 0.15, "clip": True}, "encoding": band},
+        {"mark": {"type": "area", "opacity": 0.12, "clip": True}, "encoding": band},
         {"mark": {"type": "line", "strokeWidth": 1.5, "clip": True}, "encoding": {"x": across, "y": y, **colour}},
         {
             "transform": [{"window": [{"op": "row_number", "as": "row"}]}, {"filter": "datum.row % 4 == 1"}],

@@ -34,7 +34,7 @@ PHOTOGRAPHS: Mapping[Role, tuple[str, str]] = {
     "held-out": ("ultralytics", "assets/zidane.jpg"),
 }
 # Role -> how many generated images of SIDE x SIDE pixels.
-GENERATED: Mapping[Role, int] = {"training": 6, "validation": 2, "held-out": 4}
+GENERATED: Mapping[Role, int] = {"training": 4, "validation": 1, "held-out": 2}
 SIDE = 256
 CELLS = 14
 GRATINGS = 3

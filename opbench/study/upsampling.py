@@ -29,14 +29,19 @@ class Restorer(nn.Module):
     def __init__(self, slot: Callable[[], nn.Module]) -> None:
         super().__init__()
         C = CHANNELS
-        self.head = nn.Sequential(nn.Conv2d(1, C, 3, padding=1), nn.ReLU(), nn.Conv2d(C, C, 3, padding=1), nn.ReLU())
-        self.tail = nn.Sequential(nn.Conv2d(C, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 1, 3, padding=1))
+        self.head = nn.Sequential(nn.Conv2d(1, C, 3, padding=1), _leaky(), nn.Conv2d(C, C, 3, padding=1), _leaky())
+        self.tail = nn.Sequential(nn.Conv2d(C, 12, 3, padding=1), _leaky(), nn.Conv2d(12, 1, 3, padding=1))
         self.slot = slot()
 
     def forward(self, x: Tensor) -> Tensor:
         """The restored image, around 0 where the input is around 0.5."""
         detail: Tensor = self.tail(self.slot(self.head(x - 0.5)))
         return F.interpolate(x, scale_factor=2, mode="bilinear") + detail
+
+
+def _leaky() -> nn.Module:
+    """With plain ReLUs a few seeds of every contender went dead early and restored nothing beyond interpolation."""
+    return nn.LeakyReLU(0.1)
 
 
 class Crops:
@@ -124,7 +129,7 @@ STUDY = Study(
     slot_dims={"C": CHANNELS, "H": CROP // 2, "W": CROP // 2, "k_up": 5, "k_enc": 3, "c_mid": 16, "g": 1},
     slots=1,
     network_description=(
-        f"two 3x3 convolutions to C={CHANNELS} channels, the slot, two 3x3 convolutions, ReLU between; added to "
+        f"two 3x3 convolutions to C={CHANNELS} channels, the slot, two 3x3 convolutions, leaky ReLU between; added to "
         "the bilinear interpolation of the input"
     ),
     network=Restorer,

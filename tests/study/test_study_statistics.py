@@ -30,7 +30,8 @@ def result(trainings, *, steps=2):
     return Result(
         name="toy", title="A toy", question="?", task="toy", baseline="base", data="none", network="none", slots=1,
         steps=steps, batch=1, schedule="flat", rates=(0.01,), search_seed=9, seeds=(0, 1, 2),
-        metrics=(Metric("score", "score", "dB", 2),), loss_title="loss", contenders=(contender("base"), contender("other")), planned=8,
+        metrics=(Metric("score", "score", "dB", 2),), loss_title="loss", planned=8,
+        contenders=(contender("base"), contender("other")),
         trainings=tuple(trainings),
     )  # fmt: skip
 

@@ -54,11 +54,13 @@ def test_gradients_reach_every_parameter(study, contender):
 def test_the_loss_falls_on_a_batch_that_stays_the_same(study, contender):
     study = STUDIES[study]
     network = build(study, contender, seed=0)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    batch = first_batch(study, 4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.005)
+    # Restoring begins at interpolation's loss, from where the way down is longer than a detector's.
+    steps, share = {"upsample": (40, 0.9), "conv3x3": (12, 0.7)}[study.name]
+    batch = first_batch(study, 1)
     with one_thread():
-        losses = [take_step(study, network, optimizer, batch, 0.01) for _ in range(15)]
-    assert losses[-1] < 0.9 * losses[0]
+        losses = [take_step(study, network, optimizer, batch, 0.005) for _ in range(steps)]
+    assert losses[-1] < share * losses[0]
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -176,7 +176,8 @@ def _carried_out(study: Study, result: Result, extent: Extent, source: Source, c
         for c in result.contenders
     )
     result = msgspec.structs.replace(result, contenders=contenders)
-    scored = [job(c, c.rate or 0.0, seed) for c in contenders for seed in result.seeds]
+    # Seed by seed: where it is interrupted, the contenders can be compared over the seeds that all had.
+    scored = [job(c, c.rate or 0.0, seed) for seed in result.seeds for c in contenders]
     for trained in carry_out(scored):
         result = _with(result, trained)
         yield result

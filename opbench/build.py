@@ -70,7 +70,7 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
         for name, value in {**rounded, **module.state_dict()}.items()
         if value.is_floating_point()
     }
-    differentiated = (*rounded, *(name for name, _ in module.named_parameters())) if training else ()
+    differentiated = (*rounded, *trained(module)) if training else ()
     grad_output = None
     if training:
         draw = torch.randn(output_shape(case, tensors), generator=_generator(f"{shared}/grad"), dtype=torch.float64)
@@ -80,14 +80,21 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     return Built(case, operator, module, on_device, tensors, differentiated, grad_output)
 
 
+def trained(module: torch.nn.Module) -> tuple[str, ...]:
+    """The names of the parameters that a training call must produce gradients for: those that aren't frozen."""
+    return tuple(name for name, value in module.named_parameters() if value.requires_grad)
+
+
 def draw_parameters(module: torch.nn.Module, generator: torch.Generator) -> None:
     """Draws every parameter and running statistic so that nothing is degenerate: no zero bias, no unit scale.
 
-    Matrices and kernels get standard deviation 1/sqrt(fan-in), which keeps activations near unit variance.
+    Matrices and kernels get standard deviation 1/sqrt(fan-in), which keeps activations near unit variance. A frozen
+    parameter is a constant of the network and stays.
     """
+    frozen = {name for name, value in module.named_parameters() if not value.requires_grad}
     with torch.no_grad():
         for name, value in module.state_dict().items():
-            if not value.is_floating_point():
+            if name in frozen or not value.is_floating_point():
                 continue
             normal = torch.randn(value.shape, generator=generator, dtype=value.dtype)
             if name.endswith("running_var"):

@@ -48,7 +48,8 @@ class Cost:
     """Closed-form cost of one forward call at given dimensions.
 
     `macs` counts the multiply-accumulates of convolutions, linear layers, interpolation and the operator's own
-    core; normalisation, activations and softmax are elementwise and are reported apart.
+    core; normalisation, activations and softmax are elementwise and are reported apart. `macs_training` is the forward
+    call's where training computes something else: a detection head decodes boxes only in inference.
     `elements` is the least traffic possible: every input, parameter and output element moved exactly once.
     """
 
@@ -56,6 +57,13 @@ class Cost:
     macs: int
     macs_backward: int
     elements: int
+    macs_training: int | None = None
+
+    def macs_of(self, mode: Mode) -> int:
+        """One call's: training is forward and backward."""
+        if mode == "inference":
+            return self.macs
+        return (self.macs if self.macs_training is None else self.macs_training) + self.macs_backward
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,8 @@ class Operator:
     magnitude(dims, tensors, grad_output) -> the `Terms` of "output" and, given grad_output, of the gradient of each
                                            named tensor; None where the definition is no plain sum, and then the
                                            bound comes from the definition's own sensitivity to rounding
+    samples                             -> how many evaluations estimate that sensitivity: a few suffice, unless an
+                                           element's own is far from its tensor's and there are very many elements
     prepare(module, dims, spread, generator, x) sets what the generic parameter draw can't: the offset branch
     requires(dims)                      -> why the operator can't run at these dimensions, or None
 
@@ -141,6 +151,7 @@ class Operator:
     cost: Callable[[Dims], Cost]
     implementations: Mapping[str, Implementation]
     magnitude: Callable[[Dims, Tensors, torch.Tensor | None], dict[str, Terms]] | None = None
+    samples: int = 3
     prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None = None
     requires: Callable[[Dims], str | None] = lambda dims: None
     counting: Implementation | None = None

@@ -57,7 +57,6 @@ def count(case: Case, built: Built) -> Counts:
     """Counts one call of the case (training: forward and backward) three ways, and as the stock counters see it."""
     operator = built.operator
     cost = operator.cost(case.dims)
-    training = case.mode == "training"
     counted = build(_on_cpu(case), operator.counting)
     itemsize = built.inputs[0].element_size()
     blind = None
@@ -66,7 +65,7 @@ def count(case: Case, built: Built) -> Counts:
     stock_torch, dispatched = (blind, None) if blind else _heard_by_torch(built, {})
     return Counts(
         params=count_parameters(built.module),
-        macs=cost.macs + (cost.macs_backward if training else 0),
+        macs=cost.macs_of(case.mode),
         min_bytes=cost.elements * itemsize,
         torch=by_torch(counted, {**CORRECTED, **operator.formulas}),
         fvcore=by_fvcore(counted, operator.formulas),

@@ -12,7 +12,7 @@ import torch
 from msgspec.structs import replace
 
 from opbench import registry
-from opbench.build import TORCH_DTYPES, Built, output_shape
+from opbench.build import TORCH_DTYPES, Built, output_shape, trained
 from opbench.measure.memory import track
 from opbench.schema import Case, Memory
 
@@ -85,5 +85,5 @@ def _hollow(case: Case) -> Built:
         shape = output_shape(case, {name: value for name, value in values.items() if value.is_floating_point()})
         grad_output = torch.empty(shape, dtype=dtype, device=case.device)
     inputs = tuple(value.requires_grad_(training) for value in tensors.values())
-    names = (*tensors, *(name for name, _ in module.named_parameters())) if training else ()
+    names = (*tensors, *trained(module)) if training else ()
     return Built(case, operator, module, inputs, tensors, names, grad_output)

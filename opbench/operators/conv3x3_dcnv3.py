@@ -16,8 +16,8 @@ from opbench.registry import register_operator
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
 
 
-def _prepare(block: DCNv3, x: Tensor, spread: float, generator: torch.Generator) -> None:
-    """x (N, H, W, C), what the block receives."""
+def prepare_dcnv3(block: DCNv3, x: Tensor, spread: float, generator: torch.Generator) -> None:
+    """Draws offset and mask layers so that on `x` (N, H, W, C), what the block receives, offsets spread as asked."""
     with torch.no_grad():
         features = block.features(x)
         spread_offsets(block.offset, slice(None), features, spread / block.offset_scale, generator)
@@ -27,14 +27,14 @@ def _prepare(block: DCNv3, x: Tensor, spread: float, generator: torch.Generator)
 
 def _prepare_module(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
     assert isinstance(module, DCNv3)
-    _prepare(module, x.permute(0, 2, 3, 1), spread, generator)
+    prepare_dcnv3(module, x.permute(0, 2, 3, 1), spread, generator)
 
 
 def _prepare_block(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
     assert isinstance(module, DCNV3_YoLo)
     with torch.no_grad():
         hidden = module.conv(x)
-    _prepare(module.dcnv3, hidden.permute(0, 2, 3, 1), spread, generator)
+    prepare_dcnv3(module.dcnv3, hidden.permute(0, 2, 3, 1), spread, generator)
 
 
 def module_cost(dims: Dims) -> Cost:

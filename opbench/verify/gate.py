@@ -54,7 +54,7 @@ def reference(built: Built) -> Reference:
         # A parameter's gradient sums over the pixels of the output (N, C, ...).
         pixels = 1 if grad_output is None else grad_output[:, 0].numel()
         counts = {name: pixels for name in built.differentiated if name in dict(built.module.named_parameters())}
-        terms = sensitivity(evaluate, tensors, expected, case.dtype, counts)
+        terms = sensitivity(evaluate, tensors, expected, case.dtype, counts, operator.samples)
     return Reference(expected=expected, terms=terms, dtype=case.dtype)
 
 

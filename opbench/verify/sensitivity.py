@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from opbench.schema import Terms
 from opbench.verify.bounds import EPS
 
-SAMPLES = 3
-# A bound from SAMPLES evaluations is itself noisy; counting it as a sum of 64 terms gives c = 18 standard errors.
+SAMPLES = 3  # unless the operator asks for more
+# A bound from a few evaluations is itself noisy; counting it as a sum of 64 terms gives c = 18 standard errors.
 # Longer sums count as they are: a root mean square times sqrt(n) is of the size of the sum of n absolute terms.
 COUNT = 64
 # Coordinates this close to a whole number, in units of the largest one, may fall on either side of it: adding one up
@@ -37,7 +37,12 @@ Evaluate = Callable[[Tensors], dict[str, torch.Tensor]]
 
 
 def sensitivity(
-    evaluate: Evaluate, tensors: Tensors, exact: Tensors, dtype: str, counts: Mapping[str, int] | None = None
+    evaluate: Evaluate,
+    tensors: Tensors,
+    exact: Tensors,
+    dtype: str,
+    counts: Mapping[str, int] | None = None,
+    samples: int = SAMPLES,
 ) -> dict[str, Terms]:
     """The `Terms` of everything `evaluate(tensors)` returns, per unit of eps; `exact` is its float64 result.
 
@@ -49,13 +54,13 @@ def sensitivity(
     precision = torch.float64 if dtype == "float64" else torch.float32
     rounded = {name: value.to(precision) for name, value in tensors.items()}
     squares = {name: torch.zeros_like(value) for name, value in exact.items()}
-    for sample in range(SAMPLES):
+    for sample in range(samples):
         generator = torch.Generator().manual_seed(sample)
         perturbed = {name: _perturbed(value, EPS[dtype], generator) for name, value in rounded.items()}
         with _Floors(jitter=JITTER, generator=generator):
             moved = evaluate(perturbed)
         for name, value in moved.items():
-            squares[name] += (value.double() - exact[name]).square() / SAMPLES
+            squares[name] += (value.double() - exact[name]).square() / samples
     slack = _other_sides(evaluate, rounded, exact)
     terms = {}
     for name, square in squares.items():

@@ -1,0 +1,194 @@
+"""How a whole network competes in a task, as an operator whose cores are what differs between implementations.
+
+Its definition is the same network with the cores' definitions in place of every core, called on the named tensors in
+whatever dtype they come in: float64 for the verdict. So what a verdict proves is the cores in their places and the
+arithmetic around them at that precision. The layers between (convolutions, norms) are torch's own on both sides, and
+the modules around the cores are held to written-out definitions in the tasks `upsample2x` and `conv3x3`.
+
+Parameters are drawn like those of every operator; one forward pass in float64 on the case's own input then makes the
+network behave like a trained one. Batch norms take the statistics of the activations that reach them, so that nothing
+fades or blows up on the way; the offsets of every DCNv3 are scaled to the stated spread on the features that reach it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from opbench.models.closed_form import structure
+from opbench.operators import carafe_counting, dcnv3_counting
+from opbench.operators.carafe_definition import reassembly
+from opbench.operators.choice import Core
+from opbench.operators.conv3x3_dcnv3 import prepare_dcnv3
+from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3
+from opbench.registry import register_operator
+from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Both cores as one: called as CARAFE's or as DCNv3's, it is the one whose settings it is given."""
+
+    carafe: Core
+    dcnv3: Core
+
+    def __call__(self, *tensors: Tensor, **settings: Any) -> Tensor:
+        """(x, mask, *, scale_factor, ...) or (x, offset, mask, *, group, ...)."""
+        return (self.carafe if "scale_factor" in settings else self.dcnv3)(*tensors, **settings)
+
+
+DEFINITION = Cores(reassembly, dcnv3_definition)
+COUNTING = Implementation(
+    "counting",
+    Cores(carafe_counting.counting, dcnv3_counting.count),
+    note="allocates the cores' outputs and computes none of them",
+)
+# With three evaluations one element in a thousand looks ten times less sensitive than it is, and one in a million of a
+# detector's boxes was nearly convicted for it; with eight one in ten million does.
+SAMPLES = 8
+# Nearest interpolation copies, and the mean that ends a classifier is elementwise: no counter need know either.
+FORMULAS: Mapping[str, Callable[..., int]] = {
+    **carafe_counting.FORMULAS,
+    **dcnv3_counting.FORMULAS,
+    "aten::upsample_nearest2d": lambda arguments: 0,
+}
+
+# network(dims, core) -> the module, one tensor out; the core is for every CARAFE and DCNv3 in it
+Network = Callable[[Dims, str | Core], nn.Module]
+Inputs = Callable[[Dims], Mapping[str, tuple[int, ...]]]
+
+
+def plain(name: str = "torch", note: str = "") -> Mapping[str, Implementation]:
+    """The implementations of a network without any of our cores."""
+    return {name: Implementation(name, note=note)}
+
+
+def image_of_32(dims: Dims) -> str | None:
+    """Why an image doesn't halve five times, or None."""
+    return None if dims["H"] % 32 == dims["W"] % 32 == 0 else f"{dims['H']} x {dims['W']} is no multiple of 32"
+
+
+def register_network(
+    *,
+    task: str,
+    name: str,
+    title: str,
+    source: str,
+    network: Network,
+    inputs: Inputs,
+    implementations: Mapping[str, Implementation],
+    requires: Callable[[Dims], str | None],
+    forget: Callable[[nn.Module], None] = lambda network: None,
+) -> Operator:
+    """Declares a network as an operator of a task.
+
+    `inputs(dims)` are the shapes of its inputs by name, in call order. `forget` makes a network drop what it keeps
+    from call to call (a detection head keeps its anchors), for a definition is evaluated on several devices and dtypes.
+    """
+
+    @functools.lru_cache(maxsize=4)
+    def skeleton(items: tuple[tuple[str, int], ...], training: bool) -> nn.Module:
+        return network(dict(items), DEFINITION).train(training)
+
+    def definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
+        hollow = skeleton(tuple(dims.items()), training)
+        forget(hollow)
+        held = {key: value for key, value in tensors.items() if key not in inputs(dims)}
+        # In training a batch norm updates its statistics in place: those of a copy.
+        held |= {key: held[key].clone() for key, _ in hollow.named_buffers() if key in held}
+        # With nothing to differentiate, nothing is kept or marked for being computed again.
+        with torch.set_grad_enabled(training and torch.is_grad_enabled()):
+            out: Tensor = functional_call(hollow, held, tuple(tensors[key] for key in inputs(dims)))
+        forget(hollow)
+        return out
+
+    @functools.lru_cache(maxsize=64)
+    def cost(items: tuple[tuple[str, int], ...]) -> Cost:
+        dims = dict(items)
+        assert COUNTING.function is not None
+        hollow = network(dims, COUNTING.function)
+        images = [torch.empty(shape, device="meta") for shape in inputs(dims).values()]
+        found = {}
+        for training in (True, False):
+            forget(hollow.train(training))
+            found[training] = structure(hollow, *images)
+        inference, training_call = found[False], found[True]
+        elements = sum(image.numel() for image in images) + inference.params + prod(inference.output)
+        # Each layer that training runs is differentiated in its input and in its weight.
+        backward = 2 * training_call.macs
+        return Cost(inference.params, inference.macs, backward, elements, macs_training=training_call.macs)
+
+    def drawn(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
+        shapes = inputs(dims).items()
+        return {key: torch.randn(shape, generator=generator, dtype=torch.float64) for key, shape in shapes}
+
+    # The last network prepared, for which case: the same for every implementation, and the pass takes seconds.
+    prepared: dict[tuple[object, ...], dict[str, Tensor]] = {}
+
+    def take(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
+        """The generator's seed stands for task, workload, operator and seed, and so for the input."""
+        key = (*dims.items(), spread, generator.initial_seed())
+        if key not in prepared:
+            prepared.clear()
+            defined = network(dims, DEFINITION).double()
+            defined.load_state_dict(module.state_dict())
+            prepare(defined, x, spread, generator)
+            prepared[key] = defined.state_dict()
+        module.load_state_dict(prepared[key])
+
+    def module(dims: Dims, implementation: Implementation) -> nn.Module:
+        return network(dims, implementation.function or implementation.name)
+
+    return register_operator(
+        Operator(
+            name=name,
+            task=task,
+            title=title,
+            source=source,
+            inputs=drawn,
+            module=module,
+            definition=definition,
+            cost=lambda dims: cost(tuple(dims.items())),
+            implementations=implementations,
+            samples=SAMPLES,
+            prepare=take,
+            requires=requires,
+            counting=COUNTING,
+            formulas=FORMULAS,
+        )
+    )
+
+
+def prepare(network: nn.Module, x: Tensor, spread: float, generator: torch.Generator) -> None:
+    """Batch norms take the statistics of what reaches them, and DCNv3s draw offsets that spread as asked on it.
+
+    x (N, 3, H, W); a network of several inputs has neither, and stays as it was drawn.
+    """
+    norms = [part for part in network.eval().modules() if isinstance(part, nn.BatchNorm2d)]
+    blocks = [part for part in network.modules() if isinstance(part, DCNv3)]
+    if not norms and not blocks:
+        return
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+
+    def draw(block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(block, DCNv3)
+        prepare_dcnv3(block, _channels_last(block, inputs[0]), spread, generator)
+
+    for block in blocks:
+        block.register_forward_pre_hook(draw)
+    with torch.no_grad():
+        network(x)
+
+
+def _channels_last(block: DCNv3, x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1) if isinstance(block, ChannelsFirstDCNv3) else x

@@ -1,8 +1,9 @@
 """The one registry: tasks, operators and implementations, filled from declarations and handed out as copies.
 
-Built-in operators live in `opbench.operators` (one file, one declaration). Third parties add theirs from their own
-package through the entry-point group `opbench`, or from a file given as `--with FILE.py`; either way the module is
-imported and what it declares with `register_task`, `register_operator` and `register_implementation` competes.
+Built-in operators live in `opbench.operators` (one file, one declaration), whole networks in `opbench.models.declared`.
+Third parties add theirs from their own package through the entry-point group `opbench`, or from a file given as
+`--with FILE.py`; either way the module is imported and what it declares with `register_task`, `register_operator` and
+`register_implementation` competes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
 _loaded = False
+
+# Built-in declarations: packages whose every file declares something. They are named here, as whatever is declared
+# imports this module.
+_PACKAGES = ("opbench.operators", "opbench.models.declared")
 
 Core = TypeVar("Core", bound=Callable[..., object])
 
@@ -78,9 +83,9 @@ def load() -> None:
     if _loaded:
         return
     _loaded = True
-    package = importlib.import_module("opbench.operators")
-    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        importlib.import_module(module.name)
+    for package in map(importlib.import_module, _PACKAGES):
+        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
     built_in = _contenders()
     for entry in importlib.metadata.entry_points(group="opbench"):
         entry.load()

@@ -1,0 +1,1 @@
+"""Networks that compete: one file, one task. The registry imports every file here; none imports what is optional."""

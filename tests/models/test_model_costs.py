@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from opbench.models import side_by_side, whole
-from opbench.models.closed_form import BASELINE, Request, Swap, parse_swap
+from opbench.models.costs import BASELINE, Request, Swap, parse_swap
 from opbench.models.layers import profile
 from opbench.models.side_by_side import measure
 from opbench.models.swap import swap

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from opbench.schema import OpbenchError
 
 # The version that this was written and tested with.
@@ -21,7 +23,9 @@ def import_ultralytics(name: str = "ultralytics") -> Any:
     if sys.modules.get(name) is not None:
         return sys.modules[name]
     try:
-        with _offline():
+        # Its classes hold tensors, made as they are imported: where a caller's default device is "meta", they would stay
+        # there for the rest of the process.
+        with _offline(), torch.device("cpu"):
             return importlib.import_module(name)
     except ImportError as error:
         raise OpbenchError(

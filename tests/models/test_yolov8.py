@@ -230,3 +230,15 @@ def test_a_forward_a_loss_and_an_optimiser_step_on_real_images(carafe, dcnv3):
     for module in model.modules():
         if isinstance(module, (YoloCARAFE, DCNV3_YoLo)):
             assert all(value.grad.abs().sum() > 0 for value in module.parameters())
+
+
+def test_the_package_is_imported_onto_the_cpu_whatever_the_default_device():
+    script = """
+import torch
+from opbench.models.ultralytics_package import import_ultralytics
+with torch.device("meta"):
+    head = import_ultralytics("ultralytics.nn.modules.head")
+print(head.Detect.anchors.device)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["cpu"], done.stderr

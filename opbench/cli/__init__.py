@@ -6,8 +6,9 @@ import sys
 
 # Each of these modules adds its commands; `opbench --help` lists them in this order.
 # isort: off
-from opbench.cli import running, checking, reporting, comparing, keeping, exporting, claims, show, dashboard, models  # noqa: F401
-from opbench.cli import study  # noqa: F401
+from opbench.cli import running, checking, models, study  # noqa: F401
+from opbench.cli import reporting, dashboard, exporting, claims, show  # noqa: F401
+from opbench.cli import comparing, keeping  # noqa: F401
 
 # isort: on
 from opbench.cli.app import app

@@ -23,8 +23,8 @@ def import_ultralytics(name: str = "ultralytics") -> Any:
     if sys.modules.get(name) is not None:
         return sys.modules[name]
     try:
-        # Its classes hold tensors, made as they are imported: where a caller's default device is "meta", they would stay
-        # there for the rest of the process.
+        # Its classes hold tensors, made as they are imported: under a default device of "meta" they would stay there
+        # for the rest of the process.
         with _offline(), torch.device("cpu"):
             return importlib.import_module(name)
     except ImportError as error:

@@ -13,13 +13,22 @@ Decision = Literal["confirmed", "refuted", "undecided"]
 DECISIONS: tuple[Decision, ...] = ("confirmed", "refuted", "undecided")
 
 
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What its maintainers print of a network (GFLOPs of one image; 1 MAC = 2 FLOPs), and the slots of an operator."""
+
+    params: int
+    gflops: float
+    slots: tuple[Dims, ...]
+
+
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What somebody says and how it is tested.
 
     `reading` is what a measurement must show for the saying to hold. `subject` is an operator, its fastest
     implementation where time counts, or a contender. It is held `against` each baseline: the quotient of the two must
     be `below` or `above` a number. `printed` gives [FLOPs per input pixel, parameters] of operators, as the source
-    prints them. `why` explains what can't be decided.
+    prints them; `networks` are the baselines of a claim on a share of a whole network. `why` explains what can't be
+    decided.
     """
 
     claim: str
@@ -34,6 +43,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     below: float | None = None
     above: float | None = None
     printed: dict[str, tuple[str, str]] = {}
+    networks: dict[str, Network] = {}
     why: str = ""
 
     @property

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from opbench import registry
-from opbench.analyse.claim import Claim, Finding, times
-from opbench.build import build
+from opbench.analyse.claim import Claim, Finding, everywhere, times
+from opbench.build import Built, build
 from opbench.operators.dcnv3_definition import dcnv3_definition
 from opbench.schema import Case, Dims, Run
 
@@ -26,13 +26,45 @@ def reach(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
 
 
 def content(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
-    """How much the weights of an output pixel differ between two images, of their size."""
+    """How much the derivative of an output pixel differs between two images, of its size."""
     ours, theirs = (_change(claim.task, name, claim.dims[0]) for name in (claim.subject, baseline))
     words = (
-        f"between two images the weights of an output pixel change by {100 * ours:.3g} % in {claim.subject}, "
-        f"by {100 * theirs:.3g} % in {baseline}"
+        f"between two images what an output pixel takes of each input pixel (its derivative) changes by "
+        f"{100 * ours:.3g} % in {claim.subject}, by {100 * theirs:.3g} % in {baseline}"
     )
     return Finding("confirmed" if ours > 1e-6 and theirs == 0 else "refuted", words)
+
+
+def modules(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+    """The share of the closed form's MACs that lie in convolutions and linear layers that the module calls."""
+    found, words = [], []
+    for dims in claim.dims:
+        built = _built(claim.task, claim.subject, {"H": SIZE, "W": SIZE, **dims})
+        seen = seen_by_modules(built.module, built.inputs)
+        whole = built.operator.cost(built.case.dims).macs
+        found.append(claim.holds(seen / whole, seen / whole))
+        words.append(f"{100 * seen / whole:.3g} % at {' '.join(f'{name}={value}' for name, value in dims.items())}")
+    return Finding(everywhere(found), f"MACs in convolutions and linear layers: {'; '.join(words)}")
+
+
+def seen_by_modules(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """MACs of the convolutions and linear layers called, by their shapes alone: what a table of rules by class sees."""
+    seen = 0
+
+    def count(layer: nn.Module, _: object, out: Tensor) -> None:
+        nonlocal seen
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        # One output element is the sum of one filter's products, whatever stands before it in the shape.
+        seen += out.numel() * (weight.numel() // weight.shape[0])
+
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        module(*inputs)
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 def groups(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
@@ -68,16 +100,21 @@ def _change(task: str, operator: str, dims: Dims) -> float:
 
 def _jacobians(task: str, operator: str, dims: Dims, image: int) -> list[Tensor]:
     """d(output pixel) / dx, (1, C, H, W), for the children of the central pixel; image `image`, parameters fixed."""
-    dims = {"N": 1, **registry.tasks()[task].defaults, **dims}
-    name = next(iter(registry.operator(task, operator).implementations))
-    built = build(Case(task, "claims", operator, name, dims, "float64", "cpu", "inference"))
+    built = _built(task, operator, dims)
     x = torch.randn(built.tensors["x"].shape, generator=torch.Generator().manual_seed(image), dtype=torch.float64)
     x.requires_grad_()
-    out = built.operator.definition(dims, {**built.tensors, "x": x}, False)
+    out = built.operator.definition(built.case.dims, {**built.tensors, "x": x}, False)
     row, column = (size // x_size * (x_size // 2) for size, x_size in zip(out.shape[2:], x.shape[2:], strict=True))
     return [
         torch.autograd.grad(out[0, 0, row + down, column + right], x, retain_graph=True)[0] for down, right in CHILDREN
     ]
+
+
+def _built(task: str, operator: str, dims: Dims) -> Built:
+    """The operator with its first implementation, in float64 on the CPU."""
+    dims = {"N": 1, **registry.tasks()[task].defaults, **dims}
+    name = next(iter(registry.operator(task, operator).implementations))
+    return build(Case(task, "claims", operator, name, dims, "float64", "cpu", "inference"))
 
 
 def _moved(group: int) -> int:

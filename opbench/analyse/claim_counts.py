@@ -1,4 +1,4 @@
-"""Claims that a closed form decides: parameters, MACs, and figures that a paper prints."""
+"""Claims that a closed form decides: parameters, MACs, their share of a network, and figures that a paper prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,24 @@ def parameters(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
 
 def macs(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
     """MACs per pixel of the two operators at every size of the claim."""
-    return _quotients(claim, baseline, lambda cost: cost.macs, "MACs per input pixel")
+    return _quotients(claim, baseline, lambda cost: cost.macs, "MACs per pixel")
+
+
+def overhead(claim: Claim, network: str, runs: Sequence[Run]) -> Finding:
+    """What the subject adds in its slots, as shares of the network's printed parameters and FLOPs.
+
+    The interpolation that it replaces has no parameters and no MACs to take away.
+    """
+    printed_figures = claim.networks[network]
+    costs = [_cost(claim.task, claim.subject, dims) for dims in printed_figures.slots]
+    added = (sum(cost.params for cost in costs), 2 * sum(cost.macs for cost in costs))
+    whole = (printed_figures.params, 1e9 * printed_figures.gflops)
+    shares = [part / of for part, of in zip(added, whole, strict=True)]
+    words = (
+        f"{added[0]:,} parameters more, {100 * shares[0]:.2g} % of {printed_figures.params:,}; "
+        f"{added[1] / 1e9:.3g} GFLOPs more, {100 * shares[1]:.2g} % of {printed_figures.gflops:g}"
+    )
+    return Finding(everywhere([claim.holds(share, share) for share in shares]), words)
 
 
 def printed(claim: Claim, operator: str, runs: Sequence[Run]) -> Finding:

@@ -21,10 +21,12 @@ BUILT_IN = Path(__file__).with_name("claims.toml")
 
 MEASURES: Mapping[str, Measure] = {
     "printed": claim_counts.printed,
+    "overhead": claim_counts.overhead,
     "parameters": claim_counts.parameters,
     "MACs": claim_counts.macs,
     "reach": claim_computations.reach,
     "content": claim_computations.content,
+    "modules": claim_computations.modules,
     "groups": claim_computations.groups,
     "range": claim_computations.output_range,
     "latency": claim_runs.latency,

@@ -2,10 +2,11 @@
 
 import msgspec
 import pytest
+import torch
 from factory import make_case, make_counts, make_failure, make_latency, make_memory, make_record, make_run
 
 from opbench.analyse import claim_computations
-from opbench.analyse.claim import Claim, everywhere
+from opbench.analyse.claim import Claim, Network, everywhere
 from opbench.analyse.claim_counts import rounds_to
 from opbench.analyse.claims import MEASURES, evaluate, load
 from opbench.schema import Counted, OpbenchError
@@ -20,6 +21,7 @@ TIMED = Claim(
     against=("nearest",),
     below=1.0,
 )
+LITTLE = "little computational overhead (parameters and FLOPs of the network)"
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,19 @@ def test_every_claim_names_its_source_and_how_it_is_read():
 
 
 def test_every_row_of_carafe_s_table_agrees_with_the_closed_forms(counted):
-    rows = [answer for answer in counted.values() if answer.claim == "FLOPs and parameters of CARAFE and its rivals"]
-    assert {answer.baseline for answer in rows} >= {"nearest", "bilinear", "deconv", "pixel-shuffle", "carafe"}
-    assert {answer.verdict for answer in rows} == {"confirmed"}
-    assert "199k FLOPs per input pixel printed, 199,496 counted" in rows[-1].evidence
+    rows = {
+        answer.baseline: answer for answer in counted.values() if answer.claim.startswith("FLOPs and parameters of")
+    }
+    assert rows.keys() >= {"nearest", "bilinear", "deconv", "pixel-shuffle", "carafe"}
+    assert {answer.verdict for answer in rows.values()} == {"confirmed"}
+    assert "199k FLOPs per input pixel printed, 199,496 counted" in rows["carafe"].evidence
+
+
+def test_a_figure_that_was_not_compared_with_the_print_says_so(counted):
+    held = {"199k", "1180k"}  # what the text of the paper repeats outside of its table
+    for claim in load():
+        quoted = {flops for flops, _ in claim.printed.values()}
+        assert quoted <= held or "from memory" in claim.source
 
 
 @pytest.mark.parametrize(
@@ -61,10 +72,16 @@ def test_every_row_of_carafe_s_table_agrees_with_the_closed_forms(counted):
     [
         ("lightweight (parameters)", "deconv", "confirmed", "74,148 against 589,824"),
         ("lightweight (parameters)", "nearest-conv3x3", "confirmed", "74,148 against 589,824"),
-        ("lightweight (parameters)", "nearest", "refuted", "74,148 against 0"),
+        ("lightweight (FLOPs)", "deconv", "confirmed", "99,584 against 589,824"),
+        (
+            LITTLE,
+            "YOLOv8n",
+            "confirmed",
+            "140,104 parameters more, 4.4 % of 3,157,200; 0.331 GFLOPs more, 3.7 % of 8.9",
+        ),
         ("lightweight upsampling: fewer parameters", "nearest", "refuted", "74,312 against 0"),
         ("lightweight upsampling: fewer GFLOPs", "nearest", "refuted", "99,584 against 0"),
-        ("little computational overhead (FLOPs)", "deconv", "confirmed", "99,584 against 589,824"),
+        ("GFLOPs with CARAFE, as rules for modules count them", "rules for modules", "refuted", "74.3 % at C=256"),
         ("sharing projection weights cuts parameters", "dcnv2", "confirmed", "16,108 against 52,443"),
         ("lightweight YOLOv8 by DCNv3 in C2f: fewer parameters", "conv3x3", "confirmed", "20,460 against 36,864"),
         (
@@ -168,6 +185,49 @@ def test_a_counter_is_held_to_the_closed_form(seen, expected):
     )
     record = make_record(make_case("carafe[cpu]"), counts=make_counts(stock_torch=Counted(seen)))
     assert verdict(claim, record).verdict == expected
+
+
+# --- shares of a network, and what rules for modules see --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "gflops", "expected"),
+    [
+        (10_000_000, 10.0, "confirmed"),
+        (100_000, 10.0, "refuted"),  # either share alone refutes
+        (10_000_000, 0.1, "refuted"),
+    ],
+)
+def test_overhead_is_little_where_both_shares_of_the_network_are(params, gflops, expected):
+    slot = {"C": 256, "H": 20, "W": 20}  # CARAFE: 74,148 parameters and 99,584 MACs per input pixel, 0.0797 GFLOPs
+    claim = Claim(
+        "c", "s", "r", "overhead", task="upsample2x", subject="carafe", against=("net",), below=0.05,
+        networks={"net": Network(params, gflops, (slot,))},
+    )  # fmt: skip
+    (answer,) = evaluate((), [claim])
+    assert answer.verdict == expected
+    assert "74,148 parameters more" in answer.evidence
+    assert "0.0797 GFLOPs more" in answer.evidence
+
+
+def test_the_network_s_slots_are_the_workloads_of_the_suite():
+    from opbench.suites import load as load_suite
+
+    sizes = {
+        (one.dims["C"], one.dims["H"], one.dims["W"])
+        for one in load_suite("yolov8").workloads
+        if one.task == "upsample2x"
+    }
+    (claim,) = (one for one in load() if one.networks)
+    assert set(claim.against) == set(claim.networks)
+    assert {(slot["C"], slot["H"], slot["W"]) for one in claim.networks.values() for slot in one.slots} == sizes
+
+
+def test_rules_for_modules_see_convolutions_and_linear_layers_and_no_function():
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(8, 12, 3, padding=1, groups=4), torch.nn.SiLU(), torch.nn.Flatten(2), torch.nn.Linear(25, 7)
+    )
+    assert claim_computations.seen_by_modules(layers, (torch.ones(2, 8, 5, 5),)) == 2 * 12 * (25 * 2 * 9 + 7 * 25)
 
 
 # --- the parts --------------------------------------------------------------------------------------------------

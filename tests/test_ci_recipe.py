@@ -6,14 +6,17 @@ a remote that results are pushed to. Actions (checkout, upload) are what can't b
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from factory import make_run
 
 from opbench.cli import app
+from opbench.document import save
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "opbench.yml"
@@ -80,8 +83,8 @@ def test_every_opbench_command_that_the_recipe_calls_exists_with_its_options():
 
     known = get_command(app).commands
     script = "\n".join(step["run"] for step in STEPS.values()).replace("\\\n", " ")
-    calls = re.findall(r"\bopbench (run|compare|dashboard|report) ([^\n]*)", script)
-    assert {name for name, _ in calls} == {"run", "compare", "dashboard"}
+    calls = re.findall(r"\bopbench (run|compare|dashboard|report|keep) ([^\n]*)", script)
+    assert {name for name, _ in calls} == {"run", "compare", "keep", "dashboard"}
     for name, words in calls:
         if name == "dashboard" and name not in known:
             continue  # the test of that step says so
@@ -190,21 +193,33 @@ def test_a_comment_is_edited_or_made_and_the_summary_has_it_where_neither_may_be
     assert runner.summary.read_text().count("### opbench: no regression") == 2
 
 
-def test_every_run_of_main_is_kept_in_a_branch_of_its_own(runner):
-    for text in ("one", "two"):
-        (runner.out / "head").mkdir(parents=True)
-        (runner.out / "head" / "run.json").write_text(text)
+def test_every_run_of_main_is_kept_once_in_a_branch_of_its_own(runner):
+    remote = runner.tree.parent / "remote"
+
+    def published(run):
+        save(run, runner.out / "head" / "run.json")
         done = runner.run("publish", "keep")
         assert done.returncode == 0, done.stderr
         git(runner.tree, "worktree", "remove", "--force", "opbench-out/store")
         git(runner.tree, "branch", "-D", "opbench-results")
-        subprocess.run(["rm", "-rf", str(runner.out)], check=True)
-        (runner.tree / "more.txt").write_text(text)
-        runner.commit()
-    remote = runner.tree.parent / "remote"
-    kept = git(remote, "ls-tree", "-r", "--name-only", "opbench-results").splitlines()
-    assert len(kept) == 2, "the second run is added, the first stays"
-    assert all(re.fullmatch(r"results/\d{8}T\d{6}Z-[0-9a-f]{12}/run.json", path) for path in kept)
+        shutil.rmtree(runner.out)
+        return git(remote, "ls-tree", "-r", "--name-only", "opbench-results").splitlines()
+
+    first, second = make_run(), make_run(started="2025-01-03T03:04:05+00:00")
+    published(first)
+    kept = published(second)
+    assert published(second) == kept, "a job that is run again adds nothing"
+    assert [Path(path).suffixes for path in kept] == [[".digest", ".json"], [".run", ".json"]] * 2
+    assert all(path.startswith("results/history/") for path in kept)
+
+
+def test_a_run_with_a_failed_case_is_red_and_its_report_is_in_the_summary(runner):
+    (runner.out / "head").mkdir(parents=True)
+    runner.tool("opbench", "echo '1 crashed' > opbench-out/head/report.md; exit 1")
+    assert runner.run("measure", "measure").returncode == 1
+    assert runner.summary.read_text() == "1 crashed\n"
+    runner.tool("opbench", "rm -r opbench-out/head; exit 2")
+    assert runner.run("measure", "measure").returncode == 2, "and one that never began is red without a report"
 
 
 @pytest.mark.slow
@@ -240,10 +255,6 @@ def test_in_this_repository_both_revisions_are_measured_in_turns(runner):
 def test_the_dashboard_of_the_kept_runs_is_made(runner):
     if "dashboard" not in {command.callback.__name__ for command in app.registered_commands}:
         pytest.skip("this build has no `opbench dashboard`")
-    from factory import make_run
-
-    from opbench.document import save
-
     save(make_run(), runner.out / "store" / "results" / "one" / "run.json")
     done = runner.run("publish", "dashboard")
     assert done.returncode == 0, done.stderr

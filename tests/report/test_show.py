@@ -60,6 +60,17 @@ def test_a_fresh_carafe_is_nearly_a_box_and_a_fresh_dcnv3_samples_its_grid():
     assert query.points[1].base == (19.0, 10.0), "points run over y within x"
 
 
+def test_a_sample_lies_where_its_group_s_offset_moves_it_x_before_y():
+    points = dcnv3.Recorder()
+    module = weights.seeded("dcnv3", points, fresh=True, seed=0)
+    given = torch.arange(72.0).view(4, 9, 2) / 8  # group, point, (x, y): no two alike
+    with torch.no_grad():
+        module.offset.bias.copy_(given.flatten())
+    (query,) = dcnv3.queries(module, points, image.features(image.synthetic(), 64, 0), [(10, 20)])
+    moved = np.array([np.subtract(point.at, point.base) for point in query.points])
+    assert moved == pytest.approx(given.view(36, 2).numpy())
+
+
 def test_offsets_spread_as_asked_and_a_group_s_weights_sum_to_one():
     points = dcnv3.Recorder()
     module = weights.seeded("dcnv3", points, fresh=False, seed=0)
@@ -132,12 +143,12 @@ def test_the_writer_s_png_is_read_by_pillow_as_it_was(tmp_path):
 # --- files in and out -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", ["svg", "png"])
+@pytest.mark.parametrize("ending", ["svg", "png", "SVG"])
 def test_the_ending_decides_the_format(tmp_path, ending):
     done = show("dcnv3", "-o", tmp_path / f"a.{ending}")
     assert done.exit_code == 0, done.output
     start = (tmp_path / f"a.{ending}").read_bytes()[:8]
-    assert start.startswith({"svg": b"<svg", "png": b"\x89PNG"}[ending])
+    assert start.startswith({"svg": b"<svg", "png": b"\x89PNG"}[ending.lower()])
 
 
 def test_a_photograph_keeps_its_proportions(tmp_path):
@@ -201,6 +212,11 @@ def faulty(tmp_path):
     torch.save({"comp.conv.weight": torch.zeros(8, 8, 1, 1)}, tmp_path / "part.pt")
     torch.save(CARAFE(8, up_group=2).state_dict(), tmp_path / "groups.pt")
     torch.save([1, 2], tmp_path / "list.pt")
+    torch.save(CARAFE(8), tmp_path / "object.pt")
+    flat = {**CARAFE(8).state_dict(), "channel_compressor.weight": torch.zeros(3)}
+    torch.save(flat, tmp_path / "flat.pt")
+    for name, module in (("carafe", CARAFE(8)), ("dcnv3", DCNv3(16, group=1))):
+        torch.save({key: value * torch.nan for key, value in module.state_dict().items()}, tmp_path / f"{name}-nan.pt")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +233,11 @@ def faulty(tmp_path):
         (["carafe", "-o", "a.svg", "--weights", "two.pt", "--layer", "c"], "found: a, b"),
         (["carafe", "-o", "a.svg", "--weights", "part.pt"], "not the parameters of one carafe module"),
         (["carafe", "-o", "a.svg", "--weights", "groups.pt"], "expected 4*k*k encoded channels"),
+        (["carafe", "-o", "a.svg", "--weights", "object.pt"], "torch.save(model.state_dict(), FILE) makes one"),
+        (["carafe", "-o", "a.svg", "--weights", "flat.pt"], "not the parameters of one carafe module"),
+        (["carafe", "-o", "a.svg", "--weights", "carafe-nan.pt"], "kernels hold NaN or infinity"),
+        (["dcnv3", "-o", "a.svg", "--weights", "dcnv3-nan.pt"], "offsets hold NaN or infinity"),
+        (["dcnv3", "-o", "a.svg", "--spread", "inf"], "offsets hold NaN or infinity"),
         (["dcnv3", "-o", "a.svg", "--weights", "part.pt"], "no dcnv3 in it"),
         (["dcnv3", "-o", "a.svg", "--at", "3"], "expected ROW,COLUMN"),
         (["dcnv3", "-o", "a.svg", "--at", "3,99"], "rows 0 to 31 and columns 0 to 31"),

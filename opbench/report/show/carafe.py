@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from opbench.operators.carafe import carafe
 from opbench.report.show.svg import INK, MUTED, Value, axes, element, mixed, picture, raster, text
+from opbench.report.show.weights import computed
 
 BLUES = ((247, 251, 255), (158, 202, 225), (33, 113, 181), (8, 48, 107))
 MARKS = ("#D55E00", "#009E73", "#CC79A7", "#000000", "#0072B2", "#E69F00")
@@ -51,13 +52,12 @@ def kernels(
     """What the module does with features x (1, C, H, W) of `image` (H, W, 3), at output pixels `at` (y, x)."""
     with torch.no_grad():
         module(x)
-        assert recorder.mask is not None
+        mask = computed(recorder.mask, "kernels")
         k, s = recorder.settings["kernel_size"], recorder.settings["scale_factor"]
         pixels = torch.from_numpy(image.astype("float32")).permute(2, 0, 1)[None]
-        out = carafe(pixels, recorder.mask, kernel_size=k, group_size=1, scale_factor=s, implementation="shift-add")
+        out = carafe(pixels, mask, kernel_size=k, group_size=1, scale_factor=s, implementation="shift-add")
     found = tuple(
-        Kernel(y, x_, (y // s, x_ // s), tuple(map(tuple, recorder.mask[0, :, y, x_].view(k, k).tolist())))
-        for y, x_ in at
+        Kernel(y, x_, (y // s, x_ // s), tuple(map(tuple, mask[0, :, y, x_].view(k, k).tolist()))) for y, x_ in at
     )
     output = out[0].permute(1, 2, 0).round().clamp(0, 255).numpy().astype("uint8")
     return Shown(found, output)

@@ -34,12 +34,13 @@ def run_show(operator: str, output: Path, shot: Shot) -> int:
     """Writes the picture as SVG or PNG, by the ending of `output`, and says where it is."""
     if operator not in _DRAWN:
         raise OpbenchError(registry.nearest("operator to show", operator, _DRAWN))
-    if output.suffix not in _WRITTEN:
+    ending = output.suffix.lower()
+    if ending not in _WRITTEN:
         raise OpbenchError(f"-o {output}: expected a file that ends in {' or '.join(_WRITTEN)}")
     if shot.weights is not None and shot.fresh:
         raise OpbenchError("--fresh and --weights: choose one, initial parameters or those of a file")
     svg = picture(operator, shot)
-    replace_file(output, _WRITTEN[output.suffix](svg))
+    replace_file(output, _WRITTEN[ending](svg))
     print(f"picture: {output}")
     return 0
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from opbench.operators.dcnv3_definition import window
 from opbench.report.drawing import PALETTE
 from opbench.report.show.svg import INK, MUTED, axes, element, picture, raster, text
+from opbench.report.show.weights import computed
 
 LEFT, TOP, RIGHT, GAP = 48, 112, 480, 40
 ZOOM, NEAR = 228, 5
@@ -53,15 +54,14 @@ def queries(module: nn.Module, recorder: Recorder, x: Tensor, at: Sequence[tuple
     """The samples of output pixels `at` (y, x) for features x (1, C, H, W)."""
     with torch.no_grad():
         module(x)
-    assert recorder.offset is not None
-    assert recorder.mask is not None
+    offset, mask = computed(recorder.offset, "offsets"), computed(recorder.mask, "weights of samples")
     settings = recorder.settings
     k, dilation, group, scale = (settings[name] for name in ("kernel_size", "dilation", "group", "offset_scale"))
     half = (dilation * (k - 1)) >> 1
     found = []
     for row, column in at:
-        offsets = recorder.offset[0, row, column].view(group, -1, 2).tolist()
-        masks = recorder.mask[0, row, column].view(group, -1).tolist()
+        offsets = offset[0, row, column].view(group, -1, 2).tolist()
+        masks = mask[0, row, column].view(group, -1).tolist()
         # Stride 1 and padding "same": the window's middle lies on the output's own pixel.
         points = tuple(
             Point(

@@ -47,6 +47,14 @@ def spread_points(module: nn.Module, x: Tensor, spread: float, seed: int) -> Non
     prepare(module, {}, spread, torch.Generator().manual_seed(seed), x)
 
 
+def computed(values: Tensor | None, what: str) -> Tensor:
+    """What a core was handed, `values` of any shape; `OpbenchError` where NaN or infinity is in it."""
+    assert values is not None
+    if not values.isfinite().all():
+        raise OpbenchError(f"the module's {what} hold NaN or infinity on this image, which can't be drawn")
+    return values
+
+
 def loaded(operator: str, path: Path, layer: str, core: Callable[..., Tensor]) -> nn.Module:
     """The module of a state dict file; `layer` is the prefix of its keys where the file holds several.
 
@@ -71,7 +79,7 @@ def loaded(operator: str, path: Path, layer: str, core: Callable[..., Tensor]) -
     try:
         module = made[found[prefix]](own, core)
         module.load_state_dict({key: value.float() for key, value in own.items()})
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:  # IndexError: a weight of too few axes
         reason = " ".join(str(error).split())
         raise OpbenchError(f"--weights {path}: not the parameters of one {operator} module: {reason}") from error
     return module.eval()
@@ -80,7 +88,13 @@ def loaded(operator: str, path: Path, layer: str, core: Callable[..., Tensor]) -
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except pickle.UnpicklingError:
+        # torch's own sentence advises to load it anyway, which would run whatever code the file holds.
+        raise OpbenchError(
+            f"--weights {path}: expected a state dict that torch.save wrote, and this is none or holds whole objects, "
+            "as a training checkpoint does: torch.save(model.state_dict(), FILE) makes one"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise OpbenchError(f"--weights {path}: expected a state dict that torch.save wrote: {reason}") from error
     for name in ("state_dict", "model"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from opbench.analyse.change_points import LEAST
-from opbench.analyse.digest import Digest, digest
+from opbench.analyse.digest import Digest, digest, parse_digest
 from opbench.analyse.history import series
 from opbench.analyse.store import DIGEST_SUFFIX, RUN_SUFFIX, Store, Stored, moment, read
 from opbench.document import encode, load, parse, replace_file
@@ -35,7 +35,7 @@ def keep(document: Path, root: Path) -> Kept:
     data = document.read_bytes()
     made = digest(parse(data), data)
     name = f"{HISTORY}/{made.machine}/{_name(made)}"
-    if (root / f"{name}{DIGEST_SUFFIX}").exists():
+    if _tells(root / f"{name}{DIGEST_SUFFIX}", made.sha256):
         return Kept(f"{name}{RUN_SUFFIX}", new=False)
     replace_file(root / f"{name}{RUN_SUFFIX}", data)
     # Last, because it says that all is there.
@@ -47,7 +47,8 @@ def let_go(root: Path, newest: int) -> tuple[str, ...]:
     """Deletes the raw samples of the history's older runs, keeping their digests; the paths deleted.
 
     Kept are the `newest` run documents of each machine, and those that a question will come back to: the `LEAST` runs
-    on either side of every step in a latency ratio. Documents outside of `history/` are never touched.
+    on either side of every step in a latency ratio. A document whose digest can't be read stays, and so does every
+    document outside of `history/`.
     """
     store = read(root)
     asked_for = _around_steps(store)
@@ -59,10 +60,18 @@ def let_go(root: Path, newest: int) -> tuple[str, ...]:
     for held in by_machine.values():
         for one in held[: max(0, len(held) - newest)]:
             beside = root / (one.path.removesuffix(RUN_SUFFIX) + DIGEST_SUFFIX)
-            if one.digest.sha256 not in asked_for and beside.exists():
+            if one.digest.sha256 not in asked_for and _tells(beside, one.digest.sha256):
                 _delete(root / one.path)
                 gone.append(one.path)
     return tuple(gone)
+
+
+def _tells(path: Path, sha256: str) -> bool:
+    """Whether the digest at `path` can be read and is of the document with that hash."""
+    try:
+        return parse_digest(path.read_bytes()).sha256 == sha256
+    except (OSError, OpbenchError):
+        return False
 
 
 def _around_steps(store: Store) -> frozenset[str]:

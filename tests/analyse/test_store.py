@@ -250,3 +250,20 @@ def test_a_run_whose_samples_were_let_go_is_not_put_back_by_adding_it_again(tmp_
     filled(tmp_path, [1])
     assert not read(results).runs
     assert json.loads(next(results.rglob("*.digest.json")).read_bytes())["started"].startswith("2026-01-01")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"digest_version": 99}'])
+def test_samples_are_not_let_go_where_their_digest_can_t_be_read(tmp_path, damage):
+    results = filled(tmp_path, [1])
+    next(results.rglob("*.digest.json")).write_bytes(damage)
+    assert not let_go(results, newest=0)
+    assert len(read(results).runs) == 1
+
+
+def test_adding_a_run_again_mends_its_damaged_digest(tmp_path):
+    results = filled(tmp_path, [1])
+    told = next(results.rglob("*.digest.json"))
+    whole = told.read_bytes()
+    told.write_bytes(whole[:100])
+    filled(tmp_path, [1])
+    assert told.read_bytes() == whole

@@ -33,12 +33,13 @@ _PACKAGES = ("opbench.operators", "opbench.models.declared")
 Core = TypeVar("Core", bound=Callable[..., object])
 
 
-def nearest(kind: str, name: str, known: Iterable[str]) -> str:
-    """One sentence for an unknown name: what was got, the nearest known ones, and all of them."""
+def nearest(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:
+    """One sentence for an unknown name: what was got, the nearest known one, and all of them, or the first `most`."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})"
+    more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names[:most])}{more})"
 
 
 def register_task(task: Task) -> Task:

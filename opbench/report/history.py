@@ -62,7 +62,7 @@ def _named(case: str, known: Sequence[str]) -> tuple[str, ...]:
         return (case,)
     found = tuple(name for name in known if case and case in name)
     if not found:
-        raise OpbenchError(visible(_nearest(case, known)))
+        raise OpbenchError(visible(registry.nearest("case", case, known, MOST_CASES)))
     if len(found) > MOST_CASES:
         few = ", ".join(found[:3])
         raise OpbenchError(
@@ -71,15 +71,6 @@ def _named(case: str, known: Sequence[str]) -> tuple[str, ...]:
             )
         )
     return found
-
-
-def _nearest(case: str, known: Sequence[str]) -> str:
-    """The nearest known name; of very many, only some are listed."""
-    said = registry.nearest("case", case, known)
-    listed = f"(known: {', '.join(known)})"
-    if len(known) <= MOST_CASES or listed not in said:
-        return said
-    return said.replace(listed, f"(known: {', '.join(known[:MOST_CASES])} and {len(known) - MOST_CASES} more)")
 
 
 def _never_timed(name: str, store: Store) -> str:

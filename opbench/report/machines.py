@@ -18,6 +18,7 @@ from opbench.analyse.standings import Row, Standing, standings
 from opbench.document import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.escape import code, prose
+from opbench.report.markdown import render
 from opbench.report.page import page
 from opbench.report.tables import Table
 from opbench.schema import Run
@@ -63,9 +64,6 @@ def markdown(runs: Sequence[Run]) -> str:
 
 
 def _blocks(sides: Sequence[Side]) -> Iterator[str]:
-    # Called late: markdown.py is the larger module, and imports the page as this one does.
-    from opbench.report.markdown import render
-
     yield f"# {len(sides)} runs side by side"
     yield render(_machines(sides))
     yield "## What differs"

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from opbench.analyse.standings import Standing
 from opbench.schema import Dims, Run
 
 Decision = Literal["confirmed", "refuted", "undecided"]
@@ -79,7 +80,14 @@ class Answer(msgspec.Struct, frozen=True):
     documents: tuple[str, ...] = ()
 
 
-Measure = Callable[[Claim, str, Sequence[Run]], Finding]
+class Document(msgspec.Struct, frozen=True):
+    """A run document and its panels, put together once for all claims."""
+
+    run: Run
+    standings: tuple[Standing, ...]
+
+
+Measure = Callable[[Claim, str, Sequence[Document]], Finding]
 
 
 def times(value: float) -> str:

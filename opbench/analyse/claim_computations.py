@@ -8,24 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from opbench import registry
-from opbench.analyse.claim import Claim, Finding, everywhere, times
+from opbench.analyse.claim import Claim, Document, Finding, everywhere, times
 from opbench.build import Built, build
 from opbench.operators.dcnv3_definition import dcnv3_definition
-from opbench.schema import Case, Dims, Run
+from opbench.schema import Case, Dims
 
 # The four children of the input's central pixel: a rival's reach may differ between them.
 CHILDREN = ((0, 0), (0, 1), (1, 0), (1, 1))
 GROUPS, CHANNELS, SIZE, POINTS = 4, 16, 12, 9
 
 
-def reach(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def reach(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """How many input pixels the gradient of one output pixel touches."""
     ours, theirs = (_reach(claim.task, name, claim.dims[0]) for name in (claim.subject, baseline))
     words = f"an output pixel of {claim.subject} depends on {ours} input pixels, one of {baseline} on {theirs}"
     return Finding(claim.holds(ours / theirs, ours / theirs), words)
 
 
-def content(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def content(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """How much the derivative of an output pixel differs between two images, of its size."""
     ours, theirs = (_change(claim.task, name, claim.dims[0]) for name in (claim.subject, baseline))
     words = (
@@ -35,7 +35,7 @@ def content(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
     return Finding("confirmed" if ours > 1e-6 and theirs == 0 else "refuted", words)
 
 
-def modules(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def modules(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """The share of the closed form's MACs that lie in convolutions and linear layers that the module calls."""
     found, words = [], []
     for dims in claim.dims:
@@ -67,7 +67,7 @@ def seen_by_modules(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     return seen
 
 
-def groups(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def groups(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """Which channels change when the points of the first group are moved."""
     many, one = _moved(GROUPS), _moved(1)
     words = (
@@ -77,7 +77,7 @@ def groups(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
     return Finding("confirmed" if many == CHANNELS // GROUPS and one == CHANNELS else "refuted", words)
 
 
-def output_range(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def output_range(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """The largest output in units of the input's largest magnitude, under either normalisation of the same logits."""
     softmax = _largest(lambda logits: logits.softmax(-1))
     sigmoid = _largest(torch.sigmoid)

@@ -6,24 +6,24 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from opbench import registry
-from opbench.analyse.claim import Claim, Finding, everywhere, times
+from opbench.analyse.claim import Claim, Document, Finding, everywhere, times
 from opbench.operators.paper_flops import paper_flops
-from opbench.schema import Cost, Dims, Run
+from opbench.schema import Cost, Dims
 
 _POWERS = {"k": 3, "M": 6, "G": 9}
 
 
-def parameters(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def parameters(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """Parameters of the two operators at every size of the claim."""
     return _quotients(claim, baseline, lambda cost: cost.params, "parameters")
 
 
-def macs(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def macs(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """MACs per pixel of the two operators at every size of the claim."""
     return _quotients(claim, baseline, lambda cost: cost.macs, "MACs per pixel")
 
 
-def overhead(claim: Claim, network: str, runs: Sequence[Run]) -> Finding:
+def overhead(claim: Claim, network: str, given: Sequence[Document]) -> Finding:
     """What the subject adds in its slots, as shares of the network's printed parameters and FLOPs.
 
     The interpolation that it replaces has no parameters and no MACs to take away.
@@ -40,7 +40,7 @@ def overhead(claim: Claim, network: str, runs: Sequence[Run]) -> Finding:
     return Finding(everywhere([claim.holds(share, share) for share in shares]), words)
 
 
-def printed(claim: Claim, operator: str, runs: Sequence[Run]) -> Finding:
+def printed(claim: Claim, operator: str, given: Sequence[Document]) -> Finding:
     """A row of a paper's table against the closed forms, to the last digit that is printed."""
     dims = claim.dims[0]
     ours = (paper_flops(operator, dims), _cost(claim.task, operator, dims).params)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from opbench.analyse.claim import Claim, Decision, Finding, everywhere, times
-from opbench.analyse.standings import Row, Standing, standings
+from opbench.analyse.claim import Claim, Decision, Document, Finding, everywhere, times
+from opbench.analyse.standings import Row, Standing
 from opbench.analyse.statistics import FEWEST_ROUNDS
-from opbench.schema import Counted, Run
+from opbench.schema import Counted
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -26,26 +26,26 @@ class Seen(msgspec.Struct, frozen=True):
 Look = Callable[[Claim, str, Standing], Iterator[Seen]]
 
 
-def latency(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def latency(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """The subject's latency over the baseline's, in every panel in inference that timed both."""
-    return _across(claim, baseline, runs, "latency", _latency)
+    return _across(claim, baseline, given, "latency", _latency)
 
 
-def memory(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def memory(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """The subject's peak memory above inputs and parameters over the baseline's, in inference."""
-    return _across(claim, baseline, runs, "peak memory", _memory)
+    return _across(claim, baseline, given, "peak memory", _memory)
 
 
-def counter(claim: Claim, baseline: str, runs: Sequence[Run]) -> Finding:
+def counter(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """The share of the closed form's MACs that a counter without our formulas saw, in inference."""
-    return _across(claim, baseline, runs, "MACs that the counter sees", _counter)
+    return _across(claim, baseline, given, "MACs that the counter sees", _counter)
 
 
-def _across(claim: Claim, baseline: str, runs: Sequence[Run], what: str, look: Look) -> Finding:
+def _across(claim: Claim, baseline: str, given: Sequence[Document], what: str, look: Look) -> Finding:
     """Every panel asked; the sentence names the smallest and the largest quotient."""
     seen, documents = [], []
-    for run in runs:
-        panels = [s for s in standings(run) if s.case.task == claim.task and s.case.mode == "inference"]
+    for run, held in ((one.run, one.standings) for one in given):
+        panels = [s for s in held if s.case.task == claim.task and s.case.mode == "inference"]
         found = [one for standing in panels for one in look(claim, baseline, standing)]
         if found:
             documents.append(f"suite {run.settings.suite}, {run.started}, {run.environment.gpu or run.environment.cpu}")
@@ -53,7 +53,7 @@ def _across(claim: Claim, baseline: str, runs: Sequence[Run], what: str, look: L
     if not seen:
         absent = f"no panel of the given documents has both {claim.subject} and {baseline}"
         return Finding(
-            "undecided", "; ".join([absent if runs else "no run document was given", *filter(None, [claim.why])])
+            "undecided", "; ".join([absent if given else "no run document was given", *filter(None, [claim.why])])
         )
     verdicts = [one.verdict for one in seen]
     least, most = min(seen, key=lambda one: one.value), max(seen, key=lambda one: one.value)

@@ -14,7 +14,8 @@ import msgspec
 
 from opbench import registry
 from opbench.analyse import claim_computations, claim_counts, claim_runs
-from opbench.analyse.claim import Answer, Claim, Finding, Measure
+from opbench.analyse.claim import Answer, Claim, Document, Finding, Measure
+from opbench.analyse.standings import standings
 from opbench.schema import OpbenchError, Run
 
 BUILT_IN = Path(__file__).with_name("claims.toml")
@@ -32,13 +33,13 @@ MEASURES: Mapping[str, Measure] = {
     "latency": claim_runs.latency,
     "memory": claim_runs.memory,
     "counter": claim_runs.counter,
-    "none": lambda claim, baseline, runs: Finding("undecided", claim.why),
+    "none": lambda claim, baseline, given: Finding("undecided", claim.why),
 }
 
 
 def evaluate(runs: Sequence[Run] = (), claims: Sequence[Claim] | None = None) -> tuple[Answer, ...]:
     """Every claim against every baseline of it; what needs a run document and finds none is undecided."""
-    return tuple(_answers(load() if claims is None else claims, runs))
+    return tuple(_answers(load() if claims is None else claims, [Document(run, standings(run)) for run in runs]))
 
 
 def load(path: Path = BUILT_IN) -> tuple[Claim, ...]:
@@ -53,10 +54,10 @@ def load(path: Path = BUILT_IN) -> tuple[Claim, ...]:
     return claims
 
 
-def _answers(claims: Sequence[Claim], runs: Sequence[Run]) -> Iterator[Answer]:
+def _answers(claims: Sequence[Claim], given: Sequence[Document]) -> Iterator[Answer]:
     for claim in claims:
         for baseline in claim.baselines:
-            found = MEASURES[claim.measure](claim, baseline, runs)
+            found = MEASURES[claim.measure](claim, baseline, given)
             yield Answer(
                 claim.claim, claim.source, found.verdict, found.evidence, baseline, claim.reading, found.documents
             )

@@ -7,24 +7,41 @@ import pytest
 
 from opbench.analyse.power import load_selfcheck
 from opbench.document import load
-from opbench.report import markdown, readme, selfcheck
+from opbench.report import markdown, readme, selfcheck, study
+from opbench.study.document import load_study
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+EACH_README = pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
 RUNS = sorted((ROOT / "results").glob("*/*/run.json"))
+STUDIES = sorted((ROOT / "results").glob("*/*/study.json"))
 SELFCHECKS = sorted((ROOT / "results").glob("*/selfcheck.json"))
 
 
-def test_every_table_is_generated_and_up_to_date():
-    text = README.read_text(encoding="utf-8")
+@EACH_README
+def test_every_table_is_generated_and_up_to_date(path):
+    text = path.read_text(encoding="utf-8")
     assert readme.names(text)
     assert readme.update(text, lambda name: readme.document(ROOT / name)) == text
 
 
-def test_every_link_and_picture_exists():
-    targets = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8"))
+@EACH_README
+def test_every_link_and_picture_exists(path):
+    targets = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
     missing = [target for target in targets if not target.startswith("http") and not (ROOT / target).exists()]
     assert not missing
+
+
+def test_the_readmes_say_the_same():
+    """As far as it can be told without knowing both languages: tables, links, code and headings follow each other."""
+
+    def skeleton(path):
+        text = path.read_text(encoding="utf-8").replace("README.zh-CN.md", "README.md")
+        links = [target for target in re.findall(r"\]\(([^)]+)\)", text) if target != "README.md"]
+        return readme.names(text), links, text.count("```"), re.findall("^#+", text, flags=re.MULTILINE)
+
+    first, second = map(skeleton, READMES)
+    assert first == second
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.parent.relative_to(ROOT)))
@@ -37,8 +54,19 @@ def test_a_reference_run_is_clean_verified_and_has_its_own_report(path):
 
 
 def test_the_promised_reference_runs_exist():
-    assert {path.parent.name for path in RUNS} >= {"default", "kernels", "yolov8"}
+    assert {path.parent.name for path in RUNS} >= {"default", "kernels", "models", "yolov8"}
     assert len(SELFCHECKS) >= 1
+    assert len(STUDIES) >= 1
+    assert list((ROOT / "results").glob("*/dashboard/index.html"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: str(path.parent.relative_to(ROOT)))
+def test_a_study_is_whole_and_has_its_own_report(path):
+    found = load_study(path)
+    assert found.complete
+    assert not found.quick
+    assert found.environment.dirty is False
+    assert (path.parent / "study.md").read_text(encoding="utf-8") == study.markdown(found)
 
 
 @pytest.mark.parametrize("path", SELFCHECKS, ids=lambda path: str(path.parent.relative_to(ROOT)))

@@ -12,6 +12,7 @@ and a run document anywhere else in the folder counts as well.
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import os
 import stat
@@ -210,9 +211,13 @@ def _run(data: bytes, name: str, problems: list[Problem]) -> Run | None:
 
 
 def _other_kind(data: bytes) -> bool:
-    """Whether it is another of opbench's own documents: a selfcheck lies beside the runs of its machine."""
+    """Whether it is another of opbench's own documents: selfchecks and studies lie beside the runs of their machine."""
+    return any(map(functools.partial(_is, data), (_Selfcheck, _Study)))
+
+
+def _is(data: bytes, kind: type[msgspec.Struct]) -> bool:
     try:
-        msgspec.json.decode(data, type=_Selfcheck)
+        msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
@@ -222,3 +227,9 @@ class _Selfcheck(msgspec.Struct):
     schema_version: int
     precision: float
     trials: list[msgspec.Raw]
+
+
+class _Study(msgspec.Struct):
+    schema_version: int
+    quick: bool
+    studies: list[msgspec.Raw]

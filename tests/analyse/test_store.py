@@ -109,6 +109,11 @@ def test_a_selfcheck_beside_the_runs_is_no_problem(tmp_path):
     assert not read(tmp_path).problems
 
 
+def test_a_study_beside_the_runs_is_no_problem(tmp_path):
+    (tmp_path / "study.json").write_text('{"schema_version": 1, "quick": false, "studies": [{"name": "upsample"}]}')
+    assert not read(tmp_path).problems
+
+
 @pytest.mark.parametrize(("place", "sentence"), [("none", "no such folder"), ("file", "is a file")])
 def test_a_folder_that_is_none_is_an_error(place, sentence, tmp_path):
     (tmp_path / "file").write_text("")

@@ -25,7 +25,10 @@ def model(
     where: Annotated[
         str | None, typer.Option(metavar="GLOB", help="Swap only layers of such names, where no :GLOB says.")
     ] = None,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the input.")] = "640x640",
+    size: Annotated[
+        str,
+        typer.Option(metavar="[Cx]HxW", help="Height and width of the input, channels before them if guessed wrongly."),
+    ] = "640x640",
     batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 1,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -39,7 +42,7 @@ def model(
         float | None, typer.Option(parser=share, metavar="SHARE", help="Of the latency ratio [1%].")
     ] = None,
     budget: Annotated[float, typer.Option(min=0, help="Seconds of timing.")] = 20.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of parameters and inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of parameters and inputs.")] = 0,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer for a pull request.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer, raw samples included, as JSON.")] = False,
 ) -> None:

@@ -4,7 +4,8 @@ Importing this loads torch, so the command line imports it inside the commands t
 """
 
 from opbench.models.sites import Site, functional_upsampling
-from opbench.models.swap import SLOTS, Change, matching, swap
+from opbench.models.slots import SLOTS
+from opbench.models.swap import Change, matching, swap
 from opbench.models.ultralytics_yaml import register_ultralytics
 
 __all__ = ["SLOTS", "Change", "Site", "functional_upsampling", "matching", "register_ultralytics", "swap"]

@@ -82,8 +82,19 @@ class Variant(msgspec.Struct, frozen=True):
     deformable: int = 0
 
 
+class PassedOver(msgspec.Struct, frozen=True):
+    """Convolutions of 3x3 that a swap of the slot `conv3x3` leaves as they are: why, and how many."""
+
+    swap: str
+    swapped: int
+    reasons: dict[str, int]
+
+
 class Costs(msgspec.Struct, frozen=True):
-    """The baseline first, then one variant for each swap alone, then all swaps together where there are several."""
+    """The baseline first, then one variant for each swap alone, then all swaps together where there are several.
+
+    Not together where two are `rivals` for the same layers.
+    """
 
     target: str
     model: str
@@ -97,6 +108,8 @@ class Costs(msgspec.Struct, frozen=True):
     variants: tuple[Variant, ...]
     proven: tuple[Proven, ...]
     out_of_reach: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+    rivals: tuple[str, ...] = ()
 
 
 def parse_swap(text: str, implementation: str = "auto", where: str | None = None) -> Swap:
@@ -113,4 +126,7 @@ def parse_swap(text: str, implementation: str = "auto", where: str | None = None
     known = operators()
     if found["with"] not in known:
         raise OpbenchError(f"--swap {text}: {registry.nearest('operator', found['with'], known)}")
-    return Swap(found["what"], found["with"], found["of"] or implementation, found["where"] or where)
+    asked, has = found["of"] or implementation, known[found["with"]].implementations
+    if asked not in ("auto", *has):
+        raise OpbenchError(f"--swap {text}: {registry.nearest('implementation', asked, has)}")
+    return Swap(found["what"], found["with"], asked, found["where"] or where)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,14 +18,25 @@ from opbench.measure.latency import Clock, WallClock, measure_panel
 from opbench.measure.memory import measure_memory
 from opbench.measure.parameters import count_parameters
 from opbench.models import whole
-from opbench.models.costs import BASELINE, Costs, Proven, Request, Swap, Variant
+from opbench.models.costs import BASELINE, Costs, Proven, Request, Variant
 from opbench.models.layers import profile
-from opbench.models.replacements import groups, operators, resolved
-from opbench.models.sites import arguments, functional_upsampling, said
-from opbench.models.swap import Change, swap
+from opbench.models.replacements import groups, operators
+from opbench.models.sites import functional_upsampling, said
+from opbench.models.swap import Change
 from opbench.models.target import load_model
+from opbench.models.variants import (
+    Network,
+    appoint,
+    check_request,
+    image,
+    implementation_of,
+    left,
+    networks,
+    places,
+    rivals,
+)
 from opbench.operators.dcnv3_modules import DCNv3
-from opbench.schema import Case, Implementation, Latency, Mode, OpbenchError
+from opbench.schema import Case, Latency, Memory, Mode, OpbenchError
 from opbench.verify.gate import check, reference
 
 # A part is proven on its own channels, on at most this many pixels each way: the definition takes minutes on a whole
@@ -43,23 +51,24 @@ def measure(request: Request) -> Costs:
     Raises OpbenchError for a model that can't be loaded, called at this size, swapped or moved to the device, and for
     a part that is not what its definition says: a wrong answer is never timed.
     """
-    if request.device == "cuda" and not torch.cuda.is_available():
-        raise OpbenchError("--device cuda: there is no CUDA device here")
+    check_request(request)
     request.announce("loading the model")
     model = load_model(request.target, request.arguments, request.seed)
-    x = _image(model, request)
+    x = image(model, request)
     out_of_reach = functional_upsampling(model, example=x)  # and the first call at this size, whatever is swapped
-    networks = _networks(model, request, x)
-    proven = _prove(networks, request)
+    wanted = places(model, request)
+    held = networks(model, request, x, wanted)
+    proven = _prove(held, request)
     given = x.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
     deformable = {}
-    for network in networks:
+    for network in held:
         deformable[network.name] = whole.spread_offsets(network.model, x, request.spread, request.seed)
         network.model.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
-    counted = {network.name: _counted(network, request, given) for network in networks}
-    timed = _timed(networks, request, given)
+        appoint(network)
+    counted = {network.name: _counted(network, request, given) for network in held}
+    timed = _timed(held, request, given)
     variants = []
-    for network in networks:
+    for network in held:
         request.announce(f"layers: {network.name}")
         variants.append(
             Variant(
@@ -91,67 +100,19 @@ def measure(request: Request) -> Costs:
         variants=tuple(variants),
         proven=proven,
         out_of_reach=out_of_reach,
+        passed_over=left(model, wanted),
+        rivals=rivals(wanted),
     )
 
 
-@dataclass(frozen=True)
-class _Network:
-    """A variant while it is measured. `compiles`: one of its parts goes through a compiler that nothing looks into."""
-
-    name: str
-    model: nn.Module
-    title: str = BASELINE
-    changes: tuple[Change, ...] = ()
-    swaps: tuple[Swap, ...] = ()
-    compiles: bool = False
-
-
-def _image(model: nn.Module, request: Request) -> Tensor:
-    """(N, C, H, W), uniform in 0..1 as an image is, on the CPU."""
-    elsewhere = {str(value.device) for value in model.parameters()} - {"cpu"}
-    if elsewhere:
-        raise OpbenchError(
-            f"target {request.target!r}: its parameters are on {', '.join(sorted(elsewhere))}, expected the CPU: "
-            f"build it there, and --device moves it"
-        )
-    ((zeros,), _) = arguments(model.float(), None, request.size)
-    shape = (request.batch, *zeros.shape[1:])
-    return torch.rand(shape, generator=torch.Generator().manual_seed(request.seed))
-
-
-def _networks(model: nn.Module, request: Request, x: Tensor) -> list[_Network]:
-    """The model as it is, with each swap alone, and with all of them."""
-    alone = [(one,) for one in request.swaps]
-    found = [_Network(BASELINE, model)]
-    for swaps in [*alone, request.swaps] if len(alone) > 1 else alone:
-        name = " + ".join(one.text for one in swaps)
-        request.announce(f"swapping: {name}")
-        twin = copy.deepcopy(model)
-        torch.manual_seed(request.seed)
-        changes: list[Change] = []
-        titles = []
-        for one in swaps:
-            made = swap(twin, one.what, one.with_, where=one.where, example=x, implementation=one.implementation)
-            stood = Counter(change.before for change in made)
-            titles.append(f"{one.with_} for {', '.join(f'{count} {kind}' for kind, count in stood.items())}")
-            changes += made
-        compiles = any(_implementation(one, request).compiles for one in swaps)
-        found.append(_Network(name, twin, " and ".join(titles), tuple(changes), swaps, compiles))
-    return found
-
-
-def _implementation(one: Swap, request: Request) -> Implementation:
-    return resolved(operators()[one.with_], one.implementation, request.device)
-
-
-def _prove(networks: Sequence[_Network], request: Request) -> tuple[Proven, ...]:
+def _prove(networks: Sequence[Network], request: Request) -> tuple[Proven, ...]:
     """Every kind of part on its own channels. Raises OpbenchError for one that is wrong."""
     found: dict[str, Proven] = {}
     for network in networks:
         if len(network.swaps) != 1:  # all together hold the same parts
             continue
         (one,) = network.swaps
-        operator, implementation = operators()[one.with_], _implementation(one, request)
+        operator, implementation = operators()[one.with_], implementation_of(one, request)
         for change in network.changes:
             channels, height, width = change.shape_in[1:]
             part = f"{one.with_}[{implementation.name}] of {channels} channels"
@@ -202,36 +163,38 @@ def _undefined(task: str, change: Change, module: nn.Module) -> str:
     return ""
 
 
-def _counted(network: _Network, request: Request, x: Tensor) -> dict[str, Any]:
+def _counted(network: Network, request: Request, x: Tensor) -> dict[str, Any]:
     """MACs in the asked mode, and memory in both."""
     request.announce(f"counting: {network.name}")
 
     def of(mode: Mode) -> Built:
         return whole.built(network.name, network.model, x, mode, dtype=request.dtype, compiles=network.compiles)
 
-    with _told(network, request):
-        macs, stock = whole.count(of(request.mode))
-        memories = {}
-        for mode in ("inference", "training"):
+    def memory(mode: Mode) -> Memory:
+        with _told(network, request, mode):
             case = of(mode)
             whole.caller(case)()  # what it keeps from its first call on (anchors, workspaces) is not the call's
-            memories[mode] = measure_memory(case)
-    return {
-        "macs": macs,
-        "stock": stock,
-        "memory": memories["inference"],
-        "training_memory": memories["training"],
-    }
+            return measure_memory(case)
+
+    with _told(network, request, request.mode):
+        macs, stock = whole.count(of(request.mode))
+    found = {"macs": macs, "stock": stock, "memory": memory("inference")}
+    try:
+        return {**found, "training_memory": memory("training")}
+    except OpbenchError as error:
+        if request.mode == "training":
+            raise
+        return {**found, "training_memory": Memory("not measured", None, None, note=str(error))}
 
 
-def _timed(networks: Sequence[_Network], request: Request, x: Tensor) -> dict[str, Latency]:
+def _timed(networks: Sequence[Network], request: Request, x: Tensor) -> dict[str, Latency]:
     """All variants in turns, in random order, as a panel's contenders are."""
     request.announce("timing")
     calls: dict[str, Callable[[], object]] = {}
     first: dict[str, float] = {}
     for network in networks:
         call = whole.caller(whole.built(network.name, network.model, x, request.mode, dtype=request.dtype))
-        with _told(network, request):
+        with _told(network, request, request.mode):
             begin = time.perf_counter()
             call()
             first[network.name] = time.perf_counter() - begin
@@ -252,15 +215,15 @@ def _timed(networks: Sequence[_Network], request: Request, x: Tensor) -> dict[st
 
 
 @contextlib.contextmanager
-def _told(network: _Network, request: Request) -> Iterator[None]:
+def _told(network: Network, request: Request, mode: Mode) -> Iterator[None]:
     """Whatever the network raises, as one line that says which variant it was, and at which shape."""
     try:
         yield
     except OpbenchError:
         raise
     except Exception as error:  # a model may raise anything
-        shape = "x".join(map(str, (request.batch, "C", *request.size)))
+        shape = "x".join(map(str, (request.batch, "C", *request.size[-2:])))
         raise OpbenchError(
-            f"{request.target} ({network.name}) can't be called in {request.mode} with {shape} in {request.dtype} "
+            f"{request.target} ({network.name}) can't be called in {mode} with {shape} in {request.dtype} "
             f"on {request.device}: {said(error)}"
         ) from error

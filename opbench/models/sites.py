@@ -21,10 +21,12 @@ from torch.utils._pytree import tree_leaves
 from opbench.schema import OpbenchError
 
 Shape = tuple[int, ...]
-Size = tuple[int, int]
+Size = tuple[int, ...]
 Example: TypeAlias = Tensor | tuple[Any, ...] | Mapping[str, Any]
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
+# Of an image. A network that lists its parts in another order than it calls them still has its stem found.
+COLOURS = 3
 # Pixels each way where neither an example nor a size is given: every level of a pyramid down to 1/32 has 2 x 2.
 SIZE: Size = (64, 64)
 
@@ -95,17 +97,35 @@ def arguments(model: nn.Module, example: Example | None, size: Size | None) -> A
         return (example,), {}
     if isinstance(example, tuple):
         return example, {}
-    if example is not None:
+    if isinstance(example, Mapping):
         return (), example
-    first = next(model.parameters(), None)
-    convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if convolution is None or first is None:
+    if example is not None:
         raise OpbenchError(
-            f"{type(model).__name__}: it has no convolution that would say how many channels its input has: "
-            f"give an example input, as in swap(..., example=torch.zeros(1, 3, 64, 64))"
+            f"example: expected a tensor, a tuple of arguments or a mapping of keyword arguments, got "
+            f"{type(example).__name__}: give ([...],) to a model that takes a list"
         )
-    shape = (1, convolution.in_channels, *(size or SIZE))
-    return (torch.zeros(shape, dtype=first.dtype, device=first.device),), {}
+    first = next(model.parameters(), None)
+    device = first.device if first is not None else torch.device("cpu")
+    return (torch.zeros(input_shape(model, size), dtype=first.dtype if first is not None else None, device=device),), {}
+
+
+def input_shape(model: nn.Module, size: Size | None = None) -> Shape:
+    """(1, C, H, W) of what a model is called with where no example is given."""
+    size = SIZE if size is None else size
+    if not isinstance(size, tuple) or len(size) not in (2, 3) or not all(isinstance(n, int) and n > 0 for n in size):
+        raise OpbenchError(f"size: expected (height, width) or (channels, height, width) in pixels, got {size!r}")
+    return (1, size[0] if len(size) == 3 else _channels(model), *size[-2:])
+
+
+def _channels(model: nn.Module) -> int:
+    """Of the input, by the convolutions: 3 where one takes 3, else what the first takes."""
+    taken = [module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if not taken:
+        raise OpbenchError(
+            f"{type(model).__name__}: it has no convolution that would say how many channels its input has: give an "
+            f"example or a size with channels, as in swap(..., size=(3, 64, 64)) or --size 3x64x64"
+        )
+    return COLOURS if COLOURS in taken else taken[0]
 
 
 def trace(
@@ -147,7 +167,7 @@ def evaluate(model: nn.Module, called_with: Arguments) -> Any:
             return model(*args, **kwargs)
     except OpbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model may raise anything, and leave
         where = ", ".join(sorted({str(parameter.device) for parameter in model.parameters()})) or "no device"
         raise OpbenchError(
             f"{type(model).__name__} (on {where}) can't be called with {described(called_with)}: {said(error)}"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from opbench.models.replacements import With, builder, unfit
-from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, trace
+from opbench.models.replacements import With, builder
+from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, said, trace
+from opbench.models.slots import SLOTS, Predicate
 from opbench.operators.choice import Core
 from opbench.schema import OpbenchError
 
-Predicate: TypeAlias = Callable[[str, nn.Module], bool]
+# How many names an error lists.
+_SHOWN = 3
 What: TypeAlias = type[nn.Module] | tuple[type[nn.Module], ...] | str | re.Pattern[str] | Predicate
 
 
@@ -43,25 +46,6 @@ class Change:
         return self.names[0]
 
 
-def _upsample(name: str, module: nn.Module) -> bool:
-    return isinstance(module, nn.Upsample)
-
-
-def _conv3x3(name: str, module: nn.Module) -> bool:
-    return (
-        isinstance(module, nn.Conv2d)
-        and module.kernel_size == (3, 3)
-        and module.dilation == (1, 1)
-        and module.in_channels == module.out_channels
-        and unfit(module) is None
-    )
-
-
-# The slots that the command line names: every `nn.Upsample`; every `nn.Conv2d` with a 3x3 window that keeps channels
-# and size (ungrouped, stride 1, padding 1), which is the slot of the task `conv3x3`.
-SLOTS: Mapping[str, Predicate] = {"upsample": _upsample, "conv3x3": _conv3x3}
-
-
 def swap(
     model: nn.Module,
     what: What,
@@ -84,11 +68,13 @@ def swap(
     constructed with the channels found; or a factory, site -> module. `implementation` goes to opbench's own.
 
     A copy of the model is called once to find channels and shapes, with `example` (a tensor, a tuple of arguments, or
-    a mapping of keyword arguments), else with zeros of `size` (height, width; 64 x 64) and the channels of its first
-    convolution, and once after the swap to prove that it still gives outputs of the same shapes. The model itself is
-    not called: its modes, statistics, gradients and torch's random numbers stay as they are, but for what the new
-    modules draw to initialise themselves. A new module takes over the old one's training flag, dtype, device and
-    whether it is trained, and ultralytics' i, f, np and type; a shared module is replaced by one new one everywhere.
+    a mapping of keyword arguments; ({...},) where the model takes a mapping itself), else with zeros of `size`:
+    (height, width) or (channels, height, width), by default 64 x 64, with 3 channels where any convolution takes 3 and
+    else those of the first. It is called once more after the swap to prove that it still gives outputs of the same
+    shapes. The model itself is not called: its modes, statistics, gradients and torch's random numbers stay as they
+    are, but for what the new modules draw to initialise themselves. A new module takes over the old one's training
+    flag, dtype, device and whether it is trained, and ultralytics' i, f, np and type; a shared module is replaced by
+    one new one everywhere.
 
     Raises OpbenchError, and leaves the model as it was, where nothing matches or any match can't be replaced. A call
     of torch.nn.functional.interpolate inside a forward is no module, and can't be.
@@ -125,7 +111,7 @@ def matching(model: nn.Module, what: What, where: str | re.Pattern[str] | None =
 
     Raises OpbenchError where the model itself matches: a swap replaces what is inside.
     """
-    matches, narrowed = _predicate(what), _predicate(where) if where is not None else None
+    matches, narrowed = predicate(what), predicate(where) if where is not None else None
     found: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         outside = any(name.startswith(f"{other}.") for names in found.values() for other in names)
@@ -137,20 +123,24 @@ def matching(model: nn.Module, what: What, where: str | re.Pattern[str] | None =
     return [tuple(names) for names in found.values()]
 
 
-def _predicate(what: What) -> Predicate:
+def predicate(what: What) -> Predicate:
+    """What matches, as a function of a module's name and itself. Raises OpbenchError for what is no such thing."""
     if isinstance(what, str):
         return SLOTS.get(what) or (lambda name, module: fnmatch.fnmatchcase(name, what))
     if isinstance(what, re.Pattern):
         return lambda name, module: what.search(name) is not None
-    if isinstance(what, (type, tuple)):
-        return lambda name, module: isinstance(module, what)
-    if callable(what):
+    kinds = tuple(kind for kind in (what if isinstance(what, tuple) else (what,)) if isinstance(kind, type))
+    if kinds and kinds in ((what,), what):
+        return lambda name, module: isinstance(module, kinds)
+    if callable(what) and not isinstance(what, type):
         return what
     raise OpbenchError(f"what: expected module classes, a name pattern or a predicate (name, module), got {what!r}")
 
 
 def network(model: nn.Module) -> nn.Module:
     """The network itself. Raises OpbenchError for a model that calls its layers where a swap can't reach."""
+    if not isinstance(model, nn.Module):
+        raise OpbenchError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
         raise OpbenchError(f"{type(model).__name__}: a scripted model's layers can't be swapped: swap, then script")
     if isinstance(getattr(model, "_orig_mod", None), nn.Module):
@@ -171,6 +161,12 @@ def _nothing(
     listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common())
     narrowed = f" where {_text(where)}" if where is not None else ""
     message = f"{type(model).__name__}: no module matches {_text(what)}{narrowed}; it has {listed or 'no modules'}"
+    if where is not None and (elsewhere := matching(model, what)):
+        more = ", ..." if len(elsewhere) > _SHOWN else ""
+        names = ", ".join(names[0] for names in elsewhere[:_SHOWN])
+        message += f"; elsewhere {_text(what)} matches {names}{more}"
+    elif isinstance(what, str) and (close := difflib.get_close_matches(what, [*SLOTS, *_names(model)], n=1)):
+        message += f"; did you mean {close[0]!r}?"
     try:
         calls = functional_upsampling(model, example=example, size=size)
     except OpbenchError:  # what the model makes of an example is not what was asked
@@ -181,6 +177,10 @@ def _nothing(
             f"which no swap reaches: make it an nn.Upsample first"
         )
     return OpbenchError(message)
+
+
+def _names(model: nn.Module) -> list[str]:
+    return [name for name, _ in model.named_modules() if name]
 
 
 def _text(what: What) -> str:
@@ -207,8 +207,8 @@ def _replacement(site: Site, build: Callable[[Site], nn.Module]) -> nn.Module:
         new = build(site)
     except OpbenchError:
         raise
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise site.refused(f"{type(error).__name__}: {error}") from error
+    except Exception as error:  # a factory may raise anything
+        raise site.refused(said(error)) from error
     if not isinstance(new, nn.Module):
         raise site.refused(f"expected a module in its place, got {type(new).__name__}")
     like = next(old.parameters(), None)

@@ -39,7 +39,7 @@ def load_model(text: str, arguments: Sequence[str] = (), seed: int = 0) -> nn.Mo
         options: dict[str, Any] = dict(assignments("--arg", arguments))
         try:
             found = found(**options)
-        except Exception as error:  # the target may raise anything
+        except (Exception, SystemExit) as error:  # the target may raise anything, and leave
             raise OpbenchError(
                 f"target {text!r}: calling it raised {said(error)}{_where(error, target.source)}"
             ) from error
@@ -58,7 +58,7 @@ def _where(error: BaseException | None, source: str) -> str:
         return f" ({error.filename}, line {error.lineno}: {(error.text or '').strip()})"
     frames = traceback.extract_tb(error.__traceback__)
     name = Path(source).name if source.endswith(".py") else f"{source.rpartition('.')[2]}.py"
-    own = [frame for frame in frames if Path(frame.filename).name == name] or list(frames)
+    own = [frame for frame in frames if Path(frame.filename).name == name]
     return f" ({own[-1].filename}, line {own[-1].lineno}: {own[-1].line})" if own else ""
 
 

@@ -11,7 +11,7 @@ from opbench.report.tables import MACS_UNIT, Table
 
 # Of a network's layers, how many of the slowest are listed, and how far down those that were swapped.
 LISTED = 8
-SWAPPED_LISTED = 24
+SWAPPED_LISTED = 12
 
 
 def sentences(costs: Costs) -> list[str]:
@@ -59,6 +59,14 @@ def _about(costs: Costs) -> Iterator[str]:
             f"Not reached by any swap: {', '.join(costs.out_of_reach)} upsample by calling "
             f"torch.nn.functional.interpolate inside a forward."
         )
+    for one in costs.passed_over:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in one.reasons.items())
+        total = one.swapped + sum(one.reasons.values())
+        yield f"{one.swap} takes {one.swapped} of {total} 3x3 convolutions; left as they are: {reasons}."
+    if costs.rivals:
+        yield f"Not measured together: {' and '.join(costs.rivals)} take the same layers."
+    notes = dict.fromkeys(variant.training_memory.note for variant in costs.variants)
+    yield from (f"Training memory not measured: {note}." for note in notes if note)
     judged = [proven.verdict for proven in costs.proven if proven.verdict]
     if judged:
         worst = max(verdict.worst_ratio for verdict in judged)
@@ -128,7 +136,8 @@ def _note(ratios: Sequence[Ratio | None]) -> str:
 
 def changes(costs: Costs) -> Table:
     """A row for each layer that was swapped."""
-    alone = [variant for variant in costs.variants[1:] if variant is not costs.variants[-1] or len(costs.variants) == 2]
+    single = len(costs.variants) == 2 or bool(costs.rivals)
+    alone = costs.variants[1:] if single else costs.variants[1:-1]
     rows = tuple(
         (
             ", ".join(change.names),

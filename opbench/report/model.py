@@ -83,20 +83,19 @@ def run_model(
     return 0
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`480x640` is height x width; `640` is square."""
+def parse_size(text: str) -> tuple[int, ...]:
+    """`480x640` is height x width; `640` is square; `1x480x640` has channels before them."""
     sides = text.lower().split("x")
     if len(sides) == 1:
         sides *= 2
-    if len(sides) != 2 or not all(
+    if len(sides) not in (2, 3) or not all(
         side.isascii() and side.isdigit() and 0 < int(side) <= LARGEST_SIDE for side in sides
     ):
         raise OpbenchError(
-            f"--size {text}: expected HEIGHTxWIDTH in pixels, as in 640x640: a cost is one of a known size, so none "
-            f"may be left open"
+            f"--size {text}: expected HEIGHTxWIDTH in pixels, as in 640x640, or CHANNELSxHEIGHTxWIDTH: a cost is "
+            f"one of a known size, so none may be left open"
         )
-    height, width = map(int, sides)
-    return height, width
+    return tuple(map(int, sides))
 
 
 def as_markdown(costs: Costs) -> str:
@@ -119,7 +118,7 @@ def _print(costs: Costs) -> None:
     console = Console()
     console.print(Text(visible(f"{costs.target} ({costs.model}) at {setting(costs)}"), "bold"))
     table = comparison(costs)
-    console.print(_grid(table))
+    console.print(_grid(_turned(table)))
     console.print(Text(table.note, "dim"))
     if len(costs.variants) > 1:
         console.print(_grid(changes(costs)))
@@ -128,6 +127,12 @@ def _print(costs: Costs) -> None:
         console.print(_grid(layers(variant)))
     for sentence in sentences(costs):
         console.print(Text(visible(sentence)))
+
+
+def _turned(table: Table) -> Table:
+    """A column for each network: there are few, and their figures are what a narrow terminal must not break."""
+    header, *rows = zip(table.header, *table.rows, strict=True)
+    return Table(header, tuple(rows))
 
 
 def _grid(table: Table) -> Grid:

@@ -1,5 +1,7 @@
 """Small networks of a user's own, named on the command line by this file."""
 
+import sys
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -39,6 +41,38 @@ class Concatenating(Small):
 class Untrainable(Small):
     def forward(self, x):
         return super().forward(x).argmax(1)
+
+
+class HeadFirst(nn.Module):
+    """Lists its parts in another order than it calls them."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(8, 8, 3, padding=1)
+        self.stem = nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        return self.head(self.stem(x))
+
+
+class Grey(nn.Module):
+    """Takes one channel, and its convolution three."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        return self.stem(x.expand(-1, 3, -1, -1))
+
+
+class Leaving(Small):
+    def forward(self, x):
+        sys.exit(5)
+
+
+def leaves():
+    sys.exit(3)
 
 
 def on_meta():

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from opbench.models import side_by_side, whole
+from opbench.models import side_by_side, variants, whole
 from opbench.models.costs import BASELINE, Request, Swap, parse_swap
 from opbench.models.layers import profile
+from opbench.models.replacements import operators
 from opbench.models.side_by_side import measure
+from opbench.models.slots import passed_over
 from opbench.models.swap import swap
 from opbench.models.target import load_model
 from opbench.operators.carafe import CARAFE
@@ -201,6 +203,59 @@ def test_the_answer_as_json_and_markdown_holds_every_variant(both):
     assert "### Layers that were swapped" in text
 
 
+def test_swaps_of_the_same_layer_are_measured_alone_and_never_together():
+    found = measure(request("Small", "upsample=nearest-conv3x3", "up=deconv"))
+    assert [variant.name for variant in found.variants] == [BASELINE, "upsample=nearest-conv3x3", "up=deconv"]
+    assert [row[2] for row in changes(found).rows] == ["Sequential", "ConvTranspose2d"]
+    assert "Not measured together: upsample=nearest-conv3x3 and up=deconv take the same" in "\n".join(sentences(found))
+
+
+def test_a_swap_leaves_what_another_swap_brought():
+    found = measure(request("Small", "upsample=nearest-conv3x3", "conv3x3=depthwise3x3"))
+    assert [change.name for change in found.variants[3].changes] == ["up", "mix"]
+
+
+def test_convolutions_that_the_slot_leaves_are_counted_with_the_reason():
+    found = measure(request("Small", "conv3x3=depthwise3x3"))
+    assert "conv3x3=depthwise3x3 takes 1 of 2 3x3 convolutions; left as they are: 1 of stride 2." in sentences(found)
+    grouped, dilated, wider = (
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 8, 3, dilation=2),
+        nn.Conv2d(4, 8, 3, padding=1),
+    )
+    assert passed_over(nn.Sequential(grouped, dilated, wider, nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))) == {
+        "grouped": 1,
+        "dilated": 1,
+        "that change the channels": 1,
+        "padded otherwise": 1,
+    }
+
+
+def test_what_can_not_be_trained_is_still_measured_in_inference():
+    (variant,) = (found := measure(request("Untrainable"))).variants
+    assert variant.memory.peak_bytes > 0
+    assert variant.training_memory.peak_bytes is None
+    assert "Training memory not measured: Untrainable: none of its outputs needs" in "\n".join(sentences(found))
+
+
+def test_an_implementation_that_only_the_device_runs_is_given_to_the_core_there(monkeypatch):
+    declared = operators()["carafe"].implementations["triton"]
+    monkeypatch.setattr(variants, "implementation_of", lambda one, asked: declared)
+    asked = request("Small", "upsample=carafe[triton]", device="cuda")
+    model, x = networks.Small(), torch.rand(1, 3, 32, 32)
+    swapped = variants.networks(model, asked, x, variants.places(model, asked))[1]
+    assert swapped.model.up.implementation == "auto"
+    swapped.model(x)
+    variants.appoint(swapped)
+    assert swapped.model.up.implementation == "triton"
+
+
+def test_the_stem_is_found_wherever_it_is_listed():
+    (variant,) = measure(request("HeadFirst")).variants
+    assert variant.params == 8 * 8 * 9 + 8 + 3 * 8 + 8
+    assert measure(request("Grey", size=(1, 32, 32))).input_shape == (1, 1, 32, 32)
+
+
 # --- What is asked for ------------------------------------------------------------------------------------------
 
 
@@ -220,12 +275,15 @@ def test_any_other_form_is_refused(text):
 def test_an_unknown_operator_is_told_the_nearest():
     with pytest.raises(OpbenchError, match=r"unknown operator 'dcnv33'; did you mean 'dcnv3'"):
         parse_swap("conv3x3=dcnv33")
+    with pytest.raises(OpbenchError, match=r"unknown implementation 'fold'; did you mean 'unfold'"):
+        parse_swap("upsample=carafe[fold]")
 
 
 def test_a_size_is_height_by_width():
     assert parse_size("480x640") == (480, 640)
     assert parse_size("64") == (64, 64)
-    for text in ("?x640", "-1x64", "64x64x64", "", "0x64", "9999999x1", "x"):
+    assert parse_size("1x48x64") == (1, 48, 64)
+    for text in ("?x640", "-1x64", "1x2x3x4", "", "0x64", "9999999x1", "x"):
         with pytest.raises(OpbenchError, match=r"--size .*expected HEIGHTxWIDTH"):
             parse_size(text)
 
@@ -237,7 +295,6 @@ BAD = {
     ),
     "nothing matched": (request("Small", "conv3x3:head.*=dcnv3"), "no module matches 'conv3x3' where 'head"),
     "not for this operator": (request("Small", "up=dcnv3"), "up .Upsample. can't be swapped"),
-    "unknown implementation": (request("Small", "upsample=carafe[fold]"), "unknown implementation 'fold'"),
     "on another device": (request("on_meta"), "its parameters are on meta, expected the CPU"),
     "raises when called": (request("raises"), r"calling it raised RuntimeError: no weights here \(.*line \d+: raise"),
     "another argument": (request("Small", arguments=("width=3",)), "calling it raised TypeError"),
@@ -246,7 +303,15 @@ BAD = {
     "unknown name": (request("Smal"), "unknown name 'Smal'; did you mean 'Small'"),
     "weights": (Request("yolov8n.pt"), "name the .yaml instead"),
     "no target": (Request("yolov8n"), "expected FILE.py:NAME"),
-    "can't be trained": (request("Untrainable"), "none of its outputs needs a gradient"),
+    "can't be trained": (request("Untrainable", mode="training"), "none of its outputs needs a gradient"),
+    "leaves while it is made": (request("leaves"), r"calling it raised SystemExit: 3 \(.*line \d+: sys\.exit"),
+    "leaves while it is called": (request("Leaving"), r"can't be called with .*: SystemExit: 5$"),
+    "offsets without an end": (request("Small", "conv3x3=dcnv3", spread=float("inf")), "--spread inf: expected"),
+    "one swap twice": (request("Small", *["upsample=carafe"] * 2), "--swap upsample=carafe: given twice"),
+    "an implementation of another device": (
+        request("Small", "upsample=carafe[triton]"),
+        r"carafe\[triton\] doesn't run on cpu here",
+    ),
     "no such file": (Request("/nowhere/a.py:b"), "no such file"),
 }
 

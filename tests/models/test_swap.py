@@ -371,7 +371,7 @@ def test_an_example_on_another_device_is_told():
 
 
 def test_a_model_without_convolutions_needs_an_example():
-    with pytest.raises(OpbenchError, match="give an example input"):
+    with pytest.raises(OpbenchError, match="give an example or a size with channels"):
         swap(nn.Sequential(nn.Upsample(scale_factor=2)), nn.Upsample, CARAFE)
     model = nn.Sequential(nn.Upsample(scale_factor=2))
     assert swap(model, nn.Upsample, CARAFE, example=torch.zeros(1, 6, 4, 4))[0].shape_in == (1, 6, 4, 4)
@@ -415,3 +415,49 @@ def test_the_swapped_model_trains():
     model(torch.randn(2, 3, 16, 16)).square().mean().backward()
     assert all(p.grad is not None for p in model.parameters())
     assert model.up.enc.conv.weight.grad.abs().max() > 0
+
+
+# --- What is no swap -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", [(), ("up", "mix"), [nn.Upsample], None, (nn.Upsample, "up")])
+def test_what_is_neither_classes_nor_a_pattern_is_refused(what):
+    with pytest.raises(OpbenchError, match="what: expected module classes, a name pattern or a predicate"):
+        swap(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2)), what, CARAFE)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(OpbenchError, match=r"model: expected a torch\.nn\.Module, got str"):
+        swap("yolov8n", nn.Upsample, CARAFE)
+
+
+@pytest.mark.parametrize("size", [64, (0, 4), (4, -1), (1, 2, 3, 4), [4, 4], (4.0, 4.0)])
+def test_a_size_is_two_or_three_counts(size):
+    with pytest.raises(
+        OpbenchError, match=r"size: expected .height, width. or .channels, height, width. in pixels, got"
+    ):
+        swap(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2)), nn.Upsample, CARAFE, size=size)
+
+
+def test_an_example_in_a_list_is_told_how_to_be_given():
+    with pytest.raises(OpbenchError, match=r"example: expected .* got list: give \(\[...\],\) to a model"):
+        swap(
+            nn.Sequential(nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2)), nn.Upsample, CARAFE, example=[torch.ones(1)]
+        )
+
+
+def test_a_near_miss_is_told_the_slot_and_a_wrong_place_where_it_would_match():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2))
+    with pytest.raises(OpbenchError, match=r"no module matches 'upsampel'.*; did you mean 'upsample'\?$"):
+        swap(model, "upsampel", CARAFE)
+    with pytest.raises(
+        OpbenchError, match=r"no module matches 'upsample' where 'nek'.*elsewhere 'upsample' matches 1$"
+    ):
+        swap(model, "upsample", CARAFE, where="nek")
+
+
+def test_whatever_a_factory_raises_names_the_place_and_leaves_the_model():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Upsample(scale_factor=2))
+    with pytest.raises(OpbenchError, match=r"1 \(Upsample\) can't be swapped: KeyError: 'channels'"):
+        swap(model, nn.Upsample, lambda site: {}["channels"])
+    assert isinstance(model[1], nn.Upsample)

@@ -1,0 +1,137 @@
+"""The networks that are held side by side: the model as it is, with each swap alone, and with all swaps together."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from opbench.models import whole
+from opbench.models.costs import BASELINE, PassedOver, Request, Swap
+from opbench.models.replacements import NAMES, operators, resolved
+from opbench.models.sites import input_shape, said
+from opbench.models.slots import passed_over
+from opbench.models.swap import Change, matching, predicate, swap
+from opbench.schema import Implementation, OpbenchError
+
+Places = Mapping[Swap, Sequence[tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A variant while it is measured. `compiles`: one of its parts goes through a compiler that nothing looks into."""
+
+    name: str
+    model: nn.Module
+    title: str = BASELINE
+    made: tuple[tuple[Swap, Change], ...] = ()
+    compiles: bool = False
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All that was swapped in it, in the order of the swaps."""
+        return tuple(change for _, change in self.made)
+
+    @property
+    def swaps(self) -> tuple[Swap, ...]:
+        """The swaps that it holds."""
+        return tuple(dict.fromkeys(one for one, _ in self.made))
+
+
+def check_request(request: Request) -> None:
+    """Raises OpbenchError for what no model is needed to refuse."""
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise OpbenchError("--device cuda: there is no CUDA device here")
+    if not math.isfinite(request.spread):
+        raise OpbenchError(f"--spread {request.spread}: expected a number of pixels")
+    twice = [one.text for one, times in Counter(request.swaps).items() if times > 1]
+    if twice:
+        raise OpbenchError(f"--swap {twice[0]}: given twice")
+    for one in request.swaps:
+        implementation_of(one, request)
+
+
+def places(model: nn.Module, request: Request) -> Places:
+    """The names of the modules that each swap replaces."""
+    return {one: matching(model, one.what, one.where) for one in request.swaps}
+
+
+def image(model: nn.Module, request: Request) -> Tensor:
+    """(N, C, H, W), uniform in 0..1 as an image is, on the CPU."""
+    elsewhere = {str(value.device) for value in model.parameters()} - {"cpu"}
+    if elsewhere:
+        raise OpbenchError(
+            f"target {request.target!r}: its parameters are on {', '.join(sorted(elsewhere))}, expected the CPU: "
+            f"build it there, and --device moves it"
+        )
+    shape = (request.batch, *input_shape(model.float(), request.size)[1:])
+    try:
+        return torch.rand(shape, generator=torch.Generator().manual_seed(request.seed))
+    except (RuntimeError, MemoryError) as error:
+        raise OpbenchError(f"an input of {shape} can't be held: {said(error)}") from error
+
+
+def rivals(places: Places) -> tuple[str, ...]:
+    """The first two swaps that want one layer, or one a layer inside the other's; none where all can stand together."""
+    for (one, mine), (other, theirs) in itertools.combinations(places.items(), 2):
+        for a, b in itertools.product(itertools.chain(*mine), itertools.chain(*theirs)):
+            if f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}."):
+                return (one.text, other.text)
+    return ()
+
+
+def left(model: nn.Module, places: Places) -> tuple[PassedOver, ...]:
+    """The 3x3 convolutions that swaps of the slot `conv3x3` leave as they are."""
+    found = []
+    for one, names in places.items():
+        inside = (predicate(one.where),) if one.where is not None else ()
+        if one.what == "conv3x3" and (reasons := passed_over(model, *inside)):
+            found.append(PassedOver(one.text, len(names), dict(reasons)))
+    return tuple(found)
+
+
+def networks(model: nn.Module, request: Request, x: Tensor, places: Places) -> list[Network]:
+    """The model, with each swap alone, and with all of them unless two are rivals; on the CPU."""
+    alone = [(one,) for one in request.swaps]
+    together = [] if len(alone) < 2 or rivals(places) else [request.swaps]
+    return [Network(BASELINE, model), *(_swapped(model, swaps, request, x, places) for swaps in (*alone, *together))]
+
+
+def _swapped(model: nn.Module, swaps: Sequence[Swap], request: Request, x: Tensor, places: Places) -> Network:
+    name = " + ".join(one.text for one in swaps)
+    request.announce(f"swapping: {name}")
+    twin = copy.deepcopy(model)
+    torch.manual_seed(request.seed)
+    made: list[tuple[Swap, Change]] = []
+    titles = []
+    for one in swaps:
+        # Of the model's own modules: what an earlier swap brought along is no match.
+        wanted = {name for names in places[one] for name in names}
+        what = (lambda name, module, wanted=wanted: name in wanted) if wanted else one.what
+        able = "cpu" in implementation_of(one, request).devices
+        implementation = one.implementation if able else "auto"  # until it is on the device: `appoint`
+        changes = swap(twin, what, one.with_, where=one.where, example=x, implementation=implementation)
+        stood = Counter(change.before for change in changes)
+        titles.append(f"{one.with_} for {', '.join(f'{count} {kind}' for kind, count in stood.items())}")
+        made += [(one, change) for change in changes]
+    compiles = any(implementation_of(one, request).compiles for one in swaps)
+    return Network(name, twin, " and ".join(titles), tuple(made), compiles)
+
+
+def appoint(network: Network) -> None:
+    """Gives every swapped core the implementation that was asked for, now that it is where that runs."""
+    for one, change in network.made:
+        for module in network.model.get_submodule(change.name).modules():
+            if one.with_ in NAMES and isinstance(module, tuple(whole.CORED)):
+                module.implementation = one.implementation  # type: ignore[assignment]
+
+
+def implementation_of(one: Swap, request: Request) -> Implementation:
+    """What computes the parts that a swap brings. Raises OpbenchError where it can't run on the device."""
+    return resolved(operators()[one.with_], one.implementation, request.device)

@@ -99,6 +99,30 @@ def test_the_first_screen_says_what_each_operator_costs(page):
     assert re.search(r"2\.9\dx \[2\.9\d, 3\.\d+\]|3\.0\dx \[", tables.first.inner_text() + tables.nth(3).inner_text())
 
 
+def test_the_overview_begins_with_what_failed_and_what_the_last_runs_made_worse(page):
+    page.open()
+    failed, memory, *moved = page.texts(".news li")
+    assert (failed, memory) == ("2 incorrect", "2 out-of-memory")
+    assert [text.partition(" on ")[2].partition(",")[0] for text in moved] == [
+        "Example CPU @ 2.10GHz (2 threads)",
+        "Other CPU @ 3.00GHz (4 threads)",
+    ]
+    assert "no regression: 18 undecided" in moved[0]
+    assert "REGRESSED: 9 regressed" in moved[1]
+    page.page.click(".news a:has-text('incorrect')")
+    page.settle("document.querySelector('main').dataset.view === 'proof'")
+    assert len(page.texts("main table:has(caption:has-text('Every')) tbody tr")) == 2
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "%E0%A4%A", "?", "claims?sort=__proto__"])
+def test_no_address_breaks_the_page(page, name):
+    page.open()
+    page.page.evaluate("name => { location.hash = name; }", name)
+    page.page.wait_for_function("document.title.endsWith(' · opbench')")
+    assert page.page.evaluate("document.querySelector('main').dataset.view") in ("overview", "claims")
+    assert page.page.title() in ("Overview · opbench", "Claims · opbench")
+
+
 def test_a_filter_narrows_the_rows_and_its_address_restores_it(page):
     page.open("compare")
     choose(page, "filter-machine", "Other CPU @ 3.00GHz (4 threads)")
@@ -225,7 +249,7 @@ def test_the_difference_of_neighbours_is_the_gates_verdict(page):
 def test_any_two_runs_stand_side_by_side_without_a_verdict(page):
     page.open(f"difference?base=bench-01/000/run.json&head=bench-01/{STEP_AT + 2:03d}/run.json")
     assert page.page.locator("main .verdict").count() == 0
-    assert "no test, no correction" in page.page.locator("main").inner_text()
+    assert "not a verdict: nothing here was tested" in page.page.locator("main").inner_text()
     assert "peak 400 KiB -> 500 KiB" in page.texts("main tbody tr")[0]
     page.open("difference?base=bench-02/003/run.json&head=bench-01/003/run.json")
     assert "their times are not compared" in page.page.locator("main").inner_text()
@@ -236,7 +260,7 @@ def test_the_proof_names_each_failure_and_can_be_narrowed_to_it(page):
     page.open("proof?machine=Example+CPU+%40+2.10GHz+%282+threads%29")
     failures = page.texts("main table:has(caption:has-text('Failures')) tbody tr")
     assert len(failures) == 2
-    assert "output[0, 3, 2, 1]: expected 0.250, got 0.750" in failures[0]
+    assert "output[0, 3, 2, 1]: expected 0.25, got 0.75," in failures[0]
     assert "asked for 96 GiB" in failures[1]
     page.page.click(".tally a:has-text('incorrect')")
     page.settle("location.hash.includes('outcome=incorrect')")

@@ -216,3 +216,17 @@ def test_the_command_writes_the_page_and_says_what_is_not_on_it(tmp_path):
     )  # fmt: skip
     assert empty.returncode == 2
     assert "holds no run document" in empty.stderr
+
+
+def test_a_baselines_ratio_to_itself_is_no_trend(tmp_path):
+    runs = [
+        make_run(
+            [make_record(make_case()), make_record(make_case("carafe[cpu]"), ratio=2.0)],
+            started=f"2025-01-0{day}T00:00:00+00:00",
+        )
+        for day in (1, 2)
+    ]
+    found = payload.payload(store(tmp_path, *runs))
+    text = found["strings"]
+    kept = {(text[one["contender"]], text[one["quantity"]]) for one in found["trends"]["series"]}
+    assert kept == {("carafe[cpu]", "ratio"), ("carafe[cpu]", "seconds"), ("nearest[torch]", "seconds")}

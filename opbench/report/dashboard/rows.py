@@ -156,7 +156,8 @@ def _where(verdict: Verdict | None) -> str:
         return ""
     worst = verdict.worst
     index = ", ".join(map(str, worst.index))
-    expected, got, bound = map(numbers.plain, (worst.expected, worst.got, worst.bound))
+    # Nine digits, which tell any two float32 apart.
+    expected, got, bound = f"{worst.expected:.9g}", f"{worst.got:.9g}", numbers.plain(worst.bound)
     return f"{worst.tensor}[{index}]: expected {expected}, got {got}, bound {bound}"
 
 

@@ -26,10 +26,17 @@ def trends(
 ) -> dict[str, Any]:
     """{moments, series} of digests, oldest first; `places` are those of the runs that the page knows, by hash.
 
-    A series of one point is no trend, and a count that never changed is no news: neither is in the page.
+    A series of one point is no trend, a count that never changed is no news, and a baseline's ratio to itself is no
+    figure: none is in the page.
     """
     moment_of = {one.sha256: index for index, one in enumerate(digests)}
-    shown = [one for one in series(digests) if len(one.points) > 1 and (one.quantity in TIMED or one.changes)]
+    shown = [
+        one
+        for one in series(digests)
+        if len(one.points) > 1
+        and (one.quantity in TIMED or one.changes)
+        and not (one.quantity == "ratio" and one.case.contender == one.baseline)
+    ]
     return {
         "moments": [
             {

@@ -33,7 +33,7 @@ let drawn = null;
 
 function render() {
   const { view: name, params } = state();
-  const key = VIEWS[name] ? name : "overview";
+  const key = Object.hasOwn(VIEWS, name) ? name : "overview";
   const view = VIEWS[key];
   const focused = document.activeElement?.id;
   document.title = `${view.name} · opbench`;

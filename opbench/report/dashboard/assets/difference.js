@@ -20,7 +20,7 @@ export const difference = {
     return [
       chooser(base, head),
       judged ? verdict(judged, words) : figures(base, head, words),
-      gate(base, head),
+      gate(base, head, judged),
       recent(head),
     ];
   },
@@ -48,11 +48,11 @@ function chooser(base, head) {
   return el("p", { class: "tools" }, choice("base", "Base", base), choice("head", "Head", head));
 }
 
-const gate = (base, head) =>
+const gate = (base, head, judged) =>
   el(
     "p",
     { class: "note" },
-    "The same in a terminal, with an exit code: ",
+    judged ? "The same in a terminal, with an exit code: " : "The gate judges these two in a terminal: ",
     el(
       "code",
       {},
@@ -141,7 +141,7 @@ function figures(base, head, words) {
     el(
       "p",
       { class: "note" },
-      `The page holds the gate's verdict for each run and the one before it of its suite and machine. For these two it shows their figures side by side: no test, no correction for many rows.${same ? "" : " They come from different machines or thread counts, so their times are not compared."}`,
+      `Figures side by side, not a verdict: nothing here was tested, and of many rows some lie apart by chance. The page judges a run only against the one before it of its suite and machine.${same ? "" : " They come from different machines or thread counts, so their times are not compared."}`,
     ),
     dataTable({
       caption: "Figures of both runs",

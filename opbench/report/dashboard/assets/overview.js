@@ -1,6 +1,6 @@
 // What does CARAFE or DCNv3 cost me: every operator at a glance, then each workload's contenders and intervals.
 import { el, empty, gradually, plural } from "./dom.js";
-import { grouped, machines, nameOf, panels, problems, subjects, titleOf } from "./data.js";
+import { grouped, machines, nameOf, pairs, panels, problems, subjects, titleOf } from "./data.js";
 import { address } from "./state.js";
 import { ratioDomain, spark } from "./bars.js";
 import { filtered } from "./filters.js";
@@ -21,6 +21,7 @@ export const overview = {
     const words = rows.length < contests.flat().reduce((sum, panel) => sum + panel.rows.length, 0);
     return [
       troubles(),
+      news(rows),
       glance(rows),
       el("h2", {}, "Every workload"),
       el("p", { class: "note" }, intervals(rows)),
@@ -28,6 +29,33 @@ export const overview = {
     ];
   },
 };
+
+// What a person who opens the page must not miss: cases that failed, and what the last run of each machine made worse.
+function news(rows) {
+  const failed = grouped(
+    rows.filter((row) => row.outcome !== "ok"),
+    (row) => row.outcome,
+  ).map((of) => {
+    const cases = new Set(of.map((row) => `${row.runPath}/${row.id}/${row.contender}`)).size;
+    return el(
+      "li",
+      {},
+      el("a", { class: "bad", href: address("proof", { outcome: of[0].outcome }) }, `${cases} ${of[0].outcome}`),
+    );
+  });
+  const newest = grouped(pairs, (pair) => `${pair.head.machine}\n${pair.head.suite}`).map((of) => of.at(-1));
+  const moved = newest.map((pair) =>
+    el(
+      "li",
+      {},
+      el("a", { href: address("difference", { base: pair.base.path, head: pair.head.path }) }, nameOf(pair.head)),
+      machines.length > 1 ? ` on ${pair.head.machine}` : "",
+      ", against the run before it: ",
+      el("span", { class: pair.bad ? "bad" : undefined }, pair.tally),
+    ),
+  );
+  return failed.length || moved.length ? el("ul", { class: "news", "aria-label": "News" }, failed, moved) : null;
+}
 
 function troubles() {
   if (!problems.length) return null;

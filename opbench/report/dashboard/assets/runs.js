@@ -59,7 +59,7 @@ export const runsView = {
                 label: "cases",
                 text: (run) => run.tally,
                 value: (run) => run.cases,
-                kind: (run) => (run.ok === run.cases ? "text" : "bad text"),
+                kind: (run) => (run.ok === run.cases ? "text long" : "bad text long"),
               },
             ],
           })
@@ -133,7 +133,7 @@ function plainTable({ title, header, rows, note }) {
           el(
             "tr",
             {},
-            row.map((cell, index) => (index ? el("td", { class: "text" }, cell) : el("th", { scope: "row" }, cell))),
+            row.map((cell, index) => (index ? el("td", { class: cell.length > 40 ? "text long" : "text" }, cell) : el("th", { scope: "row" }, cell))),
           ),
         ),
       ),

@@ -136,7 +136,7 @@ def _turned(table: Table) -> Table:
 
 
 def _grid(table: Table) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column, name in enumerate(table.header):
         grid.add_column(name, overflow="fold", justify="left" if column in table.names else "right")
     for row in table.rows:

@@ -1,20 +1,22 @@
 """Build: a case -> the module that is measured and its seeded inputs.
 
 Inputs depend on the seed, task and workload alone, parameters also on the operator: every contender of a panel sees
-the same input, and every implementation of an operator the same parameters, on any machine.
+the same input, and every implementation of an operator the same parameters, on any machine: all are drawn on the CPU,
+whatever the device. What was drawn last is kept, as at the sizes that fill a GPU drawing takes longer than all else,
+and the contenders, dtypes and modes of a workload follow each other.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
 from opbench import registry
-from opbench.schema import Case, Implementation, Operator
+from opbench.schema import Case, Dims, Implementation, Operator
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
@@ -29,7 +31,7 @@ class Built:
     """A case ready to be called: `module(*inputs)`.
 
     `tensors` holds every value the operator computes with by name, exactly as rounded to the case's dtype, in float64
-    on the CPU: what the definition is evaluated on, so that rounding the inputs is nobody's error.
+    on the case's device: what the definition is evaluated on, so that rounding the inputs is nobody's error.
     `differentiated` names those a training call must produce gradients for.
     """
 
@@ -56,28 +58,65 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     training = case.mode == "training"
     shared = f"{case.seed}/{case.task}/{case.workload}"
 
-    inputs = operator.inputs(case.dims, case.spread or 0.0, _generator(shared))
+    drawn = (operator.inputs, tuple(case.dims.items()), case.spread or 0.0, shared)
+    inputs = _inputs(*drawn)
     module = operator.module(case.dims, chosen).double()
-    generator = _generator(f"{shared}/{case.operator}")
-    draw_parameters(module, generator)
-    if operator.prepare is not None:
-        operator.prepare(module.eval(), case.dims, case.spread or 0.0, generator, next(iter(inputs.values())))
-    module = module.to(dtype).train(training)
-    rounded = {name: value.to(dtype) for name, value in inputs.items()}
+    first = next(iter(operator.implementations.values()))
+    module.load_state_dict(_parameters(operator.module, operator.prepare, first, case.operator, *drawn))
+    module = module.to(dtype).to(case.device).train(training)
+    # A copy of its own: a contender may change its inputs, and is then told so.
+    rounded = {name: value.to(dtype, copy=True).to(case.device) for name, value in inputs.items()}
     # Copies: a module in training mode updates its running statistics in place.
     tensors = {
-        name: value.detach().double().clone()
+        name: value.detach().to(torch.float64, copy=True)
         for name, value in {**rounded, **module.state_dict()}.items()
         if value.is_floating_point()
     }
     differentiated = (*rounded, *trained(module)) if training else ()
     grad_output = None
     if training:
-        draw = torch.randn(output_shape(case, tensors), generator=_generator(f"{shared}/grad"), dtype=torch.float64)
-        grad_output = draw.to(dtype).to(case.device)
-    module = module.to(case.device)
-    on_device = tuple(value.to(case.device).requires_grad_(training) for value in rounded.values())
-    return Built(case, operator, module, on_device, tensors, differentiated, grad_output)
+        draw = _normal(output_shape(case, tensors), f"{shared}/grad")
+        grad_output = draw.to(dtype, copy=True).to(case.device)
+    leaves = tuple(value.requires_grad_(training) for value in rounded.values())
+    return Built(case, operator, module, leaves, tensors, differentiated, grad_output)
+
+
+# Two: operators of one task may declare the same inputs by functions of their own.
+@lru_cache(maxsize=2)
+def _inputs(
+    draw: Callable[[Dims, float, torch.Generator], dict[str, torch.Tensor]],
+    dims: tuple[tuple[str, int], ...],
+    spread: float,
+    shared: str,
+) -> Mapping[str, torch.Tensor]:
+    return draw(dict(dims), spread, _generator(shared))
+
+
+@lru_cache(maxsize=16)
+def _parameters(
+    make: Callable[[Dims, Implementation], torch.nn.Module],
+    prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None,
+    implementation: Implementation,
+    operator: str,
+    draw: Callable[[Dims, float, torch.Generator], dict[str, torch.Tensor]],
+    dims: tuple[tuple[str, int], ...],
+    spread: float,
+    shared: str,
+) -> Mapping[str, torch.Tensor]:
+    """Parameters and running statistics by name, in float64: those of every implementation of the operator."""
+    with torch.random.fork_rng(devices=[]):  # the module's own initial values are nobody's draw
+        module = make(dict(dims), implementation).double()
+    generator = _generator(f"{shared}/{operator}")
+    draw_parameters(module, generator)
+    if prepare is not None:
+        inputs = _inputs(draw, dims, spread, shared)
+        prepare(module.eval(), dict(dims), spread, generator, next(iter(inputs.values())))
+    return module.state_dict()
+
+
+@lru_cache(maxsize=1)
+def _normal(shape: torch.Size, text: str) -> torch.Tensor:
+    return torch.randn(shape, generator=_generator(text), dtype=torch.float64)
 
 
 def trained(module: torch.nn.Module) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def tally(built: Built, stopwatch: Stopwatch | None = None) -> tuple[Counts, Mem
 def changed_inputs(built: Built) -> str | None:
     """The name of an input that no longer holds the values it was built with, or None."""
     for name, value in zip(built.tensors, built.inputs, strict=False):
-        if not torch.equal(value.detach().double().cpu(), built.tensors[name]):
+        if not torch.equal(value.detach().double(), built.tensors[name]):
             return name
     return None
 

@@ -71,7 +71,8 @@ def main() -> None:
         registry.load()
         # What the gate and the counters import at their first call, some seconds of it: once, and on nobody's clock.
         importlib.import_module("torch._inductor")
-        importlib.import_module("fvcore.nn")
+        with contextlib.suppress(ImportError):  # the counts then say that it is missing
+            importlib.import_module("fvcore.nn")
         desk = Desk(orders, out, Board(int(sys.argv[1])))
         gc.collect()
         gc.freeze()  # what is here now is never garbage; the workers' collections skip it

@@ -76,7 +76,8 @@ def _normalised_grid(
     """Locations (N, Ho, Wo, G, P, 2) in the padded image, where [-1, 1] spans its area."""
     batch, out_height, out_width, _ = offset.shape
     like: dict[str, Any] = {"dtype": offset.dtype, "device": offset.device}
-    size = torch.tensor((width, height), **like)
+    # Filled, not copied from the host: a CUDA graph that is being captured forbids it.
+    size = torch.stack((torch.full((), width, **like), torch.full((), height, **like)))
     half = (dilation * (kernel_size - 1)) >> 1
     centre_x = half + 0.5 + torch.arange(out_width, **like) * stride
     centre_y = half + 0.5 + torch.arange(out_height, **like) * stride

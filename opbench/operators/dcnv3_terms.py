@@ -143,7 +143,7 @@ def _steps_and_pairs(offset: Tensor, settings: dict[str, Any]) -> tuple[Tensor, 
     """The points' steps from the centre (P, 2) and the offset pairs (N, Ho, Wo, G, P, 2), in x and y."""
     half = (settings["dilation"] * (settings["kernel_size"] - 1)) >> 1
     points = list(window(settings["kernel_size"], settings["remove_center"]))
-    steps = torch.tensor(points, dtype=offset.dtype) * settings["dilation"] - half
+    steps = torch.tensor(points, dtype=offset.dtype, device=offset.device) * settings["dilation"] - half
     pairs = offset.view(*offset.shape[:3], settings["group"], len(points), 2)
     return steps, pairs
 

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opbench.operators import dcnv2_cores
-from opbench.operators.dcnv3_definition import window
 from opbench.schema import Implementation
 
 
@@ -50,7 +49,11 @@ def torchvision_dcnv3(
     N, _, _, C = x.shape
     _, Ho, Wo, _ = offset.shape
     half = (dilation * (kernel_size - 1)) >> 1
-    grid = torch.tensor(list(window(kernel_size, remove_center)), dtype=offset.dtype, device=offset.device) * dilation
+    # Counted, not copied from the host: a CUDA graph that is being captured forbids it.
+    steps = torch.arange(kernel_size, dtype=offset.dtype, device=offset.device) * dilation
+    grid = torch.cartesian_prod(steps, steps)
+    if remove_center:
+        grid = torch.cat((grid[: kernel_size**2 // 2], grid[kernel_size**2 // 2 + 1 :]))
     pairs = offset.reshape(N, Ho, Wo, group, -1, 2)
     moved = half - grid + (grid - half + pairs) * offset_scale
     weights = mask.reshape(N, Ho, Wo, group, -1, 1)

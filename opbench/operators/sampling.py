@@ -58,12 +58,7 @@ class Geometry:
         batch, height, width, _ = offset.shape
         pairs = offset.view(batch, height, width, self.group * self.points, 2)
         half = (self.dilation * (self.kernel_size - 1)) >> 1
-        steps = [(i * self.dilation - half) * self.offset_scale for i in range(self.kernel_size)]
-        window = [(outer, inner) for outer in steps for inner in steps]
-        if self.remove_center:
-            del window[len(window) // 2]
-        # A table, not arithmetic on point numbers: compiled, that would divide integers for every location.
-        outer, inner = torch.tensor(window * self.group, dtype=offset.dtype, device=offset.device).unbind(1)
+        outer, inner = self._window(offset, half)
         if self.first == "x":
             x_steps, x_offset, y_steps, y_offset = outer, pairs[..., 0], inner, pairs[..., 1]
         else:
@@ -76,6 +71,22 @@ class Geometry:
             torch.add(x_base, x_offset, alpha=self.offset_scale),
             torch.add(y_base, y_offset, alpha=self.offset_scale),
         )
+
+    def _window(self, like: Tensor, half: int) -> tuple[Tensor, Tensor]:
+        """The steps of the points along the outer and the inner axis, (G*P) each."""
+        if like.is_cuda and not torch.compiler.is_compiling():
+            # Nothing is copied from the host: a CUDA graph that is being captured forbids it.
+            steps = torch.arange(self.kernel_size, dtype=torch.float64, device=like.device) * self.dilation - half
+            window = torch.cartesian_prod(steps, steps).mul(self.offset_scale).to(like.dtype)
+            if self.remove_center:
+                window = torch.cat((window[: self.points // 2], window[self.points // 2 + 1 :]))
+            return window.repeat(self.group, 1).unbind(1)
+        # A table, not arithmetic on point numbers: compiled, that would divide integers for every location.
+        values = [(i * self.dilation - half) * self.offset_scale for i in range(self.kernel_size)]
+        table = [(outer, inner) for outer in values for inner in values]
+        if self.remove_center:
+            del table[len(table) // 2]
+        return torch.tensor(table * self.group, dtype=like.dtype, device=like.device).unbind(1)
 
     def pair(self, x: Tensor, y: Tensor) -> Tensor:
         """x and y components in the order of an offset pair, along a new last axis."""

@@ -61,7 +61,7 @@ def judge(
     """Judges every expected tensor ("output" first, then gradients by name) against its bound.
 
     Missing (None), wrongly shaped, wrongly typed, non-finite where the definition is finite, or all-zero tensors are
-    incorrect by name. All tensors are float64 on the CPU except those in `got`.
+    incorrect by name. All tensors are float64 on one device except those in `got`, which are brought there.
     """
     worst: Worst | None = None
     worst_ratio = -1.0
@@ -84,7 +84,7 @@ def judge(
             )
         if reference.numel() == 0:
             continue
-        exact = value.detach().to("cpu", torch.float64)
+        exact = value.detach().to(reference.device, torch.float64)
         error = (exact - reference).abs()
         bound = allowed(terms[name], dtype)
         ratio = torch.where(error == 0, 0.0, error / bound)

@@ -31,9 +31,13 @@ class Reference:
 
 
 def reference(built: Built) -> Reference:
-    """Evaluates the definition on the case's own rounded values. Implementations of one operator share the answer."""
+    """Evaluates the definition on the case's own rounded values. Implementations of one operator share the answer.
+
+    In float64 on the case's device: the definition of 64x56x56x128 samples and all its gradients takes minutes on a
+    CPU and a second on a GPU. Both compute the same formula, which the GPU's tests hold against the CPU's.
+    """
     case, operator = built.case, built.operator
-    grad_output = None if built.grad_output is None else built.grad_output.double().cpu()
+    grad_output = None if built.grad_output is None else built.grad_output.double()
 
     def evaluate(given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         tensors = {name: value.detach().requires_grad_(name in built.differentiated) for name, value in given.items()}

@@ -52,10 +52,11 @@ def sensitivity(
     few samples cannot convict a right answer.
     """
     precision = torch.float64 if dtype == "float64" else torch.float32
+    device = next(iter(tensors.values())).device
     rounded = {name: value.to(precision) for name, value in tensors.items()}
     squares = {name: torch.zeros_like(value) for name, value in exact.items()}
     for sample in range(samples):
-        generator = torch.Generator().manual_seed(sample)
+        generator = torch.Generator(device).manual_seed(sample)
         perturbed = {name: _perturbed(value, EPS[dtype], generator) for name, value in rounded.items()}
         with _Floors(jitter=JITTER, generator=generator):
             moved = evaluate(perturbed)
@@ -71,7 +72,8 @@ def sensitivity(
 
 
 def _perturbed(value: torch.Tensor, eps: float, generator: torch.Generator) -> torch.Tensor:
-    return value * (1 + eps * (2 * torch.rand(value.shape, generator=generator, dtype=value.dtype) - 1))
+    draw = torch.rand(value.shape, generator=generator, dtype=value.dtype, device=value.device)
+    return value * (1 + eps * (2 * draw - 1))
 
 
 def _other_sides(evaluate: Evaluate, tensors: Tensors, exact: Tensors) -> dict[str, torch.Tensor]:
@@ -130,6 +132,6 @@ class _Floors(TorchDispatchMode):
         largest = coordinate.abs().amax().clamp(min=1)
         cell = func(coordinate + self.shift * largest)
         if self.generator is not None:
-            draw = torch.rand(cell.shape, generator=self.generator, dtype=cell.dtype)
+            draw = torch.rand(cell.shape, generator=self.generator, dtype=cell.dtype, device=cell.device)
             cell = cell + self.jitter * largest * draw
         return cell

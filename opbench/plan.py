@@ -29,7 +29,8 @@ from opbench.schema import (
 Filter = Literal["task", "workload", "operator", "implementation", "dtype", "device", "mode"]
 Filters = Mapping[Filter, Sequence[str]]
 
-_CONTENDER = re.compile(r"(?P<operator>[^\[\]]+)(\[(?P<implementation>[^\[\]]+)\])?")
+# A "?" after an implementation: a package's, that competes where the package is installed.
+_CONTENDER = re.compile(r"(?P<operator>[^\[\]]+)(\[(?P<implementation>[^\[\]]+)\](?P<optional>\?)?)?")
 
 
 def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0) -> Plan:
@@ -48,6 +49,9 @@ def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0) -> Plan:
         contenders = list(_contenders(task, workload, filters))
         for template in _templates(task, workload, filters, seed):
             cases = []
+            for operator, implementation in _absent(task, workload, filters):
+                case = _case(template, operator.name, implementation)
+                skipped.append(Skipped(case=case.id, reason=f"{implementation} is not installed"))
             for operator, implementation in contenders:
                 case = _case(template, operator.name, implementation)
                 reason = _obstacle(case, operator, cuda=cuda)
@@ -119,8 +123,21 @@ def _contenders(task: Task, workload: Workload, filters: Filters) -> Iterator[tu
             yield operator, name
 
 
+def _absent(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[Operator, str]]:
+    """The contenders that compete where their package is installed, which it is not here."""
+    for pattern in workload.contenders:
+        match = _CONTENDER.fullmatch(pattern)
+        if match is None or not match["optional"]:
+            continue
+        operator, name = registry.operator(task.name, match["operator"]), match["implementation"]
+        if name not in operator.implementations and (
+            _passes(filters, "operator", operator.name) and _passes(filters, "implementation", name)
+        ):
+            yield operator, name
+
+
 def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
-    """`carafe` stands for every implementation of the operator, `carafe[triton]` for one."""
+    """`carafe` stands for every implementation of the operator, `carafe[triton]` for one, `carafe[mmcv]?` for a peer."""
     operators = registry.operators(task.name)
     names = []
     for pattern in patterns:
@@ -131,8 +148,8 @@ def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
         if match["implementation"] is None:
             names += [_name(operator, name) for name in operators[operator.name].implementations]
         elif match["implementation"] in operator.implementations:
-            names.append(pattern)
-        else:
+            names.append(_name(operator, match["implementation"]))
+        elif not match["optional"]:
             raise OpbenchError(
                 registry.nearest(
                     f"implementation of {task.name}/{operator.name}", match["implementation"], operator.implementations

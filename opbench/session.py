@@ -10,14 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeftColumn
-from rich.table import Table
-
 from opbench import plan as planning
 from opbench import registry, suites
+from opbench.report.screen import Screen, screen
 from opbench.schema import OpbenchError, Panel, Plan, Run, Settings, Suite
 
 if TYPE_CHECKING:
@@ -48,26 +43,27 @@ class Request:
     timeout_seconds: float | None = None
     memory_gib: float | None = None
     resume: bool = False
+    within_seconds: float | None = None
 
 
 def run_suite(request: Request) -> int:
     """Declare -> plan -> measure -> report. Returns the exit code: 1 if any case failed, 130 after Ctrl-C."""
-    console = _console()
+    shown = screen()
     if request.dry_run:
-        _print_plan(console, _plan(request)[1])
+        _print_plan(shown, request)
         return 0
     if request.resume and request.output is None:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
     folder = request.output or _local_folder(Path(request.suite).stem)
     try:
-        return _run(console, request, folder)
+        return _run(shown, request, folder)
     except KeyboardInterrupt:
         # Not 0, 1 or 2: nothing was decided. It is what a shell reports of a program that Ctrl-C ended.
         print(f"opbench: interrupted; {_kept(request, folder)}", file=sys.stderr)
         return INTERRUPTED
 
 
-def _run(console: Console, request: Request, folder: Path) -> int:
+def _run(shown: Screen, request: Request, folder: Path) -> int:
     from opbench.engine.workplace import Limits, Workplace
 
     limits = Limits(memory_bytes=None if request.memory_gib is None else int(request.memory_gib * 2**30))
@@ -76,9 +72,9 @@ def _run(console: Console, request: Request, folder: Path) -> int:
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with Workplace(extensions=request.extensions, threads=request.threads, limits=limits) as workplace:
         suite, laid_out = _plan(request)
-        run = _measure(console, laid_out, _settings(request, suite), folder, request, workplace)
-    _print_summary(console, run)
-    console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False, highlight=False)
+        run = _measure(shown, laid_out, _settings(request, suite), folder, request, workplace)
+    shown.summary(run)
+    shown.line(f"report: {folder / 'report.md'}")
     return int(any(record.outcome in _FAILURES for record in run.records))
 
 
@@ -115,11 +111,6 @@ def _kept(request: Request, folder: Path) -> str:
     return f"{done} finished panels are kept in {journal}; go on with:\n{resume}"
 
 
-def _console() -> Console:
-    """Standard output; where that is a file or a pipe, wide enough that no cell is folded."""
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
 def command_of(request: Request) -> str:
     """The command that repeats a request, wherever its output went."""
     words = ["opbench", "run", "--suite", request.suite]
@@ -136,6 +127,8 @@ def command_of(request: Request) -> str:
         words += ["--timeout", f"{request.timeout_seconds:g}"]
     if request.memory_gib is not None:
         words += ["--memory", f"{request.memory_gib:g}"]
+    if request.within_seconds is not None:
+        words += ["--within", f"{request.within_seconds:g}"]
     words += ["--seed", str(request.seed)]
     words += [part for path in request.extensions for part in ("--with", path)]
     return shlex.join(words)
@@ -153,30 +146,24 @@ def _local_folder(suite: str) -> Path:
 
 
 def _measure(
-    console: Console, laid_out: Plan, settings: Settings, folder: Path, request: Request, workplace: Workplace
+    shown: Screen, laid_out: Plan, settings: Settings, folder: Path, request: Request, workplace: Workplace
 ) -> Run:
+    from opbench.engine.log import Log
     from opbench.engine.run import execute
 
-    columns = (
-        SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("panels"), TimeElapsedColumn(),
-        TextColumn("left"), TimeLeftColumn(), TextColumn("{task.description}"),
-    )  # fmt: skip
-    # Drawn twice a second: drawing takes time from what is measured.
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
-        task = bar.add_task("yardsticks", total=len(laid_out.panels) * settings.replicas)
-
-        def progress(done: int, panel: Panel | None) -> None:
-            bar.update(task, completed=done, description=panel.id if panel else "")
-
+    total = len(laid_out.panels) * settings.replicas
+    with shown.progress(total, "panels", "yardsticks") as told, Log(folder) as log:
         return execute(
             laid_out,
             settings,
             folder,
             command=command_of(request),
-            progress=progress,
+            progress=lambda done, panel: told(done, panel.id if panel else ""),
             workplace=workplace,
             finish=lambda run: _write(run, folder),
             resume=request.resume,
+            within_seconds=request.within_seconds,
+            log=log.write,
         )
 
 
@@ -188,71 +175,65 @@ def _write(run: Run, folder: Path) -> None:
     write(run, folder)
 
 
-def _print_summary(console: Console, run: Run) -> None:
-    from opbench.report.terminal import summary
+def _print_plan(shown: Screen, request: Request) -> None:
+    from opbench.engine.estimate import estimate
 
-    console.print(summary(run))
-
-
-def _print_plan(console: Console, laid_out: Plan) -> None:
-    table = Table("panel", "contenders", title=f"suite {laid_out.suite}: {len(laid_out.panels)} panels")
-    for panel in laid_out.panels:
-        table.add_row(escape(panel.id), escape("\n".join(case.contender for case in panel.cases)))
-    console.print(table)
+    suite, laid_out = _plan(request)
+    panels = [(panel.id, "\n".join(case.contender for case in panel.cases)) for panel in laid_out.panels]
+    shown.table(("panel", "contenders"), panels, f"suite {laid_out.suite}: {len(panels)} panels")
     if laid_out.skipped:
-        skipped = Table("skipped case", "reason", title=f"{len(laid_out.skipped)} cases skipped")
-        for case in laid_out.skipped:
-            skipped.add_row(escape(case.case), escape(case.reason))
-        console.print(skipped)
+        skipped = [(case.case, case.reason) for case in laid_out.skipped]
+        shown.table(("skipped case", "reason"), skipped, f"{len(skipped)} cases skipped")
+    shown.line(estimate(laid_out, _settings(request, suite)))
 
 
 def listing(what: str, suite: str, extensions: Sequence[str]) -> None:
     """Prints tasks, operators, implementations, suites or workloads as a table."""
     _declare(extensions)
-    _console().print(_LISTINGS[what](suite))
+    header, rows = _LISTINGS[what](suite)
+    screen().table(header, rows)
 
 
-def _tasks(_: str) -> Table:
-    table = Table("task", "baseline", "dimensions", "title")
+# A header and its rows.
+_Listing = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def _tasks(_: str) -> _Listing:
+    rows = []
     for task in registry.tasks().values():
         optional = [f"{name}={value}" for name, value in task.defaults.items()]
-        table.add_row(*map(escape, (task.name, task.baseline, " ".join([*task.dims, *optional]), task.title)))
-    return table
+        rows.append((task.name, task.baseline, " ".join([*task.dims, *optional]), task.title))
+    return ("task", "baseline", "dimensions", "title"), rows
 
 
-def _operators(_: str) -> Table:
-    table = Table("task", "operator", "title", "source")
-    for task in registry.tasks():
-        for operator in registry.operators(task).values():
-            table.add_row(*map(escape, (task, operator.name, operator.title, operator.source)))
-    return table
+def _operators(_: str) -> _Listing:
+    every = ((task, operator) for task in registry.tasks() for operator in registry.operators(task).values())
+    rows = [(task, operator.name, operator.title, operator.source) for task, operator in every]
+    return ("task", "operator", "title", "source"), rows
 
 
-def _implementations(_: str) -> Table:
-    table = Table("task", "contender", "devices", "here", "note")
+def _implementations(_: str) -> _Listing:
+    rows = []
     for task in registry.tasks():
         for operator in registry.operators(task).values():
             for name, implementation in operator.implementations.items():
                 devices = ", ".join(implementation.devices)
                 here = implementation.missing() or "available"
-                table.add_row(*map(escape, (task, f"{operator.name}[{name}]", devices, here, implementation.note)))
-    return table
+                rows.append((task, f"{operator.name}[{name}]", devices, here, implementation.note))
+    return ("task", "contender", "devices", "here", "note"), rows
 
 
-def _suites(_: str) -> Table:
-    table = Table("suite", "workloads", "title")
-    for name in suites.names():
-        suite = suites.load(name)
-        table.add_row(name, str(len(suite.workloads)), escape(suite.title))
-    return table
+def _suites(_: str) -> _Listing:
+    found = [(name, suites.load(name)) for name in suites.names()]
+    return ("suite", "workloads", "title"), [(name, str(len(suite.workloads)), suite.title) for name, suite in found]
 
 
-def _workloads(name: str) -> Table:
-    table = Table("task", "workload", "dimensions", "source")
+def _workloads(name: str) -> _Listing:
+    rows = []
     for workload in suites.load(name).workloads:
         dims = " ".join(f"{key}={value}" for key, value in workload.dims.items())
-        table.add_row(*map(escape, (workload.task, workload.name, dims, workload.source)))
-    return table
+        rows.append((workload.task, workload.name, dims, workload.source))
+    return ("task", "workload", "dimensions", "source"), rows
 
 
 _LISTINGS = {

@@ -1,9 +1,11 @@
 """Suite files: every built-in one loads, and every mistake is named with file and key."""
 
 import pytest
+import torch
 
 from opbench import plan, suites
-from opbench.schema import OpbenchError
+from opbench.engine import estimate
+from opbench.schema import OpbenchError, Settings
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -27,7 +29,17 @@ def test_every_built_in_suite_loads_plans_and_names_its_sources(name):
 
 
 def test_the_built_in_suites_are_those_promised():
-    assert set(suites.names()) >= {"smoke", "default", "yolov8", "fpn", "internimage", "sweep", "offsets", "kernels"}
+    assert set(suites.names()) >= {
+        "smoke",
+        "default",
+        "yolov8",
+        "fpn",
+        "internimage",
+        "sweep",
+        "offsets",
+        "kernels",
+        "gpu",
+    }
 
 
 def test_a_list_of_values_makes_a_workload_each_and_a_name_follows_another_dimension():
@@ -116,20 +128,52 @@ def test_a_mistaken_target_is_named(old, new, said):
 @pytest.mark.parametrize("name", suites.names())
 def test_every_target_of_a_built_in_suite_names_a_contender_of_its_panel(name):
     suite = suites.load(name)
-    panels = {panel.id: panel for panel in plan.plan(suite, {}, cuda=False).panels}
+    panels = {panel.id: panel for cuda in (False, True) for panel in plan.plan(suite, {}, cuda=cuda).panels}
     for target in suite.targets:
         place = "/".join((target.task, target.workload, target.dtype, target.device, target.mode))
+        (workload,) = [w for w in suite.workloads if (w.task, w.name) == (target.task, target.workload)]
+        optional = {name.removesuffix("?") for name in workload.contenders if name.endswith("?")}
         (panel,) = [panel for key, panel in panels.items() if key == place or key.startswith(place + "/")]
         contenders = {case.contender for case in panel.cases}
         # Where the kernels can't run, the target's contender is skipped, and the report says so.
-        assert target.contender in contenders or target.contender.endswith("[cpu]")
-        assert (target.against or panel.baseline) in contenders
+        assert target.contender in contenders or target.contender.endswith(("[cpu]", "[triton]"))
+        assert (target.against or panel.baseline) in contenders | optional
 
 
 def test_an_unknown_contender_names_the_nearest():
     text = GOOD.replace("[[workload]]", '[contenders]\ntoy = ["double[rihgt]"]\n[[workload]]')
     with pytest.raises(OpbenchError, match=r"unknown implementation of toy/double 'rihgt'; did you mean 'right'"):
         plan.plan(suites.parse(text, "good", where="good.toml"), {}, cuda=False)
+
+
+def test_a_package_that_is_not_installed_is_skipped_by_name_where_the_suite_says_so():
+    text = GOOD.replace("[[workload]]", '[contenders]\ntoy = ["double[right]", "double[nowhere]?"]\n[[workload]]')
+    laid_out = plan.plan(suites.parse(text, "good", where="good.toml"), {"device": ["cpu"]}, cuda=False)
+    absent = [one for one in laid_out.skipped if "nowhere" in one.case]
+    assert len(absent) == len(laid_out.panels)
+    assert {one.reason for one in absent} == {"nowhere is not installed"}
+    text = text.replace("nowhere", "also-right")
+    assert any(
+        case.implementation == "also-right"
+        for panel in plan.plan(suites.parse(text, "good", where="good.toml"), {}, cuda=False).panels
+        for case in panel.cases
+    )
+
+
+# The time for which a GPU can be had (issue: one command, 8 minutes), without a contender that isn't installed here.
+MINUTES = 8
+
+
+def test_the_gpu_suite_fits_its_time_and_begins_with_what_its_targets_speak_of(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # the Triton kernels compete
+    suite = suites.load("gpu")
+    laid_out = plan.plan(suite, {}, cuda=True)
+    settings = Settings(suite="gpu", precision=suite.precision, budget_seconds=suite.budget_seconds)
+    assert estimate.seconds(laid_out, settings) <= 60 * MINUTES
+    assert {case.device for panel in laid_out.panels for case in panel.cases} == {"cuda"}
+    spoken_of = {(target.task, target.workload) for target in suite.targets}
+    first = [(workload.task, workload.name) for workload in suite.workloads][: len(spoken_of)]
+    assert set(first) == spoken_of
 
 
 def test_an_empty_suite_is_refused():

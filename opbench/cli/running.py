@@ -39,6 +39,10 @@ def run(
     memory: Annotated[
         float | None, typer.Option(min=0.1, help="GiB for the measuring process [nine tenths of what is free].")
     ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option(min=1.0, help="Seconds after which no other panel is begun; what is missing, --resume adds."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in -o DIR.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every input, parameter and random order.")] = 0,
     with_: Annotated[Many, typer.Option("--with", metavar="FILE.py", help="A file whose declarations compete.")] = None,
@@ -67,6 +71,7 @@ def run(
         timeout_seconds=timeout,
         memory_gib=memory,
         resume=resume,
+        within_seconds=within,
     )
     raise typer.Exit(run_suite(request))
 

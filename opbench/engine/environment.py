@@ -8,9 +8,10 @@ import platform
 import subprocess
 from pathlib import Path
 
-import psutil
 import torch
 
+from opbench.engine import gpu
+from opbench.engine.memory import total_bytes
 from opbench.schema import Environment
 
 _PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore", "torchvision", "mmcv", "opbench")
@@ -24,7 +25,7 @@ def environment() -> Environment:
         cpu=_cpu_name(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=total_bytes(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.release()}",
@@ -33,8 +34,8 @@ def environment() -> Environment:
         versions={name: version for name in _PACKAGES if (version := _version(name))},
         details={
             "torch cpu capability": torch.backends.cpu.get_cpu_capability(),
-            "affinity": ",".join(map(str, sorted(psutil.Process().cpu_affinity())))
-            if hasattr(psutil.Process, "cpu_affinity")
+            "affinity": ",".join(map(str, sorted(os.sched_getaffinity(0))))
+            if hasattr(os, "sched_getaffinity")
             else "not reported on this platform",
             "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "not reported",
             **_gpu_details(),
@@ -53,27 +54,9 @@ def _gpu_details() -> dict[str, str]:
         "gpu memory bytes": str(properties.total_memory),
         "cuda": str(torch.version.cuda),
         "tf32 in convolutions": str(torch.backends.cudnn.allow_tf32),
-        **_nvml(),
+        "cudnn benchmark mode": str(torch.backends.cudnn.benchmark),
+        **gpu.state(f"GPU-{properties.uuid}"),
     }
-
-
-def _nvml() -> dict[str, str]:
-    try:
-        import pynvml
-    except ImportError:
-        return {"driver": "not read: nvidia-ml-py is not installed"}
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-        return {
-            "driver": str(pynvml.nvmlSystemGetDriverVersion()),
-            "sm clock mhz": str(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
-            "memory clock mhz": str(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM)),
-            "temperature celsius": str(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-            "power limit milliwatts": str(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle)),
-        }
-    except pynvml.NVMLError as error:
-        return {"driver": f"not read: {error}"}
 
 
 def _cpu_name() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +15,7 @@ import torch
 from opbench import registry
 from opbench.engine import board, state
 from opbench.engine.proof import Proof, Stopwatch, changed_inputs, prove, tally
+from opbench.kernels import triton_launch
 from opbench.measure.cuda import ColdEvents, HotGraph, TorchDevice
 from opbench.measure.latency import Clock, WallClock, measure_panel
 from opbench.measure.prediction import may_exceed, predict
@@ -20,6 +23,8 @@ from opbench.measure.throttle import NvmlGauge, ThrottleGuard
 from opbench.schema import Case, Counts, Latency, Memory, Outcome, Panel, Record, Settings, Verdict
 from opbench.verify.gate import Reference
 
+# The exit code of a process whose CUDA context a contender has destroyed.
+CONTEXT_LOST = 72
 # announce(contender, step): whose code runs next, for whoever watches this process (see board.py)
 Announce = Callable[[int | None, int], None]
 
@@ -76,6 +81,7 @@ class _Entry:
 
     def fail(self, error: Exception) -> None:
         """Names the failure. The exceptions of a contender are anybody's: whatever it raises is its outcome."""
+        _end_with_the_device(self.case, error)
         self.outcome = _outcome(error)
         self.message = _one_line(error)
 
@@ -148,7 +154,9 @@ def _verify(entry: _Entry, references: dict[str, Reference], context: Context) -
     def announce(definition: bool) -> None:
         context.announce(entry.position, board.DEFINITION if definition else board.FIRST_CALL)
 
+    chosen = triton_launch.choices()
     entry.proof = prove(entry.case, references, context.stopwatch, announce)
+    entry.notes += [f"chose tiles for {choice}" for choice in triton_launch.choices()[len(chosen) :]]
     entry.verdict = entry.proof.verdict
     entry.convict(entry.verdict)
 
@@ -208,6 +216,7 @@ def _time_once(
         try:
             clock.prepare(timed)
         except Exception as error:  # not timed by this method, and said so; the other methods still count
+            _end_with_the_device(entry.case, error)
             entry.notes.append(f"{clock.method}: not timed: {_one_line(error)}")
             guilty.clear()
         else:
@@ -299,6 +308,20 @@ def _clocks(case: Case, entries: Sequence[_Entry]) -> Iterator[tuple[Clock, Thro
     device = TorchDevice()
     yield ColdEvents(device, guard), guard
     yield HotGraph(device, guard), guard
+
+
+def _end_with_the_device(case: Case, error: Exception) -> None:
+    """Ends the process if an error has cost it its CUDA context: after it, every other contender would fail, too.
+
+    Who was on the board is then named as having ended it, and the panel is measured without it in a new process.
+    """
+    if case.device != "cuda" or isinstance(error, torch.OutOfMemoryError):
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        print(_one_line(error), file=sys.stderr, flush=True)
+        os._exit(CONTEXT_LOST)
 
 
 def _compiles(case: Case) -> bool:

@@ -28,10 +28,12 @@ from opbench.engine.journal import (
     refuse,
     session,
 )
+from opbench.engine.log import Write, finished
+from opbench.engine.log import surroundings as about
 from opbench.engine.messages import Measure, Measured, Survey
 from opbench.engine.replicas import merge
 from opbench.engine.workplace import Fault, Workplace
-from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings
+from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings, Skipped
 
 Progress = Callable[[int, Panel | None], None]
 
@@ -49,12 +51,17 @@ def execute(
     workplace: Workplace,
     finish: Callable[[Run], None] = lambda run: None,
     resume: bool = False,
+    within_seconds: float | None = None,
+    log: Write = lambda line: None,
 ) -> Run:
     """Runs a plan and returns its document. `progress(done, panel)` is told before each panel and at the end.
 
     What is finished is in the folder's journal whatever happens; with `resume` what is there is not done again.
-    `finish` puts the document where it belongs: the journal is deleted after it, and locked until then.
+    `finish` puts the document where it belongs: the journal is deleted after it, and locked until then. After
+    `within_seconds` no panel is begun: the document then holds those that are finished in every process, names the
+    others' cases as skipped, and the journal stays, so that `resume` can add them.
     """
+    began = time.monotonic()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if resume and not (folder / "journal.jsonl").exists() and (folder / "run.json").exists():
         raise OpbenchError(f"--resume: {folder / 'run.json'} is finished; leave --resume out to measure anew")
@@ -66,20 +73,31 @@ def execute(
         started=started,
     )
     with Journal(folder, header, session(command, started), resume=resume) as journal:
+        log(command)
         surroundings, repeated_seconds = _survey(plan, journal, workplace)
+        for line in about(surroundings.environment, surroundings.yardsticks):
+            log(line)
         done = 0
         for replica in range(settings.replicas):
             if replica:
                 workplace.fresh()
             for panel in plan.panels:
+                begun = (replica, panel.id) in journal.finished
+                if not begun and within_seconds is not None and time.monotonic() - began > within_seconds:
+                    continue
                 progress(done, panel)
-                if (replica, panel.id) not in journal.finished:
+                if not begun:
                     _Attempts(panel, replica, settings, journal, workplace).run()
+                    entry = journal.finished[replica, panel.id]
+                    for line in finished(panel.id, replica, entry.records, entry.wall_seconds):
+                        log(line)
                 done += 1
         progress(done, None)
-        records = tuple(record for panel in plan.panels for record in _records(panel, settings.replicas, journal))
-        for case in _first_called(plan, records):
-            _call_first(case, journal, workplace)
+        reached, skipped = _reached(plan, settings.replicas, journal, within_seconds)
+        records = tuple(record for panel in reached for record in _records(panel, settings.replicas, journal))
+        if not skipped:
+            for case in _first_called(plan, records):
+                _call_first(case, journal, workplace)
         entries: tuple[Surroundings | Finished | FirstCalled, ...]
         entries = (surroundings, *journal.finished.values(), *journal.first_calls.values())
         run = Run(
@@ -90,16 +108,32 @@ def execute(
             started=journal.header.started,
             wall_seconds=repeated_seconds + sum(entry.wall_seconds for entry in entries),
             called_seconds=sum(entry.called_seconds for entry in entries),
-            panels=plan.panels,
+            panels=reached,
             records=records,
-            skipped=plan.skipped,
+            skipped=(*plan.skipped, *skipped),
             yardsticks=surroundings.yardsticks,
             targets=plan.targets,
             first_calls=tuple(entry.first_call for entry in journal.first_calls.values()),
         )
         finish(run)
-        journal.remove()
+        if skipped:
+            log(f"{len(skipped)} cases were not begun within {within_seconds:g} s; --resume adds them")
+        else:
+            journal.remove()
+        log(f"finished after {time.monotonic() - began:.1f} s")
         return run
+
+
+def _reached(
+    plan: Plan, replicas: int, journal: Journal, within_seconds: float | None
+) -> tuple[tuple[Panel, ...], tuple[Skipped, ...]]:
+    """The panels that are finished in every process, and the cases of those that time did not suffice for."""
+    reached = tuple(p for p in plan.panels if all((replica, p.id) in journal.finished for replica in range(replicas)))
+    if len(reached) == len(plan.panels):
+        return reached, ()
+    reason = f"not begun within {within_seconds:g} s (--within): the same command with --resume measures it"
+    left = (panel for panel in plan.panels if panel not in reached)
+    return reached, tuple(Skipped(case.id, reason) for panel in left for case in panel.cases)
 
 
 def _survey(plan: Plan, journal: Journal, workplace: Workplace) -> tuple[Surroundings, float]:

@@ -218,6 +218,8 @@ def measure(work: Measure, board: Board) -> Measured:
     context = Context(stopwatch, board.write, work.memory_bytes, work.calls_per_sample, work.counting)
     records = run_panel(work.panel, work.settings, context)
     gc.collect()  # a panel's tensors must not weigh on the next one
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     return Measured(tuple(records), stopwatch.seconds, worn=threading.active_count() > threads)
 
 

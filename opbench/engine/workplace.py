@@ -18,16 +18,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 import msgspec
-import psutil
 
 from opbench.child import Child, end_group, ending
 from opbench.document import decode, encode
 from opbench.engine.board import DEFINITION, IDLE, PREDICT, STEPS, Board, Reading
+from opbench.engine.memory import free_bytes, resident_bytes
 from opbench.engine.messages import (
     Assignment,
     Began,
@@ -271,24 +270,6 @@ class _Watching:
         outcome, message = self.killed or ("crashed", ending(code, self.child.last_error()))
         foreign = self.killed is None and code == -signal.SIGKILL
         return Fault(reading.contender, outcome, f"{message} {STEPS[reading.step]}", foreign)
-
-
-def resident_bytes(pid: int) -> int | None:
-    """Resident bytes of a process; None when it is gone."""
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return None
-
-
-def free_bytes() -> int:
-    """Memory that can be had: the machine's, or what a container leaves of it."""
-    free = int(psutil.virtual_memory().available)
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        free = min(free, limit - int((group / "memory.current").read_text(encoding="ascii")))
-    return free
 
 
 def _gib(size: int) -> str:

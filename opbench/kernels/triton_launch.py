@@ -6,7 +6,7 @@ tensors, one program at a time, to be tested.
 Tile sizes are chosen by timing the few candidates that a kernel's launcher names, the first time a call of that kind
 and size is met in a process; each takes a few milliseconds and, once per machine, its compilation. The results are the
 same whatever is chosen: candidates differ in how the work is cut, never in the order of a sum. Nothing is timed under
-the interpreter or while a CUDA graph is captured: the first candidate is taken.
+the interpreter or while a CUDA graph is captured: what was chosen before is taken, else the first candidate.
 """
 
 from __future__ import annotations
@@ -54,6 +54,17 @@ class Candidate:
 
 
 _chosen: dict[Hashable, Candidate] = {}
+
+
+def choices() -> tuple[str, ...]:
+    """What was chosen in this process, in order: kernel, dtype of its first tensor, tile sizes and warps."""
+    return tuple(_said(key, candidate) for key, candidate in _chosen.items())
+
+
+def _said(key: Any, candidate: Candidate) -> str:
+    _, name, kinds, *_ = key
+    blocks = " ".join(f"{block}={size}" for block, size in candidate.blocks.items())
+    return f"{name} {str(kinds[0][0]).removeprefix('torch.')}: {blocks}, {candidate.warps} warps"
 
 
 def launch(
@@ -109,11 +120,13 @@ def _choice(
     start: Callable[[Candidate], None],
 ) -> Candidate:
     """The fastest candidate for calls of this kind, timed once in a process."""
-    if len(candidates) == 1 or torch.cuda.is_current_stream_capturing():
+    if len(candidates) == 1:
         return candidates[0]
     kinds = tuple((tensor.dtype, tensor.device) for tensor in tensors.values())
     key = (kernel.__module__, kernel.__name__, kinds, *arguments.values(), *map(str, constants.values()))
     if key not in _chosen:
+        if torch.cuda.is_current_stream_capturing():
+            return candidates[0]
         from triton.runtime.errors import OutOfResources
         from triton.testing import do_bench
 

@@ -18,6 +18,8 @@ Call = Callable[[], object]
 # Twice the largest L2 of today's devices (B200: 126 MB): writing it leaves nothing of the inputs behind.
 FLUSH_BYTES = 256 << 20
 WARM_UP_SECONDS = 0.2
+# Of a contender on a device that the one before it has kept busy: its own first calls, not the clocks'.
+WARMED_SECONDS = 0.02
 
 
 class Event(Protocol):
@@ -86,6 +88,8 @@ class TorchDevice:
             for _ in range(3):
                 call()
         torch.cuda.current_stream().wait_stream(side)
+        # What the calls before left in the allocator's cache can't be had while a graph is captured: it takes its own.
+        torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             call()
@@ -97,18 +101,29 @@ class TorchDevice:
         return time.perf_counter()
 
 
-def warm_up(call: Call, device: CudaDevice, guard: ThrottleGuard | None) -> None:
-    """Keeps the device busy with the call until the clock stands still, or for a moment where nobody can read it."""
+class WarmUp:
+    """Keeps a device busy with a call until its clock stands still, or for a moment where nobody can read it.
 
-    def once() -> None:
-        call()
-        device.synchronize()
+    Once: contenders follow each other within milliseconds, in which no clock falls.
+    """
 
-    deadline = device.now() + WARM_UP_SECONDS
-    while device.now() < deadline:
-        once()
-    if guard is not None:
-        guard.settle(once)
+    def __init__(self, device: CudaDevice, guard: ThrottleGuard | None) -> None:
+        self._device, self._guard = device, guard
+        self._warm = False
+
+    def __call__(self, call: Call) -> None:
+        """Calls for a while."""
+
+        def once() -> None:
+            call()
+            self._device.synchronize()
+
+        deadline = self._device.now() + (WARMED_SECONDS if self._warm else WARM_UP_SECONDS)
+        while self._device.now() < deadline:
+            once()
+        if self._guard is not None and not self._warm:
+            self._guard.settle(once)
+        self._warm = True
 
 
 class ColdEvents:
@@ -121,11 +136,11 @@ class ColdEvents:
 
     def __init__(self, device: CudaDevice, guard: ThrottleGuard | None = None) -> None:
         self._device = device
-        self._guard = guard
+        self._warm_up = WarmUp(device, guard)
 
     def prepare(self, call: Call) -> None:
         """Calls until the clocks have settled."""
-        warm_up(call, self._device, self._guard)
+        self._warm_up(call)
 
     def sample(self, call: Call, calls: int) -> float:
         """Seconds that `calls` calls took on the device, together."""
@@ -154,13 +169,13 @@ class HotGraph:
 
     def __init__(self, device: CudaDevice, guard: ThrottleGuard | None = None) -> None:
         self._device = device
-        self._guard = guard
+        self._warm_up = WarmUp(device, guard)
         self._replays: dict[Call, Call] = {}
 
     def prepare(self, call: Call) -> None:
         """Captures the call into a graph, and replays that until the clocks have settled."""
         replay = self._device.capture(call)
-        warm_up(replay, self._device, self._guard)
+        self._warm_up(replay)
         self._replays[call] = replay
 
     def sample(self, call: Call, calls: int) -> float:

@@ -27,6 +27,8 @@ DISCARDS_AT_MOST = 8
 DISCARDED_SHARE_AT_MOST = 0.5
 PAUSE_SECONDS = 0.25
 SETTLED_READINGS = 5
+# One step of the clock up or down is as still as a boosting GPU's clock gets.
+STEP_MHZ = 15.0
 SETTLING_READINGS_AT_MOST = 100
 SETTLING_GAP_SECONDS = 0.02
 
@@ -87,7 +89,7 @@ class ThrottleGuard:
             call()
             clock = self._gauge.read().sm_clock_mhz
             self.highest_mhz = max(self.highest_mhz, clock)
-            steady = steady + 1 if clock == before else 0
+            steady = steady + 1 if abs(clock - before) <= STEP_MHZ else 0
             if steady >= SETTLED_READINGS:
                 return True
             before = clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,13 @@ class Chart(msgspec.Struct, frozen=True):
 
 
 def charts(run: Run, standings: Sequence[Standing]) -> tuple[Chart, ...]:
-    """The pictures, by kind and then in the order of the panels; a family with nothing to draw has none."""
+    """The pictures, by kind and then in the order of the panels; a family with nothing to draw has none.
+
+    Without the renderer there are none at all, and the report says so.
+    """
     drawn: dict[str, Chart] = {}
+    if missing():
+        return ()
     for plot in PLOTS:
         every = families(standings, timed=plot.timed)
         for family in itertools.chain.from_iterable(map(pages, every)) if plot.paged else every:
@@ -43,6 +49,15 @@ def charts(run: Run, standings: Sequence[Standing]) -> tuple[Chart, ...]:
                 name = _unique(_slug(parts), drawn)
                 drawn[name] = Chart(name, plot.kind, picture.title, svg(picture.spec))
     return tuple(drawn.values())
+
+
+def missing() -> str | None:
+    """Why no picture can be drawn here, or None."""
+    try:
+        importlib.import_module("vl_convert")
+    except ImportError:
+        return "vl-convert-python is not installed"
+    return None
 
 
 def svg(spec: Spec) -> str:

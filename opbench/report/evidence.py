@@ -98,12 +98,14 @@ def environment(run: Run) -> Table:
 
 
 def remarks(standing: Standing) -> tuple[tuple[str, str], ...]:
-    """(contender, why a figure of it is missing), as the meters said."""
-    return tuple(
-        (row.case.contender, f"memory: {row.record.memory.note}")
-        for row in standing.rows
-        if row.record and row.record.memory and row.record.memory.note
-    )
+    """(contender, why a figure of it is missing, or what was noted beside it), as the meters said."""
+    found = []
+    for row in standing.rows:
+        if row.record and row.record.memory and row.record.memory.note:
+            found.append((row.case.contender, f"memory: {row.record.memory.note}"))
+        if row.record:
+            found += [(row.case.contender, note) for note in row.record.notes]
+    return tuple(found)
 
 
 def _three_ways(counts: Counts) -> tuple[str, str, str, str, str, str]:

@@ -14,9 +14,8 @@ from pathlib import Path
 from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.document import replace_file
 from opbench.report import evidence, limits, numbers, tables
-from opbench.report.charts import Chart, charts
+from opbench.report.charts import Chart, charts, missing
 from opbench.report.escape import block, code, label, prose, visible
-from opbench.report.page import page
 from opbench.report.tables import Table
 from opbench.report.targets import targets
 from opbench.schema import Case, Run
@@ -44,7 +43,11 @@ Part = str | Table
 
 
 def report(run: Run) -> dict[str, bytes]:
-    """File name -> content: `report.md`, `charts/*.svg`, and `report.html`, which holds all of it in one file."""
+    """File name -> content: `report.md`, `charts/*.svg`, and `report.html`, which holds all of it in one file.
+
+    A bare machine (one with a GPU and little else) may lack what draws charts or writes pages: report.md says what is
+    left out, and `opbench report` adds it elsewhere.
+    """
     standing = standings(run)
     drawn = charts(run, standing)
     parts = itertools.chain(
@@ -57,7 +60,12 @@ def report(run: Run) -> dict[str, bytes]:
     )
     text = "\n\n".join(_blocks(parts)) + "\n"
     pictures = {_path(chart): chart.svg for chart in drawn}
-    return {REPORT: text.encode(), PAGE: page(text, pictures)} | {name: svg.encode() for name, svg in pictures.items()}
+    drawn_files = {name: svg.encode() for name, svg in pictures.items()}
+    try:
+        from opbench.report.page import page
+    except ImportError:  # markdown-it-py
+        return {REPORT: text.encode()} | drawn_files
+    return {REPORT: text.encode(), PAGE: page(text, pictures)} | drawn_files
 
 
 def write(run: Run, folder: str | os.PathLike[str]) -> Path:
@@ -153,6 +161,8 @@ def _against_the_machine(run: Run, standing: Sequence[Standing]) -> Iterator[Par
 
 
 def _pictures(drawn: Sequence[Chart]) -> Iterator[Part]:
+    if reason := missing():
+        yield f"Without charts: {reason} here. `opbench report run.json -o .` draws them where it is."
     for kind, group in itertools.groupby(drawn, key=lambda chart: chart.kind):
         yield f"## {_HEADINGS[kind]}"
         yield from (f"![{label(chart.title)}]({_path(chart)})" for chart in group)

@@ -1,4 +1,8 @@
-"""Suites are data: TOML files that list workloads with their sources. Adding a workload is three lines."""
+"""Suites are data: TOML files that list workloads with their sources. Adding a workload is three lines.
+
+Contenders are named as `carafe` (all implementations), `carafe[triton]`, or `carafe[mmcv]?`: a package's operator, that
+competes where the package is installed.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from opbench.build import TORCH_DTYPES, Built
-from opbench.schema import Terms, Verdict
+from opbench.schema import Device, Terms, Verdict
 from opbench.verify.bounds import judge
 from opbench.verify.sensitivity import sensitivity
 
@@ -31,13 +31,24 @@ class Reference:
 
 
 def reference(built: Built) -> Reference:
+    """The definition's answer, on the case's device, or on the CPU where that lacks the memory."""
+    try:
+        return _reference(built, built.case.device)
+    except torch.OutOfMemoryError:
+        if built.case.device == "cpu":
+            raise
+    torch.cuda.empty_cache()
+    return _reference(built, "cpu")
+
+
+def _reference(built: Built, device: Device) -> Reference:
     """Evaluates the definition on the case's own rounded values. Implementations of one operator share the answer.
 
     In float64 on the case's device: the definition of 64x56x56x128 samples and all its gradients takes minutes on a
     CPU and a second on a GPU. Both compute the same formula, which the GPU's tests hold against the CPU's.
     """
     case, operator = built.case, built.operator
-    grad_output = None if built.grad_output is None else built.grad_output.double()
+    grad_output = None if built.grad_output is None else built.grad_output.to(device, torch.float64)
 
     def evaluate(given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         tensors = {name: value.detach().requires_grad_(name in built.differentiated) for name, value in given.items()}
@@ -50,10 +61,11 @@ def reference(built: Built) -> Reference:
         return {"output": output.detach(), **dict(zip(built.differentiated, gradients, strict=True))}
 
     # What the output is differentiated by is an input like any other: rounding moves the gradients through it.
-    tensors = {**built.tensors} if grad_output is None else {**built.tensors, _GRAD_OUTPUT: grad_output}
+    values = {name: value.to(device) for name, value in built.tensors.items()}
+    tensors = values if grad_output is None else {**values, _GRAD_OUTPUT: grad_output}
     expected = evaluate(tensors)
     if operator.magnitude is not None:
-        terms = operator.magnitude(case.dims, built.tensors, grad_output)
+        terms = operator.magnitude(case.dims, values, grad_output)
     else:
         # A parameter's gradient sums over the pixels of the output (N, C, ...).
         pixels = 1 if grad_output is None else grad_output[:, 0].numel()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from simulated_gpu import FLUSH_SECONDS, FULL_MHZ, LAUNCH_SECONDS, SimulatedGpu
 
-from opbench.measure.cuda import ColdEvents, HotGraph, TorchDevice
+from opbench.measure.cuda import WARM_UP_SECONDS, WARMED_SECONDS, ColdEvents, HotGraph, TorchDevice
 from opbench.measure.latency import measure_panel
 from opbench.measure.throttle import (
     DISCARDS_AT_MOST,
@@ -90,7 +90,7 @@ def test_the_warm_up_lasts_until_the_clock_stands_still():
 
 
 def test_a_clock_that_never_settles_is_given_up_on():
-    gpu = SimulatedGpu([1000.0, 1015.0] * 200)
+    gpu = SimulatedGpu([1000.0, 1090.0] * 200)
     assert not guarded(gpu).settle(gpu.kernel(KERNEL_SECONDS))
 
 
@@ -195,6 +195,24 @@ def test_the_cap_is_a_number_and_a_share():
     assert beyond_cap(DISCARDS_AT_MOST + 1, DISCARDS_AT_MOST + 1)
     assert not beyond_cap(100, 200)
     assert beyond_cap(101, 200)
+
+
+def test_a_clock_that_steps_up_and_down_stands_still():
+    gpu = SimulatedGpu([1965.0, FULL_MHZ] * 200)
+    assert guarded(gpu).settle(gpu.kernel(KERNEL_SECONDS))
+    assert gpu.log.count("call") <= 2 * SETTLED_READINGS
+
+
+def test_the_device_is_warmed_up_once_and_each_contender_after_that_briefly():
+    gpu = SimulatedGpu()
+    clock = ColdEvents(gpu, guarded(gpu))
+    spent = []
+    for _ in range(3):
+        before = gpu.host
+        clock.prepare(gpu.kernel(KERNEL_SECONDS))
+        spent.append(gpu.host - before)
+    assert spent[0] >= WARM_UP_SECONDS
+    assert all(WARMED_SECONDS <= seconds <= 2 * WARMED_SECONDS for seconds in spent[1:])
 
 
 @pytest.mark.gpu

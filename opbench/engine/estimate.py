@@ -1,0 +1,90 @@
+"""How long a plan will take, before it is run: a sum of what is known to take time, with what each figure rests on.
+
+A budget bounds the timing of a panel from above, precision usually ends it sooner; so this is the time to reserve, not
+the time to expect. The log of a run (run.log) has the real one of every panel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from opbench.schema import Case, Device, Panel, Plan, Settings
+
+# Importing torch and the declarations, the worker's start, reading the environment, writing the report.
+START_SECONDS = 25.0
+# Copy and matrix product of one dtype, with the warm-up before them.
+YARDSTICK_SECONDS = 1.5
+
+
+class Rates(NamedTuple):
+    """Seconds by device: for each timing method, for a case (built, called, checked, counted), warming up included;
+
+    for an element (closed form) of the largest case, drawn on the CPU once for a workload (`draw`), judged for each
+    case in inference (`judge`), training taking four times that; and for a first meeting of a kernel with a shape and
+    dtype (`compile`).
+    """
+
+    methods: int
+    case: float
+    panel: float
+    draw: float
+    judge: float
+    compile: float
+
+
+# draw: torch.randn in float64 makes 40 million a second on one core of a server. judge on the CPU: the definition of
+# one image of 56x56x128 took 0.6 s on two cores of a Xeon; on CUDA about 300 passes over its float64 elements at 2
+# TB/s. compile: Triton took 0.2 to 0.5 s a kernel and candidate, of which a pass has up to six.
+RATES: Mapping[Device, Rates] = {
+    "cpu": Rates(methods=1, case=0.15, panel=0.1, draw=2.5e-8, judge=5e-7, compile=1.0),
+    "cuda": Rates(methods=2, case=0.4, panel=0.5, draw=2.5e-8, judge=2e-9, compile=1.5),
+}
+TRAINING = 4
+
+
+def seconds(plan: Plan, settings: Settings) -> float:
+    """An upper estimate of the wall time of a plan."""
+    yardsticks = {(panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels}
+    total = START_SECONDS + YARDSTICK_SECONDS * len(yardsticks)
+    drawn: set[tuple[object, ...]] = set()
+    compiled: set[tuple[object, ...]] = set()
+    for panel in plan.panels:
+        total += _panel(panel, settings.budget_seconds, drawn, compiled) * settings.replicas
+    return total
+
+
+def estimate(plan: Plan, settings: Settings) -> str:
+    """The sentence that --dry-run ends with."""
+    return (
+        f"at most about {seconds(plan, settings) / 60:.1f} minutes: {len(plan.panels)} panels, each timed for up to "
+        f"{settings.budget_seconds:g} s a method; --within SECONDS ends a run in time and keeps what comes first"
+    )
+
+
+def _panel(panel: Panel, budget: float, drawn: set[tuple[object, ...]], compiled: set[tuple[object, ...]]) -> float:
+    first = panel.cases[0]
+    rates = RATES[first.device]
+    elements = _elements(panel)
+    again = TRAINING if first.mode == "training" else 1
+    total = rates.panel + rates.methods * budget + rates.case * len(panel.cases)
+    total += rates.judge * elements * again * len({case.operator for case in panel.cases})
+    draw = (first.task, first.workload, first.spread)
+    if draw not in drawn:
+        drawn.add(draw)
+        total += rates.draw * elements
+    for case in panel.cases:
+        kind = (case.task, case.operator, case.implementation, tuple(case.dims.items()), case.dtype, case.mode)
+        if case.implementation in ("triton", "cpu", "compiled") and kind not in compiled:
+            compiled.add(kind)
+            total += rates.compile * (3 if case.mode == "training" else 1)
+    return total
+
+
+def _elements(panel: Panel) -> int:
+    from opbench import registry
+
+    def of(case: Case) -> int:
+        return registry.operator(case.task, case.operator).cost(case.dims).elements
+
+    return max(map(of, panel.cases))

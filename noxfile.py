@@ -57,6 +57,28 @@ def bench(session):
     session.run("opbench", "dashboard", "results", "-o", "site")
 
 
+# Another torch than ours may warn of what ours doesn't.
+ON_A_GPU = ("tests/gpu", "-W", "default")
+
+
+@nox.session
+def gpu(session):
+    """On a machine with a GPU: measures the suite `gpu` for at most 5 minutes, then its tests; `-- -o DIR --resume`.
+
+    Without nox, with torch, triton, numpy, scipy, typer, msgspec, pytest, hypothesis (and fvcore, nvidia-ml-py,
+    pytest-xdist where they can be had):
+        python -m opbench run --suite gpu --within 270 -o DIR
+        python -m pytest tests/gpu -W default -m "not alone" -n 8
+        python -m pytest tests/gpu -W default -m alone
+    """
+    install(session, "all,dev")
+    arguments = session.posargs or ("-o", "results/local/gpu")
+    # 1: a case failed; it stands in the report, and the tests are run all the same.
+    session.run("opbench", "run", "--suite", "gpu", "--within", "270", *arguments, success_codes=[0, 1])
+    session.run("pytest", *ON_A_GPU, "-m", "not alone", "-n", "8", "--dist", "worksteal")
+    session.run("pytest", *ON_A_GPU, "-m", "alone")
+
+
 @nox.session
 def report(session):
     """Writes the report of a run: `nox -s report -- RUN.json -o DIR`."""

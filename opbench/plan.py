@@ -137,7 +137,7 @@ def _absent(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[
 
 
 def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
-    """`carafe` stands for every implementation of the operator, `carafe[triton]` for one, `carafe[mmcv]?` for a peer."""
+    """`carafe` stands for every implementation, `carafe[triton]` for one, `carafe[mmcv]?` for one if installed."""
     operators = registry.operators(task.name)
     names = []
     for pattern in patterns:

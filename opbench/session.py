@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from opbench import plan as planning
 from opbench import registry, suites
 from opbench.report.screen import Screen, screen
-from opbench.schema import OpbenchError, Panel, Plan, Run, Settings, Suite
+from opbench.schema import OpbenchError, Plan, Run, Settings, Suite
 
 if TYPE_CHECKING:
     from opbench.engine.workplace import Workplace
@@ -195,7 +195,7 @@ def listing(what: str, suite: str, extensions: Sequence[str]) -> None:
 
 
 # A header and its rows.
-_Listing = tuple[tuple[str, ...], list[tuple[str, ...]]]
+_Listing = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 
 def _tasks(_: str) -> _Listing:

@@ -41,7 +41,18 @@ def bare(folder, *arguments):
 
 def test_a_run_needs_none_of_the_optional_packages(tmp_path):
     out = tmp_path / "out"
-    only = ("--task", "upsample2x", "--workload", "yolov8n-p5-p4", "--operator", "bilinear", "--mode", "inference", "--device", "cpu")
+    only = (
+        "--task",
+        "upsample2x",
+        "--workload",
+        "yolov8n-p5-p4",
+        "--operator",
+        "bilinear",
+        "--mode",
+        "inference",
+        "--device",
+        "cpu",
+    )
     ran = bare(tmp_path, "run", "--suite", "default", *only, "--budget", "0.05", "-o", str(out))
     assert ran.returncode == 0, ran.stderr
     assert "upsample2x/yolov8n-p5-p4/float32/cpu/inference" in ran.stdout

@@ -35,10 +35,11 @@ class Rates(NamedTuple):
 
 # draw: torch.randn in float64 makes 40 million a second on one core of a server. judge on the CPU: the definition of
 # one image of 56x56x128 took 0.6 s on two cores of a Xeon; on CUDA about 300 passes over its float64 elements at 2
-# TB/s. compile: Triton took 0.2 to 0.5 s a kernel and candidate, of which a pass has up to six.
+# TB/s. compile: Triton took 0.2 to 0.5 s a kernel and candidate (CARAFE 0.2, DCNv3 0.25 forward and 0.5 backward, one
+# busy core of a Xeon), of which forward has three at most and backward three or six; timing a candidate takes 0.05 s.
 RATES: Mapping[Device, Rates] = {
     "cpu": Rates(methods=1, case=0.15, panel=0.1, draw=2.5e-8, judge=5e-7, compile=1.0),
-    "cuda": Rates(methods=2, case=0.4, panel=0.5, draw=2.5e-8, judge=2e-9, compile=1.5),
+    "cuda": Rates(methods=2, case=0.3, panel=0.5, draw=2.5e-8, judge=2e-9, compile=0.8),
 }
 TRAINING = 4
 
@@ -77,7 +78,7 @@ def _panel(panel: Panel, budget: float, drawn: set[tuple[object, ...]], compiled
         kind = (case.task, case.operator, case.implementation, tuple(case.dims.items()), case.dtype, case.mode)
         if case.implementation in ("triton", "cpu", "compiled") and kind not in compiled:
             compiled.add(kind)
-            total += rates.compile * (3 if case.mode == "training" else 1)
+            total += rates.compile * (2 if case.mode == "training" else 1)
     return total
 
 

@@ -78,8 +78,8 @@ def count(case: Case, built: Built) -> Counts:
 
 
 def _aided(case: Case, operator: Operator) -> tuple[Counted, Counted]:
-    """What both counters see of the operator, taught what they miss: on the CPU in float32, as shapes alone decide it."""
-    same = {"device": "cpu", "dtype": "float32", "spread": 0.0, "seed": 0}
+    """What both counters see of the operator, taught what they miss: in float32 on the CPU, as shapes decide it."""
+    same = {"device": "cpu", "dtype": "float32"}
     if operator.counting is not None:
         same["implementation"] = ""
     text = msgspec.json.encode(msgspec.structs.replace(case, **same))
@@ -88,7 +88,7 @@ def _aided(case: Case, operator: Operator) -> tuple[Counted, Counted]:
 
 @functools.lru_cache(maxsize=64)
 def _counted(case: bytes, *declared: Any) -> tuple[Counted, Counted]:
-    """Once for all implementations, dtypes and spreads of a workload: at large sizes it takes seconds."""
+    """Once for all implementations and dtypes of a workload: at large sizes it takes seconds."""
     one = msgspec.json.decode(case, type=Case)
     operator = registry.operator(one.task, one.operator)
     built = build(one, operator.counting)

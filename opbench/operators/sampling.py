@@ -80,13 +80,15 @@ class Geometry:
             window = torch.cartesian_prod(steps, steps).mul(self.offset_scale).to(like.dtype)
             if self.remove_center:
                 window = torch.cat((window[: self.points // 2], window[self.points // 2 + 1 :]))
-            return window.repeat(self.group, 1).unbind(1)
+            table = window.repeat(self.group, 1)
+            return table[:, 0], table[:, 1]
         # A table, not arithmetic on point numbers: compiled, that would divide integers for every location.
         values = [(i * self.dilation - half) * self.offset_scale for i in range(self.kernel_size)]
-        table = [(outer, inner) for outer in values for inner in values]
+        points = [(outer, inner) for outer in values for inner in values]
         if self.remove_center:
-            del table[len(table) // 2]
-        return torch.tensor(table * self.group, dtype=like.dtype, device=like.device).unbind(1)
+            del points[len(points) // 2]
+        outer, inner = torch.tensor(points * self.group, dtype=like.dtype, device=like.device).unbind(1)
+        return outer, inner
 
     def pair(self, x: Tensor, y: Tensor) -> Tensor:
         """x and y components in the order of an offset pair, along a new last axis."""

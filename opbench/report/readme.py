@@ -12,6 +12,11 @@ place of all of them:
 
     <!-- opbench:results/desk/run.json?fastest#carafe_core -->
 
+Several documents joined by `+` share their tables: each workload has the columns of every machine that measured it,
+such as those of a CPU and of a GPU. `params`, MACs and memory are those of the first that counted them.
+
+    <!-- opbench:results/desk/run.json+results/gpu/run.json#upsample2x -->
+
 A selfcheck document (`selfcheck.json`) gives one sentence: the machine's false alarms and the slow-downs it finds.
 """
 
@@ -50,12 +55,15 @@ def document(path: Path) -> Run | Selfcheck:
 def update(text: str, load: Callable[[str], Run | Selfcheck]) -> str:
     """Every marked table written anew; `load` opens the document that a marker names before its `?` or `#`."""
     for name in names(text):
-        text = insert(text, name, load(_parts(name)[0]))
+        contents = [load(path) for path in _parts(name)[0].split("+")]
+        text = insert(text, name, contents[0], *contents[1:])
     return text
 
 
-def insert(text: str, name: str, content: Run | Selfcheck | Table) -> str:
+def insert(text: str, name: str, content: Run | Selfcheck | Table, *more: Run | Selfcheck) -> str:
     """The text with what stands between the two markers of `name` replaced by a generated table or sentence.
+
+    `more` are the other documents that the name joins.
 
     Of a run, the part of the name after `#` selects the panels. Raises OpbenchError if a marker is missing, stands
     twice or out of order, or selects nothing.
@@ -69,10 +77,16 @@ def insert(text: str, name: str, content: Run | Selfcheck | Table) -> str:
     if end not in rest:
         raise OpbenchError(f"{end} stands before {begin}; swap them")
     after = rest.partition(end)[2]
-    return f"{before}{begin}\n\n{_body(content, name)}\n\n{end}{after}"
+    return f"{before}{begin}\n\n{_body(content, name, more)}\n\n{end}{after}"
 
 
-def _body(content: Run | Selfcheck | Table, name: str) -> str:
+def _body(content: Run | Selfcheck | Table, name: str, more: Sequence[Run | Selfcheck]) -> str:
+    if more:
+        runs = [one for one in (content, *more) if isinstance(one, Run)]
+        path, view, selection = _parts(name)
+        if view or len(runs) < 1 + len(more):
+            raise OpbenchError(f"{path}: several documents are joined as runs without a view, got {name}")
+        return _of_runs(runs, selection)
     if isinstance(content, Run):
         return _of_run(content, *_parts(name)[1:])
     if isinstance(content, Selfcheck):
@@ -83,18 +97,21 @@ def _body(content: Run | Selfcheck | Table, name: str) -> str:
     return _of_table(content)
 
 
-def table(contest: Contest) -> Table:
-    """The columns a reader of a README asks for: latency in both modes, params, MACs and FLOPs, peak memory."""
-    modes = {standing.case.mode: standing for standing in contest.standings}
+def table(contest: Contest, *others: Contest) -> Table:
+    """The columns a reader of a README asks for: latency in both modes, params, MACs and FLOPs, peak memory.
+
+    `others` are the same workload elsewhere: their latencies are columns beside those of the first.
+    """
     first = contest.standings[0]
-    device = contest.case.device.upper()
-    timed = [
-        (modes[mode], method) for mode in ("inference", "training") if mode in modes for method in modes[mode].methods
-    ]
+    timed = []
+    for one in (contest, *others):
+        modes = {standing.case.mode: standing for standing in one.standings}
+        present = (modes[mode] for mode in ("inference", "training") if mode in modes)
+        timed += [(standing, method) for standing in present for method in standing.methods]
     header = (
         "contender",
         *(
-            f"{device} {standing.case.mode} latency vs baseline{tables.suffix(standing, method)}"
+            f"{standing.case.device.upper()} {standing.case.mode} latency vs baseline{tables.suffix(standing, method)}"
             for standing, method in timed
         ),
         "params",
@@ -102,11 +119,13 @@ def table(contest: Contest) -> Table:
         f"peak memory ({first.case.mode})",
     )
     rows = []
-    for contender in contest.contenders():
-        row = first.row(contender)
+    everyone = dict.fromkeys(contender for one in (contest, *others) for contender in one.contenders())
+    for contender in everyone:
+        row = next((row for one in (contest, *others) if (row := one.standings[0].row(contender))), None)
         ratios = (tables.latency_ratio(standing.row(contender), method) for standing, method in timed)
         rows.append((contender, *ratios, tables.params(row), _macs_and_flops(row), tables.peak(row)))
-    return Table(header, tuple(rows), tables.contest(contest).note)
+    notes = dict.fromkeys(tables.contest(one).note for one in (contest, *others))
+    return Table(header, tuple(rows), max(notes, key=len))
 
 
 def fastest(chosen: Sequence[Contest]) -> Table:
@@ -139,6 +158,26 @@ def _parts(name: str) -> tuple[str, str, str]:
     path, _, selection = name.partition("#")
     path, _, view = path.partition("?")
     return path, view, selection
+
+
+def _of_runs(runs: Sequence[Run], selection: str) -> str:
+    """The tables of several runs, one for each workload that any of them measured, in the order of the first."""
+    found: dict[tuple[object, ...], list[Contest]] = {}
+    for run in runs:
+        for contest in contests(standings(run)):
+            case = contest.case
+            if _selected(contest.id, selection):
+                place = (case.task, case.workload, tuple(sorted(case.dims.items())), case.dtype, case.spread)
+                found.setdefault(place, []).append(contest)
+    if not found:
+        raise OpbenchError(f"no panel of these runs begins with {selection!r}")
+    generated = [(table(*group), group) for group in found.values()]
+    blocks = []
+    for built, group in generated:
+        devices = " and ".join(dict.fromkeys(contest.case.device for contest in group))
+        blocks += [f"**{prose(markdown.title(group[0], devices))}**", markdown.render(built)]
+    blocks += [prose(note) for note in dict.fromkeys(built.note for built, _ in generated)]
+    return "\n\n".join([*blocks, *map(_measured_on, runs)])
 
 
 def _of_run(run: Run, view: str, selection: str) -> str:

@@ -34,7 +34,9 @@ def toy_workplace(limits=LIMITS, **changes):
     return Workplace(limits=limits, worker="toy_worker", **changes)
 
 
-def toy_run(folder, *, plan=None, settings=None, progress=lambda done, panel: None, resume=False, limits=LIMITS):
+def toy_run(
+    folder, *, plan=None, settings=None, progress=lambda done, panel: None, resume=False, limits=LIMITS, **more
+):
     """A run of the toy plan by toy workers."""
     with toy_workplace(limits) as workplace:
         return execute(
@@ -46,6 +48,7 @@ def toy_run(folder, *, plan=None, settings=None, progress=lambda done, panel: No
             workplace=workplace,
             finish=lambda run: save(run, folder / "run.json"),
             resume=resume,
+            **more,
         )
 
 

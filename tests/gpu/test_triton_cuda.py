@@ -1,15 +1,17 @@
 """The Triton kernels on a CUDA device: the definition at the sizes of networks, every relation, graphs, repeats."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 from falsify import assert_holds
 
+from opbench.kernels import triton_launch
 from opbench.kernels.triton_carafe import carafe_triton, carafe_triton_logits
 from opbench.kernels.triton_dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.carafe_definition import reassembly
 from opbench.operators.dcnv3_definition import dcnv3_definition
-from opbench.schema import DTYPES
 from opbench.verify import carafe_properties, dcnv3_properties
 from opbench.verify.property import Space
 
@@ -125,19 +127,29 @@ def test_dcnv3_from_logits_is_softmax_and_the_definition(dtype):
     assert_close(got, expected, [16 * t.abs().amax() for t in expected], dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+# Every example has shapes of its own and so compiles kernels of its own: a few of each relation, in the dtypes that sum
+# in their own precision and in a wider one, by the first tiles. Triton's interpreter runs many more of them, on a CPU.
+EXAMPLES = 3
+
+
+@pytest.mark.usefixtures("first_tiles")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("relation", carafe_properties.PROPERTIES, ids=lambda relation: relation.name)
 def test_carafe_meets_every_relation(relation, dtype):
-    assert_holds(relation, carafe_triton, Space(dtype, device="cuda"), number=8)
+    assert_holds(relation, carafe_triton, Space(dtype, device="cuda"), number=EXAMPLES)
 
 
-@pytest.mark.parametrize("core", [dcnv3_triton, deterministic])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("first_tiles")
+@pytest.mark.parametrize(
+    ("core", "dtype"),
+    [(dcnv3_triton, "float32"), (dcnv3_triton, "float16"), (deterministic, "float32")],
+    ids=["float32", "float16", "deterministic-float32"],
+)
 @pytest.mark.parametrize("relation", dcnv3_properties.PROPERTIES, ids=lambda relation: relation.name)
 def test_dcnv3_meets_every_relation(relation, dtype, core):
     if relation.name == "repeatable-gradients" and core is dcnv3_triton:
         pytest.skip("x's gradient is added up by atomics: repeatable with deterministic=True")
-    assert_holds(relation, core, Space(dtype, device="cuda"), number=8)
+    assert_holds(relation, core, Space(dtype, device="cuda"), number=EXAMPLES)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 2.0**31])
@@ -162,6 +174,39 @@ def test_two_backward_passes_agree_bit_for_bit(format):
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     first, second = (results(dcnv3_triton, drawn[:3], drawn[3], **DCNV3) for _ in range(2))
     assert all(torch.equal(a, b) for i, (a, b) in enumerate(zip(first, second, strict=True)) if i != 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_whatever_tiles_are_chosen_the_results_are_the_same_bits(dtype, monkeypatch):
+    """But for x's gradient by atomics."""
+    found = []
+    for which in range(3):
+        monkeypatch.setattr(triton_launch, "_choice", lambda kernel, tiles, *_, n=which: tiles[min(n, len(tiles) - 1)])
+        one = []
+        for format in FORMATS:
+            x, mask, grad = carafe_tensors((2, 96, 24, 40), dtype, format)
+            one += results(carafe_triton, (x, mask), grad, **CARAFE)
+        drawn = dcnv3_tensors((2, 24, 40, 96), dtype, 2.0)
+        output, _, *others = results(dcnv3_triton, drawn[:3], drawn[3], **DCNV3)
+        found.append([*one, output, *others])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_a_captured_graph_takes_the_tiles_that_were_chosen(monkeypatch):
+    x, mask, _ = carafe_tensors((1, 64, 20, 20), torch.float32, "first")
+    carafe_triton(x, mask, **CARAFE)
+    assert any(choice.startswith("forward float32: ") for choice in triton_launch.choices())
+    key = list(triton_launch._chosen)[-1]
+    marked = dataclasses.replace(triton_launch._chosen[key], warps=2)
+    monkeypatch.setitem(triton_launch._chosen, key, marked)
+    carafe_triton(x, mask, **CARAFE)  # compiled before the capture
+    taken = []
+    chosen = triton_launch._choice
+    monkeypatch.setattr(triton_launch, "_choice", lambda *call: taken.append(chosen(*call)) or taken[-1])
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        carafe_triton(x, mask, **CARAFE)
+    assert taken == [marked]
 
 
 def test_a_captured_graph_replays():

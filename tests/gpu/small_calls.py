@@ -1,0 +1,42 @@
+"""Every Triton kernel once, on a few pixels: what a memory checker runs. `python small_calls.py`."""
+
+import sys
+
+import torch
+
+from opbench.kernels import triton_launch
+from opbench.kernels.triton_carafe import carafe_triton, carafe_triton_logits
+from opbench.kernels.triton_dcnv3 import dcnv3_triton, dcnv3_triton_logits
+
+# No timing of candidates: a checked kernel takes a thousand times as long.
+triton_launch._choice = lambda kernel, candidates, *_: candidates[0]
+
+
+def differentiated(core, *tensors, **call):
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    core(*tensors, **call).sum().backward()
+
+
+def main():
+    for dtype in (torch.float32, torch.float16):
+        like = {"device": "cuda", "dtype": dtype}
+        for format in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(1, 6, 5, 7, **like).contiguous(memory_format=format)
+            call = {"kernel_size": 3, "group_size": 2, "scale_factor": 2}
+            differentiated(carafe_triton, x, torch.randn(1, 18, 10, 14, **like), **call)
+            differentiated(carafe_triton_logits, x.detach(), torch.randn(1, 72, 5, 7, **like), **call)
+        x, mask = torch.randn(1, 5, 7, 12, **like), torch.randn(1, 5, 7, 18, **like)
+        offset = torch.randn(1, 5, 7, 36, **like) * 4
+        offset[:, 0] = float("inf")
+        offset[:, 1] = float("nan")
+        call = {"kernel_size": 3, "pad": 1, "group": 2}
+        for deterministic in (False, True):
+            for core in (dcnv3_triton, dcnv3_triton_logits):
+                tensors = (tensor.clone() for tensor in (x, offset, mask))
+                differentiated(core, *tensors, **call, deterministic=deterministic)
+    torch.cuda.synchronize()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -79,6 +79,27 @@ def gpu(session):
     session.run("pytest", *ON_A_GPU, "-m", "alone")
 
 
+# What runs and tests need beside torch, triton, numpy, scipy, typer, pytest and hypothesis. fvcore and iopath come as
+# sources alone, which are Python.
+BARE = (
+    "msgspec", "psutil", "rich", "markdown-it-py", "mdurl", "pygments", "nvidia-ml-py", "pytest-xdist", "execnet",
+    "tabulate", "termcolor", "yacs", "portalocker",
+)  # fmt: skip
+
+
+@nox.session
+def gpu_site(session):
+    """Gathers in build/gpu-site (21 MB) what a GPU machine without a network lacks: `-- 3.12` is that machine's Python.
+
+    There: PYTHONPATH=build/gpu-site:. python -m opbench run --suite gpu --within 420 -o DIR
+    """
+    python = session.posargs[0] if session.posargs else "3.12"
+    into = ("python", "-m", "pip", "install", "--target", "build/gpu-site", "--no-deps", "-c", "constraints.txt")
+    wheels = ("--only-binary=:all:", "--python-version", python, "--platform", "manylinux2014_x86_64")
+    session.run(*into, *wheels, "--platform", "manylinux_2_28_x86_64", *BARE)
+    session.run(*into, "fvcore", "iopath")
+
+
 @nox.session
 def report(session):
     """Writes the report of a run: `nox -s report -- RUN.json -o DIR`."""

@@ -92,7 +92,7 @@ def _inputs(
     return draw(dict(dims), spread, _generator(shared))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _parameters(
     make: Callable[[Dims, Implementation], torch.nn.Module],
     prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -101,3 +102,25 @@ def test_too_many_programs_are_refused():
         patched.setattr(torch.cuda, "device", lambda device: pytest.MonkeyPatch.context())
         with pytest.raises(ValueError, match=r"cells would take 2147483648 programs.*split the batch"):
             launch(triton_dcnv3_kernels.cells, [Candidate({})], lambda blocks: ({}, 2**31), tensors, {}, {})
+
+
+def test_a_capture_takes_what_was_chosen_before_and_times_nothing(monkeypatch):
+    """Else the graph would replay other tiles than the calls beside it."""
+
+    def untimed(candidate):
+        raise AssertionError("nothing is timed while a graph is captured")
+
+    kernel = types.SimpleNamespace(__module__="m", __name__="forward")
+    tensors = {"x": torch.empty(2, dtype=torch.float16)}
+    call = (kernel, TILES, tensors, {"W": 2}, {"K": 3}, untimed)
+    monkeypatch.setattr(triton_launch, "_chosen", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert triton_launch._choice(*call) is TILES[0]
+    assert triton_launch.choices() == ()
+    kinds = ((torch.float16, torch.device("cpu")),)
+    monkeypatch.setitem(triton_launch._chosen, ("m", "forward", kinds, 2, "3"), TILES[1])
+    assert triton_launch._choice(*call) is TILES[1]
+    assert triton_launch.choices() == ("forward float16: BC=32, 8 warps",)
+
+
+TILES = (Candidate({"BC": 16}), Candidate({"BC": 32}, 8))

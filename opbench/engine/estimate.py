@@ -57,6 +57,8 @@ def seconds(plan: Plan, settings: Settings) -> float:
 
 def estimate(plan: Plan, settings: Settings) -> str:
     """The sentence that --dry-run ends with."""
+    if not plan.panels:
+        return "nothing would be measured here"
     return (
         f"at most about {seconds(plan, settings) / 60:.1f} minutes: {len(plan.panels)} panels, each timed for up to "
         f"{settings.budget_seconds:g} s a method; --within SECONDS ends a run in time and keeps what comes first"

@@ -1,0 +1,32 @@
+"""What a plan is said to take: more of anything takes longer, and nothing takes nothing."""
+
+import pytest
+
+from opbench import plan, registry, suites
+from opbench.engine.estimate import estimate, seconds
+from opbench.schema import Plan, Settings
+
+
+@pytest.fixture(scope="module")
+def laid_out():
+    registry.load()
+    return plan.plan(suites.load("smoke"), {}, cuda=True)
+
+
+def settings(**changes):
+    return Settings(**{"suite": "smoke", "precision": 0.02, "budget_seconds": 1.0, **changes})
+
+
+def test_more_panels_a_longer_budget_and_replicas_take_longer(laid_out):
+    whole = seconds(laid_out, settings())
+    fewer = Plan(laid_out.suite, laid_out.panels[:-1], ())
+    assert seconds(fewer, settings()) < whole
+    assert seconds(laid_out, settings(budget_seconds=2.0)) >= whole + len(laid_out.panels)
+    assert seconds(laid_out, settings(replicas=3)) > 2 * whole - 60
+
+
+def test_the_sentence_names_minutes_and_panels_or_that_there_are_none(laid_out):
+    assert f" minutes: {len(laid_out.panels)} panels, each timed for up to 1 s a method" in estimate(
+        laid_out, settings()
+    )
+    assert estimate(Plan("smoke", (), ()), settings()) == "nothing would be measured here"

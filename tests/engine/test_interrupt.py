@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from opbench.engine.journal import NAME, Finished, read
+from opbench.engine.log import NAME as LOG
 
 TOYS = Path(__file__).parent.parent / "toys.py"
 SUITE = """
@@ -68,7 +69,7 @@ def test_ctrl_c_has_the_shells_exit_code_and_says_how_to_go_on(stopped):
     resume = said.strip().splitlines()[-1]
     assert resume.startswith("opbench run --suite ")
     assert resume.endswith(f"-o {folder / 'out'} --resume")
-    assert left == {NAME}
+    assert left == {NAME, LOG}
 
 
 def test_the_resumed_run_is_whole_and_repeats_nothing(stopped):

@@ -6,6 +6,7 @@ Axes: x (N, C, H, W), mask (N, g*k*k, s*H, s*W), logits (N, s*s*g*k*k, H, W), ou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,3 +63,16 @@ def gradients(grad: Tensor, x: Tensor, mask: Tensor, scale: int, wanted: Sequenc
         output(x, 1) if wanted[0] else x.new_empty(0),
         torch.empty(mask.shape, dtype=mask.dtype, device=mask.device) if wanted[1] else mask.new_empty(0),
     )
+
+
+def checked_output(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
+    """The operation on tensors without data."""
+    check(x, mask, size, groups, scale)
+    return output(x, scale)
+
+
+def checked_gradients(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """Its backward on tensors without data."""
+    *problem, wanted = rest
+    check(x, mask, *problem)
+    return gradients(grad, x, mask, problem[2], wanted)

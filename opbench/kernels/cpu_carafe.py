@@ -17,7 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.carafe_shapes import channels_last, check, gradients, memory_format, output
+from opbench.kernels.carafe_shapes import (
+    channels_last,
+    check,
+    checked_gradients,
+    checked_output,
+    gradients,
+    memory_format,
+    output,
+)
 from opbench.kernels.cpu_jit import kernel, target
 from opbench.kernels.cpu_launch import launch, tensor_arguments
 from opbench.kernels.operation import define, differentiate
@@ -143,22 +151,15 @@ def _backward(
 # --- Operations -------------------------------------------------------------------------------------------------
 
 
-def _out(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
-    check(x, mask, size, groups, scale)
-    return output(x, scale)
-
-
-def _shapes(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    *problem, wanted = rest
-    check(x, mask, *problem)
-    return gradients(grad, x, mask, problem[2], wanted)
-
-
-define("carafe_cpu(Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor) -> Tensor", _forward, _out)
+define(
+    "carafe_cpu(Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor) -> Tensor",
+    _forward,
+    checked_output,
+)
 define(
     "carafe_cpu_backward(Tensor grad, Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor, "
     "bool[2] wanted) -> (Tensor, Tensor)",
     _backward,
-    _shapes,
+    checked_gradients,
 )
 differentiate("carafe_cpu", tensors=2)

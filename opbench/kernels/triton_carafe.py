@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.carafe_shapes import channels_last, check, gradients, output
+from opbench.kernels.carafe_shapes import channels_last, check, checked_gradients, checked_output, gradients, output
 from opbench.kernels.operation import define, differentiate
 from opbench.kernels.triton_launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
@@ -206,20 +206,9 @@ def _launch_backward(call: _Call, grad: Tensor, stats: Tensor | None, wanted: li
 # --- Operations -------------------------------------------------------------------------------------------------
 
 
-def _out(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
-    check(x, mask, size, groups, scale)
-    return output(x, scale)
-
-
 def _out_logits(x: Tensor, logits: Tensor, size: int, groups: int, scale: int) -> tuple[Tensor, Tensor]:
     check(x, logits, size, groups, scale, fused=True)
     return output(x, scale), _stats(x, groups, scale)
-
-
-def _shapes(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    *problem, wanted = rest
-    check(x, mask, *problem)
-    return gradients(grad, x, mask, problem[2], wanted)
 
 
 def _shapes_logits(grad: Tensor, x: Tensor, logits: Tensor, stats: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -229,11 +218,11 @@ def _shapes_logits(grad: Tensor, x: Tensor, logits: Tensor, stats: Tensor, *rest
 
 
 _PROBLEM = "int kernel_size, int group_size, int scale_factor"
-define(f"carafe_triton(Tensor x, Tensor mask, {_PROBLEM}) -> Tensor", _forward, _out, devices=DEVICES)
+define(f"carafe_triton(Tensor x, Tensor mask, {_PROBLEM}) -> Tensor", _forward, checked_output, devices=DEVICES)
 define(
     f"carafe_triton_backward(Tensor grad, Tensor x, Tensor mask, {_PROBLEM}, bool[2] wanted) -> (Tensor, Tensor)",
     _backward,
-    _shapes,
+    checked_gradients,
     devices=DEVICES,
 )
 differentiate("carafe_triton", tensors=2)

@@ -95,12 +95,9 @@ def swap(
     try:
         fresh = [_replacement(site, build) for site in sites]
         _put(model, sites, fresh)
-        try:
-            _prove(model, sites, outputs, called_with)
-        except BaseException:
-            _put(model, sites, [site.module for site in sites])
-            raise
-    except BaseException:
+        _prove(model, sites, outputs, called_with)
+    except BaseException:  # whatever it was, Ctrl-C too: the model and the random numbers are as they were
+        _put(model, sites, [site.module for site in sites])
         torch.set_rng_state(random)
         raise
     return tuple(_change(site, module) for site, module in zip(sites, fresh, strict=True))

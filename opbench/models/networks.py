@@ -71,6 +71,11 @@ def plain(name: str = "torch", note: str = "") -> Mapping[str, Implementation]:
     return {name: Implementation(name, note=note)}
 
 
+def image(dims: Dims) -> dict[str, tuple[int, ...]]:
+    """The inputs of a network that takes a colour image."""
+    return {"x": (dims["N"], 3, dims["H"], dims["W"])}
+
+
 def image_of_32(dims: Dims) -> str | None:
     """Why an image doesn't halve five times, or None."""
     return None if dims["H"] % 32 == dims["W"] % 32 == 0 else f"{dims['H']} x {dims['W']} is no multiple of 32"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from opbench.models.internimage import VARIANTS, InternImage, Mixing, RigidMixing, Variant
-from opbench.models.networks import image_of_32, plain, register_network
+from opbench.models.networks import image, image_of_32, plain, register_network
 from opbench.operators.choice import Core
 from opbench.operators.dcnv3_cores import CORES
 from opbench.registry import register_task
@@ -35,10 +35,6 @@ def _requires(dims: Dims) -> str | None:
     return image_of_32(dims)
 
 
-def _image(dims: Dims) -> dict[str, tuple[int, ...]]:
-    return {"x": (dims["N"], 3, dims["H"], dims["W"])}
-
-
 def _rigid(channels: int, group: int) -> nn.Module:
     return RigidMixing(channels)
 
@@ -53,7 +49,7 @@ def _register(name: str, title: str, implementations: Mapping[str, Implementatio
         title=title,
         source="InternImage, arXiv 2211.05778, table 1",
         network=network,
-        inputs=_image,
+        inputs=image,
         implementations=implementations,
         requires=_requires,
     )

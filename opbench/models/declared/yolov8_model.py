@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.models.networks import Cores, image_of_32, plain, register_network
+from opbench.models.networks import Cores, image, image_of_32, plain, register_network
 from opbench.models.yolov8 import Scale, yolov8
 from opbench.operators.carafe import IMPLEMENTATIONS
 from opbench.operators.choice import Core
@@ -78,10 +78,6 @@ def _requires(dims: Dims) -> str | None:
     return image_of_32(dims)
 
 
-def _image(dims: Dims) -> dict[str, tuple[int, ...]]:
-    return {"x": (dims["N"], 3, dims["H"], dims["W"])}
-
-
 def _both(names: Mapping[str, tuple[str, str]]) -> Mapping[str, Implementation]:
     """Pairs of cores by the name of the pair: it runs where both of them do."""
     return {name: _pair(name, IMPLEMENTATIONS[carafe], CORES[dcnv3]) for name, (carafe, dcnv3) in names.items()}
@@ -115,7 +111,7 @@ def _register(
         title=title,
         source=SOURCE,
         network=network,
-        inputs=_image,
+        inputs=image,
         implementations=implementations,
         requires=_requires,
         forget=_forget_anchors,

@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from opbench.measure.intervals import student_t
 from opbench.measure.pairs import Shift
 
 LEVEL = 0.05
@@ -165,8 +166,6 @@ def decide(shift: Shift, adjusted_p: float, minimum: float) -> Decision:
 
 def detectable(shift: Shift, minimum: float, power: float = 0.9) -> float:
     """The smallest true slow-down, as a share, for which a row known this well is called regressed 9 in 10 times."""
-    from opbench.measure.pairs import student_t
-
     margin = student_t(shift.freedom, 1 - LEVEL / 2) + student_t(shift.freedom, power)
     return math.expm1(minimum + margin * shift.error)
 

@@ -23,6 +23,8 @@ from functools import lru_cache
 
 import msgspec
 
+from opbench.measure.intervals import student_t
+
 LEAST = 3
 WINDOW = 5
 CLIP = 2.0
@@ -175,6 +177,4 @@ class _Segment(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=4096)
 def _needed(freedom: int, places: int) -> float:
     """The t value that noise exceeds in a share `SIGNIFICANCE` of series with as many places for a change."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 1 - SIGNIFICANCE / (2 * max(1, places))))
+    return student_t(freedom, 1 - SIGNIFICANCE / (2 * max(1, places)))

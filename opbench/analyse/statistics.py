@@ -16,12 +16,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
-from opbench.measure.intervals import CONFIDENCE, FEWEST_ROUNDS, interval
+from opbench.measure.intervals import CONFIDENCE, FEWEST_ROUNDS, interval, student_t
 from opbench.schema import Latency
 
 __all__ = [
@@ -99,7 +98,7 @@ def ratio(contender: Latency, baseline: Latency) -> Ratio | None:
     else:
         low, middle, high = _over_processes([statistics.median(pairs) for pairs in processes])
         method = "process-medians"
-    return Ratio(_exp(middle), _exp(low), _exp(high), rounds, len(processes), method)
+    return Ratio(saturating_exp(middle), saturating_exp(low), saturating_exp(high), rounds, len(processes), method)
 
 
 def quartiles(latency: Latency) -> Quartiles | None:
@@ -121,15 +120,8 @@ def usable_samples(latency: Latency) -> list[float]:
 def _over_processes(medians: Sequence[float]) -> tuple[float, float, float]:
     """(low, mean, high): Student's t over independent medians."""
     mean = statistics.fmean(medians)
-    half = _student_t(len(medians) - 1) * statistics.stdev(medians) / math.sqrt(len(medians))
+    half = student_t(len(medians) - 1, (1 + CONFIDENCE) / 2) * statistics.stdev(medians) / math.sqrt(len(medians))
     return mean - half, mean, mean + half
-
-
-@lru_cache(maxsize=256)
-def _student_t(degrees_of_freedom: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))
 
 
 def _usable(sample: float) -> bool:
@@ -137,6 +129,6 @@ def _usable(sample: float) -> bool:
     return 1e-12 <= sample <= 1e12
 
 
-def _exp(value: float) -> float:
+def saturating_exp(value: float) -> float:
     """Exp that saturates: Student's t over two processes that disagree has no useful upper end."""
     return math.exp(value) if value < 700 else math.inf

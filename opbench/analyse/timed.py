@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.analyse.change import Allowance, Evidence, decide, holm, p_value, shifts
 from opbench.analyse.comparison import Row, Time
-from opbench.analyse.statistics import paired_log_ratios, quartiles
+from opbench.analyse.statistics import paired_log_ratios, quartiles, saturating_exp
 from opbench.measure.pairs import Shift, median_shift, shift
 from opbench.schema import Latency, Record, Run
 
@@ -59,9 +59,9 @@ def timed_rows(
         times.setdefault(pair.row, []).append(
             Time(
                 method=pair.method,
-                ratio=_exp(one.value),
-                low=_exp(low),
-                high=_exp(high),
+                ratio=saturating_exp(one.value),
+                low=saturating_exp(low),
+                high=saturating_exp(high),
                 p=p,
                 decision=decide(one, p, minimum),
                 absolute=pair.absolute,
@@ -127,7 +127,3 @@ def _shifts(contender: Latency, baseline: Latency, locate: Callable[[Sequence[fl
 def _absolute(base: Latency, head: Latency) -> float:
     before, after = quartiles(base), quartiles(head)
     return after.median_seconds / before.median_seconds if before and after else math.nan
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf

@@ -46,3 +46,11 @@ def _ranks_outside(rounds: int) -> int:
             return max(k - 1, 0)
         choose = choose * (rounds - k) // (k + 1)
     raise AssertionError("the binomial distribution sums to more than its tail")
+
+
+@lru_cache(maxsize=4096)
+def student_t(freedom: float, probability: float) -> float:
+    """Quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))

@@ -23,7 +23,7 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
-from opbench.measure.intervals import CONFIDENCE, interval
+from opbench.measure.intervals import CONFIDENCE, interval, student_t
 from opbench.schema import StopReason
 
 BATCHES = 10
@@ -161,14 +161,6 @@ def median_shift(log_ratios: Sequence[float]) -> Shift:
     medians = [float(np.median(batch)) for batch in np.array_split(np.asarray(log_ratios), BATCHES)]
     batched = Shift(centre, float(np.std(medians, ddof=1)) / math.sqrt(BATCHES), BATCHES - 1)
     return max(ranked, batched, key=lambda found: found.half_width)
-
-
-@lru_cache(maxsize=4096)
-def student_t(freedom: float, probability: float) -> float:
-    """Quantile of Student's t."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, probability))
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

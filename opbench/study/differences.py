@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from opbench.analyse.statistics import FEWEST_ROUNDS, Method, Ratio, interval
-from opbench.measure.intervals import CONFIDENCE
-from opbench.measure.pairs import student_t
+from opbench.measure.intervals import CONFIDENCE, student_t
 from opbench.study.document import Contender, Purpose, Result
 
 # Points of a loss curve: each is the mean over its share of the steps, so that single batches don't hide the trend.

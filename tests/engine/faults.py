@@ -77,7 +77,8 @@ def doubles_in_place(x, weight):
 
 @fault("leaks-threads")
 def leaks_threads(x, weight):
-    threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+    for _ in range(8):  # a busy machine makes few calls in the budget, and three of them must be enough
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
     return right(x, weight)
 
 

@@ -106,7 +106,7 @@ def test_what_is_changed_of_the_process_is_put_back_and_noted(measured, name):
     assert any(note.startswith(DISTURBING[name]) for note in record.notes), record.notes
 
 
-def test_one_more_thread_with_every_call_is_a_fault(measured):
+def test_more_threads_with_every_call_are_a_fault(measured):
     record = measured["disturbing", "leaks-threads"]
     assert record.outcome == "raised", record.message
     assert record.message.startswith("RuntimeError: leaks threads"), record.message

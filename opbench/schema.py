@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Format history of the run document:
 #   1  first version; non-finite floats are the strings "NaN", "Infinity" and "-Infinity"
 #      since then, absent in older documents: targets, first_calls, settings.least_rounds, memory.held_bytes,
-#      counts.dispatched, settings.replicas, latency.sm_clock_mhz and latency.temperature_celsius
+#      counts.dispatched, settings.replicas, verdict.basis, latency.sm_clock_mhz and latency.temperature_celsius
 SCHEMA_VERSION = 1
 
 Dims = Mapping[str, int]
@@ -91,13 +91,15 @@ class Terms:
     Each element is a sum of `count` terms and `total` is the sum of their absolute values (for a definition that is
     not a plain sum: its first-order sensitivity to rounding). `coordinates` adds what rounding a sampling location
     comes to; locations are computed in float32 at least, whatever the dtype. `slack` is an absolute allowance where
-    two answers are both right: the one-sided derivatives of bilinear sampling at a kink.
+    two answers are both right: the one-sided derivatives of bilinear sampling at a kink. `bound` is the largest
+    permitted |error| itself where it was derived from the definition; then the other parts don't make it.
     """
 
     total: torch.Tensor
     count: int
     slack: torch.Tensor | None = None
     coordinates: torch.Tensor | None = None
+    bound: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,10 @@ class Operator:
     module(dims, implementation)        -> the torch.nn.Module that is measured; called with the inputs in order
     definition(dims, tensors, training) -> the output
     magnitude(dims, tensors, grad_output) -> the `Terms` of "output" and, given grad_output, of the gradient of each
-                                           named tensor; None where the definition is no plain sum, and then the
-                                           bound comes from the definition's own sensitivity to rounding
-    samples                             -> how many evaluations estimate that sensitivity: a few suffice, unless an
-                                           element's own is far from its tensor's and there are very many elements
+                                           named tensor: the unit that accuracy is reported in, where the definition
+                                           is a plain sum. Bounds are derived from the definition itself
+    samples                             -> how many evaluations estimate the definition's sensitivity to rounding
+                                           where no bound can be derived
     prepare(module, dims, spread, generator, x) sets what the generic parameter draw can't: the offset branch
     requires(dims)                      -> why the operator can't run at these dimensions, or None
 
@@ -295,6 +297,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `worst_ratio` is the largest |error| / bound: correct means at most 1. `max_error` and `rms_error` are in units
     of eps * sum|terms| of the output. `judged` counts elements; `sampled` says that not all of them were judged.
+    `basis` is what the bound was taken from where it could not be derived from the definition, and why.
     """
 
     correct: bool
@@ -305,6 +308,7 @@ class Verdict(msgspec.Struct, frozen=True):
     judged: int
     sampled: bool
     reason: str = ""
+    basis: str = ""
 
 
 class Counted(msgspec.Struct, frozen=True):

@@ -158,6 +158,8 @@ def _verify(entry: _Entry, references: dict[str, Reference], context: Context) -
     entry.proof = prove(entry.case, references, context.stopwatch, announce)
     entry.notes += [f"chose tiles for {choice}" for choice in triton_launch.choices()[len(chosen) :]]
     entry.verdict = entry.proof.verdict
+    if entry.verdict.basis:
+        entry.notes.append(entry.verdict.basis)
     entry.convict(entry.verdict)
 
 

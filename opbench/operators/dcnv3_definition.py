@@ -87,15 +87,18 @@ def bilinear(rows: Tensor, height: int, width: int, x: Tensor, y: Tensor, weight
     """
     batch, _, _, group = x.shape
     counts = (x > -1) & (x < width) & (y > -1) & (y < height)
-    # What doesn't count is replaced before anything is computed from it: a NaN times zero would stay NaN.
-    x, y, weight = torch.where(counts, x, 0.5), torch.where(counts, y, 0.5), torch.where(counts, weight, 0)
+    # What doesn't count is replaced before anything is computed from it: a NaN times zero would stay NaN. Up to a pixel
+    # beyond the border all corners lie outside, which is the same zero without a jump in how it comes about.
+    near = (x > -2) & (x < width + 1) & (y > -2) & (y < height + 1)
+    x, y = torch.where(near, x, 0.5), torch.where(near, y, 0.5)
+    weight = torch.where(counts | (near & torch.isfinite(weight)), weight, 0)
     left, top = torch.floor(x.detach()), torch.floor(y.detach())
     n = torch.arange(batch, device=x.device).view(batch, 1, 1, 1)
     g = torch.arange(group, device=x.device)
     numbers, weights = [], []
     for row, weight_y in ((top, 1 - (y - top)), (top + 1, y - top)):
         for column, weight_x in ((left, 1 - (x - left)), (left + 1, x - left)):
-            inside = counts & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            inside = near & (column >= 0) & (column < width) & (row >= 0) & (row < height)
             number = ((n * height + row.long()) * width + column.long()) * group + g
             numbers.append(torch.where(inside, number, len(rows) - 1))
             weights.append(weight * (weight_y * weight_x))

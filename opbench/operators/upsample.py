@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from opbench.operators.definitions import convolution, pixel_shuffle
 from opbench.operators.linear_terms import multilinear
 from opbench.operators.tasks import UPSAMPLE2X
-from opbench.operators.upsample_definition import bicubic_axis, bilinear_axis, deconvolution, interpolated, nearest_axis
+from opbench.operators.upsample_definition import bicubic_axis, bilinear_axis, deconvolution, interpolated, nearest
 from opbench.registry import register_operator
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
 
@@ -85,7 +85,7 @@ RIVALS = (
         name="nearest",
         title="nearest",
         module=lambda C: _upsample("nearest"),
-        definition=lambda t: interpolated(t["x"], nearest_axis),
+        definition=lambda t: nearest(t["x"]),
         terms=lambda C, pixels: {"output": 1, "x": 4},
     ),
     Rival(
@@ -111,7 +111,7 @@ RIVALS = (
         name="nearest-conv3x3",
         title="nearest + conv 3x3",
         module=lambda C: nn.Sequential(_upsample("nearest"), _conv3x3(C, C)),
-        definition=lambda t: convolution(interpolated(t["x"], nearest_axis), t["1.weight"]),
+        definition=lambda t: convolution(nearest(t["x"]), t["1.weight"]),
         params=lambda C: 9 * C * C,
         macs=lambda C: 36 * C * C,
         macs_backward=lambda C: 72 * C * C,

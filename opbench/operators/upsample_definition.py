@@ -7,17 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from opbench.operators.definitions import pixel_shuffle, zero_extended
-
 # One tap of an interpolation along an axis: for every output position, which input position it reads (unclamped)
 # and its weight.
 Tap = tuple[Tensor, Tensor]
 Axis = Callable[[Tensor], list[Tap]]
-
-
-def nearest_axis(position: Tensor) -> list[Tap]:
-    """Output position Y reads Y // 2."""
-    return [(position // 2, torch.ones_like(position))]
 
 
 def bilinear_axis(position: Tensor) -> list[Tap]:
@@ -55,7 +48,7 @@ def interpolated(x: Tensor, axis: Axis, *, absolute: bool = False) -> Tensor:
 def _weights(size: int, like: Tensor, axis: Axis, absolute: bool) -> Tensor:
     """(2*size, size): how much of each input position every output position takes."""
     source = torch.arange(size, dtype=like.dtype, device=like.device)
-    total = like.new_zeros(2 * size, size)
+    total = torch.zeros(2 * size, size, dtype=like.dtype, device=like.device)
     for index, weight in axis(torch.arange(2 * size, dtype=like.dtype, device=like.device)):
         reads = index.clamp(0, size - 1).unsqueeze(1) == source
         total = total + reads * (weight.abs() if absolute else weight).unsqueeze(1)
@@ -65,22 +58,21 @@ def _weights(size: int, like: Tensor, axis: Axis, absolute: bool) -> Tensor:
 def deconvolution(x: Tensor, weight: Tensor) -> Tensor:
     """`x` (N, C, H, W), weight (C, O, 3, 3) -> (N, O, 2H, 2W): transposed convolution, stride 2, padding 1.
 
-    Input row i reaches output rows Y = 2i - 1 + ky. Read the other way, output row Y = 2h + a gathers, over the ky for
-    which a + 1 - ky is even, row h + (a + 1 - ky) / 2; the same for columns.
+    Input pixel (h, w) times tap (ky, kx) is added to output pixel (2h - 1 + ky, 2w - 1 + kx), those outside left out:
+    on a canvas with a row and a column more in front.
     """
     N, _, H, W = x.shape
-    extended = zero_extended(x, 1)
-    columns = extended.flatten(2)
-    phases = []
-    for a in range(2):
-        for b in range(2):
-            phase = x.new_zeros(N, weight.shape[1], H, W)
-            for ky in range(3):
-                for kx in range(3):
-                    if (a + 1 - ky) % 2 or (b + 1 - kx) % 2:
-                        continue
-                    top, left = 1 + (a + 1 - ky) // 2, 1 + (b + 1 - kx) // 2
-                    product = (weight[:, :, ky, kx].T @ columns).unflatten(2, extended.shape[2:])
-                    phase = phase + product[:, :, top : top + H, left : left + W]
-            phases.append(phase)
-    return pixel_shuffle(torch.stack(phases, 2).flatten(1, 2), 2)
+    O, rows, columns = weight.shape[1], 2 * H + 1, 2 * W + 1  # noqa: E741 - the letter of the formula
+    h = torch.arange(H, device=x.device).view(H, 1)
+    w = torch.arange(W, device=x.device)
+    taps = [(ky, kx) for ky in range(3) for kx in range(3)]
+    places = torch.cat([((2 * h + ky) * columns + 2 * w + kx).flatten() for ky, kx in taps])
+    pixels = torch.cat([weight[:, :, ky, kx].T @ x.flatten(2) for ky, kx in taps], 2)
+    canvas = x.new_zeros(N, O, rows * columns).index_add(2, places, pixels)
+    return canvas.view(N, O, rows, columns)[:, :, 1:, 1:]
+
+
+def nearest(x: Tensor) -> Tensor:
+    """`x` (N, C, H, W) -> (N, C, 2H, 2W): output pixel (Y, X) is input pixel (Y // 2, X // 2)."""
+    N, C, H, W = x.shape
+    return x.reshape(N, C, H, 1, W, 1).expand(N, C, H, 2, W, 2).reshape(N, C, 2 * H, 2 * W)

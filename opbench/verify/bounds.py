@@ -24,6 +24,8 @@ EPS: Mapping[str, float] = {
     "bfloat16": 2.0**-7,
     "float16": 2.0**-10,
 }
+# The last rounding, to the stored type, is off by half an eps of the value at most.
+OWN = 1.25
 # Below the smallest normal number results are rounded absolutely, by at most one subnormal step (or flushed to zero).
 TINY: Mapping[str, float] = {
     "float64": 2.0**-1022,
@@ -48,6 +50,8 @@ def unit(terms: Terms, dtype: str) -> torch.Tensor:
 
 def allowed(terms: Terms, dtype: str) -> torch.Tensor:
     """The largest permitted |error| per element."""
+    if terms.bound is not None:
+        return terms.bound
     bound = coefficient(terms.count) * unit(terms, dtype) + terms.count * TINY[dtype] * 2.0**-10
     return bound if terms.slack is None else bound + terms.slack
 
@@ -57,6 +61,7 @@ def judge(
     expected: Mapping[str, torch.Tensor],
     terms: Mapping[str, Terms],
     dtype: str,
+    basis: str = "",
 ) -> Verdict:
     """Judges every expected tensor ("output" first, then gradients by name) against its bound.
 
@@ -81,6 +86,7 @@ def judge(
                 judged=judged,
                 sampled=False,
                 reason=fault,
+                basis=basis,
             )
         if reference.numel() == 0:
             continue
@@ -114,6 +120,7 @@ def judge(
             f"{worst.tensor}{list(worst.index)}: expected {worst.expected:.9g}, got {worst.got:.9g}, "
             f"off by {abs(worst.got - worst.expected):.3g} where rounding explains {worst.bound:.3g}"
         )
+        reason += f" ({basis})" if basis else ""
     return Verdict(
         correct=correct,
         worst_ratio=max(worst_ratio, 0.0),
@@ -123,6 +130,7 @@ def judge(
         judged=judged,
         sampled=False,
         reason=reason,
+        basis=basis,
     )
 
 

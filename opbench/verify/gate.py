@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from opbench.build import TORCH_DTYPES, Built
 from opbench.schema import Device, Terms, Verdict
 from opbench.verify.bounds import judge
-from opbench.verify.sensitivity import sensitivity
+from opbench.verify.rounding.terms import rounding_terms
 
 _GRAD_OUTPUT = "(grad_output)"
 
@@ -24,10 +24,11 @@ class Reference:
     expected: Mapping[str, torch.Tensor]
     terms: Mapping[str, Terms]
     dtype: str
+    basis: str = ""
 
     def judge(self, got: Mapping[str, object]) -> Verdict:
         """The verdict on a contender's output and gradients by name."""
-        return judge(got, self.expected, self.terms, self.dtype)
+        return judge(got, self.expected, self.terms, self.dtype, self.basis)
 
 
 def reference(built: Built) -> Reference:
@@ -64,14 +65,14 @@ def _reference(built: Built, device: Device) -> Reference:
     values = {name: value.to(device) for name, value in built.tensors.items()}
     tensors = values if grad_output is None else {**values, _GRAD_OUTPUT: grad_output}
     expected = evaluate(tensors)
-    if operator.magnitude is not None:
-        terms = operator.magnitude(case.dims, values, grad_output)
-    else:
-        # A parameter's gradient sums over the pixels of the output (N, C, ...).
-        pixels = 1 if grad_output is None else grad_output[:, 0].numel()
-        counts = {name: pixels for name in built.differentiated if name in dict(built.module.named_parameters())}
-        terms = sensitivity(evaluate, tensors, expected, case.dtype, counts, operator.samples)
-    return Reference(expected=expected, terms=terms, dtype=case.dtype)
+    # A parameter's gradient sums over the pixels of the output (N, C, ...).
+    pixels = 1 if grad_output is None else grad_output[:, 0].numel()
+    counts = {name: pixels for name in built.differentiated if name in dict(built.module.named_parameters())}
+    terms, basis = rounding_terms(evaluate, tensors, expected, case.dtype, counts, operator.samples)
+    if operator.magnitude is not None and not basis:
+        plain = operator.magnitude(case.dims, values, grad_output)
+        terms = {name: replace(plain[name], bound=derived.bound) for name, derived in terms.items()}
+    return Reference(expected=expected, terms=terms, dtype=case.dtype, basis=basis)
 
 
 def call(built: Built) -> dict[str, torch.Tensor | None]:

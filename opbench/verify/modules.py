@@ -11,7 +11,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hypothesis import assume
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from opbench.build import TORCH_DTYPES
 from opbench.registry import nearest
-from opbench.schema import OpbenchError, Tensors
+from opbench.schema import DType, OpbenchError, Tensors
 from opbench.verify.bounds import judge
 from opbench.verify.module_kinds import DIMENSIONS, FAMILIES, KINDS, Kind, Settings
 from opbench.verify.oracle import answers
 from opbench.verify.property import Core, Example, Property, Space, Violation, run
+from opbench.verify.rounding.terms import rounding_terms
 from opbench.verify.search import WHAT_A_TARGET_RAISES
-from opbench.verify.sensitivity import sensitivity
 from opbench.verify.strategies import noise
 from opbench.verify.target import TargetName, Value
 
@@ -244,7 +244,7 @@ def _constructs(core: Core, example: Example) -> None:
 
 
 def _is_the_definition(kind: Kind, core: Core, example: Example) -> None:
-    """Within what rounding of input and parameters does to the definition (see `sensitivity`)."""
+    """Within what rounding may do to the definition (see `opbench.verify.rounding`)."""
     settings = {name: value for name, value in example.options.items() if name != "training"}
     training = bool(example.options["training"])
     leaves = [name for name in example.tensors if not name.endswith(("running_mean", "running_var"))]
@@ -262,12 +262,14 @@ def _is_the_definition(kind: Kind, core: Core, example: Example) -> None:
         return {"output": output.detach(), **dict(zip(leaves, gradients, strict=True))}
 
     exact[_INCOMING] = grad_output
-    dtype = str(example.tensors["x"].dtype).removeprefix("torch.")
+    dtype = next(name for name, kind in TORCH_DTYPES.items() if kind is example.tensors["x"].dtype)
     expected = evaluate(exact)
     pixels = shape.numel() // shape[-1 if kind.channels_last else 1]
-    terms = sensitivity(evaluate, exact, expected, dtype, {name: pixels for name in leaves if name != "x"})
+    terms, basis = rounding_terms(
+        evaluate, exact, expected, cast(DType, dtype), {name: pixels for name in leaves if name != "x"}
+    )
     got = answers(core, example, grad_output.to(example.tensors["x"]), leaves)
-    verdict = judge(got, expected, terms, dtype)
+    verdict = judge(got, expected, terms, dtype, basis)
     if not verdict.correct:
         raise Violation(verdict.reason, example)
 

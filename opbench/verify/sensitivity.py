@@ -1,9 +1,10 @@
 """How far rounding alone can move a definition: its sensitivity, measured where no closed form exists.
 
-A module such as CARAFE's is no plain sum, so "sum|terms|" has no closed form. Monte Carlo arithmetic (Parker 1997)
-gives one for any definition and its gradients: evaluate it again with every input and parameter multiplied by
-(1 + eps u), u uniform in [-1, 1], in float32 for the narrower types. The root mean square of the deviations over a few
-evaluations estimates, element by element, the error of a correct implementation in that precision.
+For a definition that running error analysis has no rule for, or whose error is too large to be passed on by
+derivatives (`opbench.verify.rounding`), Monte Carlo arithmetic (Parker 1997) gives an estimate: evaluate it again with
+every input, parameter and result of a layer multiplied by (1 + eps u), u uniform in [-1, 1], in float32 for the
+narrower types. The root mean square of the deviations over a few evaluations estimates, element by element, the error
+of a correct implementation in that precision.
 
 Bilinear sampling needs two things more. A coordinate is added up and perhaps normalised, which rounds it by up to a
 few eps of the image's size whatever its own: the evaluations move it by that much. And it has kinks: at a whole
@@ -18,9 +19,10 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from opbench.schema import Terms
-from opbench.verify.bounds import EPS
+from opbench.verify.bounds import EPS, OWN, TINY, coefficient
 
 SAMPLES = 3  # unless the operator asks for more
 # A bound from a few evaluations is itself noisy; counting it as a sum of 64 terms gives c = 18 standard errors.
@@ -58,7 +60,7 @@ def sensitivity(
     for sample in range(samples):
         generator = torch.Generator(device).manual_seed(sample)
         perturbed = {name: _perturbed(value, EPS[dtype], generator) for name, value in rounded.items()}
-        with _Floors(jitter=JITTER, generator=generator):
+        with _Floors(jitter=JITTER, generator=generator), _Layers(EPS[dtype], generator):
             moved = evaluate(perturbed)
         for name, value in moved.items():
             squares[name] += (value.double() - exact[name]).square() / samples
@@ -67,7 +69,11 @@ def sensitivity(
     for name, square in squares.items():
         pooled = square.mean() if square.numel() else torch.zeros((), dtype=square.dtype)
         count = max(COUNT, (counts or {}).get(name, COUNT))
-        terms[name] = Terms(total=(square + pooled).sqrt() / EPS[dtype], count=count, slack=slack.get(name))
+        deviation = (square + pooled).sqrt()
+        bound = coefficient(count) * deviation + OWN * EPS[dtype] * exact[name].abs() + TINY[dtype]
+        if name in slack:
+            bound = bound + slack[name]
+        terms[name] = Terms(total=deviation / EPS[dtype], count=count, slack=slack.get(name), bound=bound)
     return terms
 
 
@@ -103,6 +109,33 @@ def _without_cancellation(change: torch.Tensor) -> torch.Tensor:
     if (change > 0.01 * typical).double().mean() > 0.5:
         change = (change.square() + typical.square()).sqrt()
     return 2 * change
+
+
+_LAYERS = frozenset(
+    getattr(torch.ops.aten, name)
+    for name in (
+        "mm", "bmm", "addmm", "baddbmm", "convolution", "convolution_backward", "native_batch_norm",
+        "native_batch_norm_backward", "native_layer_norm", "native_layer_norm_backward", "_softmax",
+        "_softmax_backward_data", "silu", "silu_backward", "gelu", "gelu_backward", "sigmoid", "exp", "tanh", "erf",
+    )
+)  # fmt: skip
+
+
+class _Layers(TorchDispatchMode):
+    """Rounds what each layer gives, forward and backward."""
+
+    def __init__(self, eps: float, generator: torch.Generator) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.eps = eps
+        self.generator = generator
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket not in _LAYERS:
+            return out
+        return tree_map_only(torch.Tensor, lambda value: _perturbed(value, self.eps, self.generator), out)
 
 
 class _Floors(TorchDispatchMode):

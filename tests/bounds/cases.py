@@ -25,7 +25,8 @@ def _held(onednn: str, aten: str, mkl: str) -> dict[str, str]:
 
 ROUTES = (
     Route("as installed"),
-    Route("two threads", threads=2),
+    # Threads that wait busily take the cores of the process beside them.
+    Route("two threads", {"OMP_WAIT_POLICY": "PASSIVE"}, threads=2),
     Route("without oneDNN", onednn=False),
     Route("SSE4.1", _held("SSE41", "default", "SSE4_2")),
     Route("AVX2", _held("AVX2", "avx2", "AVX2")),

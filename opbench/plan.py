@@ -68,6 +68,20 @@ def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0) -> Plan:
     return Plan(suite=suite.name, panels=tuple(panels), skipped=tuple(skipped), targets=targets)
 
 
+def contenders(suite: Suite, filters: Filters) -> dict[str, list[str]]:
+    """The contenders beside the baseline that a suite has under the filters, by task, whether they can run here or not.
+
+    Of the filters only task, workload, operator and implementation choose contenders.
+    """
+    found: dict[str, list[str]] = {}
+    for workload in suite.workloads:
+        if _passes(filters, "task", workload.task) and _passes(filters, "workload", workload.name):
+            task = registry.tasks()[workload.task]
+            pairs = (*_contenders(task, workload, filters), *_absent(task, workload, filters))
+            found.setdefault(task.name, []).extend(_name(*pair) for pair in pairs if _name(*pair) != task.baseline)
+    return {task: list(dict.fromkeys(names)) for task, names in found.items()}
+
+
 def _place(one: Case | Target) -> tuple[str, ...]:
     """What a target and the panel it is measured in have in common."""
     return one.task, one.workload, one.dtype, one.device, one.mode

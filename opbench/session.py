@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opbench import baseline_alone, registry, suites
 from opbench import plan as planning
-from opbench import registry, suites
 from opbench.report.screen import Screen, screen
 from opbench.schema import OpbenchError, Plan, Run, Settings, Suite
 
@@ -74,6 +74,8 @@ def _run(shown: Screen, request: Request, folder: Path) -> int:
         suite, laid_out = _plan(request)
         run = _measure(shown, laid_out, _settings(request, suite), folder, request, workplace)
     shown.summary(run)
+    for sentence in baseline_alone.sentences(suite, laid_out, request.filters):
+        shown.line(sentence)
     shown.line(f"report: {folder / 'report.md'}")
     return int(any(record.outcome in _FAILURES for record in run.records))
 
@@ -83,7 +85,9 @@ def _plan(request: Request) -> tuple[Suite, Plan]:
     suite = suites.load(request.suite)
     import torch  # here, so that a misspelt suite is answered at once
 
-    return suite, planning.plan(suite, request.filters, cuda=torch.cuda.is_available(), seed=request.seed)
+    laid_out = planning.plan(suite, request.filters, cuda=torch.cuda.is_available(), seed=request.seed)
+    baseline_alone.refuse(suite, laid_out, request.filters)
+    return suite, laid_out
 
 
 def _settings(request: Request, suite: Suite) -> Settings:
@@ -184,6 +188,8 @@ def _print_plan(shown: Screen, request: Request) -> None:
     if laid_out.skipped:
         skipped = [(case.case, case.reason) for case in laid_out.skipped]
         shown.table(("skipped case", "reason"), skipped, f"{len(skipped)} cases skipped")
+    for sentence in baseline_alone.sentences(suite, laid_out, request.filters):
+        shown.line(sentence)
     shown.line(estimate(laid_out, _settings(request, suite)))
 
 

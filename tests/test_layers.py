@@ -18,6 +18,7 @@ LAYERS = (
     "operators",
     "suites",
     "plan",
+    "baseline_alone",
     "build",
     "verify",
     "measure",

@@ -98,14 +98,16 @@ def run_paired(
     """Measures a git revision and the working tree in turns and compares them; 1 on a regression, else 0."""
     if any(documents):
         raise OpbenchError("compare --paired REF measures both sides itself: leave BASE.json and HEAD.json out")
+    from opbench import baseline_alone, suites
     from opbench import plan as planning
-    from opbench import suites
     from opbench.engine.paired import measure_paired
     from opbench.engine.revisions import checked_out
 
     registry.load()
     chosen = suites.load(suite)
-    laid_out = planning.plan(chosen, {**filters, "device": ("cpu",)}, cuda=False)
+    under: Mapping[Filter, Sequence[str]] = {**filters, "device": ("cpu",)}
+    laid_out = planning.plan(chosen, under, cuda=False)
+    baseline_alone.refuse(chosen, laid_out, under)
     import torch
 
     threads = threads or torch.get_num_threads()

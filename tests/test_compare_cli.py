@@ -1,9 +1,22 @@
 """`opbench compare` and `opbench selfcheck` as a script meets them: exit codes, files, errors of one line."""
 
 import json
+import math
 
+import msgspec
 import pytest
-from factory import make_case, make_environment, make_latency, make_memory, make_record, make_run, make_selfcheck
+from factory import (
+    make_case,
+    make_environment,
+    make_failure,
+    make_incorrect,
+    make_latency,
+    make_memory,
+    make_record,
+    make_run,
+    make_selfcheck,
+    make_verdict,
+)
 from typer.testing import CliRunner
 
 from opbench.analyse.compare import ASSUMED
@@ -75,6 +88,34 @@ def test_the_table_for_the_pull_request_and_the_json(documents, tmp_path):
     assert file.read_text().startswith("### opbench: REGRESSED")
     (changed,) = [row for row in json.loads(done.stdout)["rows"] if row["times"]]
     assert changed["times"][0]["decision"] == "regressed"
+
+
+def test_json_has_the_worst_error_over_its_bound_in_base_and_head(tmp_path):
+    case, failed, odd = make_case(), make_case("carafe[cpu]"), make_case("bilinear[torch]")
+    sides = {
+        "base": [
+            make_record(case, verdict=make_verdict(worst_ratio=0.2), final_verdict=make_verdict(worst_ratio=0.4)),
+            make_record(failed, verdict=make_verdict(worst_ratio=0.3), final_verdict=None),
+            make_incorrect(odd, worst_ratio=math.inf),
+        ],
+        "head": [
+            make_record(case, verdict=make_verdict(worst_ratio=0.6), final_verdict=make_verdict(worst_ratio=0.5)),
+            make_failure(failed),
+            make_incorrect(msgspec.structs.replace(odd, dims={"N": 2}), worst_ratio=13.2),
+        ],
+    }
+    for name, records in sides.items():
+        save(make_run(records), tmp_path / f"{name}.json")
+    done = opbench("compare", tmp_path / "base.json", tmp_path / "head.json", "--json")
+    ratios = {row["case"]["operator"]: row["worst_ratio"] for row in json.loads(done.stdout)["rows"]}
+    assert ratios["nearest"] == {"base": 0.4, "head": 0.6}
+    assert ratios["carafe"] == {"base": 0.3, "head": None}
+    assert ratios["bilinear"] == {"base": "Infinity", "head": 13.2}
+
+
+def test_a_margin_that_shrinks_within_the_bound_is_no_change(documents):
+    head = documents("head", verdict=make_verdict(worst_ratio=0.99))
+    assert opbench("compare", documents("base"), head).exit_code == 0
 
 
 def test_a_larger_minimum_effect(documents):

@@ -41,13 +41,24 @@ class Time(msgspec.Struct, frozen=True):
     processes: tuple[int, int]
 
 
+class Margins(msgspec.Struct, frozen=True):
+    """The largest |error| / bound of a case in either run; None where it was not verified."""
+
+    base: float | None = None
+    head: float | None = None
+
+
 class Row(msgspec.Struct, frozen=True):
-    """One case that both runs hold; `left_out` says what of it was not compared, and why."""
+    """One case that both runs hold; `left_out` says what of it was not compared, and why.
+
+    `worst_ratio` is not judged: a margin that shrinks within the bound is no change.
+    """
 
     case: Case
     quantities: tuple[Quantity, ...] = ()
     times: tuple[Time, ...] = ()
     left_out: tuple[str, ...] = ()
+    worst_ratio: Margins = Margins()
 
     @property
     def bad(self) -> bool:

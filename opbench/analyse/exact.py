@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from opbench.analyse.comparison import Change, Quantity, QuantityName, Row
+from opbench.analyse.comparison import Change, Margins, Quantity, QuantityName, Row
 from opbench.schema import Counts, Memory, Record
 
 # What has a better and a worse direction; any other change says that the case is no longer the same computation.
@@ -22,12 +23,14 @@ def exact_row(
     allow: Collection[str],
 ) -> Row:
     """One case's row. `narrowed` are quantities that don't survive a difference of the runs, said once for all rows."""
+    margins = Margins(margin(base), margin(head))
     if base.case != head.case:
-        return Row(head.case, left_out=(f"everything: its definition differs ({_case_difference(base, head)})",))
+        reason = f"everything: its definition differs ({_case_difference(base, head)})"
+        return Row(head.case, left_out=(reason,), worst_ratio=margins)
     outcome = _outcome(base, head, allow)
     if base.outcome != "ok" or head.outcome != "ok":
         reason = f"all but the outcome: {base.outcome} in base, {head.outcome} in head"
-        return Row(head.case, quantities=outcome, left_out=(reason,))
+        return Row(head.case, quantities=outcome, left_out=(reason,), worst_ratio=margins)
     left_out: list[str] = []
     quantities = list(outcome)
     for name, before, after, why_not in _figures(base, head):
@@ -37,7 +40,14 @@ def exact_row(
             left_out.append(f"{name}: {why_not or _unrecorded(before, after)}")
         elif before != after:
             quantities.append(_quantity(name, before, after, allow))
-    return Row(head.case, tuple(quantities), left_out=tuple(left_out))
+    return Row(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins)
+
+
+def margin(record: Record) -> float | None:
+    """The larger |error| / bound of the verdicts before and after timing; None where there is neither."""
+    found = [verdict.worst_ratio for verdict in (record.verdict, record.final_verdict) if verdict is not None]
+    # NaN compares as neither larger nor smaller; it is the worst of all.
+    return max(found, key=lambda ratio: (math.isnan(ratio), ratio), default=None)
 
 
 def _case_difference(base: Record, head: Record) -> str:

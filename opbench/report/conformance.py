@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from opbench.document import encode
 from opbench.registry import nearest
 from opbench.report.escape import visible
 from opbench.schema import DEVICES, DTYPES, OpbenchError
@@ -81,9 +82,11 @@ def as_json(conformance: Conformance) -> str:
         "relations": len(conformance.relations),
         "failing": conformance.failing,
         "examples": conformance.examples,
+        "worst_ratio": conformance.worst_ratio,
+        "worst_ratios": conformance.worst_ratios,
         **msgspec.to_builtins(conformance),
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    return msgspec.json.format(encode(document), indent=2).decode()
 
 
 def lines(conformance: Conformance) -> list[str]:

@@ -207,7 +207,8 @@ def _message(child: Child, limit: float) -> Message | None:
     """The next message; None when there are no more. TimeoutError after `limit` seconds of silence."""
     line = child.line(limit)
     try:
-        return None if line is None else msgspec.json.decode(line, type=Message)
+        # strict=False reads "Infinity" into a float.
+        return None if line is None else msgspec.json.decode(line, type=Message, strict=False)
     except msgspec.DecodeError:  # cut off in the middle, or written over
         return None
 

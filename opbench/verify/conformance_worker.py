@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import importlib
 import inspect
-import math
 import os
 import sys
 import time
@@ -46,6 +45,7 @@ from opbench.verify.findings import (
     Tried,
     Unusable,
     Values,
+    plain,
 )
 from opbench.verify.module_kinds import DIMENSIONS, KINDS
 from opbench.verify.property import Core, Example, Property, Space
@@ -91,7 +91,7 @@ class Wire:
         if isinstance(message, Calling) and message == self.last:
             return
         self.last = message
-        self.out.write(msgspec.json.encode(message, enc_hook=repr) + b"\n")
+        self.out.write(msgspec.json.encode(plain(msgspec.to_builtins(message, enc_hook=repr))) + b"\n")
         self.out.flush()
 
 
@@ -256,7 +256,7 @@ def _try(job: Job, judged: Judged, prop: Property, dtype: DType, seconds: float,
 def _result(prop: Property, dtype: DType, searched: Searched, seconds: float) -> Result:
     common: dict[str, Any] = {
         "property": prop.name, "statement": prop.statement, "dtype": dtype, "examples": searched.examples,
-        "seconds": seconds,
+        "seconds": seconds, "worst_ratio": searched.worst_ratio,
     }  # fmt: skip
     if searched.finding is not None:
         example = _shown(searched.finding.example, READABLE)
@@ -279,20 +279,11 @@ def _shown(example: Example, readable: int) -> Counterexample:
             shape=tuple(tensor.shape),
             dtype=str(tensor.dtype).removeprefix("torch."),
             stride=tuple(tensor.stride()),
-            values=_plain(tensor.detach().double().cpu().tolist()) if tensor.numel() <= readable else None,
+            values=plain(tensor.detach().double().cpu().tolist()) if tensor.numel() <= readable else None,
         )
         for name, tensor in example.tensors.items()
     }
     return Counterexample(tensors, dict(example.options))
-
-
-def _plain(values: Any) -> Any:
-    """Nested lists in which what JSON has no number for is a string."""
-    if isinstance(values, list):
-        return [_plain(value) for value in values]
-    if math.isfinite(values):
-        return values
-    return "NaN" if math.isnan(values) else "Infinity" if values > 0 else "-Infinity"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -95,7 +96,10 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One property in one dtype. `examples` were accepted by the target; `seconds` is wall time."""
+    """One property in one dtype. `examples` were accepted by the target; `seconds` is wall time.
+
+    `worst_ratio` is the largest |error| / bound on any of them; None where the property compares exactly, or nothing.
+    """
 
     property: str
     statement: str
@@ -105,6 +109,7 @@ class Result(msgspec.Struct, frozen=True):
     message: str = ""
     counterexample: Counterexample | None = None
     seconds: float = 0.0
+    worst_ratio: float | None = None
 
 
 class Unsupported(msgspec.Struct, frozen=True):
@@ -154,9 +159,36 @@ class Conformance(msgspec.Struct, frozen=True):
         return sum(result.examples for result in self.results)
 
     @property
+    def worst_ratios(self) -> dict[str, float | None]:
+        """The largest |error| / bound of each property in any dtype; None where it compares exactly, or nothing."""
+        found: dict[str, float | None] = dict.fromkeys(self.relations)
+        for result in self.results:
+            if result.worst_ratio is not None:
+                found[result.property] = max(found[result.property] or 0.0, result.worst_ratio)
+        return found
+
+    @property
+    def worst_ratio(self) -> float | None:
+        """The largest |error| / bound of all properties; None where nothing was compared within a bound."""
+        return max((ratio for ratio in self.worst_ratios.values() if ratio is not None), default=None)
+
+    @property
     def conformant(self) -> bool:
         """Whether something was checked and nothing was wrong."""
         return bool(self.holding) and not (self.failing or self.left_out or self.refused)
+
+
+def plain(value: Any) -> Any:
+    """Builtins in which what JSON has no number for is a string: "NaN", "Infinity", "-Infinity"."""
+    match value:
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case _:
+            return value
 
 
 # --- What the checking process is told, and says, in order ----------------------------------------------------------

@@ -14,7 +14,7 @@ from opbench.schema import Terms
 from opbench.verify.bounds import EPS, TINY, coefficient, unit
 from opbench.verify.gate import poisoned
 from opbench.verify.oracle import Oracle, answers, title
-from opbench.verify.property import Core, Example, Violation, close, run, same
+from opbench.verify.property import Core, Example, Violation, close, ratio_of, record, run, same
 from opbench.verify.strategies import LAYOUTS, noise_like
 
 
@@ -267,7 +267,9 @@ def _peak(tensor: Tensor) -> float:
 
 def _within(got: Tensor, expected: Tensor, allowed: Tensor, example: Example, what: str) -> None:
     """For scalars whose bound is put together from several: |got - expected| <= allowed, so not NaN."""
-    if not (got - expected).abs() <= allowed:
+    error = (got - expected).abs()
+    record(float(ratio_of(error, allowed)))
+    if not error <= allowed:
         raise Violation(
             f"{what}: expected {float(expected):.9g}, got {float(got):.9g} (rounding explains {float(allowed):.3g})",
             example,

@@ -24,7 +24,7 @@ from opbench.schema import DType, OpbenchError, Tensors
 from opbench.verify.bounds import judge
 from opbench.verify.module_kinds import DIMENSIONS, FAMILIES, KINDS, Kind, Settings
 from opbench.verify.oracle import answers
-from opbench.verify.property import Core, Example, Property, Space, Violation, run
+from opbench.verify.property import Core, Example, Property, Space, Violation, record, run
 from opbench.verify.rounding.terms import rounding_terms
 from opbench.verify.search import WHAT_A_TARGET_RAISES
 from opbench.verify.strategies import noise
@@ -270,6 +270,7 @@ def _is_the_definition(kind: Kind, core: Core, example: Example) -> None:
     )
     got = answers(core, example, grad_output.to(example.tensors["x"]), leaves)
     verdict = judge(got, expected, terms, dtype, basis)
+    record(verdict.worst_ratio)
     if not verdict.correct:
         raise Violation(verdict.reason, example)
 

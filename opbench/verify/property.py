@@ -7,7 +7,9 @@ sides round the same sums in the same order; *bounded* means within c * eps * su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,15 +95,43 @@ def close(
     dtype = str(got.dtype).removeprefix("torch.")
     bound = sides * allowed(terms, dtype).to(got.device)
     error = (got.double() - expected.double()).abs()
+    ratio = ratio_of(error, bound)
+    if ratio.numel():
+        record(float(ratio.max()))
     if not (error <= bound).all():
-        ratio = torch.where(error == 0, 0.0, error / bound)
-        ratio = torch.where(ratio.isnan(), torch.inf, ratio)
         index = tuple(int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
         raise Violation(
             f"{what}{list(index)}: expected {_text(expected[index])}, got {_text(got[index])} "
             f"(rounding explains {float(bound[index]):.3g})",
             example,
         )
+
+
+# The |error| / bound of each comparison, for whoever collects them in this context.
+_RATIOS: ContextVar[list[float] | None] = ContextVar("ratios", default=None)
+
+
+@contextlib.contextmanager
+def collecting(ratios: list[float]) -> Iterator[None]:
+    """Adds the largest |error| / bound of every bounded comparison made inside to `ratios`."""
+    before = _RATIOS.set(ratios)
+    try:
+        yield
+    finally:
+        _RATIOS.reset(before)
+
+
+def record(ratio: float) -> None:
+    """One comparison's largest |error| / bound; nothing happens where nobody collects."""
+    ratios = _RATIOS.get()
+    if ratios is not None:
+        ratios.append(ratio)
+
+
+def ratio_of(error: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+    """|error| / bound, element by element: 0 without an error, even of a bound of 0; NaN is infinitely far out."""
+    ratio = torch.where(error == 0, 0.0, error / bound)
+    return torch.where(ratio.isnan(), torch.inf, ratio)
 
 
 def _comparable(got: torch.Tensor, expected: torch.Tensor, example: Example, what: str) -> None:

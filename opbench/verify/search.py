@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 
 from opbench.schema import OpbenchError
-from opbench.verify.property import Core, Example, Property, Space, Violation
+from opbench.verify.property import Core, Example, Property, Space, Violation, collecting
 
 MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_?alloc", re.IGNORECASE)
 NEEDS_CUDA = re.compile(
@@ -53,12 +53,16 @@ class Refused:
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search came to: `examples` is how many the core answered, `accepted` the different options it did at."""
+    """What a search came to: `examples` is how many the core answered, `accepted` the different options it did at.
+
+    `worst_ratio` is the largest |error| / bound met on any example; None where nothing was compared within a bound.
+    """
 
     finding: Finding | None
     examples: int
     accepted: tuple[Mapping[str, Any], ...]
     refusals: tuple[Refused, ...]
+    worst_ratio: float | None = None
 
 
 def search(
@@ -131,6 +135,7 @@ class _Attempt:
     accepted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     refusals: dict[str, Refused] = field(default_factory=dict)
     called: Example | None = None
+    ratios: list[float] = field(default_factory=list)
 
     def __call__(self, example: Example) -> None:
         if self.tried and time.monotonic() > self.deadline:
@@ -139,7 +144,8 @@ class _Attempt:
         self.called = None
         fault: tuple[str, Example] | None = None
         try:
-            self.prop.check(self.call, example)
+            with collecting(self.ratios):
+                self.prop.check(self.call, example)
         except (HypothesisException, OpbenchError):
             raise  # assume() inside a check; wrong usage
         except Violation as violation:
@@ -197,7 +203,8 @@ class _Attempt:
         if finding is not None and self.unsteady:
             message = f"{finding.message}; not every time: the same call, repeated, was right"
             finding = Finding(finding.property, finding.statement, message, finding.example)
-        return Searched(finding, self.answered, tuple(self.accepted.values()), tuple(self.refusals.values()))
+        accepted, refusals = tuple(self.accepted.values()), tuple(self.refusals.values())
+        return Searched(finding, self.answered, accepted, refusals, max(self.ratios, default=None))
 
 
 def said(error: BaseException) -> str:

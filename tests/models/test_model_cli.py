@@ -33,6 +33,8 @@ def test_it_prints_json_alone_whatever_the_model_prints_and_leaves_markdown(opbe
     assert opbench(f"{NETWORKS}:Small", "--swap", "upsample=carafe", *QUICK, *more) == 0
     document = json.loads(capsys.readouterr().out)
     assert [variant["name"] for variant in document["variants"]] == ["as it is", "upsample=carafe"]
+    (proven,) = document["proven"]
+    assert 0 < proven["verdict"]["worst_ratio"] <= 1
     assert "carafe for 1 Upsample costs +" in (tmp_path / "a.md").read_text()
 
 

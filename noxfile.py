@@ -1,6 +1,11 @@
 """Automation: `nox` runs lint and tests; `nox -s bench` measures; every session passes its arguments on."""
 
+import difflib
+from pathlib import Path
+from typing import NamedTuple
+
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
@@ -33,11 +38,92 @@ def tests(session):
     session.run("pytest", *APART, *session.posargs, env=ONE_THREAD)
 
 
+class Part(NamedTuple):
+    """What is proven, and where: pytest's folders and files, and the options that choose among their tests."""
+
+    about: str
+    paths: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+# Every test is in exactly one part, and each part takes at most 40 minutes on two cores.
+COMMAND_LINE = ("tests/mutants/test_command_line.py",)
+NIGHTLY = {
+    "operators": Part("definitions, modules and closed forms", ("tests/operators",)),
+    "kernels": Part(
+        "the CPU's kernels, and Triton's compiled for GPUs that aren't here; tests/gpu where there is one",
+        ("tests/kernels", "tests/gpu"),
+        ("--ignore=tests/kernels/test_triton_carafe.py", "--ignore=tests/kernels/test_triton_dcnv3.py"),
+    ),
+    "triton-carafe": Part("CARAFE's Triton kernels, interpreted", ("tests/kernels/test_triton_carafe.py",)),
+    "triton-dcnv3": Part("DCNv3's Triton kernels, interpreted", ("tests/kernels/test_triton_dcnv3.py",)),
+    "relations-carafe": Part("every relation on every CARAFE", ("tests/verify/test_carafe_properties.py",)),
+    "relations-dcnv3": Part("every relation on every DCNv3", ("tests/verify/test_dcnv3_properties.py",)),
+    "verify": Part(
+        "the gate, the search and `opbench check`",
+        ("tests/verify",),
+        ("--ignore=tests/verify/test_carafe_properties.py", "--ignore=tests/verify/test_dcnv3_properties.py"),
+    ),
+    "bounds": Part("the error bounds over a sweep of shapes and dtypes", ("tests/bounds",)),
+    "mutants-carafe": Part("which relation convicts which CARAFE mutant", ("tests/mutants/test_carafe_mutants.py",)),
+    "mutants-dcnv3": Part("which relation convicts which DCNv3 mutant", ("tests/mutants/test_dcnv3_mutants.py",)),
+    "check-mutants-carafe": Part(
+        "`opbench check` convicts every CARAFE mutant", COMMAND_LINE, ("-k", "convicted and carafe")
+    ),
+    "check-mutants-dcnv3": Part(
+        "`opbench check` convicts every DCNv3 mutant", COMMAND_LINE, ("-k", "convicted and not carafe")
+    ),
+    "check-shipped": Part("`opbench check` acquits everything shipped", COMMAND_LINE, ("-k", "not convicted")),
+    "faults": Part("runs that are killed, interrupted, resumed", ("tests/engine",)),
+    "measure": Part("clocks, memory and counters; the benchmark cases", ("tests/measure", "tests/bench")),
+    "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
+    "reports": Part("analysis, reports, dashboard", ("tests/analyse", "tests/report", "tests/browser")),
+    "command-line": Part(
+        "commands, suites, plans, the CI recipe: the files of tests/ itself", ("tests",), ("--ignore-glob=tests/*/*",)
+    ),
+}
+
+
 @nox.session
 def nightly(session):
-    """All tests with 20 times the examples, every mutant by `opbench check`, which relation convicts what; hours."""
+    """All tests with 20 times the examples, and every mutant by `opbench check`; `-- PART...` for some (see NIGHTLY).
+
+    A part that fails does not stop the next one. Further arguments are pytest's: `-- operators kernels -x`; a `-k`
+    among them takes the place of a part's own.
+    """
+    names, arguments = chosen(session)
     install(session, "all,dev,ultralytics")
-    session.run("pytest", *APART, "--nightly", "--hypothesis-profile=nightly", *session.posargs, env=ONE_THREAD)
+    failed = []
+    for name in names or NIGHTLY:
+        about, paths, options = NIGHTLY[name]
+        if not any(map(Path.exists, map(Path, paths))):
+            # Asked for by name it is no success.
+            (session.error if names else session.log)(f"nightly, part {name}: there is no {' or '.join(paths)}")
+            continue
+        session.log(f"nightly, part {name}: {about}")
+        command = ("pytest", *APART, "--nightly", "--hypothesis-profile=nightly", *paths, *options, *arguments)
+        # 5: arguments of one's own may leave a part without tests.
+        codes = [0, 5] if arguments else [0]
+        try:
+            session.run(*command, env=ONE_THREAD, success_codes=codes)
+        except CommandFailed:
+            failed.append(name)
+    if failed:
+        session.error(f"failed: {', '.join(failed)}; again: nox -s nightly -- {' '.join(failed)}")
+
+
+def chosen(session):
+    """The names of parts that the arguments begin with, and the arguments after them."""
+    given = list(session.posargs)
+    names = []
+    while given and not given[0].startswith("-"):
+        names.append(given.pop(0))
+    for name in names:
+        if name not in NIGHTLY:
+            close = difflib.get_close_matches(name, NIGHTLY, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            session.error(f"nightly: unknown part {name!r}{hint} (known: {', '.join(NIGHTLY)})")
+    return names, given
 
 
 @nox.session

@@ -1,0 +1,144 @@
+"""The parts of `nox -s nightly`: together they are every test, each once; and how the session picks among them."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+nox = pytest.importorskip("nox", reason="nox is not installed")
+
+ROOT = Path(__file__).parents[1]
+
+# One process for all collections: most of the time goes into importing torch.
+COLLECT = """
+import contextlib, io, json, sys
+import pytest
+
+class Seen:
+    def pytest_collection_finish(self, session):
+        self.items = [(item.nodeid, item.get_closest_marker("nightly") is not None) for item in session.items]
+
+found = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    seen = Seen()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = pytest.main(["--collect-only", "-q", "--nightly", "-p", "no:cacheprovider", *arguments], plugins=[seen])
+    assert code in (0, 5), f"{name}: {code}\\n{said.getvalue()}"
+    found[name] = seen.items
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def noxfile():
+    if not (ROOT / "noxfile.py").exists():
+        pytest.skip("not a checkout")
+    spec = importlib.util.spec_from_file_location("noxfile", ROOT / "noxfile.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def collected(noxfile):
+    """The tests of each part, and of "everything", as (name, whether it is marked nightly)."""
+    wanted = {
+        name: [*part.paths, *part.options]
+        for name, part in noxfile.NIGHTLY.items()
+        if all((ROOT / path).exists() for path in part.paths)
+    }
+    command = [sys.executable, "-c", COLLECT, json.dumps({"everything": ["tests"], **wanted})]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: list(map(tuple, items)) for name, items in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def test_every_test_is_in_exactly_one_part(collected):
+    everything = set(collected["everything"])
+    assert sum(nightly for _, nightly in everything) >= 500
+    times = Counter(item for name, items in collected.items() if name != "everything" for item in items)
+    assert not everything - set(times), "in no part"
+    assert not set(times) - everything, "unknown outside its part"
+    assert not [item for item, count in times.items() if count > 1], "in several parts"
+
+
+def test_no_part_is_empty_and_only_that_of_the_bounds_may_lack_its_folder(noxfile, collected):
+    assert set(noxfile.NIGHTLY) - set(collected) <= {"bounds"}
+    assert not [name for name, items in collected.items() if not items]
+    assert noxfile.NIGHTLY["bounds"].paths == ("tests/bounds",)
+
+
+class Session:
+    """What the session does, noted instead of done."""
+
+    def __init__(self, *posargs, failing=()):
+        self.posargs, self.failing, self.ran = posargs, failing, []
+
+    def install(self, *arguments):
+        pass
+
+    def log(self, text):
+        pass
+
+    def run(self, *command, env, success_codes):
+        self.ran.append((command, success_codes))
+        if any(path in command for path in self.failing):
+            raise nox.command.CommandFailed
+
+    def error(self, text):
+        raise RuntimeError(text)
+
+    @property
+    def paths(self):
+        return [word for command, _ in self.ran for word in command if word.startswith("tests")]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_parts_that_are_named_run_with_the_arguments_after_them(noxfile):
+    session = Session("operators", "faults", "-x", "-k", "operators")
+    noxfile.nightly(session)
+    assert session.paths == ["tests/operators", "tests/engine"]
+    for command, success_codes in session.ran:
+        assert {"--nightly", "--hypothesis-profile=nightly"} <= set(command)
+        assert command[-3:] == ("-x", "-k", "operators")
+        assert success_codes == [0, 5]
+
+
+@pytest.mark.parametrize("arguments", [(), ("-x",)])
+def test_without_a_name_all_parts_run_in_order(noxfile, arguments):
+    session = Session(*arguments)
+    noxfile.nightly(session)
+    expected = [path for part in noxfile.NIGHTLY.values() for path in part.paths if Path(path).exists()]
+    assert session.paths == expected
+
+
+def test_a_part_that_is_asked_for_and_has_no_folder_is_an_error(noxfile, monkeypatch):
+    monkeypatch.setitem(noxfile.NIGHTLY, "future", noxfile.Part("what nobody wrote", ("tests/future",)))
+    with pytest.raises(RuntimeError, match=r"^nightly, part future: there is no tests/future$"):
+        noxfile.nightly(Session("future"))
+    noxfile.nightly(Session())
+
+
+def test_an_unknown_part_is_an_error_that_lists_the_known_ones(noxfile):
+    session = Session("operator")
+    with pytest.raises(RuntimeError) as caught:
+        noxfile.nightly(session)
+    known = ", ".join(noxfile.NIGHTLY)
+    assert str(caught.value) == f"nightly: unknown part 'operator'; did you mean 'operators'? (known: {known})"
+    assert not session.ran
+
+
+def test_a_part_that_fails_is_named_after_the_others_have_run(noxfile):
+    session = Session("operators", "faults", "models", failing=("tests/engine", "tests/operators"))
+    with pytest.raises(RuntimeError, match=r"^failed: operators, faults; again: nox -s nightly -- operators faults$"):
+        noxfile.nightly(session)
+    assert len(session.ran) == 3
+    assert session.ran[0][1] == [0], "without arguments a part without tests is a failure"

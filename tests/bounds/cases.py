@@ -111,5 +111,5 @@ def _networks(size: int) -> list[Subject]:
 
 PARTS: Mapping[str, tuple[Subject, ...]] = {
     "operators": OPERATORS,
-    "networks": (*_networks(64), *_networks(96), *_networks(128), *_networks(160)),
+    "networks": (*_networks(64), *_networks(160)),
 }

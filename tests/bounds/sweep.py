@@ -19,6 +19,7 @@ import platform
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from cases import PARTS, ROUTES, Subject, routes
@@ -60,7 +61,7 @@ def measure(subject: Subject, seed: int, turn: int, route: str) -> list[dict[str
     return rows
 
 
-def work(part: str, route_name: str, seeds: range, share: int, of: int) -> None:
+def work(part: str, route_name: str, seeds: range, share: int, of: int, only: list[str]) -> None:
     """One process: every `of`-th subject, at the seeds whose turn it is on this route; a JSON line a case."""
     import torch
 
@@ -71,14 +72,14 @@ def work(part: str, route_name: str, seeds: range, share: int, of: int) -> None:
     torch.backends.mkldnn.set_flags(route.onednn)
     registry.load()
     names = [one.name for one in routes()]
-    for subject in PARTS[part][share::of]:
+    for subject in [one for one in PARTS[part] if not only or one.name in only][share::of]:
         for seed in seeds:
             if names[seed % len(names)] == route.name:
                 for row in measure(subject, seed, seed // len(names), route.name):
                     print(json.dumps(row), flush=True)
 
 
-def sweep(part: str, seeds: int, processes: int, first: int = 0) -> list[dict[str, object]]:
+def sweep(part: str, seeds: int, processes: int, first: int = 0, only: Sequence[str] = ()) -> list[dict[str, object]]:
     """All routes, each in processes of its own."""
     jobs = [(route, share) for route in routes() for share in range(processes)]
 
@@ -86,6 +87,7 @@ def sweep(part: str, seeds: int, processes: int, first: int = 0) -> list[dict[st
         route, share = job
         command = [sys.executable, __file__, "--part", part, "--seeds", str(seeds), "--first", str(first)]
         command += ["--worker", route.name, "--share", str(share), "--of", str(processes)]
+        command += [word for name in only for word in ("--only", name)]
         print(route.name, share, file=sys.stderr, flush=True)
         done = subprocess.run(
             command, env={**os.environ, **route.environment}, capture_output=True, text=True, check=False
@@ -109,6 +111,7 @@ class Summary:
     worst: float
     where: str
     least: float
+    least_where: str
     caught: float
 
 
@@ -125,10 +128,10 @@ def _summary(name: str, rows: list[dict[str, object]]) -> Summary:
     for row in rows:
         groups[row["dtype"], row["mode"]].append(row)
     largest, caught = [], []
-    for held in groups.values():
+    for group, held in groups.items():
         r = max(row["margin"] for row in held)
         if r:
-            largest.append(r)
+            largest.append((r, " ".join(group)))
             draws = [draw for row in held for draw in row["draws"]]
             caught += [abs(draw + (8 * r if index % 2 else -8 * r)) > 1 for index, draw in enumerate(draws)]
     worst = max(rows, key=lambda row: row["margin"])
@@ -140,29 +143,30 @@ def _summary(name: str, rows: list[dict[str, object]]) -> Summary:
         measured=sum(bool(row["basis"]) for row in rows),
         worst=worst["margin"],
         where=where,
-        least=min(largest, default=0.0),
+        least=min(largest, default=(0.0, ""))[0],
+        least_where=min(largest, default=(0.0, ""))[1],
         caught=sum(caught) / len(caught) if caught else 1.0,
     )
 
 
+COLUMNS = {
+    "subject": lambda one: one.subject,
+    "cases": lambda one: str(one.cases),
+    "convicted": lambda one: str(one.convicted),
+    "bound measured": lambda one: str(one.measured),
+    "worst margin": lambda one: f"{one.worst:.3f}",
+    "where": lambda one: one.where,
+    "least r": lambda one: f"{one.least:.3f}",
+    "of": lambda one: one.least_where,
+    "planted errors caught": lambda one: f"{one.caught:.1%}",
+}
+
+
 def table(summaries: list[Summary]) -> str:
     """The table as Markdown."""
-    head = [
-        "subject",
-        "cases",
-        "convicted",
-        "bound measured",
-        "worst margin",
-        "where",
-        "least r",
-        "planted errors caught",
-    ]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for one in summaries:
-        cells = [one.subject, one.cases, one.convicted, one.measured, f"{one.worst:.3f}", one.where, f"{one.least:.3f}",
-                 f"{one.caught:.1%}"]  # fmt: skip
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    rows += [[column(one) for column in COLUMNS.values()] for one in summaries]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def main() -> int:
@@ -173,14 +177,15 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, help="folder for PART.md and PART.jsonl")
+    parser.add_argument("--only", action="append", default=[], help="only this subject, by its name in the table")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--share", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--of", type=int, default=1, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
-        work(asked.part, asked.worker, range(asked.first, asked.first + asked.seeds), asked.share, asked.of)
+        work(asked.part, asked.worker, range(asked.first, asked.first + asked.seeds), asked.share, asked.of, asked.only)
         return 0
-    rows = sweep(asked.part, asked.seeds, asked.processes, asked.first)
+    rows = sweep(asked.part, asked.seeds, asked.processes, asked.first, asked.only)
     summaries = summarise(rows)
     print(table(summaries))
     if asked.output:

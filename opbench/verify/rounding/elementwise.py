@@ -104,7 +104,7 @@ def _pow(func: Any, operand: Any, exponent: Any) -> Tracked:
 
 # How far a coordinate may be rounded beside its own formula, in eps of the largest one (standard deviation): adding it
 # up and normalising it to [-1, 1] and back takes a few roundings of the image's size, in float32 at least.
-COORDINATE = 0.42
+COORDINATE = 0.45
 
 
 @rule(aten.floor)

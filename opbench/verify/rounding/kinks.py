@@ -18,9 +18,9 @@ from opbench.schema import Tensors
 # Standard deviations within which a coordinate may fall into the neighbouring cell.
 REACH = 4.0
 # An implementation may take some jumps and leave others: where a half type makes them common, some of them at random.
-SUBSETS = 4
+SUBSETS = 8
 # No evaluation has just the subset that an implementation takes.
-ROOM = 2.5
+ROOM = 5.0
 
 
 def other_sides(

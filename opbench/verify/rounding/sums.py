@@ -21,7 +21,7 @@ Error = Spread | None
 # Terms from which a sum is the result of a layer.
 LAYER = 9
 # Over all orders the partial sums' squares differ this much from their mean.
-FEW = 1.8
+FEW = 2.2
 
 
 def made(value: Tensor, spread: Error, sum_: Sum | None = None) -> Tracked:

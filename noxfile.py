@@ -64,7 +64,8 @@ NIGHTLY = {
         ("tests/verify",),
         ("--ignore=tests/verify/test_carafe_properties.py", "--ignore=tests/verify/test_dcnv3_properties.py"),
     ),
-    "bounds": Part("the error bounds over a sweep of shapes and dtypes", ("tests/bounds",)),
+    "bounds": Part("the error bounds on right operators, 200 seeds a shape", ("tests/bounds",), ("-k", "not networks")),
+    "bounds-networks": Part("the error bounds on whole networks", ("tests/bounds",), ("-k", "networks")),
     "mutants-carafe": Part("which relation convicts which CARAFE mutant", ("tests/mutants/test_carafe_mutants.py",)),
     "mutants-dcnv3": Part("which relation convicts which DCNv3 mutant", ("tests/mutants/test_dcnv3_mutants.py",)),
     "check-mutants-carafe": Part(

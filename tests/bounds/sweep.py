@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
+import gzip
 import itertools
 import json
 import os
@@ -176,7 +177,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("-o", "--output", type=Path, help="folder for PART.md and PART.jsonl")
+    parser.add_argument("-o", "--output", type=Path, help="folder for PART.md and PART.jsonl.gz")
     parser.add_argument("--only", action="append", default=[], help="only this subject, by its name in the table")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--share", type=int, default=0, help=argparse.SUPPRESS)
@@ -190,7 +191,8 @@ def main() -> int:
     print(table(summaries))
     if asked.output:
         asked.output.mkdir(parents=True, exist_ok=True)
-        (asked.output / f"{asked.part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (asked.output / f"{asked.part}.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
         (asked.output / f"{asked.part}.md").write_text(_page(asked, summaries))
     return int(any(one.convicted for one in summaries))
 

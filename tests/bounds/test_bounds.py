@@ -29,7 +29,7 @@ def _loaded():
 
 @pytest.mark.parametrize("subject", SMALL, ids=lambda subject: f"{subject.task}-{subject.operator}")
 def test_a_right_implementation_is_within_half_its_bound_and_a_planted_error_is_beyond_it(subject):
-    """In every dtype and mode; the error is eight times the largest one of the case, at random elements."""
+    """In every dtype and mode; the error is some eight times the largest one of the case."""
     for turn in range(TURNS):
         held, margins = None, {}
         for case in subject.cases(turn, turn):
@@ -40,17 +40,20 @@ def test_a_right_implementation_is_within_half_its_bound_and_a_planted_error_is_
             margins[case.contender] = verdict.worst_ratio
         largest = max(margins.values())
         assert largest <= 0.5, margins
-        if largest < 1 / 7:  # no case for a planted error of this size: the route that comes closest is another one
-            continue
-        got, generator = call(built), torch.Generator().manual_seed(turn)
-        for name in ("output", *built.differentiated)[: 1 + 2 * (turn >= len(DTYPES))]:
-            place = int(torch.randint(got[name].numel(), (), generator=generator))
-            bound = allowed(held.terms[name], case.dtype).flatten()[place]
-            wrong = got[name].double().flatten()
-            wrong[place] += 8.2 * largest * bound
-            verdict = held.judge({**got, name: wrong.view_as(got[name]).to(got[name].dtype)})
-            # Where a half type's own step is larger than the bound, the planted error is lost or another one.
-            assert not verdict.correct or verdict.worst_ratio == pytest.approx(1, abs=0.2), f"{case.id}: {name}"
+        # Below a seventh another route comes closer; a half type's own step may swallow or double what is planted.
+        if largest >= 1 / 7 and case.dtype in ("float32", "float64"):
+            _is_convicted(built, held, 8.2 * largest, turn)
+
+
+def _is_convicted(built, held, times, seed):
+    """An error of so many times the bound at a random element of each tensor."""
+    got, generator = call(built), torch.Generator().manual_seed(seed)
+    for name in ("output", *built.differentiated):
+        place = int(torch.randint(got[name].numel(), (), generator=generator))
+        wrong = got[name].double().flatten().clone()
+        wrong[place] += times * allowed(held.terms[name], built.case.dtype).flatten()[place]
+        verdict = held.judge({**got, name: wrong.view_as(got[name]).to(got[name].dtype)})
+        assert not verdict.correct, f"{built.case.id}: {name}[{place}]"
 
 
 def test_a_network_is_within_half_its_bound():

@@ -42,9 +42,11 @@ from torch import Tensor
 from opbench.schema import DType
 from opbench.verify.bounds import EPS
 
-# How far a value near zero may be off: flushed to zero below the normal range, or for float16 by a step there. Of float64
-# the smallest whose error's square float64 can hold.
+# How far a value near zero may be off: flushed to zero below the normal range, or for float16 by a step there. Of
+# float64 the smallest whose error's square float64 can hold.
 FLOOR = {"float64": 2.0**-480, "float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-24}
+
+LARGEST = {"float64": 2.0**1023, "float32": 2.0**127, "bfloat16": 2.0**127, "float16": 65504.0}
 
 # Terms from which one element's tail averages out in a sum.
 MANY = 25
@@ -94,12 +96,13 @@ class Arithmetic:
     stored: float
     summed: float
     floor: float
+    largest: float
 
     @classmethod
     def of(cls, dtype: DType) -> Arithmetic:
         """That of a dtype's own units."""
         summed = min(EPS[dtype], EPS["float32"]) / 2
-        return cls(EPS[dtype] / 2, summed, FLOOR[dtype])
+        return cls(EPS[dtype] / 2, summed, FLOOR[dtype], LARGEST[dtype])
 
     @property
     def narrow(self) -> bool:

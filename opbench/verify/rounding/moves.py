@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -14,6 +15,8 @@ from opbench.verify.rounding.sums import settled, terms, tracked
 from opbench.verify.rounding.tracked import RULES, Sum, Tracked, Unanalysed, plain, rule
 
 aten = torch.ops.aten
+# Standard deviations within which two elements of a pooling window may change places.
+TIE = 4.0
 Move = Callable[..., Any]
 
 
@@ -179,7 +182,37 @@ def _max_pool(func: Any, operand: Tracked, *rest: Any) -> Any:
 def _max_pool_backward(func: Any, grad: Tracked, given: Any, kernel: Any, *rest: Any) -> Any:
     reads = kernel[0] * kernel[-1]
     options = [plain(one) for one in rest]
-    return moved(lambda part: func(part, plain(given), kernel, *options), grad, reads)
+    out = moved(lambda part: func(part, plain(given), kernel, *options), grad, reads)
+    stride, padding, dilation, ceil = options[:4]
+    plainly = all(step == 1 for step in dilation) and not ceil
+    if plainly and isinstance(given, Tracked) and given.spread is not None:
+        out.spread = _ties(settled(grad)[0], given, kernel, stride, padding).plus(out.spread)
+    return out
+
+
+def _ties(grad: Tensor, given: Tracked, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Spread:
+    """What a window's gradient may be off by where rounding decides which of its two largest elements it goes to."""
+    value, spread = settled(given)
+    assert spread is not None
+    N, C, H, W = value.shape
+    sides = (padding[-1], padding[-1], padding[0], padding[0])
+    padded = F.pad(value.reshape(N * C, 1, H, W), sides, value=-torch.inf)
+    tall, wide_ = padded.shape[2:]
+    options: dict[str, Any] = {"kernel_size": tuple(kernel), "stride": tuple(stride or kernel)}
+    windows = F.unfold(padded.nan_to_num(neginf=-1e300), **options)
+    numbers = torch.arange(tall * wide_, dtype=torch.float64, device=value.device).view(1, 1, tall, wide_)
+    places = F.unfold(numbers, **options).long().expand(len(windows), -1, -1)
+    top, index = windows.topk(2, 1)
+    deviation = F.pad(spread.whole.expand_as(value).reshape(N * C, 1, H, W), sides).flatten(1)
+    chosen_ = places.gather(1, index)
+    uncertain = deviation.gather(1, chosen_.flatten(1)).view_as(top).sum(1)
+    near = (top[:, 0] - top[:, 1]).square() <= TIE**2 * uncertain
+    # Neighbouring windows have their largest element in common, and change together.
+    jump = (grad.reshape(N * C, -1).abs() * near).unsqueeze(1).expand_as(top)
+    out = torch.zeros(N * C, tall * wide_, dtype=torch.float64, device=value.device)
+    out.scatter_add_(1, chosen_.flatten(1), jump.flatten(1))
+    inside = out.view(N, C, tall, wide_)[:, :, padding[0] : padding[0] + H, padding[-1] : padding[-1] + W]
+    return Spread(inside.square())
 
 
 # --- What makes or fills ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from opbench.verify.rounding.arithmetic import MANY, Arithmetic, Spread
-from opbench.verify.rounding.tracked import Sum, Tracked, arithmetic, current, plain, rule
+from opbench.verify.rounding.tracked import Sum, Tracked, Unanalysed, arithmetic, current, plain, rule
 
 aten = torch.ops.aten
 Error = Spread | None
@@ -54,6 +54,7 @@ def settled(operand: Tracked) -> tuple[Tensor, Error]:
     """An operand's value and error, all its roundings done."""
     if operand.sum_ is not None:
         held, sum_ = arithmetic(), operand.sum_
+        _hold(held, operand.value)
         square = operand.value.square() if sum_.peak is None else sum_.peak
         spread = _added_up(held, operand, square)
         if not held.narrow and sum_.count == 1:
@@ -62,6 +63,12 @@ def settled(operand: Tracked) -> tuple[Tensor, Error]:
             spread = held.storing(operand.value.square()).plus(spread)
         operand.spread, operand.sum_ = spread, None
     return operand.value, operand.spread
+
+
+def _hold(held: Arithmetic, value: Tensor) -> None:
+    """Raises Unanalysed for a value that the stored type can't hold: every implementation overflows there."""
+    if value.numel() and float(value.abs().amax()) > held.largest:
+        raise Unanalysed(f"an intermediate of {float(value.abs().amax()):.3g} overflows the dtype")
 
 
 def stored(operand: Tracked) -> None:

@@ -35,11 +35,15 @@ def import_ultralytics(name: str = "ultralytics") -> Any:
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """On import it resolves two hosts, sets variables that child processes would inherit, and filters warnings."""
+    """Without the liberties it takes on import.
+
+    It resolves two hosts, sets variables that child processes would inherit, filters warnings, and on a new machine
+    says on stdout, where a document may be under way, that it wrote a file of settings.
+    """
     before = dict(os.environ)
     os.environ["YOLO_OFFLINE"] = "1"
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,6 +1,7 @@
 """A real Chromium without a screen, and pages of it that fail a test by any error, warning or request."""
 
 import shutil
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,8 +53,15 @@ class Watched:
     def texts(self, selector):
         return [text.strip() for text in self.page.locator(selector).all_text_contents()]
 
-    def settle(self, condition):
-        self.page.wait_for_function(condition)
+    def settle(self, condition, seconds=30):
+        """Wait until the expression holds.
+
+        Asked from here: `wait_for_function` asks again inside the page, where its policy forbids to evaluate a text.
+        """
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(f"!!({condition})"):
+            assert time.monotonic() < end, f"not so after {seconds} s: {condition}"
+            self.page.wait_for_timeout(20)
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,7 @@ def test_the_overview_begins_with_what_failed_and_what_the_last_runs_made_worse(
 def test_no_address_breaks_the_page(page, name):
     page.open()
     page.page.evaluate("name => { location.hash = name; }", name)
-    page.page.wait_for_function("document.title.endsWith(' · opbench')")
+    page.settle("document.title.endsWith(' · opbench')")
     assert page.page.evaluate("document.querySelector('main').dataset.view") in ("overview", "claims")
     assert page.page.title() in ("Overview · opbench", "Claims · opbench")
 

@@ -242,3 +242,11 @@ print(head.Detect.anchors.device)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["cpu"], done.stderr
+
+
+def test_what_the_package_says_on_a_new_machine_does_not_reach_stdout(tmp_path):
+    script = "from opbench.models.ultralytics_package import import_ultralytics; import_ultralytics()"
+    new = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=new)
+    assert done.stdout == ""
+    assert "settings" in done.stderr.lower()

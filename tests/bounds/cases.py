@@ -111,5 +111,6 @@ def _networks(size: int) -> list[Subject]:
 
 PARTS: Mapping[str, tuple[Subject, ...]] = {
     "operators": OPERATORS,
-    "networks": (*_networks(64), *_networks(160)),
+    "networks-64": tuple(_networks(64)),
+    "networks-160": tuple(_networks(160)),
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from opbench.verify.rounding.arithmetic import Spread
 from opbench.verify.rounding.moves import chosen
-from opbench.verify.rounding.sums import made, settled, tracked
+from opbench.verify.rounding.sums import drawn, made, settled, tracked
 from opbench.verify.rounding.tracked import Tracked, Unanalysed, arithmetic, current, plain, rule
 
 aten = torch.ops.aten
@@ -110,7 +110,13 @@ COORDINATE = 0.45
 @rule(aten.floor)
 def _floor(func: Any, operand: Tracked) -> Tracked:
     """The cell of a coordinate: exact, but the coordinate is as uncertain as that. Which cell is for `kinks` to say."""
-    out = made(func(operand.value), _decided_at(operand))
+    place = _decided_at(operand)
+    if current().generator is not None:
+        # What falls into a cell is the coordinate as it was rounded.
+        operand.spread = place.plus(operand.spread)
+        out = Tracked(func(settled(operand)[0]))
+    else:
+        out = made(func(operand.value), place)
     out.whole = True
     return out
 
@@ -120,6 +126,8 @@ def _decided_at(operand: Tracked) -> Spread:
     x, held, known = operand.value, arithmetic(), operand.sum_
     largest = x.abs().amax().clamp(min=1) if x.numel() else x.new_ones(())
     place = Spread((COORDINATE * 2 * held.summed * largest).square())
+    if current().generator is not None:
+        return place
     spread = place.plus(operand.spread)
     if known is not None:
         spread = held.summing(known.count, x.square() if known.peak is None else known.peak, known.squares).plus(spread)
@@ -130,6 +138,9 @@ def _decided_at(operand: Tracked) -> Spread:
 @rule(aten.gt, aten.ge, aten.lt, aten.le)
 def _compared(func: Any, one: Any, other: Any) -> Any:
     """A comparison with a number decides; one of two tensors follows from them."""
+    for operand in (one, other):
+        if isinstance(operand, Tracked):
+            drawn(operand)
     if isinstance(one, Tracked) and not isinstance(other, Tensor):
         _decided_at(one)
     return func(plain(one), plain(other))

@@ -11,7 +11,7 @@ from torch import Tensor
 from opbench.verify.rounding.arithmetic import Spread
 from opbench.verify.rounding.elementwise import applied, gelu_slope
 from opbench.verify.rounding.sums import made, settled
-from opbench.verify.rounding.tracked import Tracked, arithmetic, rule
+from opbench.verify.rounding.tracked import Tracked, arithmetic, current, fused, rule
 
 aten = torch.ops.aten
 
@@ -80,6 +80,8 @@ def normalised(x: Tracked, over: list[int], eps: float) -> tuple[Tracked, Tracke
     d out_i = scale * (e_i - mean(e) - n_i * mean(n e)). Taken for independent, these three would add up: each layer of
     batch statistics over a few pixels would double the variance where in truth it takes some away.
     """
+    if current().generator is not None:
+        return _written_out(x, over, eps)
     value, spread = settled(x)
     mean = value.mean(over, keepdim=True)
     centred = value - mean
@@ -101,6 +103,23 @@ def normalised(x: Tracked, over: list[int], eps: float) -> tuple[Tracked, Tracke
         of_scale = of_scale + scale.square().square() * (spread.mean * normal.square()).sum(over, keepdim=True) / m**2
         of_mean = of_mean + spread.mean.sum(over, keepdim=True) / m**2
     return Tracked(normal, made_of), Tracked(mean, Spread(of_mean)), Tracked(scale, Spread(of_scale))
+
+
+def _written_out(x: Tracked, over: list[int], eps: float) -> tuple[Tracked, Tracked, Tracked]:
+    """Mean and scale are stored, in a half type too, where all pixels have their error in common."""
+    settled(x)
+    mean: Any = x.mean(over, keepdim=True)
+    settled(mean)
+    with fused():
+        centred: Any = x - mean
+        power = (centred * centred).mean(over, keepdim=True)
+        settled(power)
+    scale: Any = torch.rsqrt(power + eps)
+    settled(scale)
+    with fused():
+        normal: Any = centred * scale
+        settled(normal)
+    return normal, mean, scale
 
 
 def _projected(variance: Tensor, normal: Tensor, scale: Tensor, over: list[int], m: int) -> Spread:
@@ -125,6 +144,11 @@ def _normalised_backward(
 
 def _projection(inner: Tracked, normal: Tracked, over: list[int]) -> Tracked:
     """inner - mean(inner) - normal * mean(inner * normal)."""
+    if current().generator is not None:
+        with fused():
+            out: Any = inner - inner.mean(over, keepdim=True) - normal * (inner * normal).mean(over, keepdim=True)
+            settled(out)
+        return out  # type: ignore[no-any-return]
     (g, ge), (n, ne) = settled(inner), settled(normal)
     m = g.numel() // max(1, g.mean(over, keepdim=True).numel())
     mean, product = g.mean(over, keepdim=True), (g * n).mean(over, keepdim=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from opbench.verify.rounding.arithmetic import Spread
-from opbench.verify.rounding.sums import settled, terms, tracked
-from opbench.verify.rounding.tracked import RULES, Sum, Tracked, Unanalysed, plain, rule
+from opbench.verify.rounding.sums import drawn, settled, terms, tracked
+from opbench.verify.rounding.tracked import RULES, Sum, Tracked, Unanalysed, current, plain, rule
 
 aten = torch.ops.aten
 # Standard deviations within which two elements of a pooling window may change places.
@@ -22,6 +22,7 @@ Move = Callable[..., Any]
 
 def moved(operation: Move, operand: Tracked, longer: int = 1) -> Any:
     """An operation on every part of a tensor; `longer` is how many elements it adds up into one at most."""
+    drawn(operand)
     spread, sum_ = operand.spread, operand.sum_ if longer == 1 else terms(operand)
     parts = [operand.value]
     if spread is not None:
@@ -97,6 +98,8 @@ def _cat(func: Any, given: Any, dim: int = 0) -> Any:
 
 def gathered(join: Callable[[Iterator[Tensor]], Tensor], parts: Sequence[Tracked]) -> Tracked:
     """Several tensors made one, whose elements are each of one of them."""
+    for part in parts:
+        drawn(part)
     value = join(part.value for part in parts)
     spread = sum_ = None
     if any(part.spread is not None for part in parts):
@@ -224,8 +227,10 @@ def _ties(grad: Tensor, given: Tracked, kernel: Sequence[int], stride: Sequence[
 )  # fmt: skip
 def _new(func: Any, like: Tracked, *rest: Any, **options: Any) -> Any:
     value = func(like.value, *rest, **options)
+    if not value.is_floating_point() or current().generator is not None:
+        return Tracked(value) if value.is_floating_point() else value
     # With a variance of its own to be written into.
-    return Tracked(value, Spread(torch.zeros_like(value))) if value.is_floating_point() else value
+    return Tracked(value, Spread(torch.zeros_like(value)))
 
 
 def in_place(func: Any, target: Any, *rest: Any, **options: Any) -> Any:
@@ -246,7 +251,10 @@ def in_place(func: Any, target: Any, *rest: Any, **options: Any) -> Any:
     value, spread = settled(out)
     target.value.copy_(value)
     whole = torch.zeros_like(target.value) if spread is None else spread.whole
-    if target.spread is None:
+    if current().generator is not None:
+        # The error is in the value already.
+        target.spread = None
+    elif target.spread is None:
         target.spread = Spread(whole.expand_as(target.value).clone())
     else:
         # Into the memory that it shares with what it is a view of.

@@ -6,6 +6,7 @@ convolution up in any order, or all in one chain, however the definition writes 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from typing import Any
@@ -52,6 +53,9 @@ def tracked(value: Any, like: Tracked) -> Tracked:
 
 def settled(operand: Tracked) -> tuple[Tensor, Error]:
     """An operand's value and error, all its roundings done."""
+    if operand.whole and current().generator is not None:
+        # Cells' numbers are added up exactly.
+        operand.spread = operand.sum_ = None
     if operand.sum_ is not None:
         held, sum_ = arithmetic(), operand.sum_
         _hold(held, operand.value)
@@ -59,21 +63,58 @@ def settled(operand: Tracked) -> tuple[Tensor, Error]:
         spread = _added_up(held, operand, square)
         if not held.narrow and sum_.count == 1:
             spread = held.storing(square).plus(spread)
-        elif held.narrow and sum_.count > 1:
+        # A half type's products may stay in float32; drawn, all are stored, as a layer does with its results.
+        elif held.narrow and (sum_.count > 1 or current().generator is not None):
             spread = held.storing(operand.value.square()).plus(spread)
         operand.spread, operand.sum_ = spread, None
+    if operand.spread is not None and (generator := current().generator) is not None:
+        _draw(operand, operand.spread, generator)
     return operand.value, operand.spread
 
 
+def _draw(operand: Tracked, spread: Spread, generator: torch.Generator) -> None:
+    """Makes an operand off by an error of its spread, uniform as a rounding is, and exact from there on."""
+    operand.value = operand.value + noise(operand.value, generator) * spread.mean.sqrt()
+    operand.spread = None
+
+
+# Uniform numbers of variance 1, of which each tensor takes a stretch that begins at random: drawing is dearer than most
+# operations.
+_POOL = 1 << 20
+
+
+def noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Independent numbers of variance 1, of a tensor's shape."""
+    if like.numel() * 8 > _POOL:
+        draw = torch.rand(like.shape, generator=generator, dtype=torch.float32, device=like.device).double()
+        return (draw - 0.5) * 12**0.5
+    pool = _pool(like.device)
+    first = int(torch.randint(_POOL - like.numel(), (), generator=generator, device=like.device))
+    return pool[first : first + like.numel()].view(like.shape)
+
+
+@functools.lru_cache(maxsize=2)
+def _pool(device: torch.device) -> Tensor:
+    generator = torch.Generator(device).manual_seed(0)
+    return (torch.rand(_POOL, generator=generator, dtype=torch.float64, device=device) - 0.5) * 12**0.5
+
+
+def drawn(operand: Tracked) -> None:
+    """Settles an operand before its elements are copied, where roundings are drawn: the copies have one error."""
+    if current().generator is not None:
+        settled(operand)
+
+
 def _hold(held: Arithmetic, value: Tensor) -> None:
-    """Raises Unanalysed for a value that the stored type can't hold: every implementation overflows there."""
-    if value.numel() and float(value.abs().amax()) > held.largest:
-        raise Unanalysed(f"an intermediate of {float(value.abs().amax()):.3g} overflows the dtype")
+    """Raises Unanalysed for a value that the stored type can't hold, or that another order or rounding may overflow."""
+    if value.numel() and (largest := float(value.abs().amax())) > held.largest / 2:
+        raise Unanalysed(f"an intermediate of {largest:.3g} overflows the dtype")
 
 
 def stored(operand: Tracked) -> None:
     """Settles an operand as a layer's result, which is written to memory: a single product too."""
     single = operand.sum_ is not None and operand.sum_.count == 1 and arithmetic().narrow
+    single = single and current().generator is None
     value, spread = settled(operand)
     if single:
         operand.spread = arithmetic().storing(value.square()).plus(spread)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -104,11 +104,13 @@ def rule(*operations: Any) -> Callable[[Rule], Rule]:
 class Analysis:
     """One analysis: the arithmetic whose roundings it counts, and the coordinates that it met.
 
-    `located` holds, for each `floor` and comparison in the order of the calls, its operand's standard deviation.
+    `located` holds, for each `floor` and comparison in the order of the calls, its operand's standard deviation. With
+    a `generator` roundings are drawn instead: each value is off by a random error as soon as its spread is known.
     """
 
-    def __init__(self, arithmetic: Arithmetic) -> None:
+    def __init__(self, arithmetic: Arithmetic, generator: torch.Generator | None = None) -> None:
         self.arithmetic = arithmetic
+        self.generator = generator
         self.located: list[Tensor] = []
 
     @property
@@ -121,9 +123,9 @@ _ANALYSIS: ContextVar[Analysis] = ContextVar("analysis")
 
 
 @contextmanager
-def analysing(arithmetic: Arithmetic) -> Iterator[Analysis]:
-    """What is called inside counts the roundings of this arithmetic."""
-    analysis = Analysis(arithmetic)
+def analysing(arithmetic: Arithmetic, generator: torch.Generator | None = None) -> Iterator[Analysis]:
+    """What is called inside counts the roundings of this arithmetic, or with a generator draws them."""
+    analysis = Analysis(arithmetic, generator)
     token = _ANALYSIS.set(analysis)
     try:
         yield analysis
@@ -134,6 +136,18 @@ def analysing(arithmetic: Arithmetic) -> Iterator[Analysis]:
 def current() -> Analysis:
     """The analysis in progress."""
     return _ANALYSIS.get()
+
+
+@contextmanager
+def fused() -> Iterator[None]:
+    """What is computed inside stays in the type that sums are kept in: nothing is stored between."""
+    analysis = current()
+    before = analysis.arithmetic
+    analysis.arithmetic = replace(before, stored=before.summed)
+    try:
+        yield
+    finally:
+        analysis.arithmetic = before
 
 
 def arithmetic() -> Arithmetic:

@@ -65,7 +65,10 @@ NIGHTLY = {
         ("--ignore=tests/verify/test_carafe_properties.py", "--ignore=tests/verify/test_dcnv3_properties.py"),
     ),
     "bounds": Part("the error bounds on right operators, 200 seeds a shape", ("tests/bounds",), ("-k", "not networks")),
-    "bounds-networks": Part("the error bounds on whole networks", ("tests/bounds",), ("-k", "networks")),
+    "bounds-networks-64": Part("the error bounds on whole networks at 64 px", ("tests/bounds",), ("-k", "networks-64")),
+    "bounds-networks-160": Part(
+        "the error bounds on whole networks at 160 px", ("tests/bounds",), ("-k", "networks-160")
+    ),
     "mutants-carafe": Part("which relation convicts which CARAFE mutant", ("tests/mutants/test_carafe_mutants.py",)),
     "mutants-dcnv3": Part("which relation convicts which DCNv3 mutant", ("tests/mutants/test_dcnv3_mutants.py",)),
     "check-mutants-carafe": Part(

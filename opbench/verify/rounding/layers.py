@@ -10,7 +10,7 @@ from torch import Tensor
 
 from opbench.verify.rounding.arithmetic import Spread
 from opbench.verify.rounding.elementwise import applied, gelu_slope
-from opbench.verify.rounding.sums import made, settled
+from opbench.verify.rounding.sums import made, settled, written
 from opbench.verify.rounding.tracked import Tracked, arithmetic, current, fused, rule
 
 aten = torch.ops.aten
@@ -174,6 +174,25 @@ def _pixels(x: Any) -> list[int]:
     return [0, *range(2, x.ndim)]
 
 
+def _fused_norm(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """With statistics that are known beforehand: x times one factor a channel, plus one number, both stored."""
+    settled(x)
+    with fused():
+        scale: Any = torch.rsqrt(variance + eps)
+        factor: Any = scale if weight is None else scale * _along_channels(weight, x.ndim)
+        settled(factor)
+    written(factor)
+    with fused():
+        shift: Any = -mean * factor if bias is None else _along_channels(bias, x.ndim) - mean * factor
+        settled(shift)
+    written(shift)
+    with fused():
+        out = x * factor + shift
+        settled(out)
+    written(out)
+    return out, mean.flatten(), scale.flatten()
+
+
 @rule(aten.native_batch_norm, aten._native_batch_norm_legit, aten.cudnn_batch_norm)
 def _batch_norm(
     func: Any, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, momentum: float, eps: float
@@ -183,6 +202,8 @@ def _batch_norm(
         out, mean, scale = normalised(x, _pixels(x), eps)
     else:
         mean, variance = (_along_channels(value, x.ndim) for value in (mean, variance))
+        if current().generator is not None:
+            return _fused_norm(x, mean, variance, weight, bias, eps)
         scale = torch.rsqrt(variance + eps)
         out = (x - mean) * scale
     if weight is not None:

@@ -120,6 +120,13 @@ def stored(operand: Tracked) -> None:
         operand.spread = arithmetic().storing(value.square()).plus(spread)
 
 
+def written(operand: Tracked) -> None:
+    """Stores what `fused` computed."""
+    value, spread = settled(operand)
+    operand.spread = arithmetic().storing(value.square()).plus(spread)
+    settled(operand)
+
+
 def finished(result: Tracked, factor: float) -> Tensor:
     """`factor` standard deviations of a result short of its last rounding to the stored type, which is bounded alone.
 

@@ -88,9 +88,9 @@ def test_carafe_is_right_at_the_seeds_that_convicted_it(operator, threads):
 
 
 def test_every_route_of_this_machine_takes_its_turn():
-    """Two seeds per route in processes of their own: held to an instruction set, oneDNN on and off."""
+    """Two seeds per route in processes of their own, in float64 and float32: by instruction set, oneDNN on and off."""
     (subject,) = (one for one in SMALL if one.operator == "depthwise3x3")
-    rows = sweep("operators", len(routes()), processes=1, only=(subject.name,))
+    rows = sweep("operators", 2 * len(routes()), processes=1, only=(subject.name,))
     assert {row["route"] for row in rows} == {route.name for route in routes()}
     (summary,) = summarise(rows)
     assert summary.convicted == 0

@@ -12,11 +12,12 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 
 from opbench import registry
-from opbench.schema import Case, Dims, Implementation, Operator
+from opbench.schema import Case, Dims, Implementation, OpbenchError, Operator
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
@@ -58,11 +59,16 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     training = case.mode == "training"
     shared = f"{case.seed}/{case.task}/{case.workload}"
 
-    drawn = (operator.inputs, tuple(case.dims.items()), case.spread or 0.0, shared)
+    assert operator.inputs is not None
+    dims = registry.given(case)
+    # What a task shares depends on nothing of the operator's own.
+    of_task = operator.inputs is registry.tasks()[case.task].inputs
+    drawn = (operator.inputs, tuple((case.dims if of_task else dims).items()), case.spread or 0.0, shared)
     inputs = _inputs(*drawn)
-    module = operator.module(case.dims, chosen).double()
+    module = operator.module(dims, chosen).double()
     first = next(iter(operator.implementations.values()))
-    module.load_state_dict(_parameters(operator.module, operator.prepare, first, case.operator, *drawn))
+    kept = _Kept(operator.module, operator.prepare, first, case.operator, tuple(dims.items()), operator.drawn)
+    module.load_state_dict(_parameters(kept, *drawn))
     module = module.to(dtype).to(case.device).train(training)
     # A copy of its own: a contender may change its inputs, and is then told so.
     rounded = {name: value.to(dtype, copy=True).to(case.device) for name, value in inputs.items()}
@@ -92,12 +98,21 @@ def _inputs(
     return draw(dict(dims), spread, _generator(shared))
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What an operator's parameters depend on, beside its input."""
+
+    make: Callable[[Dims, Implementation], torch.nn.Module]
+    prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None
+    implementation: Implementation
+    operator: str
+    dims: tuple[tuple[str, Any], ...]
+    drawn: tuple[str, ...]
+
+
 @lru_cache(maxsize=8)
 def _parameters(
-    make: Callable[[Dims, Implementation], torch.nn.Module],
-    prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None,
-    implementation: Implementation,
-    operator: str,
+    kept: _Kept,
     draw: Callable[[Dims, float, torch.Generator], dict[str, torch.Tensor]],
     dims: tuple[tuple[str, int], ...],
     spread: float,
@@ -105,12 +120,12 @@ def _parameters(
 ) -> Mapping[str, torch.Tensor]:
     """Parameters and running statistics by name, in float64: those of every implementation of the operator."""
     with torch.random.fork_rng(devices=[]):  # the module's own initial values are nobody's draw
-        module = make(dict(dims), implementation).double()
-    generator = _generator(f"{shared}/{operator}")
-    draw_parameters(module, generator)
-    if prepare is not None:
+        module = kept.make(dict(kept.dims), kept.implementation).double()
+    generator = _generator(f"{shared}/{kept.operator}")
+    draw_parameters(module, generator, kept.drawn)
+    if kept.prepare is not None:
         inputs = _inputs(draw, dims, spread, shared)
-        prepare(module.eval(), dict(dims), spread, generator, next(iter(inputs.values())))
+        kept.prepare(module.eval(), dict(kept.dims), spread, generator, next(iter(inputs.values())))
     return module.state_dict()
 
 
@@ -124,13 +139,17 @@ def trained(module: torch.nn.Module) -> tuple[str, ...]:
     return tuple(name for name, value in module.named_parameters() if value.requires_grad)
 
 
-def draw_parameters(module: torch.nn.Module, generator: torch.Generator) -> None:
+RUNNING = ("running_mean", "running_var")
+
+
+def draw_parameters(module: torch.nn.Module, generator: torch.Generator, drawn: tuple[str, ...] = RUNNING) -> None:
     """Draws every parameter and running statistic so that nothing is degenerate: no zero bias, no unit scale.
 
     Matrices and kernels get standard deviation 1/sqrt(fan-in), which keeps activations near unit variance. A frozen
-    parameter is a constant of the network and stays.
+    parameter, and a buffer whose name doesn't end in one of `drawn`, is a constant of the network and stays.
     """
     frozen = {name for name, value in module.named_parameters() if not value.requires_grad}
+    frozen |= {name for name, _ in module.named_buffers() if not name.endswith(drawn)}
     with torch.no_grad():
         for name, value in module.state_dict().items():
             if name in frozen or not value.is_floating_point():
@@ -149,21 +168,29 @@ def draw_parameters(module: torch.nn.Module, generator: torch.Generator) -> None
 def output_shape(case: Case, tensors: Mapping[str, torch.Tensor]) -> torch.Size:
     """The shape of the definition's output, not the contender's: none can choose what it is differentiated by."""
     shapes = tuple((name, tuple(value.shape)) for name, value in tensors.items())
-    return _output_shape(case.task, case.operator, tuple(case.dims.items()), shapes, case.mode == "training")
+    dims = tuple(registry.given(case).items())
+    return _output_shape(case.task, case.operator, dims, shapes, case.mode == "training")
 
 
 @lru_cache(maxsize=256)
 def _output_shape(
     task: str,
     operator: str,
-    dims: tuple[tuple[str, int], ...],
+    dims: tuple[tuple[str, Any], ...],
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
     training: bool,
 ) -> torch.Size:
     """Shapes alone decide it. Finding out on meta tensors takes longer than many a call: once for all contenders."""
     meta = {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes}
-    with torch.no_grad():
-        return registry.operator(task, operator).definition(dict(dims), meta, training).shape
+    try:
+        with torch.no_grad():
+            return registry.operator(task, operator).definition(dict(dims), meta, training).shape
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise OpbenchError(
+            f"{task}/{operator}: its definition can't be evaluated on meta tensors, for it reads values or has shapes "
+            f"that depend on them ({type(error).__name__}: {first})"
+        ) from error
 
 
 def _generator(text: str) -> torch.Generator:

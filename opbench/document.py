@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from opbench.schema import SCHEMA_VERSION, OpbenchError, Run
+from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Run
 
 T = TypeVar("T")
 
@@ -60,7 +60,8 @@ def parse(data: bytes) -> Run:
     if version < 1:
         raise OpbenchError(f"not a run document: schema_version is {version}, expected 1 to {SCHEMA_VERSION}")
     try:
-        return decode(data, Run)
+        run = decode(data, Run)
+        return run if version > 1 else _of_schema_1(run)
     except msgspec.ValidationError as error:
         raise OpbenchError(f"not a valid run document of schema_version {version}: {_lower(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -109,6 +110,29 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
             raise
     except OSError as error:
         raise OpbenchError(f"{target}: can't be written: {error.strerror or error}") from None
+
+
+# Schema 1 had CARAFE's own settings among the dimensions of every contender of its task.
+_SETTINGS_OF_SCHEMA_1 = {
+    "upsample2x": {"carafe": ("k_up", "k_enc", "c_mid", "g"), "yolo-carafe": ("k_up", "k_enc", "c_mid")}
+}
+
+
+def _of_schema_1(run: Run) -> Run:
+    """With operators' own settings where schema 2 has them. Ids stay: what a workload names isn't part of one."""
+    panels = (msgspec.structs.replace(one, cases=tuple(map(_modern, one.cases))) for one in run.panels)
+    records = (msgspec.structs.replace(one, case=_modern(one.case)) for one in run.records)
+    return msgspec.structs.replace(run, panels=tuple(panels), records=tuple(records))
+
+
+def _modern(case: Case) -> Case:
+    owners = _SETTINGS_OF_SCHEMA_1.get(case.task)
+    if owners is None:
+        return case
+    every = {name for names in owners.values() for name in names}
+    dims = {name: value for name, value in case.dims.items() if name not in every}
+    settings = {name: case.dims[name] for name in owners.get(case.operator, ()) if name in case.dims}
+    return msgspec.structs.replace(case, dims=dims, settings=settings)
 
 
 class _Header(msgspec.Struct):

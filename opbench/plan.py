@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, cast
+
+import msgspec
 
 from opbench import registry
 from opbench.schema import (
@@ -19,27 +22,32 @@ from opbench.schema import (
     Operator,
     Panel,
     Plan,
+    Setting,
     Skipped,
     Suite,
     Target,
     Task,
     Workload,
+    spread_part,
 )
 
 Filter = Literal["task", "workload", "operator", "implementation", "dtype", "device", "mode"]
 Filters = Mapping[Filter, Sequence[str]]
+# By operator, beside what a workload names.
+Asked = Mapping[str, Mapping[str, Setting]]
 
 # A "?" after an implementation: a package's, that competes where the package is installed.
 _CONTENDER = re.compile(r"(?P<operator>[^\[\]]+)(\[(?P<implementation>[^\[\]]+)\](?P<optional>\?)?)?")
 
 
-def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0) -> Plan:
-    """Lays out the panels of a suite under the given filters.
+def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0, settings: Asked = MappingProxyType({})) -> Plan:
+    """Lays out the panels of a suite under the given filters, operators at the settings asked for.
 
     The baseline of a panel always stays in it: without it there is no ratio. Contenders that came from a user's own
     file always compete, whatever the suite lists. Raises OpbenchError for a filter value nothing answers to.
     """
     _check(suite, filters, cuda=cuda)
+    settings = _checked(suite, settings)
     panels: list[Panel] = []
     skipped: list[Skipped] = []
     for workload in suite.workloads:
@@ -50,15 +58,15 @@ def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0) -> Plan:
         for template in _templates(task, workload, filters, seed):
             cases = []
             for operator, implementation in _absent(task, workload, filters):
-                case = _case(template, operator.name, implementation)
-                skipped.append(Skipped(case=case.id, reason=f"{implementation} is not installed"))
+                absent = _cases(template, operator, implementation, workload, settings)
+                skipped += [Skipped(case.id, f"{implementation} is not installed") for case in absent]
             for operator, implementation in contenders:
-                case = _case(template, operator.name, implementation)
-                reason = _obstacle(case, operator, cuda=cuda)
-                if reason is None:
-                    cases.append(case)
-                else:
-                    skipped.append(Skipped(case=case.id, reason=reason))
+                for case in _cases(template, operator, implementation, workload, settings):
+                    reason = _obstacle(case, operator, cuda=cuda)
+                    if reason is None:
+                        cases.append(case)
+                    else:
+                        skipped.append(Skipped(case=case.id, reason=reason))
             if cases:
                 panels.append(
                     Panel(id=template.panel_id, source=workload.source, baseline=task.baseline, cases=tuple(cases))
@@ -108,14 +116,37 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
                     )
 
 
-def _case(template: Case, operator: str, implementation: str) -> Case:
-    return Case(
-        **{
-            **{field: getattr(template, field) for field in template.__struct_fields__},
-            "operator": operator,
-            "implementation": implementation,
-        }
-    )
+def _cases(template: Case, operator: Operator, implementation: str, workload: Workload, asked: Asked) -> Iterator[Case]:
+    """A contender's cases of a panel: one, or where it alone is deformable one for each offset spread."""
+    # Those that the workload names go by its name; those asked for are the contender's.
+    chosen = asked.get(operator.name, {})
+    settings = {**operator.settings, **workload.settings.get(operator.name, {}), **chosen}
+    variant = [f"{key}={value}" for key, value in sorted(chosen.items()) if value != operator.settings[key]]
+    alone = operator.deformable and template.spread is None
+    for spread in workload.spreads if alone else (template.spread,):
+        own = [spread_part(spread)] if alone and spread is not None else []
+        yield msgspec.structs.replace(
+            template,
+            operator=operator.name,
+            implementation=implementation,
+            spread=spread,
+            settings=settings,
+            variant=(*own, *variant),
+        )
+
+
+def _checked(suite: Suite, asked: Asked) -> Asked:
+    """The settings asked for. Raises OpbenchError for an operator that no task of the suite has, or its settings."""
+    if not asked:
+        return asked
+    found: dict[str, dict[str, Setting]] = {}
+    tasks = {workload.task for workload in suite.workloads}
+    known = {name: operator for task in sorted(tasks) for name, operator in registry.operators(task).items()}
+    for name, settings in asked.items():
+        if name not in known:
+            raise OpbenchError(f"--set {name}: {registry.nearest('operator', name, known)}")
+        found[name] = registry.settings_of(known[name], settings, f"--set {name}")
+    return found
 
 
 def _contenders(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[Operator, str]]:
@@ -181,7 +212,7 @@ def _obstacle(case: Case, operator: Operator, *, cuda: bool) -> str | None:
         return f"{case.contender} runs on {', '.join(implementation.devices)} only"
     if case.dtype not in implementation.dtypes:
         return f"{case.contender} computes in {', '.join(implementation.dtypes)} only"
-    return operator.requires(case.dims) or implementation.missing()
+    return operator.requires(registry.given(case)) or implementation.missing()
 
 
 def _check(suite: Suite, filters: Filters, *, cuda: bool) -> None:

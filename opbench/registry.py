@@ -12,19 +12,23 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from opbench.schema import Implementation, OpbenchError, Operator, Task
+from opbench.schema import Case, Implementation, OpbenchError, Operator, Setting, Task
 
 _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
-_loaded = False
+_files: set[Path] = set()
+_loaded = _complete = False
+# The variable that hands `--with` to child processes.
+WITH = "OPBENCH_WITH"
 
 # Built-in declarations: packages whose every file declares something. They are named here, as whatever is declared
 # imports this module.
@@ -50,11 +54,28 @@ def register_task(task: Task) -> Task:
 
 
 def register_operator(operator: Operator) -> Operator:
-    """Adds an operator to its task; a second declaration of the same name in that task is an error."""
+    """Adds an operator to its task; a second declaration of the same name in that task is an error.
+
+    What it leaves out is filled in: its inputs are those of its task, its title is its name.
+    """
     key = (operator.task, operator.name)
-    if _operators.setdefault(key, operator) is not operator:
+    if key in _operators:
         raise OpbenchError(f"operator {operator.name!r} is declared twice in task {operator.task!r}")
-    return operator
+    # A file of operators may be imported by itself, before any task is declared.
+    _operators[key] = _completed(operator) if _complete else operator
+    return _operators[key]
+
+
+def _completed(operator: Operator) -> Operator:
+    """With what it left out. Raises OpbenchError for what can't be: an unknown task, a setting of the task's name."""
+    if operator.task not in _tasks:
+        raise OpbenchError(f"operator {operator.name!r}: {nearest('task', operator.task, _tasks)}")
+    task = _tasks[operator.task]
+    if taken := sorted({*task.dims, *task.defaults} & set(operator.settings)):
+        raise OpbenchError(f"operator {operator.name!r}: setting {taken[0]!r} is a dimension of task {task.name!r}")
+    if operator.inputs is None and task.inputs is None:
+        raise OpbenchError(f"operator {operator.name!r}: inputs are missing, and task {task.name!r} has none to share")
+    return replace(operator, inputs=operator.inputs or task.inputs, title=operator.title or operator.name)
 
 
 def register_implementation(task: str, operator: str, name: str, **limits: object) -> Callable[[Core], Core]:
@@ -80,25 +101,40 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
 
 def load() -> None:
     """Imports every built-in operator file and every installed entry point, once."""
-    global _loaded
+    global _loaded, _complete
     if _loaded:
         return
     _loaded = True
     for package in map(importlib.import_module, _PACKAGES):
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
+    for key, declared in _operators.items():
+        _operators[key] = _completed(declared)
+    _complete = True
     built_in = _contenders()
     for entry in importlib.metadata.entry_points(group="opbench"):
         entry.load()
     _extensions.update(_contenders() - built_in)
+    for path in filter(None, os.environ.get(WITH, "").split(os.pathsep)):
+        load_file(path)
+
+
+def add_files(paths: Iterable[str]) -> None:
+    """Has this process and its children load these files as soon as they load the registry (`--with FILE.py`)."""
+    known = [path for path in os.environ.get(WITH, "").split(os.pathsep) if path]
+    known += [os.path.abspath(path) for path in paths]
+    os.environ[WITH] = os.pathsep.join(dict.fromkeys(known))
 
 
 def load_file(path: str) -> None:
-    """Imports a user's file so that its declarations compete (`--with FILE.py`)."""
+    """Imports a user's file so that its declarations compete (`--with FILE.py`); once, however often it is named."""
     load()
     file = Path(path)
     if not file.is_file():
         raise OpbenchError(f"--with {path}: no such file")
+    if file.resolve() in _files:
+        return
+    _files.add(file.resolve())
     name = f"opbench_with_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -149,3 +185,23 @@ def operator(task: str, name: str) -> Operator:
     if name not in known:
         raise OpbenchError(nearest(f"operator of task {task!r}", name, known))
     return known[name]
+
+
+def settings_of(operator: Operator, asked: Mapping[str, object], where: str) -> dict[str, Setting]:
+    """Settings asked of an operator, checked against those it declares. Raises OpbenchError naming the unknown one."""
+    found: dict[str, Setting] = {}
+    for key, value in asked.items():
+        if key not in operator.settings:
+            known = f"known: {', '.join(operator.settings)}" if operator.settings else f"{operator.name} has none"
+            raise OpbenchError(f"{where}: unknown setting {key!r} ({known})")
+        default = operator.settings[key]
+        fits = type(value) is type(default) or (type(default) is float and type(value) is int)
+        if not fits:
+            raise OpbenchError(f"{where}.{key}: expected {type(default).__name__}, as in {default!r}, got {value!r}")
+        found[key] = float(value) if type(default) is float else value  # type: ignore[arg-type,assignment]
+    return found
+
+
+def given(case: Case) -> dict[str, Any]:
+    """What the operator of a case is called with: its task's dimensions and its own settings."""
+    return {**operator(case.task, case.operator).given(case.dims), **case.settings}

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 #   1  first version; non-finite floats are the strings "NaN", "Infinity" and "-Infinity"
 #      since then, absent in older documents: targets, first_calls, settings.least_rounds, memory.held_bytes,
 #      counts.dispatched, settings.replicas, verdict.basis, latency.sm_clock_mhz and latency.temperature_celsius
-SCHEMA_VERSION = 1
+#   2: an operator's own settings stand in case.settings, where schema 1 had them among the dimensions of every
+#      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
+#      settings.operator_settings
+SCHEMA_VERSION = 2
 
-Dims = Mapping[str, int]
+Setting = bool | int | float | str
+# Of a task, by name; what an operator is called with holds its own settings too.
+Dims = Mapping[str, Any]
 Tensors = Mapping[str, "torch.Tensor"]
 Device = Literal["cpu", "cuda"]
 Mode = Literal["inference", "training"]
@@ -102,11 +107,17 @@ class Terms:
     bound: torch.Tensor | None = None
 
 
+# inputs(dims, spread, generator) -> float64 tensors by name, in call order
+Inputs = Callable[[Dims, float, "torch.Generator"], dict[str, "torch.Tensor"]]
+
+
 @dataclass(frozen=True)
 class Task:
     """A slot in a network that contenders compete for.
 
-    `dims` are the dimensions a workload must name, `defaults` those it may; `baseline` is a contender.
+    `dims` are the dimensions a workload must name, `defaults` those it may; `baseline` is a contender. `inputs` are
+    those of every operator of the task that declares none of its own. In a `deformable` task every contender is timed
+    at each stated offset spread; in another one those operators are that say they are deformable.
     """
 
     name: str
@@ -115,26 +126,38 @@ class Task:
     dims: tuple[str, ...]
     defaults: Mapping[str, int] = field(default_factory=dict)
     deformable: bool = False
+    inputs: Inputs | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operator:
     """A mathematical function that competes in a task.
+
+    `name`, `task`, `module`, `definition` and `cost` must be given; the rest has a default that works.
 
     Everything an operator computes with has a name: its inputs (`x`, `mask`, `offset`) and, for modules, the
     parameters and buffers under their state-dict names. `definition` maps these names to the output in whatever
     dtype they come in (float64 for the verdict), written from the paper and independent of every implementation.
 
+    `dims` are the task's dimensions and the operator's own `settings`, by name. Those are given with their defaults,
+    have names of their own, and belong to a case's identity where they are not the defaults: another operator of the
+    task stays comparable with older runs. `deformable` says that its samples are displaced.
+
     inputs(dims, spread, generator)     -> float64 input tensors on the CPU, in call order; `spread` is the standard
-                                           deviation of the sampling offsets in pixels, ignored by rigid operators
+                                           deviation of the sampling offsets in pixels, ignored by rigid operators.
+                                           Left out: those of the task
     module(dims, implementation)        -> the torch.nn.Module that is measured; called with the inputs in order
-    definition(dims, tensors, training) -> the output
+    definition(dims, tensors, training) -> the output. It is evaluated on meta tensors too, so it may not read values
+                                           (`.item()`) or let shapes depend on them; and a sample's cell is found by
+                                           `torch.floor`, whose kinks the verdict knows. `build` refuses others
     magnitude(dims, tensors, grad_output) -> the `Terms` of "output" and, given grad_output, of the gradient of each
                                            named tensor: the unit that accuracy is reported in, where the definition
                                            is a plain sum. Bounds are derived from the definition itself
     samples                             -> how many evaluations estimate the definition's sensitivity to rounding
                                            where no bound can be derived
     prepare(module, dims, spread, generator, x) sets what the generic parameter draw can't: the offset branch
+    drawn                               -> the buffers that are drawn like parameters, by the end of their names; all
+                                           others are constants of the module, and stay as it made them
     requires(dims)                      -> why the operator can't run at these dimensions, or None
 
     Counters see a core only if it is one dispatched operation. `counting` is such an implementation (a
@@ -145,13 +168,16 @@ class Operator:
 
     name: str
     task: str
-    title: str
-    source: str
-    inputs: Callable[[Dims, float, torch.Generator], dict[str, torch.Tensor]]
     module: Callable[[Dims, Implementation], torch.nn.Module]
     definition: Callable[[Dims, Tensors, bool], torch.Tensor]
     cost: Callable[[Dims], Cost]
-    implementations: Mapping[str, Implementation]
+    title: str = ""
+    source: str = ""
+    inputs: Inputs | None = None
+    implementations: Mapping[str, Implementation] = field(default_factory=lambda: {"torch": Implementation("torch")})
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    deformable: bool = False
+    drawn: tuple[str, ...] = ("running_mean", "running_var")
     magnitude: Callable[[Dims, Tensors, torch.Tensor | None], dict[str, Terms]] | None = None
     samples: int = 3
     prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None = None
@@ -159,9 +185,13 @@ class Operator:
     counting: Implementation | None = None
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
 
+    def given(self, dims: Dims) -> dict[str, Any]:
+        """Dimensions with the operator's settings: those among them, else the defaults."""
+        return {**self.settings, **dims}
+
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Named dimensions of a task, with the source they come from."""
+    """Named dimensions of a task, with the source they come from; `settings` are operators' own, by operator."""
 
     task: str
     name: str
@@ -172,6 +202,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: tuple[Device, ...] = ()
     modes: tuple[Mode, ...] = ()
     spreads: tuple[float, ...] = ()
+    settings: dict[str, dict[str, Setting]] = {}
 
 
 Quantity = Literal["speed-up", "roofline", "memory", "first-call-cold", "first-call-cached"]
@@ -215,9 +246,22 @@ class Suite(msgspec.Struct, frozen=True):
 # --- Planned ----------------------------------------------------------------------------------------------------
 
 
+DEFAULT_RUNTIME = "torch"
+DEFAULT_MEMORY_FORMAT = "contiguous"
+
+
+def spread_part(spread: float) -> str:
+    """An offset spread as it stands in a case's id."""
+    return f"spread={spread:g}px"
+
+
 # gc=False: it can't be part of a cycle, and histories hold hundreds of thousands.
 class Case(msgspec.Struct, frozen=True, gc=False):
-    """One contender on one workload in one dtype, device and mode; `id` is stable across runs and machines."""
+    """One contender on one workload in one dtype, device and mode; `id` is stable across runs and machines.
+
+    `settings` are all of the operator's own. `variant` is what tells the contender from the same one as it is by
+    default: settings that were asked for, and its own offset spread in a task that has none ("spread=2px").
+    """
 
     task: str
     workload: str
@@ -229,18 +273,26 @@ class Case(msgspec.Struct, frozen=True, gc=False):
     mode: Mode
     spread: float | None = None
     seed: int = 0
+    settings: dict[str, Setting] = {}
+    variant: tuple[str, ...] = ()
+    runtime: str = DEFAULT_RUNTIME
+    memory_format: str = DEFAULT_MEMORY_FORMAT
 
     @property
     def contender(self) -> str:
-        """`operator[implementation]`, for example `carafe[shift-add]`."""
-        return f"{self.operator}[{self.implementation}]"
+        """`operator[implementation]` and its variant: `carafe[shift-add]`, `dysample[cpu]/spread=2px`."""
+        return "/".join((f"{self.operator}[{self.implementation}]", *self.variant))
 
     @property
     def panel_id(self) -> str:
         """What the case shares with everything it is measured against."""
         parts = [self.task, self.workload, self.dtype, self.device, self.mode]
-        if self.spread is not None:
-            parts.append(f"spread={self.spread:g}px")
+        if self.runtime != DEFAULT_RUNTIME:
+            parts.append(self.runtime)
+        if self.memory_format != DEFAULT_MEMORY_FORMAT:
+            parts.append(self.memory_format)
+        if self.spread is not None and spread_part(self.spread) not in self.variant:
+            parts.append(spread_part(self.spread))
         if self.seed:
             parts.append(f"seed={self.seed}")
         return "/".join(parts)
@@ -258,6 +310,16 @@ class Panel(msgspec.Struct, frozen=True):
     source: str
     baseline: str
     cases: tuple[Case, ...]
+
+    @property
+    def sizes(self) -> dict[str, Setting]:
+        """The dimensions of its cases, and the operators' own settings that no two of them have differently."""
+        found: dict[str, Setting] = dict(self.cases[0].dims)
+        named = [item for case in self.cases for item in case.settings.items()]
+        values: dict[str, set[Setting]] = {}
+        for name, value in named:
+            values.setdefault(name, set()).add(value)
+        return {**found, **{name: value for name, value in named if len(values[name]) == 1}}
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -438,6 +500,7 @@ class Settings(msgspec.Struct, frozen=True):
     extensions: tuple[str, ...] = ()
     least_rounds: int = 1
     replicas: int = 1
+    operator_settings: dict[str, dict[str, Setting]] = {}
 
 
 class Run(msgspec.Struct, frozen=True):

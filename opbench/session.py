@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from opbench import baseline_alone, registry, suites
 from opbench import plan as planning
 from opbench.report.screen import Screen, screen
-from opbench.schema import OpbenchError, Plan, Run, Settings, Suite
+from opbench.schema import OpbenchError, Plan, Run, Setting, Settings, Suite
 
 if TYPE_CHECKING:
     from opbench.engine.workplace import Workplace
@@ -38,6 +38,7 @@ class Request:
     threads: int | None = None
     seed: int = 0
     extensions: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     dry_run: bool = False
     replicas: int = 1
     timeout_seconds: float | None = None
@@ -85,7 +86,9 @@ def _plan(request: Request) -> tuple[Suite, Plan]:
     suite = suites.load(request.suite)
     import torch  # here, so that a misspelt suite is answered at once
 
-    laid_out = planning.plan(suite, request.filters, cuda=torch.cuda.is_available(), seed=request.seed)
+    laid_out = planning.plan(
+        suite, request.filters, cuda=torch.cuda.is_available(), seed=request.seed, settings=request.settings
+    )
     baseline_alone.refuse(suite, laid_out, request.filters)
     return suite, laid_out
 
@@ -100,6 +103,7 @@ def _settings(request: Request, suite: Suite) -> Settings:
         extensions=request.extensions,
         least_rounds=suite.least_rounds,
         replicas=request.replicas,
+        operator_settings={name: dict(values) for name, values in request.settings.items()},
     )
 
 
@@ -134,8 +138,15 @@ def command_of(request: Request) -> str:
     if request.within_seconds is not None:
         words += ["--within", f"{request.within_seconds:g}"]
     words += ["--seed", str(request.seed)]
+    for operator, settings in request.settings.items():
+        words += [part for name, value in settings.items() for part in ("--set", f"{operator}.{name}={spoken(value)}")]
     words += [part for path in request.extensions for part in ("--with", path)]
     return shlex.join(words)
+
+
+def spoken(value: Setting) -> str:
+    """A setting as `--set` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _declare(extensions: Sequence[str]) -> None:

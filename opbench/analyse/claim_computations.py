@@ -41,7 +41,7 @@ def modules(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     for dims in claim.dims:
         built = _built(claim.task, claim.subject, {"H": SIZE, "W": SIZE, **dims})
         seen = seen_by_modules(built.module, built.inputs)
-        whole = built.operator.cost(built.case.dims).macs
+        whole = built.operator.cost(registry.given(built.case)).macs
         found.append(claim.holds(seen / whole, seen / whole))
         words.append(f"{100 * seen / whole:.3g} % at {' '.join(f'{name}={value}' for name, value in dims.items())}")
     return Finding(everywhere(found), f"MACs in convolutions and linear layers: {'; '.join(words)}")
@@ -103,7 +103,7 @@ def _jacobians(task: str, operator: str, dims: Dims, image: int) -> list[Tensor]
     built = _built(task, operator, dims)
     x = torch.randn(built.tensors["x"].shape, generator=torch.Generator().manual_seed(image), dtype=torch.float64)
     x.requires_grad_()
-    out = built.operator.definition(built.case.dims, {**built.tensors, "x": x}, False)
+    out = built.operator.definition(registry.given(built.case), {**built.tensors, "x": x}, False)
     row, column = (size // x_size * (x_size // 2) for size, x_size in zip(out.shape[2:], x.shape[2:], strict=True))
     return [
         torch.autograd.grad(out[0, 0, row + down, column + right], x, retain_graph=True)[0] for down, right in CHILDREN

@@ -80,7 +80,8 @@ def _quotients(claim: Claim, baseline: str, of: Callable[[Cost], int], what: str
 
 
 def _cost(task: str, operator: str, dims: Dims) -> Cost:
-    return registry.operator(task, operator).cost({"N": 1, "H": 1, "W": 1, **registry.tasks()[task].defaults, **dims})
+    declared = registry.operator(task, operator)
+    return declared.cost(declared.given({"N": 1, "H": 1, "W": 1, **registry.tasks()[task].defaults, **dims}))
 
 
 def _at(dims: Dims) -> str:

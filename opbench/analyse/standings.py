@@ -60,6 +60,11 @@ class Standing(msgspec.Struct, frozen=True):
         """Any case of the panel: what they all share can be read from it."""
         return self.rows[0].case
 
+    @property
+    def sizes(self) -> str:
+        """Dimensions and settings in words: `N=1 C=256 H=20 W=20 k_up=5`."""
+        return " ".join(f"{name}={value}" for name, value in self.panel.sizes.items())
+
     def row(self, contender: str) -> Row | None:
         """The row of one contender, None where it is not in this panel."""
         return next((row for row in self.rows if row.case.contender == contender), None)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_type_hints
+
 import typer
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 app = typer.Typer(
     name="opbench",
@@ -14,6 +21,30 @@ app = typer.Typer(
 )
 
 Many = list[str] | None
+With = Annotated[Many, typer.Option("--with", metavar="FILE.py", help="A file whose declarations count.")]
+
+
+def command(name: str | None = None) -> Callable[[Command], Command]:
+    """Declares a command that works with operators: it takes `--with FILE.py`, and so do the processes it starts."""
+
+    def declare(function: Command) -> Command:
+        @functools.wraps(function)
+        def with_files(with_: Many = None, **arguments: Any) -> Any:
+            if with_:
+                from opbench.registry import add_files
+
+                add_files(with_)
+            return function(**arguments)
+
+        hints = {**get_type_hints(function, include_extras=True), "with_": With}
+        given = [one.replace(annotation=hints[name]) for name, one in inspect.signature(function).parameters.items()]
+        option = inspect.Parameter("with_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=With)
+        with_files.__signature__ = inspect.Signature([*given, option])  # type: ignore[attr-defined]
+        with_files.__annotations__ = hints
+        app.command(name)(with_files)
+        return function
+
+    return declare
 
 
 def share(text: str) -> float:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import Many, app
+from opbench.cli.app import Many, command
 
 
-@app.command()
+@command()
 def check(
     target: Annotated[str, typer.Argument(help="FILE.py:NAME or PACKAGE.MODULE:NAME, a function or a module.")],
     operator: Annotated[str, typer.Option(help="What it should compute: carafe, dcnv3, yolo-carafe, yolo-dcnv3.")],

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import app
+from opbench.cli.app import command
 
 
-@app.command()
+@command()
 def claims(
     runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN.json...]", help="Run documents to ask.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON, with how each was read.")] = False,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from opbench.cli.app import Many, app, share
+from opbench.cli.app import Many, command, share
 
 if TYPE_CHECKING:
     from opbench.plan import Filter
 
 
-@app.command()
+@command()
 def compare(
     base: Annotated[Path | None, typer.Argument(metavar="BASE.json", help="The run before.")] = None,
     head: Annotated[Path | None, typer.Argument(metavar="HEAD.json", help="The run after.")] = None,
@@ -55,7 +55,7 @@ def compare(
     raise typer.Exit(run_paired(paired, (base, head), suite, chosen, threads, output, answer))
 
 
-@app.command()
+@command()
 def selfcheck(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for selfcheck.json, .md and .svg.")],
     rivals: Annotated[bool, typer.Option("--rivals", help="Have other tools judge the same pairs.")] = False,

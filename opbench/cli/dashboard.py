@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import app
+from opbench.cli.app import command
 
 
-@app.command()
+@command()
 def dashboard(
     results: Annotated[Path, typer.Argument(metavar="RESULTS_DIR", help="A folder of run documents, at any depth.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="SITE_DIR", help="Folder for index.html.")],

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import app
+from opbench.cli.app import command
 
 
-@app.command()
+@command()
 def export(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN.json...", help="Run documents.")],
     format_: Annotated[

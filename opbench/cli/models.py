@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import Many, app, share
+from opbench.cli.app import Many, command, share
 
 
-@app.command()
+@command()
 def model(
     target: Annotated[
         str, typer.Argument(help="PACKAGE.MODULE:NAME or FILE.py:NAME, a model or what makes one; or yolov8n.yaml.")

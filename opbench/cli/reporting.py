@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import app
+from opbench.cli.app import command
 
 
-@app.command()
+@command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN.json...", help="Run documents.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.md, report.html and charts.")],
@@ -21,7 +21,7 @@ def report(
     write_reports(runs, output)
 
 
-@app.command()
+@command()
 def readme(
     file: Annotated[Path, typer.Argument(help="The file whose marked tables are written anew.")],
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if a table is out of date.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,7 @@ from opbench.cli.app import Many, app, share
 
 if TYPE_CHECKING:
     from opbench.plan import Filter
+    from opbench.schema import Setting
 
 
 @app.command()
@@ -45,6 +47,9 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in -o DIR.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every input, parameter and random order.")] = 0,
+    set_: Annotated[
+        Many, typer.Option("--set", metavar="OPERATOR.NAME=VALUE", help="One of an operator's own settings.")
+    ] = None,
     with_: Annotated[Many, typer.Option("--with", metavar="FILE.py", help="A file whose declarations compete.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be measured, and what not and why.")
@@ -66,6 +71,7 @@ def run(
         threads=threads,
         seed=seed,
         extensions=tuple(with_ or ()),
+        settings=_asked(set_ or ()),
         dry_run=dry_run,
         replicas=replicas,
         timeout_seconds=timeout,
@@ -74,6 +80,31 @@ def run(
         within_seconds=within,
     )
     raise typer.Exit(run_suite(request))
+
+
+def _asked(texts: Sequence[str]) -> dict[str, dict[str, Setting]]:
+    """`dysample.groups=8` as {"dysample": {"groups": 8}}; a value is true, false, a number or else a text."""
+    from opbench.schema import OpbenchError
+
+    found: dict[str, dict[str, Setting]] = {}
+    for text in texts:
+        place, _, value = text.partition("=")
+        operator, _, name = place.partition(".")
+        if not (operator and name and value):
+            raise OpbenchError(f"--set {text}: expected OPERATOR.NAME=VALUE, as in carafe.k_up=3")
+        found.setdefault(operator, {})[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Setting:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 @app.command("list")

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import Many, app
+from opbench.cli.app import Many, command
 
 
-@app.command()
+@command()
 def show(
     operator: Annotated[str, typer.Argument(help="carafe or dcnv3.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="FILE.svg or FILE.png.")],

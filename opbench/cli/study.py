@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from opbench.cli.app import Many, app
+from opbench.cli.app import Many, command
 
 
-@app.command()
+@command()
 def study(
     studies: Annotated[Many, typer.Argument(metavar="[NAME...]", help="upsample, conv3x3 [both].")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for study.json, study.md and charts.")] = Path(

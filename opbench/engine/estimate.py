@@ -77,7 +77,8 @@ def _panel(panel: Panel, budget: float, drawn: set[tuple[object, ...]], compiled
         drawn.add(draw)
         total += rates.draw * elements
     for case in panel.cases:
-        kind = (case.task, case.operator, case.implementation, tuple(case.dims.items()), case.dtype, case.mode)
+        sizes = (*case.dims.items(), *case.settings.items())
+        kind = (case.task, case.operator, case.implementation, sizes, case.dtype, case.mode)
         if case.implementation in ("triton", "cpu", "compiled") and kind not in compiled:
             compiled.add(kind)
             total += rates.compile * (2 if case.mode == "training" else 1)
@@ -88,6 +89,6 @@ def _elements(panel: Panel) -> int:
     from opbench import registry
 
     def of(case: Case) -> int:
-        return registry.operator(case.task, case.operator).cost(case.dims).elements
+        return registry.operator(case.task, case.operator).cost(registry.given(case)).elements
 
     return max(map(of, panel.cases))

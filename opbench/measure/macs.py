@@ -58,7 +58,7 @@ CORRECTED: Mapping[str, Formula] = {"aten::convolution_backward": _convolution_b
 def count(case: Case, built: Built) -> Counts:
     """Counts one call of the case (training: forward and backward) three ways, and as the stock counters see it."""
     operator = built.operator
-    cost = operator.cost(case.dims)
+    cost = operator.cost(registry.given(case))
     torch_saw, fvcore_saw = _aided(case, operator)
     itemsize = built.inputs[0].element_size()
     blind = None

@@ -30,7 +30,7 @@ class Prediction(NamedTuple):
 
 def may_exceed(case: Case, limit_bytes: int) -> bool:
     """Whether the case could need more than `limit_bytes`, by its closed form."""
-    elements = registry.operator(case.task, case.operator).cost(case.dims).elements
+    elements = registry.operator(case.task, case.operator).cost(registry.given(case)).elements
     return LARGEST_EXPANSION * elements * TORCH_DTYPES[case.dtype].itemsize > limit_bytes
 
 
@@ -66,10 +66,12 @@ def _hollow(case: Case) -> Built:
     """The case as `build` makes it, without values."""
     operator = registry.operator(case.task, case.operator)
     dtype, training = TORCH_DTYPES[case.dtype], case.mode == "training"
-    drawn = operator.inputs(case.dims, case.spread or 0.0, torch.Generator())
+    dims = registry.given(case)
+    assert operator.inputs is not None
+    drawn = operator.inputs(dims, case.spread or 0.0, torch.Generator())
     tensors = {name: _like(value, dtype, case.device) for name, value in drawn.items()}
     with torch.device("meta"):
-        module = operator.module(case.dims, operator.implementations[case.implementation])
+        module = operator.module(dims, operator.implementations[case.implementation])
     module.train(training)
     for part in module.modules():  # Module.to would swap the tensors, which fake ones refuse
         for name, parameter in part._parameters.items():

@@ -136,7 +136,8 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
             raise site.refused(f"{name} has a 3x3 window without dilation, got (k, d) = {window(site)}")
         channels = site.channels
         N, _, H, W = site.calls[0].shape_in
-        dims = {**registry.tasks()[operator.task].defaults, "N": N, "C": channels, "H": H, "W": W}
+        task = registry.tasks()[operator.task]
+        dims = operator.given({**task.defaults, "N": N, "C": channels, "H": H, "W": W})
         dims = {**dims, "G": groups(channels)} if operator.task == "conv3x3" else dims
         reason = operator.requires(dims)
         if reason is not None:

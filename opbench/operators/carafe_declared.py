@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -74,7 +76,7 @@ def _unfit(dims: Dims, kernels: tuple[str, ...]) -> str | None:
     even = [f"{name}={dims[name]}" for name in kernels if dims[name] % 2 == 0]
     if even:
         return f"kernels are centred on a pixel and must be odd, got {', '.join(even)}"
-    if dims["C"] % dims["g"]:
+    if dims["C"] % dims.get("g", 1):
         return f"C={dims['C']} is not divisible by g={dims['g']}"
     return None
 
@@ -103,16 +105,16 @@ register_operator(
 SCALE = 2
 
 
-def _module_inputs(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
-    shape = (dims["N"], dims["C"], dims["H"], dims["W"])
-    return {"x": torch.randn(shape, generator=generator, dtype=torch.float64)}
+# The paper's: reassembly kernel, encoder kernel, compressed channels, groups. The write-up's has one group.
+SETTINGS: Mapping[str, int] = {"k_up": 5, "k_enc": 3, "c_mid": 64, "g": 1}
+YOLO_SETTINGS: Mapping[str, int] = {name: value for name, value in SETTINGS.items() if name != "g"}
 
 
 def _module_cost(dims: Dims, extra_params: int) -> Cost:
     """Both modules multiply alike; `extra_params` are the biases of one, the normalisations of the other."""
     pixels, C, c_mid = dims["N"] * dims["H"] * dims["W"], dims["C"], dims["c_mid"]
     taps = SCALE**2 * dims["k_up"] ** 2
-    weights = C * c_mid + dims["k_enc"] ** 2 * c_mid * taps * dims["g"]
+    weights = C * c_mid + dims["k_enc"] ** 2 * c_mid * taps * dims.get("g", 1)
     macs = pixels * (weights + taps * C)
     params = weights + extra_params
     elements = pixels * (1 + SCALE**2) * C + params
@@ -120,7 +122,7 @@ def _module_cost(dims: Dims, extra_params: int) -> Cost:
 
 
 def _encoded(dims: Dims) -> int:
-    return SCALE**2 * dims["k_up"] ** 2 * dims["g"]
+    return int(SCALE**2 * dims["k_up"] ** 2 * dims.get("g", 1))
 
 
 def _paper_module(dims: Dims, implementation: Implementation) -> nn.Module:
@@ -167,7 +169,7 @@ def _yolo_cost(dims: Dims) -> Cost:
 
 
 def _yolo_requires(dims: Dims) -> str | None:
-    if dims["g"] != 1:
+    if dims.get("g", 1) != 1:
         return f"the write-up's module has one group, got g={dims['g']}"
     return _unfit(dims, kernels=("k_up", "k_enc"))
 
@@ -178,7 +180,7 @@ register_operator(
         task=UPSAMPLE2X.name,
         title="CARAFE (paper)",
         source=f"{PAPER}; module of its official package",
-        inputs=_module_inputs,
+        settings=SETTINGS,
         module=_paper_module,
         definition=_paper_definition,
         cost=_paper_cost,
@@ -194,7 +196,7 @@ register_operator(
         task=UPSAMPLE2X.name,
         title="CARAFE (YOLOv8 write-up)",
         source="the CARAFE module published for YOLOv8 in place of nn.Upsample",
-        inputs=_module_inputs,
+        settings=YOLO_SETTINGS,
         module=_yolo_module,
         definition=_yolo_definition,
         cost=_yolo_cost,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from opbench.operators.conv3x3_task import image
 from opbench.operators.dcnv3_module_definition import depthwise
 from opbench.operators.definitions import convolution
 from opbench.operators.linear_terms import multilinear
@@ -46,7 +45,6 @@ def _register(
             task="conv3x3",
             title=title,
             source=source,
-            inputs=image,
             module=lambda dims, implementation: module(dims["C"]),
             definition=define,
             cost=cost,
@@ -63,7 +61,7 @@ def _depthwise_separable(channels: int) -> nn.Module:
 
 
 def _pixels(dims: Dims) -> int:
-    return dims["N"] * dims["H"] * dims["W"]
+    return int(dims["N"] * dims["H"] * dims["W"])
 
 
 CONV3X3 = _register(

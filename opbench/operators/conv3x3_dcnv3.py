@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.conv3x3_task import groups_divide, image, spread_offsets
+from opbench.operators.conv3x3_task import groups_divide, spread_offsets
 from opbench.operators.dcnv3_cores import CORES
 from opbench.operators.dcnv3_counting import COUNTING, FORMULAS, core_macs
 from opbench.operators.dcnv3_module_definition import dcnv3_module_definition, yolo_block_definition
@@ -91,7 +91,6 @@ def _register(
             task="conv3x3",
             title=title,
             source=source,
-            inputs=image,
             module=module,
             definition=definition,
             cost=cost,

@@ -1,4 +1,4 @@
-"""What the contenders for the place of a 3x3 convolution share: their input, and how far their offsets spread."""
+"""What deformable contenders for the place of a 3x3 convolution share: how far their offsets spread."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from opbench.schema import Dims
 
 # Pixels: every offset at a spread of 0.
 SAME = 0.3
-
-
-def image(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """x (N, C, H, W), standard normal: the input of every contender for the place of a 3x3 convolution."""
-    shape = tuple(dims[axis] for axis in "NCHW")
-    return {"x": torch.randn(shape, generator=generator, dtype=torch.float64)}
 
 
 def groups_divide(dims: Dims) -> str | None:

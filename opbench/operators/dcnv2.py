@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.choice import Core, choose
-from opbench.operators.conv3x3_task import groups_divide, image, spread_offsets
+from opbench.operators.conv3x3_task import groups_divide, spread_offsets
 from opbench.operators.dcnv2_cores import CORES, FALLBACK, PREFERRED
 from opbench.operators.dcnv2_counting import COUNTING, FORMULAS, core_macs
 from opbench.operators.dcnv3_definition import again_in_backward, as_rows, bilinear
@@ -127,7 +127,6 @@ OPERATOR = register_operator(
         task="conv3x3",
         title="DCNv2, G offset groups",
         source="Deformable ConvNets v2, arXiv 1811.11168, equation 2",
-        inputs=image,
         module=_module,
         definition=_definition,
         cost=_cost,

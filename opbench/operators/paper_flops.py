@@ -17,7 +17,8 @@ _BESIDES: Mapping[str, Callable[[Dims], int]] = {
 
 def paper_flops(operator: str, dims: Dims) -> int:
     """FLOPs per input pixel of an operator of task `upsample2x`; `dims` needs C, for CARAFE also its own settings."""
-    pixel = {**UPSAMPLE2X.defaults, **dims, "N": 1, "H": 1, "W": 1}
-    macs = registry.operator(UPSAMPLE2X.name, operator).cost(pixel).macs
+    declared = registry.operator(UPSAMPLE2X.name, operator)
+    pixel = declared.given({**dims, "N": 1, "H": 1, "W": 1})
+    macs = declared.cost(pixel).macs
     besides = _BESIDES.get(operator)
     return 2 * macs + (besides(pixel) if besides else 0)

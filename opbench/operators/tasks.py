@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import torch
+
 from opbench.registry import register_task
-from opbench.schema import Task
+from opbench.schema import Dims, Task
+
+
+def image(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """x (N, C, H, W), standard normal."""
+    return {"x": torch.randn(tuple(dims[axis] for axis in "NCHW"), generator=generator, dtype=torch.float64)}
+
 
 UPSAMPLE2X = register_task(
     Task(
@@ -11,8 +19,7 @@ UPSAMPLE2X = register_task(
         title="x2 upsampling: (N, C, H, W) -> (N, C, 2H, 2W)",
         baseline="nearest[torch]",
         dims=("N", "C", "H", "W"),
-        # CARAFE's own settings, as in its paper: reassembly kernel, encoder kernel, compressed channels, groups.
-        defaults={"k_up": 5, "k_enc": 3, "c_mid": 64, "g": 1},
+        inputs=image,
     )
 )
 
@@ -23,6 +30,7 @@ CONV3X3 = register_task(
         baseline="conv3x3[torch]",
         dims=("N", "C", "H", "W", "G"),
         deformable=True,
+        inputs=image,
     )
 )
 

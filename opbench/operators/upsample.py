@@ -180,11 +180,6 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
 }
 
 
-def _inputs(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
-    shape = (dims["N"], dims["C"], dims["H"], dims["W"])
-    return {"x": torch.randn(shape, generator=generator, dtype=torch.float64)}
-
-
 def _operator(rival: Rival) -> Operator:
     def cost(dims: Dims) -> Cost:
         pixels, C = dims["N"] * dims["H"] * dims["W"], dims["C"]
@@ -207,7 +202,6 @@ def _operator(rival: Rival) -> Operator:
         task=UPSAMPLE2X.name,
         title=rival.title,
         source="torch; compared with CARAFE in arXiv 1905.02188",
-        inputs=_inputs,
         module=lambda dims, implementation: rival.module(dims["C"]),
         definition=lambda dims, tensors, training: rival.definition(tensors),
         cost=cost,

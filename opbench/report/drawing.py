@@ -12,10 +12,9 @@ from typing import Any
 
 import msgspec
 
-from opbench.analyse.standings import Row
+from opbench.analyse.standings import Row, Standing
 from opbench.report.escape import visible
 from opbench.report.families import Family
-from opbench.schema import Case
 
 # Okabe and Ito without yellow, which is too faint for a thin line on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -131,12 +130,12 @@ def dataset(index: int) -> Spec:
     return {"name": f"data{index}"}
 
 
-def panel_title(case: Case) -> Spec:
+def panel_title(standing: Standing) -> Spec:
     """One panel's heading: workload, dimensions and offset spread."""
+    case = standing.case
     spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
     seed = f", seed {case.seed}" if case.seed else ""
-    dims = " ".join(f"{name}={value}" for name, value in case.dims.items())
-    return {"text": visible(f"{visible(case.workload, LABEL_LIMIT)} ({dims}){spread}{seed}", 2 * LABEL_LIMIT)}
+    return {"text": visible(f"{visible(case.workload, LABEL_LIMIT)} ({standing.sizes}){spread}{seed}", 2 * LABEL_LIMIT)}
 
 
 def picture(

@@ -148,8 +148,8 @@ def title(contest: Contest, devices: str = "") -> str:
     """What the panels of a contest share, in words; `devices` where it is shown beside the same one elsewhere."""
     case = contest.case
     spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
-    dims = " ".join(f"{name}={value}" for name, value in case.dims.items())
-    return f"{case.workload}, {case.dtype}, {devices or case.device}{spread} ({dims})"
+    sizes = contest.standings[0].sizes
+    return f"{case.workload}, {case.dtype}, {devices or case.device}{spread} ({sizes})"
 
 
 def _against_the_machine(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:

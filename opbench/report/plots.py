@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from opbench.analyse.roofline import yardstick
+from opbench.analyse.standings import Standing
 from opbench.analyse.statistics import FEWEST_ROUNDS
 from opbench.report import numbers
 from opbench.report.drawing import (
@@ -37,7 +38,7 @@ from opbench.report.escape import visible
 from opbench.report.families import Family, sweeps
 from opbench.report.plot_data import accuracy_data, memory_data, pareto_data, ratio_datum, roofline_data
 from opbench.report.tables import ERROR_UNIT, MACS_UNIT
-from opbench.schema import Case, Run
+from opbench.schema import Run
 
 SPEEDS = {"faster": "#0072B2", "slower": "#D55E00", "undecided": "#999999"}
 AXES = {
@@ -61,7 +62,7 @@ class Plot(msgspec.Struct, frozen=True):
 
 def ratio_bars(family: Family, run: Run) -> Iterator[Picture]:
     """Latency ratio to the baseline on a log axis, bars from 1, with their intervals; failures by name."""
-    groups = [(s.case, [ratio_datum(row, family.method) for row in s.rows]) for s in family.standings]
+    groups = [(s, [ratio_datum(row, family.method) for row in s.rows]) for s in family.standings]
     data = [datum for _, group in groups for datum in group]
     if all(datum["speed"] == "none" for datum in data):
         return
@@ -70,7 +71,7 @@ def ratio_bars(family: Family, run: Run) -> Iterator[Picture]:
     colour = names("speed", "vs baseline", scale={"domain": list(SPEEDS), "range": list(SPEEDS.values())})
     timed = {"filter": "datum.speed != 'none'"}
     parts = []
-    for index, (case, group) in enumerate(groups):
+    for index, (standing, group) in enumerate(groups):
         y = contender_axis(group)
         interval = {"x": x, "x2": {"field": "high"}, "y": y}
         words = {"x": {"value": WIDTH}, "y": y, "text": {"field": "label", "type": "nominal"}}
@@ -82,7 +83,7 @@ def ratio_bars(family: Family, run: Run) -> Iterator[Picture]:
             layer({"type": "rule"}, {"x": {"datum": 1}}),
             layer({"type": "text", "align": "left", "dx": 8}, words),
         ]
-        parts.append(_drawing(layers, index, {"step": 20}, case))
+        parts.append(_drawing(layers, index, {"step": 20}, standing))
     baseline = visible(family.standings[0].panel.baseline, LABEL_LIMIT) or "no baseline"
     note = f"lines: 95 % intervals; fewer than {FEWEST_ROUNDS} rounds give a range that decides nothing"
     yield picture(f"Latency against {baseline}", family, note, parts, [group for _, group in groups])
@@ -117,35 +118,35 @@ def scaling(family: Family, run: Run) -> Iterator[Picture]:
 
 def pareto(family: Family, run: Run) -> Iterator[Picture]:
     """Median latency against MACs, both log, with the front of contenders that nothing beats on both."""
-    groups = [(standing.case, pareto_data(standing, family.method)) for standing in family.standings]
-    groups = [(case, data) for case, data in groups if len(data) > 1]
+    groups = [(standing, pareto_data(standing, family.method)) for standing in family.standings]
+    groups = [(standing, data) for standing, data in groups if len(data) > 1]
     if not groups:
         return
     marks = contender_marks([datum for _, data in groups for datum in data])
     parts = []
-    for index, (case, data) in enumerate(groups):
+    for index, (standing, data) in enumerate(groups):
         x, y = _macs_axis(data), millisecond_axis(data)
         front = {"type": "line", "interpolate": "step-after", "color": GUIDE, "strokeDash": [4, 3]}
         layers = [
             layer(front, {"x": x, "y": y, "order": quantity("x")}, {"filter": "datum.front"}),
             layer(_point(90), {"x": x, "y": y, **marks}),
         ]
-        parts.append(_drawing(layers, index, 220, case))
+        parts.append(_drawing(layers, index, 220, standing))
     note = "dashed: the Pareto front, where nothing else has both fewer MACs and less latency"
     yield picture("Latency against MACs", family, note, parts, [data for _, data in groups], columns=2)
 
 
 def accuracy(family: Family, run: Run) -> Iterator[Picture]:
     """Median latency against the largest error of the output, both log: what speed costs in digits, or doesn't."""
-    groups = [(standing.case, accuracy_data(standing, family.method)) for standing in family.standings]
-    groups = [(case, data) for case, data in groups if len(data) > 1]
+    groups = [(standing, accuracy_data(standing, family.method)) for standing in family.standings]
+    groups = [(standing, data) for standing, data in groups if len(data) > 1]
     if not groups:
         return
     marks = contender_marks([datum for _, data in groups for datum in data])
     parts = []
-    for index, (case, data) in enumerate(groups):
+    for index, (standing, data) in enumerate(groups):
         x, y = _error_axis(data), millisecond_axis(data)
-        parts.append(_drawing([layer(_point(90), {"x": x, "y": y, **marks})], index, 220, case))
+        parts.append(_drawing([layer(_point(90), {"x": x, "y": y, **marks})], index, 220, standing))
     note = "each contender against its own operator's float64 definition: further left is closer"
     yield picture("Latency against error", family, note, parts, [data for _, data in groups], columns=2)
 
@@ -176,8 +177,8 @@ def roofline(family: Family, run: Run) -> Iterator[Picture]:
 
 def memory_bars(family: Family, run: Run) -> Iterator[Picture]:
     """Peak bytes above inputs and parameters, and in training what is saved for backward."""
-    groups = [(s.case, [datum for row in s.rows for datum in memory_data(row)]) for s in family.standings]
-    groups = [(case, data) for case, data in groups if any(datum["bytes"] for datum in data)]
+    groups = [(s, [datum for row in s.rows for datum in memory_data(row)]) for s in family.standings]
+    groups = [(standing, data) for standing, data in groups if any(datum["bytes"] for datum in data)]
     if not groups:
         return
     kinds = list(dict.fromkeys(datum["kind"] for _, data in groups for datum in data))
@@ -185,7 +186,7 @@ def memory_bars(family: Family, run: Run) -> Iterator[Picture]:
     colour = names("kind", None, scale=scale, legend={} if len(kinds) > 1 else None)
     offset = {"yOffset": {"field": "kind", "type": "nominal", "sort": kinds}} if len(kinds) > 1 else {}
     parts = []
-    for index, (case, data) in enumerate(groups):
+    for index, (standing, data) in enumerate(groups):
         unit, step = _memory_unit(max(datum["bytes"] for datum in data))
         for datum in data:
             datum["size"] = datum["bytes"] / step
@@ -201,7 +202,7 @@ def memory_bars(family: Family, run: Run) -> Iterator[Picture]:
                 {"type": "text", "align": "left", "dx": 4}, {**shared, "text": {"field": "label", "type": "nominal"}}
             ),
         ]
-        parts.append(_drawing(layers, index, {"step": 15 if offset else 20}, case))
+        parts.append(_drawing(layers, index, {"step": 15 if offset else 20}, standing))
     title = "Peak memory" if len(kinds) == 1 else "Peak memory, and memory saved for backward"
     yield picture(title, family, "", parts, [data for _, data in groups])
 
@@ -216,13 +217,13 @@ PLOTS = (
 )
 
 
-def _drawing(layers: Sequence[Spec], index: int | None, height: float | Spec, case: Case | None = None) -> Spec:
+def _drawing(layers: Sequence[Spec], index: int | None, height: float | Spec, standing: Standing | None = None) -> Spec:
     """One panel's drawing: its marks, its data set (None: each layer names its own), its size and its heading."""
     found: Spec = dict(layers[0]) if len(layers) == 1 else {"layer": list(layers)}
     found |= {"width": WIDTH, "height": height}
     if index is not None:
         found["data"] = dataset(index)
-    return {**found, "title": panel_title(case)} if case else found
+    return {**found, "title": panel_title(standing)} if standing else found
 
 
 def _point(size: int) -> Spec:

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -106,9 +107,10 @@ def chosen(study: Study, entrant: Entrant) -> tuple[Operator, Implementation]:
     raise OpbenchError(f"{study.name}/{entrant.name} can't run here ({'; '.join(reasons)})")
 
 
-def slot_dims(study: Study, entrant: Entrant) -> dict[str, int]:
+def slot_dims(study: Study, entrant: Entrant) -> dict[str, Any]:
     """The dimensions of one slot for one image."""
-    return {"N": 1, **study.slot_dims, **entrant.dims}
+    operator = registry.operator(study.task, entrant.operator)
+    return operator.given({"N": 1, **study.slot_dims, **entrant.dims})
 
 
 @lru_cache(maxsize=4)

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from opbench.registry import nearest, tasks
-from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Suite, Target, Task, Workload
+from opbench.registry import nearest, operators, settings_of, tasks
+from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Setting, Suite, Target, Task, Workload
 
 _FOLDER = Path(__file__).parent
 _CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}
@@ -131,12 +131,20 @@ def _workloads(
     task = tasks()[entry["task"]]
     dims = _table(entry, "dims", label)
     for combination in _product(dims):
-        values = _check_dims(task, combination, label)
+        values, settings = _check_dims(task, combination, label)
+        named = {**values, **combination}
         try:
-            name = str(entry["name"]).format(**values)
+            name = str(entry["name"]).format(**named)
         except (KeyError, IndexError, ValueError) as error:
-            raise OpbenchError(f"suite {label}: name: {error} (known: {', '.join(values)})") from error
+            raise OpbenchError(f"suite {label}: name: {error} (known: {', '.join(named)})") from error
+        for operator, asked in _table(entry, "settings", label).items():
+            known = operators(task.name)
+            if operator not in known or not isinstance(asked, dict):
+                raise OpbenchError(f"suite {label}: settings: {nearest('operator', operator, known)}")
+            checked = settings_of(known[operator], asked, f"suite {label}: settings.{operator}")
+            settings[operator] = {**settings.get(operator, {}), **checked}
         merged = {**defaults, "contenders": contenders.get(task.name, ()), **entry, "name": name, "dims": values}
+        merged["settings"] = settings
         try:
             workload = msgspec.convert(merged, Workload)
         except msgspec.ValidationError as error:
@@ -157,8 +165,12 @@ def _product(dims: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {key: combination.get(v, v) if isinstance(v, str) else v for key, v in combination.items()}
 
 
-def _check_dims(task: Task, dims: Mapping[str, Any], label: str) -> dict[str, int]:
-    known = {*task.dims, *task.defaults}
+def _check_dims(
+    task: Task, dims: Mapping[str, Any], label: str
+) -> tuple[dict[str, int], dict[str, dict[str, Setting]]]:
+    """The task's dimensions, and what else is named: settings of every operator that has them."""
+    own = {name: operator.settings for name, operator in operators(task.name).items()}
+    known = {*task.dims, *task.defaults, *(key for settings in own.values() for key in settings)}
     for key, value in dims.items():
         if key not in known:
             raise OpbenchError(f"suite {label}: dims: {nearest('dimension', key, known)}")
@@ -167,7 +179,14 @@ def _check_dims(task: Task, dims: Mapping[str, Any], label: str) -> dict[str, in
     missing = [key for key in task.dims if key not in dims]
     if missing:
         raise OpbenchError(f"suite {label}: dims: {', '.join(missing)} missing (task {task.name!r} needs {task.dims})")
-    return {**dims, **{key: value for key, value in task.defaults.items() if key not in dims}}
+    values = {key: dims.get(key, task.defaults.get(key)) for key in (*dims, *task.defaults)}
+    settings = {
+        operator: named
+        for operator, declared in own.items()
+        if (named := {key: value for key, value in dims.items() if key in declared})
+    }
+    of_task = {*task.dims, *task.defaults}
+    return {key: value for key, value in values.items() if key in of_task}, settings
 
 
 def _table(document: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

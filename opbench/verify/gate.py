@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from opbench import registry
 from opbench.build import TORCH_DTYPES, Built
 from opbench.schema import Device, Terms, Verdict
 from opbench.verify.bounds import judge
+from opbench.verify.demands import demand
 from opbench.verify.rounding.terms import rounding_terms
+from opbench.verify.sensitivity import SAMPLES
 
 _GRAD_OUTPUT = "(grad_output)"
 
@@ -49,12 +52,13 @@ def _reference(built: Built, device: Device) -> Reference:
     CPU and a second on a GPU. Both compute the same formula, which the GPU's tests hold against the CPU's.
     """
     case, operator = built.case, built.operator
+    dims = registry.given(case)
     grad_output = None if built.grad_output is None else built.grad_output.to(device, torch.float64)
 
     def evaluate(given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         tensors = {name: value.detach().requires_grad_(name in built.differentiated) for name, value in given.items()}
         grad_output = tensors.pop(_GRAD_OUTPUT, None)
-        output = operator.definition(case.dims, tensors, case.mode == "training")
+        output = operator.definition(dims, tensors, case.mode == "training")
         if grad_output is None:
             return {"output": output.detach()}
         leaves = [tensors[name] for name in built.differentiated]
@@ -63,6 +67,9 @@ def _reference(built: Built, device: Device) -> Reference:
 
     # What the output is differentiated by is an input like any other: rounding moves the gradients through it.
     values = {name: value.to(device) for name, value in built.tensors.items()}
+    # A network's definition is the layers of others around cores that are held to this by themselves.
+    if operator.samples <= SAMPLES:
+        demand(case.task, case.operator, dims, values, case.mode == "training")
     tensors = values if grad_output is None else {**values, _GRAD_OUTPUT: grad_output}
     expected = evaluate(tensors)
     # A parameter's gradient sums over the pixels of the output (N, C, ...).
@@ -70,7 +77,7 @@ def _reference(built: Built, device: Device) -> Reference:
     counts = {name: pixels for name in built.differentiated if name in dict(built.module.named_parameters())}
     terms, basis = rounding_terms(evaluate, tensors, expected, case.dtype, counts, operator.samples)
     if operator.magnitude is not None and not basis:
-        plain = operator.magnitude(case.dims, values, grad_output)
+        plain = operator.magnitude(dims, values, grad_output)
         terms = {name: replace(plain[name], bound=derived.bound) for name, derived in terms.items()}
     return Reference(expected=expected, terms=terms, dtype=case.dtype, basis=basis)
 

@@ -61,7 +61,7 @@ BAD = {
     "foreign.json": (b'{"hello": 1}', "not a run document"),
     "list.json": (b"[1, 2]", "not a run document"),
     "newer.json": (
-        render(at(1)).replace(b'"schema_version":1', b'"schema_version":99'),
+        render(at(1)).replace(b'"schema_version":2', b'"schema_version":99'),
         "newer than this opbench reads",
     ),
     "deep.json": (b'{"schema_version":1,"command":' + b"[" * 100_000, "nested too deeply"),

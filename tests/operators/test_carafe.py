@@ -584,8 +584,8 @@ def test_closed_form_parameters_are_the_modules(g, C, c_mid, k_up, k_enc):
     ("task", "name"), [("carafe_core", "carafe"), ("upsample2x", "carafe"), ("upsample2x", "yolo-carafe")]
 )
 def test_flop_counter_mode_counts_the_closed_form_on_meta_tensors(task, name):
-    dims = {"N": 2, "C": 8, "H": 5, "W": 6} | dict(registry.tasks()[task].defaults)
     operator = registry.operator(task, name)
+    dims = operator.given({"N": 2, "C": 8, "H": 5, "W": 6, **registry.tasks()[task].defaults})
     cost = operator.cost(dims)
     module = operator.module(dims, operator.counting).to("meta")
     inputs = operator.inputs(dims, 0.0, torch.Generator()).values()
@@ -637,8 +637,8 @@ def test_the_number_of_terms_is_what_ones_add_up_to():
     ],
 )
 def test_dimensions_an_operator_can_not_run_at_are_named(task, name, change, reason):
-    dims = {"N": 1, "C": 8, "H": 4, "W": 4} | dict(registry.tasks()[task].defaults)
     operator = registry.operator(task, name)
+    dims = operator.given({"N": 1, "C": 8, "H": 4, "W": 4, **registry.tasks()[task].defaults})
     assert operator.requires(dims) is None
     assert reason in operator.requires(dims | change)
 

@@ -61,7 +61,7 @@ def _panel(one: Stand, contest: int, standing: Standing, strings: Strings) -> di
         "dtype": strings.add(case.dtype),
         "device": strings.add(case.device),
         "mode": strings.add(case.mode),
-        "dims": strings.name(" ".join(f"{name}={value}" for name, value in case.dims.items())),
+        "dims": strings.name(standing.sizes),
         "spread": strings.add("" if case.spread is None else f"{case.spread:g}"),
         "seed": case.seed if abs(case.seed) < 2**53 else 0,
         "source": strings.add(standing.panel.source),

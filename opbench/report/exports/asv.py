@@ -238,7 +238,11 @@ def _name(standing: Standing, quantity: str, method: str) -> str:
 
 def _version(standing: Standing, quantity: str) -> str:
     case = standing.case
-    told = [case.panel_id, sorted(case.dims.items()), standing.panel.baseline if quantity == "latency_ratio" else ""]
+    told = [
+        case.panel_id,
+        sorted(standing.panel.sizes.items()),
+        standing.panel.baseline if quantity == "latency_ratio" else "",
+    ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

@@ -74,7 +74,7 @@ def _latency(name: str) -> Callable[[Line], Cell]:
 
 
 def _dims(line: Line) -> Cell:
-    return " ".join(f"{name}={size}" for name, size in line.one.case.dims.items())
+    return " ".join(f"{name}={size}" for name, size in (*line.one.case.dims.items(), *line.one.case.settings.items()))
 
 
 COLUMNS: tuple[Column, ...] = (

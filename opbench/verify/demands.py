@@ -27,15 +27,13 @@ _OTHERS = {
     aten.fmod: "torch.fmod", aten.remainder: "torch.remainder",
 }  # fmt: skip
 # With whole operands these give whole numbers.
-_WHOLE = frozenset(
-    getattr(aten, name)
-    for name in (
-        "add", "sub", "rsub", "mul", "neg", "abs", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "where",
-        "view", "_unsafe_view", "reshape", "expand", "unsqueeze", "squeeze", "permute", "transpose", "t", "select", "slice",
-        "cat", "stack", "gather", "index_select", "alias", "detach", "clone", "flip", "repeat", "split", "unbind",
-        "_to_copy", "new_zeros", "new_ones", "zeros", "ones", "zeros_like", "ones_like", "full_like", "new_full",
-    )
-)  # fmt: skip
+_NAMES = (
+    "add sub rsub mul neg abs clamp clamp_min clamp_max minimum maximum where view _unsafe_view reshape "
+    "expand unsqueeze squeeze permute transpose t select slice cat stack gather index_select alias detach "
+    "clone flip repeat split unbind _to_copy new_zeros new_ones zeros ones zeros_like ones_like full_like "
+    "new_full"
+)
+_WHOLE = frozenset(getattr(aten, name) for name in _NAMES.split())
 
 
 def demand(task: str, operator: str, dims: Mapping[str, Any], tensors: Mapping[str, Tensor], training: bool) -> None:

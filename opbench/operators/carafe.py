@@ -13,9 +13,10 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opbench.kernels import cpu_jit, triton_launch
-from opbench.kernels.cpu_carafe import carafe_cpu
-from opbench.kernels.triton_carafe import carafe_triton
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.carafe import carafe_cpu
+from opbench.kernels.triton import launch
+from opbench.kernels.triton.carafe import carafe_triton
 from opbench.operators import compiling
 from opbench.operators.carafe_compiled import compiled
 from opbench.operators.carafe_cores import shift_add, unfold
@@ -38,14 +39,14 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
             "cpu",
             carafe_cpu,
             devices=("cpu",),
-            missing=cpu_jit.missing,
+            missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
         ),
         Implementation(
             "triton",
             carafe_triton,
             devices=("cuda",),
-            missing=triton_launch.missing,
+            missing=launch.missing,
             note="reads either memory format in place; no atomics. Not measured on a GPU yet",
         ),
         *CARAFE_PEERS.values(),

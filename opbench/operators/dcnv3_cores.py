@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels import cpu_jit, triton_launch
-from opbench.kernels.cpu_dcnv3 import dcnv3_cpu
-from opbench.kernels.triton_dcnv3 import dcnv3_triton
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
+from opbench.kernels.triton import launch
+from opbench.kernels.triton.dcnv3 import dcnv3_triton
 from opbench.operators import sampling, sampling_compiled
 from opbench.operators.compiling import missing
 from opbench.operators.peers import DCNV3_PEERS
@@ -132,14 +133,14 @@ CORES: Mapping[str, Implementation] = {
             "cpu",
             dcnv3_cpu,
             devices=("cpu",),
-            missing=cpu_jit.missing,
+            missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
         ),
         Implementation(
             "triton",
             dcnv3_triton,
             devices=("cuda",),
-            missing=triton_launch.missing,
+            missing=launch.missing,
             deterministic_backward=False,
             note="locates samples in registers; x's gradient by atomics, or gathered under "
             "torch.use_deterministic_algorithms(True). Not measured on a GPU yet",

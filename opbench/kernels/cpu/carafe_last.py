@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opbench.kernels.cpu_carafe_tiles import (
+from opbench.kernels.cpu.carafe_tiles import (
     Place,
     Problem,
     accumulate,
@@ -21,7 +21,7 @@ from opbench.kernels.cpu_carafe_tiles import (
     window_tile,
     write_mask_gradient,
 )
-from opbench.kernels.cpu_ir import Kernel, Value, Variable
+from opbench.kernels.cpu.ir import Kernel, Value, Variable
 
 
 def forward(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int, vectors: int, stream: bool) -> None:

@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.cpu_jit import kernel, target
-from opbench.kernels.cpu_launch import launch, tensor_arguments
+from opbench.kernels.cpu.jit import kernel
+from opbench.kernels.cpu.launch import launch, tensor_arguments
+from opbench.kernels.cpu.processor import target
 from opbench.kernels.dcnv3_shapes import check, gradients
 from opbench.kernels.operation import define, differentiate
 
-KERNELS = "opbench.kernels.cpu_dcnv3_kernels"
+KERNELS = "opbench.kernels.cpu.dcnv3_kernels"
 
 # Samples in a block, at most where one pixel's fit: what is worked out for them stays in the first-level cache.
 SAMPLES = 320

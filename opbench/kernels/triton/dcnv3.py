@@ -31,7 +31,7 @@ from torch import Tensor
 
 from opbench.kernels.dcnv3_shapes import check, gradients
 from opbench.kernels.operation import define, differentiate
-from opbench.kernels.triton_launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
+from opbench.kernels.triton.launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
 # Rows and columns of a tile of output pixels, most channels (half as many in float64, where only the first is taken),
 # and warps, the likeliest first. A thread takes 16 bytes of channels. None spills for sm_80, sm_90 and sm_100.
@@ -156,10 +156,10 @@ class _Call:
         """Launches a kernel of this problem's dtype."""
         from triton import language
 
-        from opbench.kernels import triton_dcnv3_kernels
+        from opbench.kernels.triton import dcnv3_kernels
 
         acc = language.float64 if self.dtype == torch.float64 else language.float32
-        kernel = getattr(triton_dcnv3_kernels, name)
+        kernel = getattr(dcnv3_kernels, name)
         launch(kernel, candidates, programs, tensors, arguments, {**constants, "ACC": acc}, **more)
 
     def forward(self, out: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opbench.kernels.cpu_carafe_tiles import (
+from opbench.kernels.cpu.carafe_tiles import (
     Place,
     Problem,
     accumulate,
@@ -21,7 +21,7 @@ from opbench.kernels.cpu_carafe_tiles import (
     write_children,
     write_mask_gradient,
 )
-from opbench.kernels.cpu_ir import Kernel, Value
+from opbench.kernels.cpu.ir import Kernel, Value
 
 
 def forward(kernel: Kernel, dtype: str, size: int, scale: int, stream: bool) -> None:

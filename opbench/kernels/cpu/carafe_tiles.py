@@ -3,8 +3,8 @@
 Axes: x (N, C, H, W), mask (N, g*k*k, s*H, s*W), out (N, C, s*H, s*W). A *parent* is a pixel of x, its s*s *children*
 are the output pixels above it, a *tap* is one of the k*k places of a parent's window.
 
-Channels-first kernels (`cpu_carafe_first`) put neighbouring parents of a row in the lanes of a vector, channels-last
-kernels (`cpu_carafe_last`) neighbouring channels. All keep many sums in registers, so that each loaded vector feeds
+Channels-first kernels (`carafe_first`) put neighbouring parents of a row in the lanes of a vector, channels-last
+kernels (`carafe_last`) neighbouring channels. All keep many sums in registers, so that each loaded vector feeds
 several multiply-adds:
 
     forward     sums: children x channels            x is loaded once for all children of a parent
@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from opbench.kernels.cpu_element import Element, Tensor, tensor_argument
-from opbench.kernels.cpu_ir import I32, Kernel, Value, Variable
-from opbench.kernels.cpu_launch import FIRST
+from opbench.kernels.cpu.element import Element, Tensor, tensor_argument
+from opbench.kernels.cpu.ir import I32, Kernel, Value, Variable
+from opbench.kernels.cpu.launch import FIRST
 
 # The launcher's arguments, in order; each tensor, or its gradient, is a pointer and four strides in bytes. `channels`
 # is per group. A task covers `span` columns of a row of parents, which has `spans` of them.

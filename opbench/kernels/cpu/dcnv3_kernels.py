@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from opbench.kernels.cpu_dcnv3_samples import (
+from opbench.kernels.cpu.dcnv3_samples import (
     Block,
     Image,
     Problem,
@@ -23,7 +23,7 @@ from opbench.kernels.cpu_dcnv3_samples import (
     over_groups,
     over_samples,
 )
-from opbench.kernels.cpu_ir import I64, Kernel, Value
+from opbench.kernels.cpu.ir import I64, Kernel, Value
 
 
 def forward(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last, check, checked_gradients, checked_output, gradients, output
 from opbench.kernels.operation import define, differentiate
-from opbench.kernels.triton_launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
+from opbench.kernels.triton.launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
 
 def carafe_triton(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
@@ -111,7 +111,7 @@ class _Call:
         """Runs a kernel over x (or its gradient), the mask and out (or its gradient)."""
         from triton import language
 
-        from opbench.kernels import triton_carafe_kernels
+        from opbench.kernels.triton import carafe_kernels
 
         x = tensors.get("grad_x", self.x)
         strides = dict(zip(("xn", "xc", "xh", "xw"), x.stride(), strict=True))
@@ -144,7 +144,7 @@ class _Call:
         plane = 0 if stats is None else stats.stride(0)
         sizes = {"H": self.h, "W": self.w, "G": self.groups, "CG": self.channels, "plane": plane}
         given = {"mask": self.mask, "stats": self.mask if stats is None else stats, **tensors}
-        launch(getattr(triton_carafe_kernels, name), tiles, programs, given, {**sizes, **strides}, constants)
+        launch(getattr(carafe_kernels, name), tiles, programs, given, {**sizes, **strides}, constants)
 
     def forward(self, out: Tensor, stats: Tensor | None) -> None:
         """out from x and mask."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from opbench.kernels.cpu_ir import F16, F32, F64, I16, I32, PTR, Kernel, Value
+from opbench.kernels.cpu.ir import F16, F32, F64, I16, I32, PTR, Kernel, Value
 
 
 @dataclass(frozen=True)

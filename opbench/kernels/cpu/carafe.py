@@ -26,8 +26,9 @@ from opbench.kernels.carafe_shapes import (
     memory_format,
     output,
 )
-from opbench.kernels.cpu_jit import kernel, target
-from opbench.kernels.cpu_launch import launch, tensor_arguments
+from opbench.kernels.cpu.jit import kernel
+from opbench.kernels.cpu.launch import launch, tensor_arguments
+from opbench.kernels.cpu.processor import target
 from opbench.kernels.operation import define, differentiate
 
 # Bytes of output from which on it bypasses the caches: none would keep it.
@@ -75,7 +76,7 @@ class _Call:
         *, span: int, scratch_bytes: int,
     ) -> None:  # fmt: skip
         """Runs a kernel over x, mask and out, or their gradients; a task covers `span` columns of a row of parents."""
-        module = f"opbench.kernels.cpu_carafe_{'last' if self.last else 'first'}"
+        module = f"opbench.kernels.cpu.carafe_{'last' if self.last else 'first'}"
         spans = -(-self.w // span)
         launch(
             kernel(module, name, str(self.x.dtype).removeprefix("torch."), self.size, self.scale, *parameters),

@@ -1,39 +1,28 @@
 """Compiles kernels for the machine they run on, and keeps the machine code in the user's cache folder.
 
-Needs llvmlite alone: no compiler, no numba. A compiled kernel is named by everything that determines it (the sources
-of this folder, its parameters, the processor and its features, the LLVM version), so a stale one can't be met. Where
-the cache folder can't be written, kernels are compiled once per process instead.
+A compiled kernel is named by everything that determines it (the sources of this folder, its parameters, the processor
+and its features, the LLVM version), so a stale one can't be met. Where the cache folder can't be written, kernels are
+compiled once per process instead.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import os
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.processor import target
 
 _lock = threading.Lock()
 _addresses: dict[tuple[Any, ...], int] = {}
 _engines: list[Any] = []  # machine code lives as long as its engine
-
-
-def missing() -> str | None:
-    """Why kernels can't be compiled here, or None."""
-    if importlib.util.find_spec("llvmlite") is None:
-        return "llvmlite is not installed (pip install llvmlite)"
-    if sys.maxsize < 2**32:
-        return "needs a 64-bit Python"
-    return None
 
 
 def kernel(module: str, name: str, *parameters: Any) -> int:
@@ -49,35 +38,6 @@ def kernel(module: str, name: str, *parameters: Any) -> int:
             if address is None:
                 address = _addresses[key] = _load(*key)
     return address
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the processor's vector unit offers: bytes in a register, and how many registers."""
-
-    vector_bytes: int
-    registers: int
-
-    @property
-    def sums(self) -> int:
-        """Registers that hold sums in an inner loop; the rest is left to operands."""
-        return 24 if self.registers >= 32 else 10
-
-    def lanes(self, dtype: torch.dtype) -> int:
-        """Numbers in a vector that is computed with: bfloat16 and float16 are computed with in float32."""
-        return self.vector_bytes // max(dtype.itemsize, 4)
-
-
-@cache
-def target() -> Target:
-    """The processor this runs on."""
-    llvm, _, _ = _machine()
-    _, features = _processor()
-    if all(f"+{name}" in features for name in ("avx512f", "avx512bw", "avx512dq", "avx512vl")):
-        return Target(64, 32)
-    if "+avx2" in features and "+fma" in features:
-        return Target(32, 16)
-    return Target(16, 32 if llvm.get_process_triple().startswith(("aarch64", "arm64")) else 16)
 
 
 def cache_folder() -> Path | None:
@@ -96,8 +56,8 @@ def cache_folder() -> Path | None:
 
 
 def _load(module: str, name: str, *parameters: Any) -> int:
-    llvm, machine, version = _machine()
-    text = repr((module, name, parameters, machine.triple, version, _processor(), _sources()))
+    llvm, machine, version = processor.machine()
+    text = repr((module, name, parameters, machine.triple, version, processor.host(), _sources()))
     folder = cache_folder()
     file = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.o" if folder else None
     code = _read(file) if file else None
@@ -114,9 +74,9 @@ def _load(module: str, name: str, *parameters: Any) -> int:
 
 
 def _compile(module: str, name: str, *parameters: Any) -> bytes:
-    from opbench.kernels.cpu_ir import Kernel
+    from opbench.kernels.cpu.ir import Kernel  # loads llvmlite
 
-    llvm, machine, _ = _machine()
+    llvm, machine, _ = processor.machine()
     kernel = Kernel(name, target())
     getattr(importlib.import_module(module), name)(kernel, *parameters)
     code = llvm.parse_assembly(kernel.finish())
@@ -128,36 +88,8 @@ def _compile(module: str, name: str, *parameters: Any) -> bytes:
 
 
 @cache
-def _machine() -> tuple[Any, Any, tuple[int, ...]]:
-    """LLVM itself, a code generator for this processor, and LLVM's version."""
-    reason = missing()
-    if reason is not None:
-        raise ImportError(f"the CPU kernels can't be compiled: {reason}")
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    name, features = _processor()
-    triple = llvm.Target.from_triple(llvm.get_process_triple())
-    machine = triple.create_target_machine(cpu=name, features=",".join(features), opt=3, jit=True)
-    return llvm, machine, llvm.llvm_version_info
-
-
-@cache
-def _processor() -> tuple[str, list[str]]:
-    """The processor's name and features, in LLVM's words."""
-    import llvmlite.binding as llvm
-
-    try:
-        features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM can't tell on every system; the name alone says most of it
-        features = ""
-    return llvm.get_host_cpu_name(), features.split(",")
-
-
-@cache
 def _sources() -> str:
-    files = sorted(Path(__file__).parent.glob("cpu_*.py"))
+    files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from opbench.kernels.cpu_element import Element, Tensor, tensor_argument
-from opbench.kernels.cpu_ir import F64, I32, I64, PTR, Kernel, Value
-from opbench.kernels.cpu_launch import FIRST
+from opbench.kernels.cpu.element import Element, Tensor, tensor_argument
+from opbench.kernels.cpu.ir import F64, I32, I64, PTR, Kernel, Value
+from opbench.kernels.cpu.launch import FIRST
 
 # The launcher's arguments, in order. `channels` is per group. The window of output pixel (0, 0) is centred on pixel
 # (origin, origin) of x. A block is `pixels` of a row times `batch` groups; its `samples` are rounded up to whole

@@ -1,9 +1,9 @@
 """The one registry: tasks, operators and implementations, filled from declarations and handed out as copies.
 
-Built-in operators live in `opbench.operators` (one file, one declaration), whole networks in `opbench.models.declared`.
-Third parties add theirs from their own package through the entry-point group `opbench`, or from a file given as
-`--with FILE.py`; either way the module is imported and what it declares with `register_task`, `register_operator` and
-`register_implementation` competes.
+Built-in operators live in `opbench.operators` (a folder each), whole networks in `opbench.models.declared`. Third
+parties add theirs from their own package through the entry-point group `opbench`, or from a file given as
+`--with FILE.py`. Either way the module is imported, and what it declares competes: the operators of its tuple
+`OPERATORS`, and whatever it gives to `register_task`, `register_operator` and `register_implementation`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from opbench.schema import Implementation, OpbenchError, Operator, Task
@@ -26,8 +27,8 @@ _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
 _loaded = False
 
-# Built-in declarations: packages whose every file declares something. They are named here, as whatever is declared
-# imports this module.
+# Built-in declarations. They are named here, as whatever is declared imports this module.
+_TASKS = "opbench.tasks"
 _PACKAGES = ("opbench.operators", "opbench.models.declared")
 
 Core = TypeVar("Core", bound=Callable[..., object])
@@ -79,18 +80,34 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
 
 
 def load() -> None:
-    """Imports every built-in operator file and every installed entry point, once."""
+    """Imports the built-in tasks, every built-in operator and every installed entry point, once."""
     global _loaded
     if _loaded:
         return
     _loaded = True
+    importlib.import_module(_TASKS)
     for package in map(importlib.import_module, _PACKAGES):
-        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            importlib.import_module(module.name)
+        for name in _declaring(package):
+            _declare(importlib.import_module(name))
     built_in = _contenders()
     for entry in importlib.metadata.entry_points(group="opbench"):
-        entry.load()
+        _declare(entry.load())
     _extensions.update(_contenders() - built_in)
+
+
+def _declaring(package: ModuleType) -> list[str]:
+    """The modules of a package that declare something, the first of them in the order that the package gives."""
+    order: Sequence[str] = getattr(package, "ORDER", ())
+    names = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+    names -= set(getattr(package, "NOT_OPERATORS", ()))
+    ranked = sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return [f"{package.__name__}.{name}" for name in ranked]
+
+
+def _declare(module: object) -> None:
+    """Registers a module's `OPERATORS`. What it registers itself it has by being imported."""
+    for operator in getattr(module, "OPERATORS", ()):
+        register_operator(operator)
 
 
 def load_file(path: str) -> None:
@@ -108,6 +125,7 @@ def load_file(path: str) -> None:
     before = _contenders()
     try:
         spec.loader.exec_module(module)
+        _declare(module)
     except OpbenchError:
         raise
     except Exception as error:

@@ -16,6 +16,7 @@ LAYERS = (
     "schema",
     "child",
     "registry",
+    "tasks",
     "kernels",
     "operators",
     "suites",

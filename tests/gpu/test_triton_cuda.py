@@ -10,8 +10,8 @@ from falsify import assert_holds
 from opbench.kernels.triton import launch as triton_launch
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
-from opbench.operators.carafe_definition import reassembly
-from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.operators.carafe.definition import reassembly
+from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.verify import carafe_properties, dcnv3_properties
 from opbench.verify.property import Space
 

@@ -12,7 +12,7 @@ from torch.library import opcheck
 from opbench.kernels.cpu import dcnv3 as cpu_dcnv3
 from opbench.kernels.cpu import jit, processor
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
-from opbench.operators.dcnv3_definition import dcnv3_by_loops, dcnv3_definition
+from opbench.operators.dcnv3.definition import dcnv3_by_loops, dcnv3_definition
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 FEW = settings(max_examples=settings.default.max_examples // 4)

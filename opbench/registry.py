@@ -14,6 +14,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from opbench.schema import Implementation, OpbenchError, Operator, Task
 _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
+_broken: dict[str, str] = {}
 _loaded = False
 
 # Built-in declarations. They are named here, as whatever is declared imports this module.
@@ -35,12 +37,16 @@ Core = TypeVar("Core", bound=Callable[..., object])
 
 
 def nearest(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:
-    """One sentence for an unknown name: what was got, the nearest known one, and all of them, or the first `most`."""
+    """One sentence for an unknown name: what was got, the nearest known one, and all of them, or the first `most`.
+
+    An operator may be unknown because its folder couldn't be loaded, so what couldn't is said too.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names[:most])}{more})"
+    absent = "".join(f"; {sentence}" for sentence in _broken.values()) if kind.startswith("operator") else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names[:most])}{more}){absent}"
 
 
 def register_task(task: Task) -> Task:
@@ -80,7 +86,10 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
 
 
 def load() -> None:
-    """Imports the built-in tasks, every built-in operator and every installed entry point, once."""
+    """Imports the built-in tasks, every built-in operator and every installed entry point, once.
+
+    A built-in that can't be imported stops no other: `broken` says what is wrong with it.
+    """
     global _loaded
     if _loaded:
         return
@@ -88,7 +97,7 @@ def load() -> None:
     importlib.import_module(_TASKS)
     for package in map(importlib.import_module, _PACKAGES):
         for name in _declaring(package):
-            _declare(importlib.import_module(name))
+            _load_built_in(name)
     built_in = _contenders()
     for entry in importlib.metadata.entry_points(group="opbench"):
         _declare(entry.load())
@@ -104,9 +113,28 @@ def _declaring(package: ModuleType) -> list[str]:
     return [f"{package.__name__}.{name}" for name in ranked]
 
 
+def _load_built_in(name: str) -> None:
+    folder = name.removeprefix("opbench.").replace(".", "/")
+    known, imported = len(_operators), name in sys.modules
+    try:
+        module = importlib.import_module(name)
+        _declare(module)
+    except Exception as error:
+        at = error if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1]
+        # Our own errors say what is wrong by themselves.
+        kind = "" if isinstance(error, OpbenchError) else f"{type(error).__name__} at {at.filename}:{at.lineno}: "
+        _broken[folder] = f"{folder} can't be loaded: {kind}{error}"
+        return
+    if not (hasattr(module, "OPERATORS") or imported or len(_operators) > known):
+        _broken[folder] = f"{folder} declares nothing: expected a tuple OPERATORS of opbench.schema.Operator"
+
+
 def _declare(module: object) -> None:
     """Registers a module's `OPERATORS`. What it registers itself it has by being imported."""
-    for operator in getattr(module, "OPERATORS", ()):
+    declared = getattr(module, "OPERATORS", ())
+    if not (isinstance(declared, tuple) and all(isinstance(operator, Operator) for operator in declared)):
+        raise OpbenchError(f"OPERATORS: expected a tuple of opbench.schema.Operator, got {declared!r}")
+    for operator in declared:
         register_operator(operator)
 
 
@@ -141,6 +169,12 @@ def load_file(path: str) -> None:
 def extensions() -> frozenset[tuple[str, str]]:
     """The (task, contender) pairs that third parties declared; they compete whatever a suite lists."""
     return frozenset(_extensions)
+
+
+def broken() -> dict[str, str]:
+    """The folders of built-in operators that can't be used, each with a sentence that says what is wrong with it."""
+    load()
+    return dict(_broken)
 
 
 def _contenders() -> set[tuple[str, str]]:

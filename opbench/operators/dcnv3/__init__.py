@@ -10,8 +10,9 @@ from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_macs
 from opbench.operators.dcnv3.dcnv3_core import NUDGE, PAPER, Sampling
 from opbench.operators.dcnv3.definition import dcnv3_definition
-from opbench.operators.dcnv3.function import dcnv3, output_size
+from opbench.operators.dcnv3.function import dcnv3
 from opbench.operators.dcnv3.module import DCNv3, DCNV3_YoLo
+from opbench.operators.dcnv3.settings import output_size
 from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.tasks import SAME, groups_divide
 

@@ -21,35 +21,24 @@ from opbench.kernels.triton.dcnv3 import dcnv3_triton
 from opbench.operators.common import sampling, sampling_compiled
 from opbench.operators.common.compiling import missing
 from opbench.operators.common.sampling import Geometry
+from opbench.operators.dcnv3.settings import Settings
 from opbench.operators.external.peers import DCNV3_PEERS
 from opbench.schema import Implementation
 
 
-def grid_sample(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    *,
-    kernel_size: int,
-    stride: int,
-    pad: int,
-    dilation: int,
-    group: int,
-    offset_scale: float,
-    remove_center: bool,
-) -> Tensor:
+def grid_sample(x: Tensor, offset: Tensor, mask: Tensor, **options: Any) -> Tensor:
     """The arithmetic of InternImage's `dcnv3_core_pytorch`: pad, normalise the locations, sample, weigh, sum."""
+    settings = Settings(**options)
+    group, pad = settings.group, settings.pad
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     padded = F.pad(x.to(dtype), (0, 0, pad, pad, pad, pad))
     batch, height, width, channels = padded.shape
     _, out_height, out_width, _ = offset.shape
-    points = kernel_size**2 - remove_center
+    points = settings.points
     if 0 in (batch, out_height, out_width):
         # Nothing to sample, but what autograd asks for is still connected to the inputs.
         return (x.sum() + offset.sum() + mask.sum()) * x.new_zeros(batch, out_height, out_width, channels)
-    grid = _normalised_grid(
-        offset.to(dtype), height, width, kernel_size, stride, dilation, group, offset_scale, remove_center
-    )
+    grid = _normalised_grid(offset.to(dtype), height, width, settings)
     # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside.
     grid = torch.where(grid.abs() < 2, grid, 3.0)
 
@@ -63,31 +52,21 @@ def grid_sample(
     return out.reshape(batch, out_height, out_width, channels).to(x.dtype)
 
 
-def _normalised_grid(
-    offset: Tensor,
-    height: int,
-    width: int,
-    kernel_size: int,
-    stride: int,
-    dilation: int,
-    group: int,
-    offset_scale: float,
-    remove_center: bool,
-) -> Tensor:
+def _normalised_grid(offset: Tensor, height: int, width: int, settings: Settings) -> Tensor:
     """Locations (N, Ho, Wo, G, P, 2) in the padded image, where [-1, 1] spans its area."""
     batch, out_height, out_width, _ = offset.shape
     like: dict[str, Any] = {"dtype": offset.dtype, "device": offset.device}
     # Filled, not copied from the host: a CUDA graph that is being captured forbids it.
     size = torch.stack((torch.full((), width, **like), torch.full((), height, **like)))
-    half = (dilation * (kernel_size - 1)) >> 1
+    half, stride, offset_scale = settings.half, settings.stride, settings.offset_scale
     centre_x = half + 0.5 + torch.arange(out_width, **like) * stride
     centre_y = half + 0.5 + torch.arange(out_height, **like) * stride
     reference = torch.stack(torch.meshgrid(centre_x, centre_y, indexing="xy"), -1) / size
-    steps = torch.arange(kernel_size, **like) * dilation - half
+    steps = torch.arange(settings.kernel_size, **like) * settings.dilation - half
     window = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).view(-1, 2) / size
-    if remove_center:
+    if settings.remove_center:
         window = torch.cat((window[: len(window) // 2], window[len(window) // 2 + 1 :]))
-    pairs = offset.reshape(batch, out_height, out_width, group, -1, 2)
+    pairs = offset.reshape(batch, out_height, out_width, settings.group, -1, 2)
     locations = reference.view(1, out_height, out_width, 1, 1, 2) + window * offset_scale
     return 2 * (locations + pairs * offset_scale / size) - 1
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.operators.dcnv3.function import output_size
+from opbench.operators.dcnv3.settings import Settings
 from opbench.schema import Cost, Dims, Implementation
 
 
@@ -133,11 +133,18 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
 }
 
 
+def core_settings(dims: Dims) -> Settings:
+    """Those of the task `dcnv3_core`, whose pad is "same"."""
+    k, dilation = dims["k"], dims["dilation"]
+    return Settings(
+        kernel_size=k, stride=dims["stride"], pad=dilation * (k - 1) // 2, dilation=dilation, group=dims["G"]
+    )
+
+
 def core_output_size(dims: Dims) -> tuple[int, int]:
-    """Ho and Wo of the task `dcnv3_core`, whose pad is "same"."""
-    k, stride, dilation = dims["k"], dims["stride"], dims["dilation"]
-    pad = dilation * (k - 1) // 2
-    return output_size(dims["H"], k, stride, pad, dilation), output_size(dims["W"], k, stride, pad, dilation)
+    """Ho and Wo of the task `dcnv3_core`."""
+    settings = core_settings(dims)
+    return settings.output_size(dims["H"]), settings.output_size(dims["W"])
 
 
 def core_cost(dims: Dims) -> Cost:

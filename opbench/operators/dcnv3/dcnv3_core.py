@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.cores import CORES
-from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_cost, core_output_size
+from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_cost, core_output_size, core_settings
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.schema import Dims, Implementation, Operator, Tensors, Terms
@@ -34,18 +34,6 @@ class Sampling(nn.Module):
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P) -> (N, Ho, Wo, C)."""
         return self.core(x, offset, mask, **self.settings)
-
-
-def _settings(dims: Dims) -> dict[str, int | float | bool]:
-    return {
-        "kernel_size": dims["k"],
-        "stride": dims["stride"],
-        "pad": dims["dilation"] * (dims["k"] - 1) // 2,
-        "dilation": dims["dilation"],
-        "group": dims["G"],
-        "offset_scale": 1.0,
-        "remove_center": False,
-    }
 
 
 def _inputs(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -72,15 +60,15 @@ def _inputs(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, 
 
 def _module(dims: Dims, implementation: Implementation) -> nn.Module:
     assert implementation.function is not None
-    return Sampling(implementation.function, _settings(dims))
+    return Sampling(implementation.function, core_settings(dims).options)
 
 
 def _definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
-    return dcnv3_definition(tensors["x"], tensors["offset"], tensors["mask"], **_settings(dims))  # type: ignore[arg-type]
+    return dcnv3_definition(tensors["x"], tensors["offset"], tensors["mask"], **core_settings(dims).options)
 
 
 def _terms(dims: Dims, tensors: Tensors, grad_output: Tensor | None) -> dict[str, Terms]:
-    return dcnv3_terms(tensors["x"], tensors["offset"], tensors["mask"], grad_output, **_settings(dims))
+    return dcnv3_terms(tensors["x"], tensors["offset"], tensors["mask"], grad_output, **core_settings(dims).options)
 
 
 def _requires(dims: Dims) -> str | None:

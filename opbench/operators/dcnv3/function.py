@@ -7,6 +7,7 @@ from torch import Tensor
 
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.dcnv3.settings import Settings
 
 
 def dcnv3(
@@ -45,39 +46,7 @@ def dcnv3(
             [0.6667, 1.0000, 1.0000],
             [0.6667, 1.0000, 1.0000]])
     """
-    check_settings(kernel_size, stride, pad, dilation, group, offset_scale, remove_center)
-    _check_tensors(x, offset, mask)
-    batch, height, width, channels = x.shape
-    if channels % group:
-        raise ValueError(
-            f"x: expected channels last and divisible into {group} groups, got {channels} channels "
-            f"in shape {tuple(x.shape)} (N, H, W, C); choose a group that divides them"
-        )
-    out_height, out_width = (output_size(size, kernel_size, stride, pad, dilation) for size in (height, width))
-    if out_height < 1 or out_width < 1:
-        raise ValueError(
-            f"x: {height} x {width} pixels padded by {pad} are smaller than the window of "
-            f"{dilation * (kernel_size - 1) + 1} pixels (kernel_size {kernel_size}, dilation {dilation}); pad more"
-        )
-    points = kernel_size**2 - remove_center
-    settings = f"kernel_size {kernel_size}, stride {stride}, pad {pad}, dilation {dilation}, group {group}"
-    if remove_center:
-        settings += ", remove_center"
-    for name, tensor, last, axes in (
-        ("offset", offset, group * points * 2, "(N, Ho, Wo, G*P*2)"),
-        ("mask", mask, group * points, "(N, Ho, Wo, G*P)"),
-    ):
-        expected = (batch, out_height, out_width, last)
-        if tuple(tensor.shape) != expected:
-            raise ValueError(
-                f"{name}: expected shape {expected} = {axes} for x {tuple(x.shape)} with {settings}, "
-                f"got {tuple(tensor.shape)}; predict it at the output's size, or change pad or stride to match it"
-            )
-    core = choose(implementation, CORES, x.device.type, PREFERRED, FALLBACK)
-    return core(
-        x,
-        offset,
-        mask,
+    settings = Settings(
         kernel_size=kernel_size,
         stride=stride,
         pad=pad,
@@ -86,42 +55,35 @@ def dcnv3(
         offset_scale=offset_scale,
         remove_center=remove_center,
     )
-
-
-def output_size(size: int, kernel_size: int, stride: int, pad: int, dilation: int) -> int:
-    """Ho or Wo of an input of `size` pixels."""
-    return (size + 2 * pad - (dilation * (kernel_size - 1) + 1)) // stride + 1
-
-
-def check_settings(
-    kernel_size: int, stride: int, pad: int, dilation: int, group: int, offset_scale: float, remove_center: bool
-) -> None:
-    """Raises TypeError or ValueError for settings that no input can be right for."""
-    for name, value, least in (
-        ("kernel_size", kernel_size, 1),
-        ("stride", stride, 1),
-        ("pad", pad, 0),
-        ("dilation", dilation, 1),
-        ("group", group, 1),
+    settings.check()
+    _check_tensors(x, offset, mask)
+    batch, height, width, channels = x.shape
+    if channels % group:
+        raise ValueError(
+            f"x: expected channels last and divisible into {group} groups, got {channels} channels "
+            f"in shape {tuple(x.shape)} (N, H, W, C); choose a group that divides them"
+        )
+    out_height, out_width = settings.output_size(height), settings.output_size(width)
+    if out_height < 1 or out_width < 1:
+        raise ValueError(
+            f"x: {height} x {width} pixels padded by {pad} are smaller than the window of "
+            f"{dilation * (kernel_size - 1) + 1} pixels (kernel_size {kernel_size}, dilation {dilation}); pad more"
+        )
+    said = f"kernel_size {kernel_size}, stride {stride}, pad {pad}, dilation {dilation}, group {group}"
+    if remove_center:
+        said += ", remove_center"
+    for name, tensor, last, axes in (
+        ("offset", offset, group * settings.points * 2, "(N, Ho, Wo, G*P*2)"),
+        ("mask", mask, group * settings.points, "(N, Ho, Wo, G*P)"),
     ):
-        check_int(name, value, least)
-    if isinstance(offset_scale, bool) or not isinstance(offset_scale, (int, float)):
-        raise TypeError(f"offset_scale: expected a number, got {offset_scale!r}")
-    # Checkpoints and configurations write the flag as 0 or 1.
-    if remove_center not in (False, True):
-        raise ValueError(f"remove_center: expected True or False, got {remove_center!r}")
-    if remove_center and kernel_size % 2 == 0:
-        raise ValueError(f"remove_center: a kernel of even size {kernel_size} has no centre; use an odd kernel_size")
-    if remove_center and kernel_size == 1:
-        raise ValueError("remove_center: kernel_size 1 has only its centre; nothing would be sampled")
-
-
-def check_int(name: str, value: int, least: int) -> None:
-    """Raises TypeError unless `value` is an int (a square kernel is one number), ValueError below `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected one int for both axes, got {value!r} of type {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
+        expected = (batch, out_height, out_width, last)
+        if tuple(tensor.shape) != expected:
+            raise ValueError(
+                f"{name}: expected shape {expected} = {axes} for x {tuple(x.shape)} with {said}, "
+                f"got {tuple(tensor.shape)}; predict it at the output's size, or change pad or stride to match it"
+            )
+    core = choose(implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+    return core(x, offset, mask, **settings.options)
 
 
 def _check_tensors(x: Tensor, offset: Tensor, mask: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
-from opbench.operators.dcnv3.function import check_int, check_settings
+from opbench.operators.dcnv3.settings import Settings, check_int
 from opbench.registry import nearest
 
 Norm = Literal["LN", "BN"]
@@ -75,7 +75,16 @@ class DCNv3(nn.Module):
         implementation: str | Core = "auto",
     ) -> None:
         super().__init__()
-        check_settings(kernel_size, stride, pad, dilation, group, offset_scale, remove_center)
+        settings = Settings(
+            kernel_size=kernel_size,
+            stride=stride,
+            pad=pad,
+            dilation=dilation,
+            group=group,
+            offset_scale=offset_scale,
+            remove_center=remove_center,
+        )
+        settings.check()
         check_int("channels", channels, 1)
         if channels % group:
             raise ValueError(f"channels: expected a multiple of group, got {channels} channels in {group} groups")
@@ -87,15 +96,15 @@ class DCNv3(nn.Module):
         check_int("dw_kernel_size", dw_kernel_size, 1)
         excess = dw_kernel_size - 1 - dilation * (kernel_size - 1)
         dw_pad = pad + excess // 2
-        settings = f"kernel_size {kernel_size}, dw_kernel_size {dw_kernel_size}, pad {pad}, dilation {dilation}"
+        said = f"kernel_size {kernel_size}, dw_kernel_size {dw_kernel_size}, pad {pad}, dilation {dilation}"
         if excess % 2:
             raise ValueError(
-                f"dw_kernel_size: its window can't be centred on the sampling window ({settings}); "
+                f"dw_kernel_size: its window can't be centred on the sampling window ({said}); "
                 f"choose a dw_kernel_size that differs from {dilation * (kernel_size - 1) + 1} by an even number"
             )
         if dw_pad < 0:
             raise ValueError(
-                f"pad: the offsets' depthwise window doesn't reach as far as the sampling window ({settings}); "
+                f"pad: the offsets' depthwise window doesn't reach as far as the sampling window ({said}); "
                 f"pad by at least {-(excess // 2)}, or raise dw_kernel_size by {-2 * dw_pad}"
             )
         if center_feature_scale and (stride != 1 or 2 * pad != dilation * (kernel_size - 1)):
@@ -115,20 +124,32 @@ class DCNv3(nn.Module):
         self.remove_center = bool(remove_center)
         self.implementation = implementation
 
-        points = kernel_size**2 - self.remove_center
         self.dw_conv = nn.Sequential(
             nn.Conv2d(channels, channels, dw_kernel_size, stride, dw_pad, groups=channels),
             _NORMS[norm_layer](channels),
             _ACTIVATIONS[act_layer](),
         )
-        self.offset = nn.Linear(channels, group * points * 2)
-        self.mask = nn.Linear(channels, group * points)
+        self.offset = nn.Linear(channels, group * settings.points * 2)
+        self.mask = nn.Linear(channels, group * settings.points)
         self.input_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
         if center_feature_scale:
             self.center_feature_scale_proj_weight = nn.Parameter(torch.zeros(group, channels))
             self.center_feature_scale_proj_bias = nn.Parameter(torch.zeros(group))
         self.reset_parameters()
+
+    @property
+    def settings(self) -> Settings:
+        """Those of its core, from its attributes as they are now."""
+        return Settings(
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            pad=self.pad,
+            dilation=self.dilation,
+            group=self.group,
+            offset_scale=self.offset_scale,
+            remove_center=self.remove_center,
+        )
 
     def reset_parameters(self) -> None:
         """The official start: zero offsets, uniform mask, xavier-uniform projections without bias."""
@@ -161,13 +182,7 @@ class DCNv3(nn.Module):
             projected,
             self.offset(features).to(projected.dtype),
             mask.to(projected.dtype),
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            pad=self.pad,
-            dilation=self.dilation,
-            group=self.group,
-            offset_scale=self.offset_scale,
-            remove_center=self.remove_center,
+            **self.settings.options,
         )
         if self.center_feature_scale:
             sigma = F.linear(features, self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias)

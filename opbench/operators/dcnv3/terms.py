@@ -17,6 +17,7 @@ float64 slack exists at spread 0 only; rounding inputs to half precision can put
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opbench.operators.dcnv3.definition import dcnv3_definition, window
+from opbench.operators.dcnv3.settings import Settings
 from opbench.schema import Terms
 
 # Pixels. Rounding a location in float32 stays below KINK in images of up to a thousand pixels a side.
@@ -38,14 +40,15 @@ _TWICE = 6 * torch.finfo(torch.float32).eps
 
 
 def dcnv3_terms(
-    x: Tensor, offset: Tensor, mask: Tensor, grad_output: Tensor | None, **settings: Any
+    x: Tensor, offset: Tensor, mask: Tensor, grad_output: Tensor | None, **options: Any
 ) -> dict[str, Terms]:
     """`Terms` of "output" and, given grad_output (N, Ho, Wo, C), of the gradients "x", "offset" and "mask".
 
-    `settings` are those of the definition; all tensors are float64.
+    `options` are those of the definition; all tensors are float64.
     """
-    group = settings["group"]
-    framed = {**settings, "pad": settings["pad"] - _FRAME}
+    settings = Settings(**options)
+    group = settings.group
+    framed = replace(settings, pad=settings.pad - _FRAME)
     offset = offset.nan_to_num(nan=_FAR).clamp(-_FAR, _FAR)
     image = F.pad(x, (0, 0, _FRAME, _FRAME, _FRAME, _FRAME))
     size = image.abs()
@@ -58,9 +61,9 @@ def dcnv3_terms(
     with torch.set_grad_enabled(grad_output is not None):
         fields = (size, slope, twist, mask.abs())
         leaves = [value.detach().clone().requires_grad_(grad_output is not None) for value in fields]
-        sums = dcnv3_definition(leaves[0], offset, leaves[3], **framed)
-        moves = dcnv3_definition(leaves[1], offset, leaves[3] * reach, **framed)
-        moves = moves + dcnv3_definition(leaves[2], offset, leaves[3] * reach**2 * _TWICE, **framed)
+        sums = dcnv3_definition(leaves[0], offset, leaves[3], **framed.options)
+        moves = dcnv3_definition(leaves[1], offset, leaves[3] * reach, **framed.options)
+        moves = moves + dcnv3_definition(leaves[2], offset, leaves[3] * reach**2 * _TWICE, **framed.options)
     terms = {"output": Terms(sums.detach(), corners, coordinates=moves.detach())}
     if grad_output is None:
         return terms
@@ -80,14 +83,14 @@ def dcnv3_terms(
 
 
 def _offset_terms(
-    image: Tensor, offset: Tensor, mask: Tensor, grad_output: Tensor, reach: Tensor, count: int, framed: dict[str, Any]
+    image: Tensor, offset: Tensor, mask: Tensor, grad_output: Tensor, reach: Tensor, count: int, framed: Settings
 ) -> Terms:
     """Sums over channels are bounded by the product of norms over a group's channels, so one channel does for all."""
-    group = framed["group"]
+    group = framed.group
     grad = _norm(grad_output, group)
     bend = _norm(_steepest_mixed(image), group)
     totals, moves, slacks = [], [], []
-    scale = mask.abs() * framed["offset_scale"]
+    scale = mask.abs() * framed.offset_scale
     for component, axis in enumerate((2, 1)):
         near, at_kink = _kinks(offset, framed, component)
         neighbours = _norm(_three(image.abs(), axis), group)
@@ -103,34 +106,34 @@ def _offset_terms(
     return Terms(total, count, slack, moved)
 
 
-def _per_point(field: Tensor, offset: Tensor, weight: Tensor, grad: Tensor, framed: dict[str, Any]) -> Tensor:
+def _per_point(field: Tensor, offset: Tensor, weight: Tensor, grad: Tensor, framed: Settings) -> Tensor:
     """<grad, sample of the field> of every point, times its weight: the definition's gradient of a mask."""
     with torch.enable_grad():
         ones = torch.ones_like(weight).requires_grad_()
-        sampled = dcnv3_definition(field, offset, ones * weight, **framed)
+        sampled = dcnv3_definition(field, offset, ones * weight, **framed.options)
     return torch.autograd.grad(sampled, ones, grad)[0]
 
 
-def _reach(x: Tensor, offset: Tensor, settings: dict[str, Any]) -> Tensor:
+def _reach(x: Tensor, offset: Tensor, settings: Settings) -> Tensor:
     """How many eps a location may be rounded by, in pixels, given that a bound has c >= 6: (N, Ho, Wo, G, P).
 
     Adding a location up and normalising it takes five roundings, each of at most eps/2 of the padded size or of what
     is added to the place of the output pixel.
     """
     steps, pairs = _steps_and_pairs(offset, settings)
-    moved: Tensor = (steps.abs() + pairs.abs()) * abs(settings["offset_scale"])
-    padded: int = max(x.shape[1:3]) + 2 * settings["pad"]
+    moved: Tensor = (steps.abs() + pairs.abs()) * abs(settings.offset_scale)
+    padded: int = max(x.shape[1:3]) + 2 * settings.pad
     reach: Tensor = 0.5 * (moved.amax(-1) + padded)
     return reach
 
 
-def _kinks(offset: Tensor, settings: dict[str, Any], component: int) -> tuple[Tensor, Tensor]:
+def _kinks(offset: Tensor, settings: Settings, component: int) -> tuple[Tensor, Tensor]:
     """Which locations are within KINK of a whole number in x (component 0) or y, and offsets that put those on it.
 
     The first is (N, Ho, Wo, G*P), the second shaped as `offset`.
     """
     steps, pairs = _steps_and_pairs(offset, settings)
-    scale = settings["offset_scale"]
+    scale = settings.offset_scale
     # The rest of a location is whole.
     moved = (steps + pairs) * scale
     near = (moved - moved.round()).abs() <= KINK
@@ -139,12 +142,11 @@ def _kinks(offset: Tensor, settings: dict[str, Any], component: int) -> tuple[Te
     return near[..., component].flatten(3, 4), there.view(offset.shape)
 
 
-def _steps_and_pairs(offset: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _steps_and_pairs(offset: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     """The points' steps from the centre (P, 2) and the offset pairs (N, Ho, Wo, G, P, 2), in x and y."""
-    half = (settings["dilation"] * (settings["kernel_size"] - 1)) >> 1
-    points = list(window(settings["kernel_size"], settings["remove_center"]))
-    steps = torch.tensor(points, dtype=offset.dtype, device=offset.device) * settings["dilation"] - half
-    pairs = offset.view(*offset.shape[:3], settings["group"], len(points), 2)
+    points = list(window(settings.kernel_size, settings.remove_center))
+    steps = torch.tensor(points, dtype=offset.dtype, device=offset.device) * settings.dilation - settings.half
+    pairs = offset.view(*offset.shape[:3], settings.group, len(points), 2)
     return steps, pairs
 
 

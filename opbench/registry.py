@@ -1,9 +1,9 @@
 """The one registry: tasks, operators and implementations, filled from declarations and handed out as copies.
 
-Built-in operators live in `opbench.operators` (one file, one declaration), whole networks in `opbench.models.declared`.
-Third parties add theirs from their own package through the entry-point group `opbench`, or from a file given as
-`--with FILE.py`; either way the module is imported and what it declares with `register_task`, `register_operator` and
-`register_implementation` competes.
+Built-in operators live in `opbench.operators` (a folder each), whole networks in `opbench.models.declared`. Third
+parties add theirs from their own package through the entry-point group `opbench`, or from a file given as
+`--with FILE.py`. Either way the module is imported, and what it declares competes: the operators of its tuple
+`OPERATORS`, and whatever it gives to `register_task`, `register_operator` and `register_implementation`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from opbench.schema import Case, Implementation, OpbenchError, Operator, Setting, Task
@@ -25,25 +27,30 @@ from opbench.schema import Case, Implementation, OpbenchError, Operator, Setting
 _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
+_broken: dict[str, str] = {}
 _files: set[Path] = set()
-_loaded = _complete = False
+_loaded = False
 # The variable that hands `--with` to child processes.
 WITH = "OPBENCH_WITH"
 
-# Built-in declarations: packages whose every file declares something. They are named here, as whatever is declared
-# imports this module.
+# Built-in declarations. They are named here, as whatever is declared imports this module.
+_TASKS = "opbench.tasks"
 _PACKAGES = ("opbench.operators", "opbench.models.declared")
 
 Core = TypeVar("Core", bound=Callable[..., object])
 
 
 def nearest(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:
-    """One sentence for an unknown name: what was got, the nearest known one, and all of them, or the first `most`."""
+    """One sentence for an unknown name: what was got, the nearest known one, and all of them, or the first `most`.
+
+    An operator may be unknown because its folder couldn't be loaded, so what couldn't is said too.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names[:most])}{more})"
+    absent = "".join(f"; {sentence}" for sentence in _broken.values()) if kind.startswith("operator") else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names[:most])}{more}){absent}"
 
 
 def register_task(task: Task) -> Task:
@@ -58,11 +65,11 @@ def register_operator(operator: Operator) -> Operator:
 
     What it leaves out is filled in: its inputs are those of its task, its title is its name.
     """
+    importlib.import_module(_TASKS)
     key = (operator.task, operator.name)
     if key in _operators:
         raise OpbenchError(f"operator {operator.name!r} is declared twice in task {operator.task!r}")
-    # A file of operators may be imported by itself, before any task is declared.
-    _operators[key] = _completed(operator) if _complete else operator
+    _operators[key] = _completed(operator)
     return _operators[key]
 
 
@@ -100,20 +107,21 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
 
 
 def load() -> None:
-    """Imports every built-in operator file and every installed entry point, once."""
-    global _loaded, _complete
+    """Imports the built-in tasks, every built-in operator and every installed entry point, once.
+
+    A built-in that can't be imported stops no other: `broken` says what is wrong with it.
+    """
+    global _loaded
     if _loaded:
         return
     _loaded = True
+    importlib.import_module(_TASKS)
     for package in map(importlib.import_module, _PACKAGES):
-        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            importlib.import_module(module.name)
-    for key, declared in _operators.items():
-        _operators[key] = _completed(declared)
-    _complete = True
+        for name in _declaring(package):
+            _load_built_in(name)
     built_in = _contenders()
     for entry in importlib.metadata.entry_points(group="opbench"):
-        entry.load()
+        _declare(entry.load())
     _extensions.update(_contenders() - built_in)
     for path in filter(None, os.environ.get(WITH, "").split(os.pathsep)):
         load_file(path)
@@ -124,6 +132,40 @@ def add_files(paths: Iterable[str]) -> None:
     known = [path for path in os.environ.get(WITH, "").split(os.pathsep) if path]
     known += [os.path.abspath(path) for path in paths]
     os.environ[WITH] = os.pathsep.join(dict.fromkeys(known))
+
+
+def _declaring(package: ModuleType) -> list[str]:
+    """The modules of a package that declare something, the first of them in the order that the package gives."""
+    order: Sequence[str] = getattr(package, "ORDER", ())
+    names = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+    names -= set(getattr(package, "NOT_OPERATORS", ()))
+    ranked = sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return [f"{package.__name__}.{name}" for name in ranked]
+
+
+def _load_built_in(name: str) -> None:
+    folder = name.removeprefix("opbench.").replace(".", "/")
+    known, imported = len(_operators), name in sys.modules
+    try:
+        module = importlib.import_module(name)
+        _declare(module)
+    except Exception as error:
+        at = error if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1]
+        # Our own errors say what is wrong by themselves.
+        kind = "" if isinstance(error, OpbenchError) else f"{type(error).__name__} at {at.filename}:{at.lineno}: "
+        _broken[folder] = f"{folder} can't be loaded: {kind}{error}"
+        return
+    if not (hasattr(module, "OPERATORS") or imported or len(_operators) > known):
+        _broken[folder] = f"{folder} declares nothing: expected a tuple OPERATORS of opbench.schema.Operator"
+
+
+def _declare(module: object) -> None:
+    """Registers a module's `OPERATORS`. What it registers itself it has by being imported."""
+    declared = getattr(module, "OPERATORS", ())
+    if not (isinstance(declared, tuple) and all(isinstance(operator, Operator) for operator in declared)):
+        raise OpbenchError(f"OPERATORS: expected a tuple of opbench.schema.Operator, got {declared!r}")
+    for operator in declared:
+        register_operator(operator)
 
 
 def load_file(path: str) -> None:
@@ -144,6 +186,7 @@ def load_file(path: str) -> None:
     before = _contenders()
     try:
         spec.loader.exec_module(module)
+        _declare(module)
     except OpbenchError:
         raise
     except Exception as error:
@@ -159,6 +202,12 @@ def load_file(path: str) -> None:
 def extensions() -> frozenset[tuple[str, str]]:
     """The (task, contender) pairs that third parties declared; they compete whatever a suite lists."""
     return frozenset(_extensions)
+
+
+def broken() -> dict[str, str]:
+    """The folders of built-in operators that can't be used, each with a sentence that says what is wrong with it."""
+    load()
+    return dict(_broken)
 
 
 def _contenders() -> set[tuple[str, str]]:

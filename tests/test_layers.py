@@ -1,6 +1,8 @@
 """Imports point one way along the path a case travels."""
 
 import ast
+import graphlib
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ LAYERS = (
     "schema",
     "child",
     "registry",
+    "tasks",
     "kernels",
     "operators",
     "suites",
@@ -56,6 +59,26 @@ def against_the_direction(layer: str, source: str) -> list[str]:
     return sorted(name for name in imported(source) if LAYERS.index(layer_of(name)) > rank)
 
 
+def importing(files: dict[str, str]) -> dict[str, set[str]]:
+    """For each module (name: source) the others that it imports, inside functions too; not what only types need."""
+    return {name: taken(source, files) - {name} for name, source in files.items()}
+
+
+def taken(source: str, modules: Collection[str]) -> set[str]:
+    """The modules that a source text imports. A module taken from a package stands for itself, not for the package."""
+    tree = ast.parse(source)
+    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    ignored = {node for block in types for node in ast.walk(block)}
+    names = set()
+    for node in set(ast.walk(tree)) - ignored:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            names |= {name if name in modules else str(node.module) for name in full}
+    return names & set(modules)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_what_comes_before_it(path):
     relative = path.relative_to(PACKAGE).with_suffix("")
@@ -67,6 +90,20 @@ def test_a_file_imports_only_what_comes_before_it(path):
 
 def test_the_nouns_import_nothing_of_the_project():
     assert not imported((PACKAGE / "schema.py").read_text())
+
+
+def test_no_module_imports_itself_through_others():
+    names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in FILES}
+    files = {names[path].removesuffix(".__init__"): path.read_text() for path in FILES}
+    graphlib.TopologicalSorter(importing(files)).prepare()
+
+
+def test_a_cycle_is_found_inside_functions_too():
+    sorter = graphlib.TopologicalSorter(importing({"a.b": "from a import c", "a.c": "def f():\n    from a.b import d"}))
+    with pytest.raises(graphlib.CycleError):
+        sorter.prepare()
+    for_types = "if TYPE_CHECKING:\n    from a.b import D"
+    graphlib.TopologicalSorter(importing({"a.b": "from a import c", "a.c": for_types})).prepare()
 
 
 def test_an_import_against_the_direction_is_found():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from opbench import registry
 from opbench.analyse.claim import Claim, Document, Finding, everywhere, times
 from opbench.build import Built, build
-from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.schema import Case, Dims
 
 # The four children of the input's central pixel: a rival's reach may differ between them.

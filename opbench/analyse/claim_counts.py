@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from opbench import registry
 from opbench.analyse.claim import Claim, Document, Finding, everywhere, times
-from opbench.operators.paper_flops import paper_flops
+from opbench.operators.carafe.paper_flops import paper_flops
 from opbench.schema import Cost, Dims
 
 _POWERS = {"k": 3, "M": 6, "G": 9}

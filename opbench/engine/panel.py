@@ -15,7 +15,7 @@ import torch
 from opbench import registry
 from opbench.engine import board, state
 from opbench.engine.proof import Proof, Stopwatch, changed_inputs, prove, tally
-from opbench.kernels import triton_launch
+from opbench.kernels.triton import launch as triton_launch
 from opbench.measure.cuda import ColdEvents, HotGraph, TorchDevice
 from opbench.measure.latency import Clock, WallClock, measure_panel
 from opbench.measure.prediction import may_exceed, predict

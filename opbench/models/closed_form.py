@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.dcnv3_counting import core_macs
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3
+from opbench.operators.dcnv3.cost import core_macs
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
 
 Shape = tuple[int, ...]
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.carafe import CARAFE
-from opbench.operators.choice import Core
+from opbench.operators.common.choice import Core
 
 RESNET50 = (256, 512, 1024, 2048)
 OUT_CHANNELS = 256

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opbench.models.closed_form import structure
-from opbench.operators import carafe_counting, dcnv3_counting
-from opbench.operators.carafe_definition import reassembly
-from opbench.operators.choice import Core
-from opbench.operators.conv3x3_dcnv3 import prepare_dcnv3
-from opbench.operators.dcnv3_definition import dcnv3_definition
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3
+from opbench.operators.carafe import cost as carafe_counting
+from opbench.operators.carafe.definition import reassembly
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv3 import cost as dcnv3_counting
+from opbench.operators.dcnv3.conv3x3 import prepare_dcnv3
+from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
 from opbench.registry import register_operator
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
 

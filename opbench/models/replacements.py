@@ -9,10 +9,11 @@ from torch import nn
 
 from opbench import registry
 from opbench.models.sites import Site
-from opbench.operators import carafe, dcnv3_cores
+from opbench.operators import carafe
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.choice import Core, choose
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
+from opbench.operators.common.choice import Core, choose
+from opbench.operators.dcnv3 import cores as dcnv3_cores
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.schema import Implementation, OpbenchError, Operator
 
 With: TypeAlias = type[nn.Module] | Callable[[Site], nn.Module] | str

@@ -35,7 +35,7 @@ from opbench.models.variants import (
     places,
     rivals,
 )
-from opbench.operators.dcnv3_modules import DCNv3
+from opbench.operators.dcnv3.module import DCNv3
 from opbench.schema import Case, Latency, Memory, Mode, OpbenchError
 from opbench.verify.gate import check, reference
 

@@ -16,7 +16,7 @@ from torch import nn
 from opbench.models.replacements import With, builder
 from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, said, trace
 from opbench.models.slots import SLOTS, Predicate
-from opbench.operators.choice import Core
+from opbench.operators.common.choice import Core
 from opbench.schema import OpbenchError
 
 # How many names an error lists.

@@ -9,7 +9,7 @@ from torch import nn
 
 from opbench.models.ultralytics_package import TESTED, import_ultralytics, version
 from opbench.operators.carafe import YoloCARAFE
-from opbench.operators.dcnv3_modules import DCNV3_YoLo
+from opbench.operators.dcnv3.module import DCNV3_YoLo
 from opbench.schema import OpbenchError
 
 Architecture = dict[str, Any]

@@ -18,17 +18,21 @@ from torch.utils._pytree import tree_leaves
 from opbench.build import Built
 from opbench.measure.macs import CORRECTED, Formula, by_torch
 from opbench.models.sites import evaluate
-from opbench.operators import carafe_counting, carafe_declared, conv3x3_dcnv3, dcnv2, dcnv2_counting, dcnv3_counting
+from opbench.operators import dcnv2
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3
+from opbench.operators.carafe import cost as carafe_cost
+from opbench.operators.dcnv2 import cost as dcnv2_cost
+from opbench.operators.dcnv3 import conv3x3
+from opbench.operators.dcnv3 import cost as dcnv3_cost
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
 from opbench.schema import Case, Counted, Device, DType, Implementation, Mode, OpbenchError, Operator
 
 # Modules that hold a core as their `implementation`, and the one operation that counters are shown in its place.
 CORED: Mapping[type[nn.Module], Implementation] = {
-    CARAFE: carafe_declared.COUNTING,
-    YoloCARAFE: carafe_declared.COUNTING,
-    DCNv3: dcnv3_counting.COUNTING,
-    dcnv2.DCNv2: dcnv2_counting.COUNTING,
+    CARAFE: carafe_cost.COUNTING,
+    YoloCARAFE: carafe_cost.COUNTING,
+    DCNv3: dcnv3_cost.COUNTING,
+    dcnv2.DCNv2: dcnv2_cost.COUNTING,
 }
 
 
@@ -109,9 +113,9 @@ def _interpolations() -> dict[str, Formula]:
 FORMULAS: Mapping[str, Formula] = {
     **CORRECTED,
     **_interpolations(),
-    **carafe_counting.FORMULAS,
-    **dcnv2_counting.FORMULAS,
-    **dcnv3_counting.FORMULAS,
+    **carafe_cost.FORMULAS,
+    **dcnv2_cost.FORMULAS,
+    **dcnv3_cost.FORMULAS,
 }
 
 
@@ -158,7 +162,7 @@ def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) ->
         if module in done:
             return
         done.append(module)
-        operator = dcnv2.OPERATOR if isinstance(module, dcnv2.DCNv2) else conv3x3_dcnv3.MODULE
+        operator = dcnv2.OPERATOR if isinstance(module, dcnv2.DCNv2) else conv3x3.MODULE
         channels_last = isinstance(module, DCNv3) and not isinstance(module, ChannelsFirstDCNv3)
         first = given.permute(0, 3, 1, 2) if channels_last else given
         assert operator.prepare is not None

@@ -18,8 +18,8 @@ from opbench.models.swap import swap
 from opbench.models.ultralytics_package import import_ultralytics
 from opbench.models.ultralytics_yaml import Architecture
 from opbench.operators.carafe import YoloCARAFE
-from opbench.operators.choice import Core
-from opbench.operators.dcnv3_modules import DCNV3_YoLo
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv3.module import DCNV3_YoLo
 from opbench.registry import nearest
 from opbench.schema import OpbenchError
 

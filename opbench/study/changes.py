@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from opbench.operators.carafe import CARAFE, YoloCARAFE
 from opbench.operators.dcnv2 import DCNv2
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3
 
 Quantities = dict[str, float]
 Reader = Callable[[Any, tuple[Tensor, ...]], Quantities]

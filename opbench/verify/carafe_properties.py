@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor
 
-from opbench.operators.carafe_definition import reassembly
-from opbench.operators.linear_terms import multilinear
+from opbench.operators.carafe.definition import reassembly
+from opbench.operators.common.linear_terms import multilinear
 from opbench.schema import Dims, Tensors, Terms
 from opbench.verify.carafe_strategies import ONE_TAP, SOFTMAX, WEIGHTS, calls, outside, sizes, with_outside
 from opbench.verify.general_properties import Draws, general

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.verify import dcnv3_relations as relations
 from opbench.verify import dcnv3_strategies as fields
 from opbench.verify.dcnv3_strategies import calls

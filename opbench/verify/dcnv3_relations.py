@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.operators import dcnv2_cores
-from opbench.operators.dcnv3_definition import dcnv3_definition
-from opbench.operators.dcnv3_terms import dcnv3_terms
+from opbench.operators.dcnv2 import cores as dcnv2_cores
+from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.schema import Terms
 from opbench.verify.dcnv3_strategies import half, locations, pairs, points, steps
 from opbench.verify.oracle import Oracle, answers, title

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from opbench.build import draw_parameters
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.carafe_definition import carafe_module, yolo_carafe_module
+from opbench.operators.carafe.definition import carafe_module, yolo_carafe_module
 from opbench.operators.dcnv3 import DCNv3, DCNV3_YoLo
-from opbench.operators.dcnv3_module_definition import dcnv3_module_definition, yolo_block_definition
+from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 from opbench.schema import Tensors
 
 Settings = Mapping[str, Any]

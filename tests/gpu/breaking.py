@@ -2,7 +2,7 @@
 
 import torch
 
-from opbench.operators.carafe_cores import unfold
+from opbench.operators.carafe.cores import unfold
 from opbench.registry import register_implementation
 
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from opbench.kernels import triton_launch
+from opbench.kernels.triton import launch as triton_launch
 
 
 def pytest_collection_modifyitems(items):

@@ -4,9 +4,9 @@ import sys
 
 import torch
 
-from opbench.kernels import triton_launch
-from opbench.kernels.triton_carafe import carafe_triton, carafe_triton_logits
-from opbench.kernels.triton_dcnv3 import dcnv3_triton, dcnv3_triton_logits
+from opbench.kernels.triton import launch as triton_launch
+from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
+from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 
 # No timing of candidates: a checked kernel takes a thousand times as long.
 triton_launch._choice = lambda kernel, candidates, *_: candidates[0]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 from interpreting import call, start
 
-from opbench.kernels import cpu_launch
+from opbench.kernels.cpu import launch
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +38,10 @@ def interpreted():
 def threads(request, monkeypatch):
     """Sets the number of threads, and makes small problems worth sharing."""
     if request.param == "helpers":
-        monkeypatch.setattr(cpu_launch, "_team", lambda: None)
-    elif cpu_launch._team() is None:
+        monkeypatch.setattr(launch, "_team", lambda: None)
+    elif launch._team() is None:
         pytest.skip("this build of torch has no GNU OpenMP")
-    monkeypatch.setattr(cpu_launch, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(launch, "WORTH_A_THREAD", 1)
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

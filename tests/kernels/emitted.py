@@ -2,8 +2,8 @@
 
 from llvmlite import ir
 
-from opbench.kernels.cpu_ir import F32, PTR, Kernel
-from opbench.kernels.cpu_launch import FIRST
+from opbench.kernels.cpu.ir import F32, PTR, Kernel
+from opbench.kernels.cpu.launch import FIRST
 
 VECTOR = ir.VectorType(F32, 8)
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from opbench.kernels import cpu_carafe, cpu_jit
-from opbench.kernels.cpu_carafe import carafe_cpu
-from opbench.operators.carafe_definition import reassembly, reassembly_by_loops
+from opbench.kernels.cpu import carafe as cpu_carafe
+from opbench.kernels.cpu import jit, processor
+from opbench.kernels.cpu.carafe import carafe_cpu
+from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 FORMATS = {"first": torch.contiguous_format, "last": torch.channels_last}
@@ -284,11 +285,11 @@ def test_a_forked_process_computes_too(threads):
 @pytest.mark.parametrize("shape", [(32, 16), (16, 32)], ids=["256 bit", "128 bit"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape, format):
-    monkeypatch.setattr(cpu_jit, "_addresses", {})
-    sources = cpu_jit._sources()
-    monkeypatch.setattr(cpu_jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
-    for module in (cpu_jit, cpu_carafe):
-        monkeypatch.setattr(module, "target", lambda: cpu_jit.Target(*shape))
+    monkeypatch.setattr(jit, "_addresses", {})
+    sources = jit._sources()
+    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
+    for module in (jit, cpu_carafe):
+        monkeypatch.setattr(module, "target", lambda: processor.Target(*shape))
     drawn = tensors(1, 12, 4, 21, 5, 1, 2, dtype=torch.bfloat16, format=format)
     assert_within_rounding(*drawn, **arguments(5, 1, 2))
 

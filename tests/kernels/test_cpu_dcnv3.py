@@ -9,9 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from opbench.kernels import cpu_dcnv3, cpu_jit
-from opbench.kernels.cpu_dcnv3 import dcnv3_cpu
-from opbench.operators.dcnv3_definition import dcnv3_by_loops, dcnv3_definition
+from opbench.kernels.cpu import dcnv3 as cpu_dcnv3
+from opbench.kernels.cpu import jit, processor
+from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
+from opbench.operators.dcnv3.definition import dcnv3_by_loops, dcnv3_definition
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 FEW = settings(max_examples=settings.default.max_examples // 4)
@@ -329,11 +330,11 @@ def test_a_forked_process_computes_too(threads):
 
 @pytest.mark.parametrize("shape", [(32, 16), (16, 32)], ids=["256 bit", "128 bit"])
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape):
-    monkeypatch.setattr(cpu_jit, "_addresses", {})
-    sources = cpu_jit._sources()
-    monkeypatch.setattr(cpu_jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
-    for module in (cpu_jit, cpu_dcnv3):
-        monkeypatch.setattr(module, "target", lambda: cpu_jit.Target(*shape))
+    monkeypatch.setattr(jit, "_addresses", {})
+    sources = jit._sources()
+    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
+    for module in (jit, cpu_dcnv3):
+        monkeypatch.setattr(module, "target", lambda: processor.Target(*shape))
     call = arguments(group=2)
     for dtype in (torch.float32, torch.float16):
         assert_within_rounding(*tensors(1, 7, 11, 32, call, dtype=dtype), **call)

@@ -9,9 +9,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from opbench import registry, session
 from opbench.build import build
-from opbench.kernels import cpu_jit
-from opbench.kernels.cpu_carafe import carafe_cpu
-from opbench.kernels.cpu_dcnv3 import dcnv3_cpu
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.carafe import carafe_cpu
+from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
 from opbench.measure.macs import CORRECTED, by_fvcore, by_torch, count
 from opbench.measure.memory import measure_memory
 from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe
@@ -177,7 +177,7 @@ def test_without_llvmlite_auto_takes_another_and_the_name_says_why(monkeypatch):
     with pytest.raises(RuntimeError, match="can't run here: llvmlite is not installed"):
         carafe(x, mask, **given, implementation="cpu")
     monkeypatch.undo()
-    assert cpu_jit.missing() is None
+    assert processor.missing() is None
     assert torch.equal(carafe(x, mask, **given), carafe(x, mask, **given, implementation="cpu"))
 
 

@@ -12,20 +12,21 @@ import pytest
 import torch
 from emitted import counted, rearranged  # noqa: F401  (compiled by name)
 
-from opbench.kernels import cpu_jit, cpu_launch
-from opbench.kernels.cpu_ir import Kernel
+from opbench.kernels.cpu import jit, launch, processor
+from opbench.kernels.cpu.ir import Kernel
+from opbench.kernels.cpu.processor import Target
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache folder, and a process that has compiled nothing yet."""
-    monkeypatch.setattr(cpu_jit, "_addresses", {})
-    monkeypatch.setattr(cpu_jit, "cache_folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(jit, "_addresses", {})
+    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path / "kernels")
     return tmp_path / "kernels"
 
 
 def run(address, *tensors, tasks=1, work=0):
-    cpu_launch.launch(address, [t.data_ptr() for t in tensors], tasks=tasks, scratch_bytes=0, work=work)
+    launch.launch(address, [t.data_ptr() for t in tensors], tasks=tasks, scratch_bytes=0, work=work)
 
 
 @pytest.mark.parametrize("s", [1, 2, 3, 4, 5])
@@ -34,10 +35,10 @@ def test_vectors_are_rearranged_as_named(cache, s):
     expected = {"interleave": source.view(s, 8).T, "deinterleave": source.view(8, s).T}
     for way, values in expected.items():
         target = torch.zeros(s * 8)
-        run(cpu_jit.kernel("emitted", "rearranged", s, way), source, target)
+        run(jit.kernel("emitted", "rearranged", s, way), source, target)
         assert torch.equal(target, values.flatten())
     target = torch.zeros(8)
-    run(cpu_jit.kernel("emitted", "rearranged", s, "sums"), source, target)
+    run(jit.kernel("emitted", "rearranged", s, "sums"), source, target)
     torch.testing.assert_close(target[:s], source.view(s, 8).sum(1))
 
 
@@ -46,13 +47,13 @@ def test_vectors_are_rearranged_as_named(cache, s):
 @pytest.mark.parametrize("team", ["torch's threads", "helpers"])
 def test_every_task_runs_once(cache, monkeypatch, tasks, threads, team):
     if team == "helpers":
-        monkeypatch.setattr(cpu_launch, "_team", lambda: None)
+        monkeypatch.setattr(launch, "_team", lambda: None)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for _ in range(20):
             done = torch.zeros(tasks + 1, dtype=torch.int64)
-            run(cpu_jit.kernel("emitted", "counted"), done, tasks=tasks, work=10**9)
+            run(jit.kernel("emitted", "counted"), done, tasks=tasks, work=10**9)
             assert torch.equal(done[:-1], torch.ones(tasks, dtype=torch.int64))
             assert done[-1] == 0
     finally:
@@ -61,13 +62,13 @@ def test_every_task_runs_once(cache, monkeypatch, tasks, threads, team):
 
 FORKED = """
 import os, sys, torch
-from opbench.kernels import cpu_launch
+from opbench.kernels.cpu import launch
 if sys.argv[1] == "many":
     torch.set_num_threads(2)
     torch.ones(4_000_000).add_(1)  # on OpenMP's threads
 pid = os.fork()
 if pid == 0:
-    os._exit(0 if (cpu_launch._team() is None) == (sys.argv[1] == "many") else 1)
+    os._exit(0 if (launch._team() is None) == (sys.argv[1] == "many") else 1)
 _, status = os.waitpid(pid, 0)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
@@ -76,7 +77,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("threads", ["one", "many"])
 def test_torch_s_threads_are_asked_in_a_child_only_where_none_were_lost(threads):
-    if cpu_launch._gomp_parallel() is None:
+    if launch._gomp_parallel() is None:
         pytest.skip("this build of torch has no GNU OpenMP")
     alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy's own pool, begun when it is imported
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, threads], check=True, timeout=60, env=alone)
@@ -93,19 +94,19 @@ def test_ctrl_c_waits_for_the_threads_that_still_write(monkeypatch):
         if threading.current_thread() is threading.main_thread():
             assert began.wait(10)
             raise KeyboardInterrupt
-        values[cpu_launch.ACTIVE] = 1
+        values[launch.ACTIVE] = 1
         began.set()
         time.sleep(0.2)
-        ended.append(values[cpu_launch.COUNTER])
-        values[cpu_launch.ACTIVE] = 0
+        ended.append(values[launch.COUNTER])
+        values[launch.ACTIVE] = 0
 
-    monkeypatch.setattr(cpu_launch, "_function", lambda address: kernel)
-    monkeypatch.setattr(cpu_launch, "_team", lambda: None)
+    monkeypatch.setattr(launch, "_function", lambda address: kernel)
+    monkeypatch.setattr(launch, "_team", lambda: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with pytest.raises(KeyboardInterrupt):
-            cpu_launch.launch(0, [], tasks=7, scratch_bytes=0, work=10**9)
+            launch.launch(0, [], tasks=7, scratch_bytes=0, work=10**9)
     finally:
         torch.set_num_threads(threads)
     # And helpers that came later would have found nothing left to do.
@@ -113,80 +114,80 @@ def test_ctrl_c_waits_for_the_threads_that_still_write(monkeypatch):
 
 
 def test_a_compiled_kernel_is_found_in_the_cache(cache, monkeypatch):
-    cpu_jit.kernel("emitted", "counted")
+    jit.kernel("emitted", "counted")
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(cpu_jit, "_addresses", {})
-    monkeypatch.setattr(cpu_jit, "_compile", refuse_to_compile)
+    monkeypatch.setattr(jit, "_addresses", {})
+    monkeypatch.setattr(jit, "_compile", refuse_to_compile)
     done = torch.zeros(1, dtype=torch.int64)
-    run(cpu_jit.kernel("emitted", "counted"), done)
+    run(jit.kernel("emitted", "counted"), done)
     assert done.item() == 1
 
 
 @pytest.mark.parametrize("damage", [lambda code: code[:100], lambda code: b"", lambda code: code[:-1] + b"?"])
 def test_a_damaged_cache_file_is_compiled_again(cache, monkeypatch, damage):
-    cpu_jit.kernel("emitted", "counted")
+    jit.kernel("emitted", "counted")
     (file,) = cache.iterdir()
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
-    monkeypatch.setattr(cpu_jit, "_addresses", {})
+    monkeypatch.setattr(jit, "_addresses", {})
     done = torch.zeros(1, dtype=torch.int64)
-    run(cpu_jit.kernel("emitted", "counted"), done)
+    run(jit.kernel("emitted", "counted"), done)
     assert done.item() == 1
     assert file.read_bytes() == whole
 
 
 def test_other_sources_or_parameters_are_other_kernels(cache, monkeypatch):
-    cpu_jit.kernel("emitted", "rearranged", 2, "interleave")
-    cpu_jit.kernel("emitted", "rearranged", 2, "deinterleave")
-    monkeypatch.setattr(cpu_jit, "_addresses", {})
-    monkeypatch.setattr(cpu_jit, "_sources", lambda: "another version")
-    cpu_jit.kernel("emitted", "rearranged", 2, "interleave")
+    jit.kernel("emitted", "rearranged", 2, "interleave")
+    jit.kernel("emitted", "rearranged", 2, "deinterleave")
+    monkeypatch.setattr(jit, "_addresses", {})
+    monkeypatch.setattr(jit, "_sources", lambda: "another version")
+    jit.kernel("emitted", "rearranged", 2, "interleave")
     assert len(list(cache.iterdir())) == 3
 
 
 def test_without_a_folder_to_write_to_kernels_are_compiled_all_the_same(tmp_path, monkeypatch):
     occupied = tmp_path / "a file"
     occupied.write_text("")
-    monkeypatch.setattr(cpu_jit, "_addresses", {})
-    monkeypatch.setattr(cpu_jit, "cache_folder", lambda: occupied / "kernels")
+    monkeypatch.setattr(jit, "_addresses", {})
+    monkeypatch.setattr(jit, "cache_folder", lambda: occupied / "kernels")
     done = torch.zeros(1, dtype=torch.int64)
-    run(cpu_jit.kernel("emitted", "counted"), done)
+    run(jit.kernel("emitted", "counted"), done)
     assert done.item() == 1
 
 
 def test_without_llvmlite_the_reason_is_given(monkeypatch):
-    assert cpu_jit.missing() is None
-    monkeypatch.setattr(cpu_jit.importlib.util, "find_spec", lambda name: None)
-    assert "pip install llvmlite" in cpu_jit.missing()
-    cpu_jit._machine.cache_clear()
+    assert processor.missing() is None
+    monkeypatch.setattr(processor.importlib.util, "find_spec", lambda name: None)
+    assert "pip install llvmlite" in processor.missing()
+    processor.machine.cache_clear()
     try:
         with pytest.raises(ImportError, match="llvmlite is not installed"):
-            cpu_jit._machine()
+            processor.machine()
     finally:
-        cpu_jit._machine.cache_clear()
+        processor.machine.cache_clear()
 
 
 def test_importing_the_operations_loads_no_compiler():
     source = """
         import sys
-        import opbench.kernels.cpu_carafe, opbench.kernels.cpu_dcnv3
+        import opbench.kernels.cpu.carafe, opbench.kernels.cpu.dcnv3
         assert not any(name.startswith(("llvmlite", "numba")) for name in sys.modules)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(source)], check=True)
 
 
 KERNELS = {
-    "cpu_carafe_first": [
+    "carafe_first": [
         ("forward", ("bfloat16", 3, 2, True)),
         ("grad_x", ("float32", 3, 2)),
         ("grad_mask", ("float16", 3, 2)),
     ],
-    "cpu_carafe_last": [
+    "carafe_last": [
         ("forward", ("float16", 3, 2, 4, 2, True)),
         ("grad_x", ("float64", 3, 2, 2, 1)),
         ("grad_mask", ("bfloat16", 3, 2, 4)),
     ],
-    "cpu_dcnv3_kernels": [
+    "dcnv3_kernels": [
         ("forward", ("float32", 4, 2)),
         ("grad_offset_mask", ("bfloat16", 4, 1, True, True)),
         ("grad_x", ("float16", 1, 1)),
@@ -209,8 +210,8 @@ def test_kernels_compile_for_other_processors(triple, module):
     processor, shape = PROCESSORS[triple]
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, opt=2, codemodel="small")
     for name, parameters in KERNELS[module]:
-        kernel = Kernel(name, cpu_jit.Target(*shape))
-        getattr(__import__(f"opbench.kernels.{module}", fromlist=[name]), name)(kernel, *parameters)
+        kernel = Kernel(name, Target(*shape))
+        getattr(__import__(f"opbench.kernels.cpu.{module}", fromlist=[name]), name)(kernel, *parameters)
         code = llvm.parse_assembly(kernel.finish())
         code.triple = triple
         passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
@@ -228,14 +229,14 @@ def test_kernels_compile_for_other_processors(triple, module):
 def test_a_fork_waits_for_a_compilation_in_another_thread():
     script = """
 import os, threading, time
-from opbench.kernels import cpu_jit
+from opbench.kernels.cpu import jit
 
-cpu_jit._lock.acquire()  # as a thread does that compiles
-threading.Timer(0.2, cpu_jit._lock.release).start()
+jit._lock.acquire()  # as a thread does that compiles
+threading.Timer(0.2, jit._lock.release).start()
 pid = os.fork()
 if pid == 0:
-    os._exit(0 if cpu_jit._lock.acquire(timeout=5) else 3)
+    os._exit(0 if jit._lock.acquire(timeout=5) else 3)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "the child inherited a lock that nobody will release"
-assert cpu_jit._lock.acquire(timeout=5)
+assert jit._lock.acquire(timeout=5)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from ahead import CAPABILITIES, compiled, recorded
 
-from opbench.kernels import triton_carafe, triton_dcnv3
+from opbench.kernels.triton import carafe as triton_carafe
+from opbench.kernels.triton import dcnv3 as triton_dcnv3
 
 pytest.importorskip("triton", reason="triton is not installed")
 

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from falsify import assert_holds
 from torch.library import opcheck
 
-from opbench.kernels import triton_carafe
-from opbench.kernels.triton_carafe import carafe_triton, carafe_triton_logits
-from opbench.operators.carafe_definition import reassembly
+from opbench.kernels.triton import carafe as triton_carafe
+from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
+from opbench.operators.carafe.definition import reassembly
 from opbench.verify.carafe_properties import PROPERTIES
 from opbench.verify.property import Example, Space
 from opbench.verify.strategies import noise

@@ -5,9 +5,9 @@ import torch
 from falsify import assert_holds
 from torch.library import opcheck
 
-from opbench.kernels import triton_dcnv3
-from opbench.kernels.triton_dcnv3 import dcnv3_triton, dcnv3_triton_logits
-from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.kernels.triton import dcnv3 as triton_dcnv3
+from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
+from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.verify.dcnv3_properties import PROPERTIES
 from opbench.verify.dcnv3_strategies import output_size
 from opbench.verify.property import Example, Space

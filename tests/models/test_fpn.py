@@ -5,7 +5,7 @@ import torch
 
 from opbench.models.closed_form import structure
 from opbench.models.fpn import FPN, RESNET50, pyramid
-from opbench.operators.carafe_counting import counting
+from opbench.operators.carafe.cost import counting
 
 
 def stages(channels=RESNET50, H=32, W=64, device=None):

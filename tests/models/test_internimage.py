@@ -6,7 +6,7 @@ import torch
 from opbench.models.closed_form import structure
 from opbench.models.internimage import VARIANTS, Block, InternImage, RigidMixing, Variant, internimage
 from opbench.operators.dcnv3 import DCNv3
-from opbench.operators.dcnv3_counting import COUNTING
+from opbench.operators.dcnv3.cost import COUNTING
 
 TINY = Variant(16, 8, 1, 2, post_norm=True, layer_scale=1e-5)
 

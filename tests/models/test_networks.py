@@ -13,9 +13,9 @@ from opbench.models.closed_form import structure
 from opbench.models.internimage import InternImage, Variant
 from opbench.models.networks import Cores, plain, register_network
 from opbench.operators.carafe import CARAFE
-from opbench.operators.carafe_cores import shift_add
+from opbench.operators.carafe.cores import shift_add
 from opbench.operators.dcnv3 import DCNv3
-from opbench.operators.dcnv3_cores import gather, grid_sample
+from opbench.operators.dcnv3.cores import gather, grid_sample
 from opbench.schema import Case, Implementation, Panel, Settings, Task
 
 TASK = "toy_network"

@@ -157,7 +157,7 @@ def test_what_a_framework_wrote_on_a_layer_is_on_the_new_one():
     swap(model, nn.Upsample, YoloCARAFE)
     assert (model.up.i, model.up.f) == (3, [-1, 1])
     assert model.up.np == sum(p.numel() for p in model.up.parameters())
-    assert model.up.type == "opbench.operators.carafe.YoloCARAFE"
+    assert model.up.type == "opbench.operators.carafe.module.YoloCARAFE"
 
 
 def test_the_rest_of_the_model_is_as_it_was():

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from opbench.operators.dcnv3 import dcnv3
-from opbench.operators.dcnv3_modules import DCNv3
+from opbench.operators.dcnv3.module import DCNv3
 
 
 class Module(DCNv3):

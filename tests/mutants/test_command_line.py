@@ -12,9 +12,10 @@ import dcnv3_module_mutants
 import dcnv3_mutants
 import pytest
 
-from opbench.operators import carafe, dcnv3_cores
+from opbench.operators import carafe
 from opbench.operators.carafe import YoloCARAFE
 from opbench.operators.dcnv3 import DCNV3_YoLo
+from opbench.operators.dcnv3 import cores as dcnv3_cores
 
 HERE = Path(__file__).parent
 MODULES = dcnv3_module_mutants.MODULE_MUTANTS

@@ -14,8 +14,8 @@ from kills import lonely_and_idle, said
 
 from opbench import registry
 from opbench.build import build
-from opbench.operators.conv3x3_dcnv3 import MODULE
-from opbench.operators.dcnv3_module_definition import dcnv3_module_definition
+from opbench.operators.dcnv3.conv3x3 import MODULE
+from opbench.operators.dcnv3.module_definition import dcnv3_module_definition
 from opbench.schema import Case
 from opbench.verify import gate
 from opbench.verify.dcnv3_properties import PROPERTIES

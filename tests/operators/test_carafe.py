@@ -14,10 +14,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from opbench import registry
-from opbench.operators import carafe as public
-from opbench.operators import carafe_cores, compiling, definitions
-from opbench.operators.carafe import CARAFE, IMPLEMENTATIONS, YoloCARAFE, carafe
-from opbench.operators.carafe_definition import reassembly, reassembly_by_loops
+from opbench.operators.carafe import CARAFE, IMPLEMENTATIONS, YoloCARAFE, carafe, function
+from opbench.operators.carafe import cores as carafe_cores
+from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
+from opbench.operators.common import compiling, definitions
 from opbench.schema import Implementation
 
 EAGER = ("unfold", "shift-add", "cpu")
@@ -365,7 +365,7 @@ def test_auto_takes_the_preferred_implementation_where_it_can_run(monkeypatch):
     x = torch.zeros(1, 1, 2, 2)
     call = {"kernel_size": 1, "group_size": 1, "scale_factor": 1}
     table = {"shift-add": IMPLEMENTATIONS["shift-add"], "cpu": Implementation("cpu", marked)}
-    monkeypatch.setattr(public, "IMPLEMENTATIONS", table)
+    monkeypatch.setattr(function, "IMPLEMENTATIONS", table)
     assert carafe(x, x, **call).unique().tolist() == [7.0]
     table["cpu"] = Implementation("cpu", marked, missing=lambda: "no numba")
     assert carafe(x, x, **call).unique().tolist() == [0.0]
@@ -374,7 +374,7 @@ def test_auto_takes_the_preferred_implementation_where_it_can_run(monkeypatch):
 
 
 def test_the_docstring_s_example_runs():
-    results = doctest.testmod(public)
+    results = doctest.testmod(function)
     assert results.attempted > 0
     assert results.failed == 0
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from opbench.operators.choice import choose
+from opbench.operators.common.choice import choose
 from opbench.schema import Implementation
 
 CORES = {

@@ -9,7 +9,7 @@ from sampling_cases import FEW
 from test_dcnv3_operators import counted, generator
 
 from opbench import registry
-from opbench.operators.dcnv3_module_definition import depthwise, gelu, layer_norm
+from opbench.operators.dcnv3.module_definition import depthwise, gelu, layer_norm
 from opbench.verify.bounds import judge
 
 RIGID = ("conv3x3", "depthwise3x3", "depthwise-separable")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sampling_cases import FEW
 
 from opbench.operators.dcnv2 import CORES, DCNv2, dcnv2_definition
-from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.operators.dcnv3.definition import dcnv3_definition
 
 EAGER = ("gather", "grid-sample")
 CORE = pytest.mark.parametrize("name", EAGER)

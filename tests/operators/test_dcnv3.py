@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from hypothesis import example, given
 from sampling_cases import FEW, Call, answers, calls, one_hot_mask
 
-from opbench.operators import sampling
+from opbench.operators.common import sampling
 from opbench.operators.dcnv3 import CORES, dcnv3
-from opbench.operators.dcnv3_definition import dcnv3_definition
-from opbench.operators.dcnv3_terms import dcnv3_terms
+from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.verify.bounds import judge
 
 EAGER = ("gather", "grid-sample", "cpu")

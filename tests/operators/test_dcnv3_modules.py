@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from sampling_cases import Call
 
 from opbench.operators.dcnv3 import DCNv3, DCNV3_YoLo, dcnv3
-from opbench.operators.dcnv3_module_definition import dcnv3_module_definition, yolo_block_definition
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3
+from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 
 OFFICIAL = {
     "dw_conv.0.weight": (8, 1, 3, 3),

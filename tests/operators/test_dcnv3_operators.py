@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from opbench import registry
 from opbench.measure.macs import CORRECTED
 from opbench.operators.dcnv3 import SAME
-from opbench.operators.dcnv3_counting import COUNTING
+from opbench.operators.dcnv3.cost import COUNTING
 
 CORE = registry.operator("dcnv3_core", "dcnv3")
 DEFORMABLE = ("dcnv2", "dcnv3", "yolo-dcnv3")

@@ -5,8 +5,8 @@ import torch
 from sampling_cases import Call, answers
 
 from opbench.operators.dcnv3 import CORES
-from opbench.operators.dcnv3_definition import dcnv3_definition
-from opbench.operators.dcnv3_terms import KINK, dcnv3_terms
+from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.terms import KINK, dcnv3_terms
 from opbench.verify.bounds import allowed, judge
 
 SETTINGS = {

@@ -13,10 +13,14 @@ import pytest
 import torch
 from falsify import assert_holds
 
-from opbench.operators import carafe, dcnv2_cores, dcnv3_cores, peers
-from opbench.operators.carafe_definition import reassembly
+from opbench.operators import carafe
+from opbench.operators.carafe.definition import reassembly
+from opbench.operators.dcnv2 import cores as dcnv2_cores
+from opbench.operators.dcnv3 import cores as dcnv3_cores
 from opbench.operators.dcnv3 import dcnv3
-from opbench.operators.dcnv3_definition import dcnv3_definition
+from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.external import dcnv4, internimage, peers
+from opbench.operators.external import torchvision as adapter
 from opbench.verify import carafe_properties, dcnv3_properties
 from opbench.verify.property import Example, Space
 from opbench.verify.strategies import noise
@@ -124,7 +128,7 @@ def official(monkeypatch):
             return torch.autograd.grad(out, leaves, grad)
 
     module(monkeypatch, "DCNv3", dcnv3_forward=forward, dcnv3_backward=backward)
-    monkeypatch.setattr(peers.importlib.metadata, "version", lambda name: "1.1")
+    monkeypatch.setattr(internimage.importlib.metadata, "version", lambda name: "1.1")
 
 
 @pytest.fixture
@@ -170,22 +174,22 @@ def test_torchvision_is_never_passed_an_offset_that_is_no_number():
     offset = example.tensors["offset"].clone()
     offset[0, 0, 0, :4] = torch.tensor([torch.nan, torch.inf, -torch.inf, 1e30])
     example = example.replace(offset=offset)
-    got = peers.torchvision_dcnv3(**example.tensors, **example.options)
+    got = adapter.dcnv3(**example.tensors, **example.options)
     torch.testing.assert_close(got, dcnv3(**example.tensors, **example.options, implementation="gather"))
 
 
 @pytest.mark.usefixtures("official")
 def test_the_first_version_of_the_official_extension_has_no_remove_center(monkeypatch):
-    monkeypatch.setattr(peers.importlib.metadata, "version", lambda name: "1.0")
+    monkeypatch.setattr(internimage.importlib.metadata, "version", lambda name: "1.0")
     example = call(remove_center=True)
     with pytest.raises(ValueError, match="remove_center"):
-        peers.official_dcnv3(**example.tensors, **example.options)
+        internimage.dcnv3(**example.tensors, **example.options)
 
 
 def test_dcnv4_refuses_channels_that_its_kernel_does_not_take():
     example = call()
     with pytest.raises(ValueError, match="group: DCNv4 works on multiples of 16"):
-        peers.dcnv4(**example.tensors, **example.options)
+        dcnv4.dcnv3(**example.tensors, **example.options)
 
 
 @pytest.mark.parametrize("preferred", [carafe.PREFERRED, dcnv3_cores.PREFERRED])

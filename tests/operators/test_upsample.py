@@ -6,10 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opbench import registry
-from opbench.operators.paper_flops import paper_flops
-from opbench.operators.upsample import FORMULAS, RIVALS
-from opbench.operators.upsample_definition import bicubic_axis, bilinear_axis
+from opbench.operators.carafe.paper_flops import paper_flops
+from opbench.operators.deconv import DECONV
+from opbench.operators.interpolation import INTERPOLATIONS
+from opbench.operators.interpolation.cost import FORMULAS
+from opbench.operators.interpolation.definition import bicubic_axis, bilinear_axis
+from opbench.operators.pixel_shuffle import PIXEL_SHUFFLE
+from opbench.operators.spatial_attention import ATTENTION
 
+RIVALS = (*INTERPOLATIONS, DECONV, PIXEL_SHUFFLE, ATTENTION)
 NAMES = [rival.name for rival in RIVALS]
 LINEAR = [rival.name for rival in RIVALS if rival.terms is not None]
 

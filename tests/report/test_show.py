@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from opbench.cli import app
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.dcnv3_modules import DCNv3, DCNV3_YoLo
+from opbench.operators.dcnv3.module import DCNv3, DCNV3_YoLo
 from opbench.report.show import carafe, dcnv3, image, svg, weights
 from opbench.report.show.command import Shot, picture
 from opbench.schema import OpbenchError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from opbench.operators.carafe import CARAFE
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3
 from opbench.study.changes import slot_quantities
 from opbench.study.studies import STUDIES
 from opbench.study.training import build
@@ -18,7 +18,7 @@ def dcnv3(implementation):
 
 @pytest.fixture
 def core():
-    from opbench.operators.dcnv3_cores import CORES
+    from opbench.operators.dcnv3.cores import CORES
 
     return CORES["gather"].function
 

@@ -10,9 +10,9 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from opbench.operators import carafe_compiled, carafe_counting
-from opbench.operators.carafe import IMPLEMENTATIONS
-from opbench.operators.carafe_definition import reassembly, reassembly_by_loops
+from opbench.operators.carafe import IMPLEMENTATIONS, contraction
+from opbench.operators.carafe import cost as carafe_cost
+from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
 from opbench.schema import DTYPES
 from opbench.verify.bounds import coefficient
 from opbench.verify.carafe_properties import PROPERTIES
@@ -103,16 +103,16 @@ def test_under_autocast_a_core_rounds_to_no_less_than_the_autocast_dtype(name):
 
 def test_the_counting_operations_are_registered_as_torch_asks():
     x, mask = (tensor.requires_grad_() for tensor in inputs())
-    torch.library.opcheck(carafe_counting.carafe_core, (x, mask, 3, 2, 2))
+    torch.library.opcheck(carafe_cost.carafe_core, (x, mask, 3, 2, 2))
     grad = torch.ones(2, 4, 6, 10)
-    torch.library.opcheck(carafe_counting.carafe_core_backward, (grad, x.detach(), mask.detach(), 3, 2, 2))
+    torch.library.opcheck(carafe_cost.carafe_core_backward, (grad, x.detach(), mask.detach(), 3, 2, 2))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILED, reason="nothing that compiles can run here")
 def test_the_compiled_contraction_is_registered_as_torch_asks():
     arguments = (noise((2, 3, 4), 0), noise((2, 3, 4), 1), [2])
-    torch.library.opcheck(carafe_compiled.contract, arguments, test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(contraction.contract, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
 # --- The suite itself -------------------------------------------------------------------------------------------

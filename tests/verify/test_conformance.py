@@ -27,7 +27,7 @@ LIMITS = Limits(
 )
 
 RIGHT = """
-from opbench.operators.carafe_cores import shift_add
+from opbench.operators.carafe.cores import shift_add
 
 def carafe(x, mask, *, kernel_size, group_size, scale_factor):
     print("noise that is no message")

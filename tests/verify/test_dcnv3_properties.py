@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from opbench.operators import dcnv3_counting
 from opbench.operators.dcnv3 import CORES, DCNv3
-from opbench.operators.dcnv3_definition import dcnv3_by_loops
+from opbench.operators.dcnv3 import cost as dcnv3_cost
+from opbench.operators.dcnv3.definition import dcnv3_by_loops
 from opbench.verify import dcnv3_strategies as fields
 from opbench.verify.dcnv3_properties import PROPERTIES
 from opbench.verify.dcnv3_strategies import calls, locations, output_size, pairs, points
@@ -87,9 +87,9 @@ def test_autocast_leaves_a_core_s_dtype_to_its_inputs(name):
 
 def test_the_counting_operations_are_registered_as_torch_asks():
     x, offset, mask = (value.requires_grad_() for value in call().tensors.values())
-    torch.library.opcheck(dcnv3_counting._forward, (x, offset, mask, 3, 2, 1, 1, 2, 2.0, True))
+    torch.library.opcheck(dcnv3_cost._forward, (x, offset, mask, 3, 2, 1, 1, 2, 2.0, True))
     inputs = (x.detach(), offset.detach(), mask.detach())
-    torch.library.opcheck(dcnv3_counting._backward, (torch.ones(2, 3, 2, 6), *inputs, 2))
+    torch.library.opcheck(dcnv3_cost._backward, (torch.ones(2, 3, 2, 6), *inputs, 2))
 
 
 def test_a_number_added_to_a_group_s_logits_changes_nothing():

@@ -117,7 +117,7 @@ def test_a_search_that_convicts_tells_how_far_beyond_the_bound():
 # --- The command ------------------------------------------------------------------------------------------------
 
 TARGETS = """
-from opbench.operators.carafe_cores import shift_add
+from opbench.operators.carafe.cores import shift_add
 
 def right(x, mask, *, kernel_size, group_size, scale_factor):
     return shift_add(x, mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)

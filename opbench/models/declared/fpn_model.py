@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from opbench.models.fpn import FPN, RESNET50, pyramid
 from opbench.models.networks import image_of_32, plain, register_network
 from opbench.operators.carafe import IMPLEMENTATIONS
-from opbench.operators.choice import Core
+from opbench.operators.common.choice import Core
 from opbench.registry import register_task
 from opbench.schema import Dims, Implementation, Task
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from opbench.models.internimage import VARIANTS, InternImage, Mixing, RigidMixing, Variant
 from opbench.models.networks import image, image_of_32, plain, register_network
-from opbench.operators.choice import Core
-from opbench.operators.dcnv3_cores import CORES
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv3.cores import CORES
 from opbench.registry import register_task
 from opbench.schema import Dims, Implementation, Task
 

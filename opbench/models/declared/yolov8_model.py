@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from opbench.models.networks import Cores, image, image_of_32, plain, register_network
 from opbench.models.yolov8 import Scale, yolov8
 from opbench.operators.carafe import IMPLEMENTATIONS
-from opbench.operators.choice import Core
-from opbench.operators.dcnv3_cores import CORES
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv3.cores import CORES
 from opbench.registry import register_task
 from opbench.schema import Dims, Implementation, Task
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.dcnv3_definition import window
+from opbench.operators.dcnv3.definition import window
 from opbench.report.drawing import PALETTE
 from opbench.report.show.svg import INK, MUTED, axes, element, picture, raster, text
 from opbench.report.show.weights import computed

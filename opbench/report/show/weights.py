@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from opbench import registry
 from opbench.build import draw_parameters
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.dcnv3_modules import ChannelsFirstDCNv3, DCNv3
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
 from opbench.schema import OpbenchError
 
 State = Mapping[str, Tensor]

@@ -1,0 +1,141 @@
+"""What CARAFE costs: closed forms, and the reassembly as one operation that only counts.
+
+That operation allocates its output and computes nothing. Counters see what torch dispatches. Implementations are many
+small operations or none that a counter knows, so the model is counted with this in their place, on meta or CPU tensors,
+forward and backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opbench.schema import Cost, Dims, Implementation
+
+
+@torch.library.custom_op("opbench::carafe_core", mutates_args=())
+def carafe_core(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
+    """`x` (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> zeros (N, C, s*H, s*W)."""
+    N, C, H, W = x.shape
+    return x.new_zeros(N, C, scale_factor * H, scale_factor * W)
+
+
+@torch.library.custom_op("opbench::carafe_core_backward", mutates_args=())
+def carafe_core_backward(
+    grad: Tensor, x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int
+) -> tuple[Tensor, Tensor]:
+    """The gradients of x and mask, as zeros."""
+    return torch.zeros_like(x), torch.zeros_like(mask)
+
+
+@carafe_core.register_fake
+def _(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
+    N, C, H, W = x.shape
+    return x.new_empty(N, C, scale_factor * H, scale_factor * W)
+
+
+@carafe_core_backward.register_fake
+def _(
+    grad: Tensor, x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(mask)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, mask, *ctx.settings = inputs
+    ctx.save_for_backward(x, mask)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, mask = ctx.saved_tensors
+    return (*carafe_core_backward(grad, x, mask, *ctx.settings), None, None, None)
+
+
+carafe_core.register_autograd(_backward, setup_context=_setup_context)
+
+
+def counting(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
+    """The operation with the signature of a core."""
+    out: Tensor = carafe_core(x, mask, kernel_size, group_size, scale_factor)
+    return out
+
+
+def _forward_macs(arguments: Sequence[Any]) -> int:
+    """s*s*k*k*C*N*H*W of (x, mask, kernel_size, group_size, scale_factor), tensors given as shapes."""
+    x, _, kernel_size, _, scale_factor = arguments
+    return int(prod(x) * scale_factor**2 * kernel_size**2)
+
+
+def _backward_macs(arguments: Sequence[Any]) -> int:
+    """One multiply-accumulate per forward one for each of the two gradients."""
+    return 2 * _forward_macs(arguments[1:])
+
+
+def _wanted_macs(arguments: Sequence[Any]) -> int:
+    """One multiply-accumulate per forward one for each gradient wanted, the last argument saying which.
+
+    Between the inputs and the options may stand what forward kept.
+    """
+    _, x, mask, *_, kernel_size, group_size, scale_factor, wanted = arguments
+    return sum(map(bool, wanted)) * _forward_macs((x, mask, kernel_size, group_size, scale_factor))
+
+
+FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+    "opbench::carafe_core": _forward_macs,
+    "opbench::carafe_core_backward": _backward_macs,
+    "opbench::carafe_cpu": _forward_macs,
+    "opbench::carafe_cpu_backward": _wanted_macs,
+    "opbench::carafe_triton": _forward_macs,
+    "opbench::carafe_triton_backward": _wanted_macs,
+    # Their softmax is elementwise, which is reported apart.
+    "opbench::carafe_triton_logits": _forward_macs,
+    "opbench::carafe_triton_logits_backward": _wanted_macs,
+}
+
+COUNTING = Implementation("counting", counting)
+
+# The scale factor of the modules in the task `upsample2x`.
+SCALE = 2
+
+
+def core_counts(dims: Dims) -> dict[str, int]:
+    """How many products one element of the reassembly, and of its gradients, sums."""
+    taps, children = dims["k"] ** 2, dims["s"] ** 2
+    return {"output": taps, "x": taps * children, "mask": dims["C"] // dims["g"]}
+
+
+def core_cost(dims: Dims) -> Cost:
+    """The reassembly alone: k*k MACs per output element; backward twice that. Every tensor once."""
+    pixels, C, taps, children = dims["N"] * dims["H"] * dims["W"], dims["C"], dims["k"] ** 2, dims["s"] ** 2
+    macs = pixels * children * taps * C
+    elements = pixels * ((1 + children) * C + children * taps * dims["g"])
+    return Cost(params=0, macs=macs, macs_backward=2 * macs, elements=elements)
+
+
+def _module_cost(dims: Dims, extra_params: int) -> Cost:
+    """Both modules multiply alike; `extra_params` are the biases of one, the normalisations of the other."""
+    pixels, C, c_mid = dims["N"] * dims["H"] * dims["W"], dims["C"], dims["c_mid"]
+    taps = SCALE**2 * dims["k_up"] ** 2
+    weights = C * c_mid + dims["k_enc"] ** 2 * c_mid * taps * dims.get("g", 1)
+    macs = pixels * (weights + taps * C)
+    params = weights + extra_params
+    elements = pixels * (1 + SCALE**2) * C + params
+    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=elements)
+
+
+def _encoded(dims: Dims) -> int:
+    return int(SCALE**2 * dims["k_up"] ** 2 * dims.get("g", 1))
+
+
+def paper_cost(dims: Dims) -> Cost:
+    """The paper's module, whose two convolutions have biases."""
+    return _module_cost(dims, extra_params=dims["c_mid"] + _encoded(dims))
+
+
+def yolo_cost(dims: Dims) -> Cost:
+    """The write-up's module, whose two convolutions have a batch norm each."""
+    return _module_cost(dims, extra_params=2 * (dims["c_mid"] + _encoded(dims)))

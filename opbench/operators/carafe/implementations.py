@@ -1,0 +1,50 @@
+"""The implementations of CARAFE's reassembly: ways to compute the same function, one entry of `IMPLEMENTATIONS` each.
+
+Each takes `(x, mask, *, kernel_size, group_size, scale_factor)` as described at `opbench.operators.carafe.carafe`,
+whose checks come first, and is differentiable in x and mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.carafe import carafe_cpu
+from opbench.kernels.triton import launch
+from opbench.kernels.triton.carafe import carafe_triton
+from opbench.operators.carafe.contraction import compiled
+from opbench.operators.carafe.cores import shift_add, unfold
+from opbench.operators.common import compiling
+from opbench.operators.external.peers import CARAFE_PEERS
+from opbench.schema import Implementation
+
+IMPLEMENTATIONS: Mapping[str, Implementation] = {
+    implementation.name: implementation
+    for implementation in (
+        Implementation(
+            "unfold",
+            unfold,
+            note="the YOLOv8 write-up's way, plus one step: the mask of taps outside the image is cleared",
+        ),
+        Implementation("shift-add", shift_add),
+        Implementation("compiled", compiled, missing=compiling.missing, compiles=True),
+        Implementation(
+            "cpu",
+            carafe_cpu,
+            devices=("cpu",),
+            missing=processor.missing,
+            note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
+        ),
+        Implementation(
+            "triton",
+            carafe_triton,
+            devices=("cuda",),
+            missing=launch.missing,
+            note="reads either memory format in place; no atomics. Not measured on a GPU yet",
+        ),
+        *CARAFE_PEERS.values(),
+    )
+}
+# What "auto" takes on a device type where it is in the table and can run; else FALLBACK.
+PREFERRED = {"cuda": ("triton",), "cpu": ("cpu",)}
+FALLBACK = "shift-add"

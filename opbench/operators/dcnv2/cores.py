@@ -1,0 +1,110 @@
+"""Cores of DCNv2: modulated deformable convolution, one function and one entry of `CORES` each.
+
+Every core takes (x, offset, mask, weight, *, stride, pad, dilation, group): x (N, C, H, W),
+offset (N, 2*G*K, Ho, Wo) with K = k*k points a group, row by row, each a pair (y, x), mask (N, G*K, Ho, Wo),
+weight (O, C, k, k) -> (N, O, Ho, Wo). The samples (the columns, K times the input) are written to memory and
+multiplied with the weights as one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from opbench.operators.common import sampling, sampling_compiled
+from opbench.operators.common.compiling import missing
+from opbench.operators.common.sampling import Geometry, Steps
+from opbench.operators.external import torchvision
+from opbench.schema import Implementation
+
+
+def gather(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, **settings: Any) -> Tensor:
+    """Columns by index (`opbench.operators.common.sampling`), as ordinary torch operations."""
+    return _by_index(x, offset, mask, weight, sampling.eager, **settings)
+
+
+def compiled(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, **settings: Any) -> Tensor:
+    """Columns by index (`opbench.operators.common.sampling`), fused by torch.compile."""
+    return _by_index(x, offset, mask, weight, sampling_compiled.compiled, **settings)
+
+
+def _by_index(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    steps: Callable[..., Steps],
+    *,
+    stride: int,
+    pad: int,
+    dilation: int,
+    group: int,
+) -> Tensor:
+    # int(): while a model is traced, sizes are tensors.
+    outputs, channels, k, _ = (int(size) for size in weight.shape)
+    geometry = Geometry(k, stride, pad, dilation, group, first="y")
+    last = (0, 2, 3, 1)
+    columns = sampling.sample(
+        x.permute(last), offset.permute(last), mask.permute(last), geometry, steps, reduce=False
+    ).flatten(3)
+    matrix = weight.reshape(outputs, group, channels // group, k * k).permute(1, 3, 2, 0).reshape(-1, outputs)
+    return (columns @ matrix).permute(0, 3, 1, 2)
+
+
+def grid_sample(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, stride: int, pad: int, dilation: int, group: int
+) -> Tensor:
+    """Columns by torch.nn.functional.grid_sample at normalised locations, in float32 for half precision."""
+    batch, channels, height, width = x.shape
+    outputs, _, k, _ = weight.shape
+    out_height, out_width = offset.shape[2:]
+    like: dict[str, Any] = {"dtype": torch.promote_types(x.dtype, torch.float32), "device": x.device}
+    pairs = offset.to(like["dtype"]).reshape(batch, group, k, k, 2, out_height, out_width)
+    tap = torch.arange(k, **like) * dilation - pad
+    at_y = pairs[:, :, :, :, 0] + tap.view(k, 1, 1, 1) + (torch.arange(out_height, **like) * stride).view(-1, 1)
+    at_x = pairs[:, :, :, :, 1] + tap.view(k, 1, 1) + torch.arange(out_width, **like) * stride
+    grid = torch.stack(((2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1), -1)
+    # grid_sample computes with whatever it gets: NaN, infinite and far locations go to one harmless place outside.
+    grid = torch.where(grid.abs() < 3, grid, 4.0).reshape(batch * group, k * k * out_height, out_width, 2)
+    images = x.to(like["dtype"]).reshape(batch * group, channels // group, height, width)
+    samples = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    samples = samples.reshape(batch, group, channels // group, k * k, -1) * mask.reshape(batch, group, 1, k * k, -1)
+    columns = samples.reshape(batch, channels * k * k, -1).to(x.dtype)
+    return (weight.reshape(outputs, -1) @ columns).view(batch, outputs, out_height, out_width)
+
+
+CORES: Mapping[str, Implementation] = {
+    core.name: core
+    for core in (
+        Implementation("gather", gather, note="columns by index, then one matrix product"),
+        Implementation(
+            "grid-sample",
+            grid_sample,
+            deterministic_backward=False,
+            note="columns by grid_sample; normalising rounds a location by a few eps * max(H, W) pixels",
+        ),
+        Implementation(
+            "compiled",
+            compiled,
+            missing=missing,
+            compiles=True,
+            note="the gather's steps fused by torch.compile, once per kind of call; scatter and product uncompiled",
+        ),
+        Implementation(
+            "torchvision",
+            torchvision.deform_conv2d,
+            dtypes=("float64", "float32"),
+            missing=torchvision.missing,
+            deterministic_backward=False,
+            note="torchvision.ops.deform_conv2d",
+        ),
+    )
+}
+
+# No core is preferred on any device yet: "auto" is gather.
+PREFERRED: Mapping[str, tuple[str, ...]] = {}
+FALLBACK = "gather"

@@ -1,0 +1,177 @@
+"""What DCNv3 costs: closed forms, and its core as one dispatched operation that computes nothing, for MAC counters.
+
+`opbench::dcnv3_core` and its backward allocate what the real ones return, so a counter that knows their formulas
+counts every core alike, at the cost of the module's own convolutions.
+
+Forward: each of the P points of an output pixel is four multiply-adds per channel, the mask being folded into the
+four bilinear weights: 4PC. Backward: the gradient of x scatters the same products back, 4PC; those of offset and mask
+share the four inner products <grad, corner> of each point, another 4PC. Everything else in either direction is work
+per point, not per channel, and elementwise: no MACs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opbench.operators.dcnv3.settings import Settings
+from opbench.schema import Cost, Dims, Implementation
+
+
+@torch.library.custom_op("opbench::dcnv3_core", mutates_args=())
+def _forward(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    kernel_size: int,
+    stride: int,
+    pad: int,
+    dilation: int,
+    group: int,
+    offset_scale: float,
+    remove_center: bool,
+) -> Tensor:
+    return x.new_zeros(*offset.shape[:3], x.shape[-1])
+
+
+@_forward.register_fake
+def _(x: Tensor, offset: Tensor, mask: Tensor, *settings: Any) -> Tensor:
+    return x.new_empty(*offset.shape[:3], x.shape[-1])
+
+
+@torch.library.custom_op("opbench::dcnv3_core_backward", mutates_args=())
+def _backward(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.zeros_like(x), torch.zeros_like(offset), torch.zeros_like(mask)
+
+
+@_backward.register_fake
+def _(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(offset), torch.empty_like(mask)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.group = inputs[7]
+    ctx.others = len(inputs) - 3
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    gradients = torch.ops.opbench.dcnv3_core_backward(grad, *ctx.saved_tensors, ctx.group)
+    return (*gradients, *(None,) * ctx.others)
+
+
+_forward.register_autograd(_differentiate, setup_context=_keep)
+
+
+def count(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    *,
+    kernel_size: int,
+    stride: int,
+    pad: int,
+    dilation: int,
+    group: int,
+    offset_scale: float,
+    remove_center: bool,
+) -> Tensor:
+    """The core as counters see it: the right shapes, all zeros."""
+    out: Tensor = torch.ops.opbench.dcnv3_core(
+        x, offset, mask, kernel_size, stride, pad, dilation, group, offset_scale, remove_center
+    )
+    return out
+
+
+def core_macs(channels: int, points: int, pixels: int) -> int:
+    """4PC per output pixel: `points` is P, `pixels` is N*Ho*Wo. Backward takes twice that."""
+    return 4 * points * channels * pixels
+
+
+def _forward_macs(arguments: Sequence[Any]) -> int:
+    x, _, mask, *_, group, _, _ = arguments
+    return core_macs(x[-1], mask[-1] // group, mask[0] * mask[1] * mask[2])
+
+
+def _backward_macs(arguments: Sequence[Any]) -> int:
+    _, x, _, mask, group = arguments
+    return 2 * core_macs(x[-1], mask[-1] // group, mask[0] * mask[1] * mask[2])
+
+
+def _wanted_macs(arguments: Sequence[Any]) -> int:
+    """As much as forward for the gradient of x, and once more for those of offset and mask, which share it."""
+    _, *inputs, wanted = arguments
+    x, offset, mask = wanted
+    return (bool(x) + bool(offset or mask)) * _forward_macs(inputs)
+
+
+COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
+
+
+def _triton_forward_macs(arguments: Sequence[Any]) -> int:
+    """Beside the core's options it takes `deterministic`, which changes no count."""
+    return _forward_macs(arguments[:-1])
+
+
+def _triton_wanted_macs(arguments: Sequence[Any]) -> int:
+    return _wanted_macs((*arguments[:-2], arguments[-1]))
+
+
+FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+    "opbench::dcnv3_core": _forward_macs,
+    "opbench::dcnv3_core_backward": _backward_macs,
+    "opbench::dcnv3_cpu": _forward_macs,
+    "opbench::dcnv3_cpu_backward": _wanted_macs,
+    "opbench::dcnv3_triton": _triton_forward_macs,
+    "opbench::dcnv3_triton_backward": _triton_wanted_macs,
+    # Their softmax is elementwise, which is reported apart.
+    "opbench::dcnv3_triton_logits": _triton_forward_macs,
+    "opbench::dcnv3_triton_logits_backward": _triton_wanted_macs,
+}
+
+
+def core_settings(dims: Dims) -> Settings:
+    """Those of the task `dcnv3_core`, whose pad is "same"."""
+    k, dilation = dims["k"], dims["dilation"]
+    return Settings(
+        kernel_size=k, stride=dims["stride"], pad=dilation * (k - 1) // 2, dilation=dilation, group=dims["G"]
+    )
+
+
+def core_output_size(dims: Dims) -> tuple[int, int]:
+    """Ho and Wo of the task `dcnv3_core`."""
+    settings = core_settings(dims)
+    return settings.output_size(dims["H"]), settings.output_size(dims["W"])
+
+
+def core_cost(dims: Dims) -> Cost:
+    """4PC MACs per output pixel; backward twice that. x, offset, mask and output once each."""
+    N, C, G, P = dims["N"], dims["C"], dims["G"], dims["k"] ** 2
+    height, width = core_output_size(dims)
+    pixels = N * height * width
+    macs = core_macs(C, P, pixels)
+    elements = N * dims["H"] * dims["W"] * C + pixels * (3 * G * P + C)
+    return Cost(params=0, macs=macs, macs_backward=2 * macs, elements=elements)
+
+
+def module_cost(dims: Dims) -> Cost:
+    """Parameters 2C^2 + 5C + 9C + 27G(C+1); MACs per pixel 2C^2 + 9C + 27GC of layers and 36C of the core.
+
+    (P = 9 points and a 3x3 depthwise convolution.) Backward: layers twice, core twice.
+    """
+    C, G, P, pixels = dims["C"], dims["G"], 9, dims["N"] * dims["H"] * dims["W"]
+    params = 2 * C * C + 5 * C + 9 * C + 3 * G * P * (C + 1)
+    macs = (2 * C * C + 9 * C + 3 * G * P * C) * pixels + core_macs(C, P, pixels)
+    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=2 * C * pixels + params)
+
+
+def block_cost(dims: Dims) -> Cost:
+    """The module's, with a 1x1 convolution before it (C^2) and two batch norms (4C parameters)."""
+    inner, C = module_cost(dims), dims["C"]
+    pixels = dims["N"] * dims["H"] * dims["W"]
+    params = inner.params + C * C + 4 * C
+    macs = inner.macs + C * C * pixels
+    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=2 * C * pixels + params)

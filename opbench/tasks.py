@@ -1,0 +1,95 @@
+"""The tasks: slots in a network, the contender that all others of a slot are compared with, and what they share.
+
+Shared are the input, what the dimensions demand, and how far offsets spread.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from opbench.registry import register_task
+from opbench.schema import Dims, Task
+
+
+def image(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """x (N, C, H, W), standard normal: the input of every operator that maps one image to another."""
+    shape = tuple(dims[axis] for axis in "NCHW")
+    return {"x": torch.randn(shape, generator=generator, dtype=torch.float64)}
+
+
+UPSAMPLE2X = register_task(
+    Task(
+        name="upsample2x",
+        title="x2 upsampling: (N, C, H, W) -> (N, C, 2H, 2W)",
+        baseline="nearest[torch]",
+        dims=("N", "C", "H", "W"),
+        inputs=image,
+    )
+)
+
+CONV3X3 = register_task(
+    Task(
+        name="conv3x3",
+        title="3x3 spatial mixing: (N, C, H, W) -> (N, C, H, W)",
+        baseline="conv3x3[torch]",
+        dims=("N", "C", "H", "W", "G"),
+        deformable=True,
+        inputs=image,
+    )
+)
+
+CARAFE_CORE = register_task(
+    Task(
+        name="carafe_core",
+        title="CARAFE reassembly alone: x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W)",
+        baseline="carafe[unfold]",
+        dims=("N", "C", "H", "W"),
+        defaults={"k": 5, "g": 1, "s": 2},
+    )
+)
+
+DCNV3_CORE = register_task(
+    Task(
+        name="dcnv3_core",
+        title="DCNv3 sampling alone: x (N, H, W, C), offset (N, H, W, G*P*2), mask (N, H, W, G*P) -> (N, H, W, C)",
+        baseline="dcnv3[grid-sample]",
+        dims=("N", "C", "H", "W", "G"),
+        defaults={"k": 3, "stride": 1, "dilation": 1},
+        deformable=True,
+    )
+)
+
+# Pixels: every offset at a spread of 0.
+SAME = 0.3
+
+
+def groups_divide(dims: Dims) -> str | None:
+    """Why C and G don't fit together, or None."""
+    return None if dims["C"] % dims["G"] == 0 else f"C={dims['C']} is not a multiple of G={dims['G']} groups"
+
+
+def spread_offsets(
+    offset: nn.Linear | nn.Conv2d, rows: slice, features: Tensor, spread: float, generator: torch.Generator
+) -> None:
+    """Sets the `rows` of a layer that predict offsets, so that on `features` they deviate by `spread` pixels.
+
+    Weights are normal and biases zero; one evaluation of the layer gives the factor. At a spread of 0 every offset is
+    SAME: as regular as a fresh module's zeros, but off the kink where the gradient of an offset jumps.
+    Raises ValueError if the features give nothing to scale.
+    """
+    with torch.no_grad():
+        weight, bias = offset.weight[rows], offset.bias
+        assert bias is not None
+        weight.normal_(generator=generator)
+        bias[rows] = 0
+        if not spread:
+            weight.zero_()
+            bias[rows] = SAME
+            return
+        channel = 1 if isinstance(offset, nn.Conv2d) else -1
+        predicted = offset(features).movedim(channel, 0)[rows]
+        deviation = predicted.square().mean().sqrt()
+        if not (deviation > 0 and torch.isfinite(deviation)):
+            raise ValueError(f"offsets: expected features with a positive, finite deviation, got {deviation.item()}")
+        weight *= spread / deviation

@@ -1,0 +1,135 @@
+"""The registry is filled from the operators' folders, in one order, and a folder that is wrong stops no other."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+OPERATORS = """
+from opbench.schema import Cost, Implementation, Operator
+from opbench.tasks import image
+
+OPERATORS = (
+    Operator(
+        name="{name}",
+        task="upsample2x",
+        title="nothing",
+        source="a test",
+        inputs=image,
+        module=lambda dims, implementation: None,
+        definition=lambda dims, tensors, training: tensors["x"],
+        cost=lambda dims: Cost(0, 0, 0, 0),
+        implementations={{"torch": Implementation("torch")}},
+    ),
+)
+"""
+
+
+def told(script, *arguments):
+    """What a script prints as JSON in a process of its own: a registry is filled once."""
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Beside the built-in folders: one that is right, and five that are each wrong in another way."""
+    files = {
+        "right": OPERATORS.format(name="right"),
+        "no_module": "import a_package_that_nobody_has",
+        "no_python": "def",
+        "nothing": "OPERATOR = None",
+        "no_tuple": "OPERATORS = 3",
+        "taken": OPERATORS.format(name="nearest"),
+    }
+    for name, text in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+    return tmp_path
+
+
+BESIDE = """
+    import json, sys
+    import opbench.operators
+    from opbench import registry
+    from opbench.schema import OpbenchError
+
+    opbench.operators.__path__.append(sys.argv[1])
+"""
+
+
+def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(folder):
+    script = """
+    known = list(registry.operators("upsample2x"))
+    print(json.dumps([known, list(registry.operators("conv3x3")), registry.broken()]))
+    """
+    upsamplers, convolutions, broken = told(BESIDE + script, folder)
+    assert upsamplers[:3] == ["carafe", "yolo-carafe", "nearest"]
+    assert upsamplers[-1] == "right"
+    assert convolutions[-1] == "dcnv2"
+    assert broken == {
+        f"operators/{name}": f"operators/{name} {wrong}"
+        for name, wrong in {
+            "no_module": f"can't be loaded: ModuleNotFoundError at {folder}/no_module/__init__.py:1: "
+            "No module named 'a_package_that_nobody_has'",
+            "no_python": f"can't be loaded: SyntaxError at {folder}/no_python/__init__.py:1: "
+            "invalid syntax (__init__.py, line 1)",
+            "no_tuple": "can't be loaded: OPERATORS: expected a tuple of opbench.schema.Operator, got 3",
+            "nothing": "declares nothing: expected a tuple OPERATORS of opbench.schema.Operator",
+            "taken": "can't be loaded: operator 'nearest' is declared twice in task 'upsample2x'",
+        }.items()
+    }
+
+
+def test_who_asks_for_an_operator_of_a_wrong_folder_is_told(folder):
+    script = """
+    try:
+        registry.operator("upsample2x", "no_module")
+    except OpbenchError as error:
+        print(json.dumps(str(error)))
+    """
+    error = told(BESIDE + script, folder)
+    assert error.startswith("unknown operator of task 'upsample2x' 'no_module'")
+    assert "operators/no_module can't be loaded: ModuleNotFoundError" in error
+
+
+def test_nothing_that_is_built_in_is_broken():
+    assert told("import json\nfrom opbench import registry\nprint(json.dumps(registry.broken()))") == {}
+
+
+def test_the_order_of_operators_is_the_same_whatever_was_imported_first():
+    listed = """
+    import json
+    {first}
+    from opbench import registry
+    print(json.dumps({{task: list(registry.operators(task)) for task in ("upsample2x", "conv3x3")}}))
+    """
+    first = "import opbench.operators.dcnv2, opbench.operators.spatial_attention, opbench.operators.dcnv3"
+    orders = [told(textwrap.dedent(listed).format(first=text)) for text in ("", first)]
+    assert orders[0] == orders[1]
+    assert orders[0]["conv3x3"] == ["conv3x3", "depthwise3x3", "depthwise-separable", "dcnv3", "yolo-dcnv3", "dcnv2"]
+
+
+def test_a_user_s_file_may_declare_as_a_folder_does(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(OPERATORS.format(name="mine"))
+    script = """
+    import json, sys
+    from opbench import registry
+    registry.load_file(sys.argv[1])
+    print(json.dumps([list(registry.operators("upsample2x"))[-1], sorted(registry.extensions())]))
+    """
+    assert told(script, file) == ["mine", [["upsample2x", "mine[torch]"]]]
+
+
+@pytest.mark.parametrize("name", ["carafe", "dcnv3"])
+def test_importing_an_operator_imports_nothing_that_checks_or_draws_it(name):
+    script = f"""
+    import json, sys
+    import opbench.operators.{name}
+    print(json.dumps([module for module in sys.modules if module.startswith("opbench.")]))
+    """
+    packages = {module.split(".")[1] for module in told(script)}
+    assert packages == {"schema", "registry", "tasks", "kernels", "operators"}

@@ -158,12 +158,15 @@ def _contenders(task: Task, workload: Workload, filters: Filters) -> Iterator[tu
     if listed is not None:
         order = {name: position for position, name in enumerate(listed)}
         pairs.sort(key=lambda pair: order.get(_name(*pair), len(order)) if _name(*pair) != task.baseline else -1)
+    places = {name.partition("[")[0] for name in listed or ()}
     for operator, name in pairs:
         contender = _name(operator, name)
         if contender == task.baseline:
             yield operator, name
             continue
-        invited = listed is None or contender in listed or (task.name, contender) in registry.extensions()
+        # An operator that is asked for by name joins a panel whose suite doesn't list it.
+        named = operator.name in filters.get("operator", ()) and operator.name not in places
+        invited = listed is None or contender in listed or (task.name, contender) in registry.extensions() or named
         if invited and _passes(filters, "operator", operator.name) and _passes(filters, "implementation", name):
             yield operator, name
 
@@ -182,10 +185,21 @@ def _absent(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[
 
 
 def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
-    """`carafe` stands for every implementation, `carafe[triton]` for one, `carafe[mmcv]?` for one if installed."""
+    """`carafe` stands for every implementation, `carafe[triton]` for one, `carafe[mmcv]?` for one if installed.
+
+    `*` stands for every operator of the task that no other entry names; `-carafe` names one to leave it out.
+    """
     operators = registry.operators(task.name)
     names = []
+    mentioned = {re.split(r"[\[\]]", pattern.removeprefix("-"))[0] for pattern in patterns}
     for pattern in patterns:
+        if pattern == "*":
+            others = [operator for operator in operators.values() if operator.name not in mentioned]
+            names += [_name(operator, name) for operator in others for name in operator.implementations]
+            continue
+        if pattern.startswith("-"):
+            registry.operator(task.name, pattern.removeprefix("-"))
+            continue
         match = _CONTENDER.fullmatch(pattern)
         if match is None:
             raise OpbenchError(f"contender {pattern!r}: expected operator or operator[implementation]")

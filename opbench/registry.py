@@ -28,7 +28,7 @@ _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
 _broken: dict[str, str] = {}
-_files: set[Path] = set()
+_files: dict[Path, ModuleType] = {}
 _loaded = False
 # The variable that hands `--with` to child processes.
 WITH = "OPBENCH_WITH"
@@ -123,15 +123,19 @@ def load() -> None:
     for entry in importlib.metadata.entry_points(group="opbench"):
         _declare(entry.load())
     _extensions.update(_contenders() - built_in)
-    for path in filter(None, os.environ.get(WITH, "").split(os.pathsep)):
+    for path in added_files():
         load_file(path)
 
 
 def add_files(paths: Iterable[str]) -> None:
     """Has this process and its children load these files as soon as they load the registry (`--with FILE.py`)."""
-    known = [path for path in os.environ.get(WITH, "").split(os.pathsep) if path]
-    known += [os.path.abspath(path) for path in paths]
+    known = [*added_files(), *map(os.path.abspath, paths)]
     os.environ[WITH] = os.pathsep.join(dict.fromkeys(known))
+
+
+def added_files() -> list[str]:
+    """The files that `--with` named."""
+    return [path for path in os.environ.get(WITH, "").split(os.pathsep) if path]
 
 
 def _declaring(package: ModuleType) -> list[str]:
@@ -176,13 +180,12 @@ def load_file(path: str) -> None:
         raise OpbenchError(f"--with {path}: no such file")
     if file.resolve() in _files:
         return
-    _files.add(file.resolve())
     name = f"opbench_with_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise OpbenchError(f"--with {path}: not a Python file (expected NAME.py)")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = _files[file.resolve()] = module
     before = _contenders()
     try:
         spec.loader.exec_module(module)
@@ -197,6 +200,11 @@ def load_file(path: str) -> None:
             f"--with {path}: declares nothing; use opbench.registry.register_operator or register_implementation"
         )
     _extensions.update(added)
+
+
+def file_loaded(path: Path) -> ModuleType | None:
+    """The module of a file that was given as `--with`: importing it again would declare everything twice."""
+    return _files.get(path.resolve())
 
 
 def extensions() -> frozenset[tuple[str, str]]:

@@ -160,6 +160,18 @@ class Operator:
                                            others are constants of the module, and stay as it made them
     requires(dims)                      -> why the operator can't run at these dimensions, or None
 
+    What the rest of opbench does with an operator it asks of these, and does without where they are left out:
+
+    preferred                           -> the implementations that "auto" takes, the first that runs on the device
+    classes                             -> the module classes it stands for, which hold their core as `implementation`:
+                                           counted as such in a network, their offsets spread, and parsed in
+                                           ultralytics' YAML by the name of the first
+    draws                               -> the values of settings that `opbench check` tries, the plainest first
+    core                                -> the public function whose signature every core has
+    relations                           -> "package.module:NAME" of what `opbench check` holds a core to besides
+    show                                -> the function `(shot, image) -> SVG text` behind `opbench show`, or where it
+                                           is; loaded by that command alone
+
     Counters see a core only if it is one dispatched operation. `counting` is such an implementation (a
     `torch.library` operation that allocates its output and computes nothing); `formulas` maps the qualified names of
     these operations ("opbench::carafe_core", and its backward) to MACs, given the call's arguments in order with
@@ -184,6 +196,12 @@ class Operator:
     requires: Callable[[Dims], str | None] = lambda dims: None
     counting: Implementation | None = None
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
+    preferred: tuple[str, ...] = ()
+    classes: tuple[type, ...] = ()
+    draws: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    core: Callable[..., torch.Tensor] | None = None
+    relations: str = ""
+    show: str | Callable[..., str] = ""
 
     def given(self, dims: Dims) -> dict[str, Any]:
         """Dimensions with the operator's settings: those among them, else the defaults."""

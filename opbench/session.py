@@ -151,6 +151,8 @@ def spoken(value: Setting) -> str:
 
 def _declare(extensions: Sequence[str]) -> None:
     registry.load()
+    for sentence in registry.broken().values():
+        print(f"opbench: {sentence}", file=sys.stderr)
     for path in extensions:
         registry.load_file(path)
 

@@ -39,8 +39,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: str = ""
     subject: str = ""
     against: tuple[str, ...] = ()
-    dims: tuple[Dims, ...] = ()
-    against_dims: Dims = {}
+    dims: tuple[dict[str, int], ...] = ()
+    against_dims: dict[str, int] = {}
     below: float | None = None
     above: float | None = None
     printed: dict[str, tuple[str, str]] = {}

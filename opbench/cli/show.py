@@ -12,7 +12,7 @@ from opbench.cli.app import Many, command
 
 @command()
 def show(
-    operator: Annotated[str, typer.Argument(help="carafe or dcnv3.")],
+    operator: Annotated[str, typer.Argument(help="carafe, dcnv3, or one that declares how it is shown.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="FILE.svg or FILE.png.")],
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="A PNG or JPEG file [a synthetic image].")] = None,
     weights: Annotated[Path | None, typer.Option(metavar="FILE.pt", help="A state dict that holds the module.")] = None,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.measure.memory import LiveBytes
-from opbench.models.whole import CORED
+from opbench.models.whole import cored
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -86,9 +86,10 @@ def profile(
 def _units(model: nn.Module, changed: Collection[str], name: str = "") -> list[tuple[str, nn.Module]]:
     """The layers below a module, each by its first name."""
     found: dict[int, tuple[str, nn.Module]] = {}
+    kinds = tuple(cored())
     for part, module in model.named_children():
         full = f"{name}.{part}" if name else part
-        alone = full in changed or isinstance(module, tuple(CORED)) or not any(True for _ in module.children())
+        alone = full in changed or isinstance(module, kinds) or not any(True for _ in module.children())
         for child, unit in [(full, module)] if alone else _units(module, changed, full):
             found.setdefault(id(unit), (child, unit))
     return list(found.values())

@@ -9,10 +9,8 @@ from torch import nn
 
 from opbench import registry
 from opbench.models.sites import Site
-from opbench.operators import carafe
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dcnv3 import cores as dcnv3_cores
+from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.schema import Implementation, OpbenchError, Operator
 
@@ -103,13 +101,6 @@ NAMES: Mapping[str, type[nn.Module]] = {
 }
 
 
-# By task, what "auto" takes for these modules: (preferred, fallback).
-AUTOMATIC = {
-    "upsample2x": (carafe.PREFERRED, carafe.FALLBACK),
-    "conv3x3": (dcnv3_cores.PREFERRED, dcnv3_cores.FALLBACK),
-}
-
-
 # --- Any other operator that competes in the place --------------------------------------------------------------
 
 TASKS = ("upsample2x", "conv3x3")
@@ -157,13 +148,11 @@ def resolved(operator: Operator, implementation: str, device: str) -> Implementa
     Raises OpbenchError where it is unknown or can't run.
     """
     table = operator.implementations
-    if implementation == "auto" and operator.name in NAMES:
-        preferred, fallback = AUTOMATIC[operator.task]
-        function = choose("auto", table, device, preferred, fallback)
-        return next(one for one in table.values() if one.function is function)
     if implementation not in ("auto", *table):
         raise OpbenchError(f"{operator.name}: {registry.nearest('implementation', implementation, table)}")
-    able = [one for one in table.values() if device in one.devices and one.missing() is None]
+    order = [table[name] for name in operator.preferred if name in table] or list(table.values())
+    among = order if implementation == "auto" else table.values()
+    able = [one for one in among if device in one.devices and one.missing() is None]
     chosen = next((one for one in able if implementation in ("auto", one.name)), None)
     if chosen is None:
         why = table[implementation].missing() if implementation in table else None

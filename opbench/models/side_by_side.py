@@ -64,7 +64,7 @@ def measure(request: Request) -> Costs:
     for network in held:
         deformable[network.name] = whole.spread_offsets(network.model, x, request.spread, request.seed)
         network.model.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
-        appoint(network)
+        appoint(network, request)
     counted = {network.name: _counted(network, request, given) for network in held}
     timed = _timed(held, request, given)
     variants = []

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from opbench import registry
+from opbench.models.replacements import resolved
 from opbench.models.ultralytics_package import TESTED, import_ultralytics, version
 from opbench.operators.carafe import YoloCARAFE
 from opbench.operators.dcnv3.module import DCNV3_YoLo
-from opbench.schema import OpbenchError
+from opbench.schema import OpbenchError, Operator, Setting
 
 Architecture = dict[str, Any]
 
@@ -21,6 +23,7 @@ def register_ultralytics() -> None:
         - [-1, 1, CARAFE, []]                        # or [k_enc, k_up, c_mid, scale]: YoloCARAFE after its channels
         - [-1, 1, DCNV3_YoLo, [256, 3]]              # [channels, k, s, p, g, d, act], channels as a Conv's
         - [-1, 3, C2f_DCNV3, [256, True, 8]]         # a C2f: [channels, shortcut, g, e]; g is DCNv3's
+        - [-1, 1, DySample, []]                      # any other upsampler of a class: its settings in their order
 
     The write-ups edit `parse_model`, and their line for CARAFE sets no `c2`, so that layers after it are built for
     the channels of whichever layer came before: right where the line's own input is that layer (f = -1), wrong
@@ -42,11 +45,17 @@ def register_ultralytics() -> None:
             f"ultralytics {version()} has a CARAFE or DCNV3_YoLo of its own (edited?): reinstall it to use opbench's"
         )
     parser = _Parser(original)
-    tasks.CARAFE = CARAFE
+    added = {"CARAFE": CARAFE, **declared()}
+    taken = [name for name in added if hasattr(tasks, name)]
+    if taken:
+        raise OpbenchError(f"ultralytics {version()} has a {taken[0]} of its own: opbench's can't take its name")
+    for name, maker in added.items():
+        setattr(tasks, name, maker)
     try:
         _prove(parser)
     except BaseException:
-        del tasks.CARAFE
+        for name in added:
+            delattr(tasks, name)
         raise
     tasks.parse_model = parser
 
@@ -57,6 +66,35 @@ class CARAFE(nn.Module):
     def __new__(cls, ch: list[int], f: int, *settings: int) -> Any:
         """The write-up's module itself, for channels `ch[f]`."""
         return YoloCARAFE(ch[f], *settings)
+
+
+def declared() -> dict[str, type]:
+    """What the parser calls for a line of every other upsampler, by the name of the first class it stands for."""
+    found = {}
+    for operator in registry.operators("upsample2x").values():
+        if operator.classes and operator.classes[0] is not YoloCARAFE and operator.classes[0].__name__ != "CARAFE":
+            found[operator.classes[0].__name__] = _maker(operator)
+    return found
+
+
+def _maker(operator: Operator) -> type:
+    class Made(nn.Module):
+        """The operator's module of the channels of the layer it reads, its settings in their order."""
+
+        def __new__(cls, ch: list[int], f: int, *settings: Setting) -> Any:
+            if len(settings) > len(operator.settings):
+                raise OpbenchError(
+                    f"{cls.__name__}: expected at most {len(operator.settings)} settings, got {settings}"
+                )
+            own = dict(zip(operator.settings, settings, strict=False))
+            dims = operator.given({"N": 1, "C": ch[f], "H": 8, "W": 8, **own})
+            reason = operator.requires(dims)
+            if reason is not None:
+                raise OpbenchError(f"{cls.__name__}: {reason}")
+            return operator.module(dims, resolved(operator, "auto", "cpu"))
+
+    Made.__name__ = Made.__qualname__ = operator.classes[0].__name__
+    return Made
 
 
 # Parsed as: a line's own name -> the name of the layer that shares its channel rule.
@@ -85,9 +123,9 @@ class _Parser:
 
 
 def _parsed_as(f: Any, n: int, name: str, arguments: list[Any]) -> list[Any]:
-    if name == "CARAFE":
+    if name == "CARAFE" or name in declared():
         if not isinstance(f, int):
-            raise OpbenchError(f"CARAFE: expected one layer to read from, as in [-1, 1, CARAFE, []], got {f}")
+            raise OpbenchError(f"{name}: expected one layer to read from, as in [-1, 1, {name}, []], got {f}")
         return [f, n, name, ["ch", "f", *arguments]]
     if name == "DCNV3_YoLo":
         return [f, n, STAND_INS[name], arguments[:1]]

@@ -124,12 +124,15 @@ def _swapped(model: nn.Module, swaps: Sequence[Swap], request: Request, x: Tenso
     return Network(name, twin, " and ".join(titles), tuple(made), compiles)
 
 
-def appoint(network: Network) -> None:
+def appoint(network: Network, request: Request) -> None:
     """Gives every swapped core the implementation that was asked for, now that it is where that runs."""
+    kinds = tuple(whole.cored())
     for one, change in network.made:
         for module in network.model.get_submodule(change.name).modules():
-            if one.with_ in NAMES and isinstance(module, tuple(whole.CORED)):
-                module.implementation = one.implementation  # type: ignore[assignment]
+            if isinstance(module, kinds) and hasattr(module, "implementation"):
+                # The published modules take a name; another operator's take the core itself.
+                given = one.implementation if one.with_ in NAMES else implementation_of(one, request).function
+                module.implementation = given  # type: ignore[assignment]
 
 
 def implementation_of(one: Swap, request: Request) -> Implementation:

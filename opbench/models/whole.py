@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from opbench import registry
 from opbench.build import Built
 from opbench.measure.macs import CORRECTED, Formula, by_torch
 from opbench.models.sites import evaluate
-from opbench.operators import dcnv2
-from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.carafe import cost as carafe_cost
-from opbench.operators.dcnv2 import cost as dcnv2_cost
-from opbench.operators.dcnv3 import conv3x3
-from opbench.operators.dcnv3 import cost as dcnv3_cost
-from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
 from opbench.schema import Case, Counted, Device, DType, Implementation, Mode, OpbenchError, Operator
 
-# Modules that hold a core as their `implementation`, and the one operation that counters are shown in its place.
-CORED: Mapping[type[nn.Module], Implementation] = {
-    CARAFE: carafe_cost.COUNTING,
-    YoloCARAFE: carafe_cost.COUNTING,
-    DCNv3: dcnv3_cost.COUNTING,
-    dcnv2.DCNv2: dcnv2_cost.COUNTING,
-}
+
+def cored() -> dict[type, Operator]:
+    """The module classes that operators stand for, which hold a core as their `implementation`."""
+    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
+    return {kind: operator for operator in every for kind in operator.classes}
+
+
+def operator_of(module: nn.Module) -> Operator | None:
+    """The operator that a module's class, or one it inherits from, stands for."""
+    known = cored()
+    return next((known[kind] for kind in type(module).__mro__ if kind in known), None)
 
 
 class Whole(nn.Module):
@@ -110,23 +108,21 @@ def _interpolations() -> dict[str, Formula]:
     return formulas
 
 
-FORMULAS: Mapping[str, Formula] = {
-    **CORRECTED,
-    **_interpolations(),
-    **carafe_cost.FORMULAS,
-    **dcnv2_cost.FORMULAS,
-    **dcnv3_cost.FORMULAS,
-}
+def formulas() -> dict[str, Formula]:
+    """What counters are told of: interpolation by any factor, and every operator's own operations."""
+    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
+    own = {name: formula for operator in every for name, formula in operator.formulas.items()}
+    return {**own, **CORRECTED, **_interpolations()}
 
 
 def count(whole: Built) -> tuple[Counted, Counted]:
     """What torch's counter sees of a call taught the operators it misses, and what it sees without any help."""
     twin = copy.deepcopy(whole.module)
     for module in twin.modules():
-        for kind, implementation in CORED.items():
-            if isinstance(module, kind):
-                module.implementation = implementation.function  # type: ignore[assignment]
-    taught = by_torch(_of(whole, twin), FORMULAS)
+        operator = operator_of(module)
+        if operator is not None and operator.counting is not None and hasattr(module, "implementation"):
+            module.implementation = operator.counting.function  # type: ignore[assignment]
+    taught = by_torch(_of(whole, twin), formulas())
     if whole.operator.implementations[whole.case.implementation].compiles:
         return taught, Counted(macs=None, note="compiled code bypasses the counters")
     return taught, by_torch(_of(whole, copy.deepcopy(whole.module)), {})
@@ -162,16 +158,18 @@ def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) ->
         if module in done:
             return
         done.append(module)
-        operator = dcnv2.OPERATOR if isinstance(module, dcnv2.DCNv2) else conv3x3.MODULE
-        channels_last = isinstance(module, DCNv3) and not isinstance(module, ChannelsFirstDCNv3)
-        first = given.permute(0, 3, 1, 2) if channels_last else given
+        operator = operator_of(module)
+        first = given.permute(0, 3, 1, 2) if getattr(module, "channels_last", False) else given
+        assert operator is not None
         assert operator.prepare is not None
         try:
-            operator.prepare(module, {"C": first.shape[1]}, spread, generator, first)
+            operator.prepare(module, operator.given({"C": first.shape[1]}), spread, generator, first)
         except ValueError as error:
             raise OpbenchError(f"{type(module).__name__}: its offsets can't be spread: {error}") from error
 
-    deformable = [module for module in model.modules() if isinstance(module, (DCNv3, dcnv2.DCNv2))]
+    deformable = [module for module in model.modules() if _deforms(module)]
+    # A block around a deformable layer is spread by that layer.
+    deformable = [module for module in deformable if not any(map(_deforms, list(module.modules())[1:]))]
     handles = [module.register_forward_pre_hook(prepare) for module in deformable]
     try:
         if deformable:
@@ -180,6 +178,11 @@ def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) ->
         for handle in handles:
             handle.remove()
     return len(done)
+
+
+def _deforms(module: nn.Module) -> bool:
+    operator = operator_of(module)
+    return operator is not None and operator.deformable and operator.prepare is not None
 
 
 def caller(whole: Built) -> Callable[[], object]:

@@ -54,7 +54,19 @@ def run_claims(paths: Sequence[Path], *, as_json: bool) -> int:
         sys.stdout.write(encode(answers).decode() + "\n")
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(summary(answers))
+        for sentence in unclaimed():
+            print(sentence)
     return 0
+
+
+def unclaimed() -> list[str]:
+    """A sentence for each operator that came with a file or a package and that no claim speaks of."""
+    from opbench import registry
+    from opbench.analyse.claims import load as load_claims
+
+    spoken = {name.partition("[")[0] for claim in load_claims() for name in (claim.subject, *claim.baselines)}
+    added = dict.fromkeys(contender.partition("[")[0] for _, contender in sorted(registry.extensions()))
+    return [f"{name}: no claim of a paper or write-up is recorded for it" for name in added if name not in spoken]
 
 
 _STYLES = {"confirmed": "green", "refuted": "bold red", "undecided": "yellow"}

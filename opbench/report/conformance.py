@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from opbench import registry
 from opbench.document import encode
 from opbench.registry import nearest
 from opbench.report.escape import visible
@@ -146,6 +147,7 @@ def command(request: Request, only: str = "", dtype: str = "") -> str:
     words += ["--device", request.device] if request.device != "cpu" else []
     words += ["--forward-only"] if request.forward_only else []
     words += ["--quick"] if request.quick else []
+    words += [part for path in registry.added_files() for part in ("--with", path)]
     return shlex.join([*words, "--seed", str(request.seed)])
 
 

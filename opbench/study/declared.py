@@ -47,6 +47,7 @@ class Study:
 
     `network(slot)` builds the network, calling `slot()` wherever the contender goes; it is called with torch's random
     state set by the seed, so that everything around the slots starts alike. `anchors` scores what needs no training.
+    `left_out` are operators of the task that don't take part; any other joins as it is by default.
     `inputs(batch)` is what the network is called with.
     """
 
@@ -69,6 +70,7 @@ class Study:
     loss_title: str
     steps: int
     batch: int
+    left_out: tuple[str, ...] = ()
 
     def entrant(self, name: str) -> Entrant:
         """The contender of that name."""

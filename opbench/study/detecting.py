@@ -159,7 +159,7 @@ STUDY = Study(
         Entrant("dcnv2", "dcnv2", ("gather",), {"G": 1}, "one offset group, as in its paper"),
         Entrant("dcnv3", "dcnv3", ("cpu", "gather"), {"G": 2}, "16 channels a group, as InternImage"),
     ),
-    slot_dims={"C": CHANNELS, "H": GRID, "W": GRID},
+    slot_dims={"C": CHANNELS, "H": GRID, "W": GRID, "G": 1},
     slots=SLOTS,
     network_description=(
         f"two strided 3x3 convolutions to C={CHANNELS} channels on a {GRID}x{GRID} grid, {SLOTS} times [the slot, "
@@ -173,6 +173,7 @@ STUDY = Study(
     anchors=_anchors,
     metrics=(Metric("iou", "mean IoU of the box", "%", 1), Metric("accuracy", "kind named right", "%", 1)),
     loss_title="cross-entropy + (1 - IoU)",
+    left_out=("depthwise3x3", "yolo-dcnv3"),
     steps=400,
     batch=16,
 )

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
+from opbench import registry
 from opbench.registry import nearest
 from opbench.schema import OpbenchError
 from opbench.study import detecting, upsampling
-from opbench.study.declared import Study
+from opbench.study.declared import Entrant, Study
 
 STUDIES: Mapping[str, Study] = {study.name: study for study in (upsampling.STUDY, detecting.STUDY)}
+
+
+def joined(study: Study) -> Study:
+    """With the operators of its task that it neither names nor leaves out: a new one takes part."""
+    known = {entrant.operator for entrant in study.entrants} | set(study.left_out)
+    new = [operator for name, operator in registry.operators(study.task).items() if name not in known]
+    entrants = []
+    for operator in new:
+        order = [name for name in operator.preferred if name in operator.implementations]
+        here = [name for name in order or operator.implementations if "cpu" in operator.implementations[name].devices]
+        entrants.append(Entrant(operator.name, operator.name, tuple(here), {}))
+    return dataclasses.replace(study, entrants=(*study.entrants, *entrants))
 
 
 def study_named(name: str) -> Study:
     """A study by name; an unknown one lists the known."""
     if name not in STUDIES:
         raise OpbenchError(nearest("study", name, STUDIES))
-    return STUDIES[name]
+    return joined(STUDIES[name])

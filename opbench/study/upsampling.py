@@ -140,6 +140,7 @@ STUDY = Study(
     anchors=_anchors,
     metrics=(Metric("psnr", "PSNR", "dB", 2),),
     loss_title="mean absolute error (intensity, 0 to 1)",
+    left_out=("bicubic", "bilinear-conv3x3", "spatial-attention"),
     steps=250,
     batch=8,
 )

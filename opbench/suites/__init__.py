@@ -1,7 +1,8 @@
 """Suites are data: TOML files that list workloads with their sources. Adding a workload is three lines.
 
 Contenders are named as `carafe` (all implementations), `carafe[triton]`, or `carafe[mmcv]?`: a package's operator, that
-competes where the package is installed.
+competes where the package is installed. `*` is every operator that the list doesn't name, `-carafe` one to be left out:
+so a new operator competes unless it is.
 """
 
 from __future__ import annotations

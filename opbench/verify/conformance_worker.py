@@ -23,12 +23,11 @@ import msgspec
 import torch
 from torch import nn
 
+from opbench import registry
 from opbench.child import apart
-from opbench.operators.carafe import carafe
-from opbench.operators.dcnv3 import dcnv3
 from opbench.registry import nearest
-from opbench.schema import DType, OpbenchError
-from opbench.verify import modules
+from opbench.schema import DType, OpbenchError, Operator
+from opbench.verify import declared_kinds, modules
 from opbench.verify.findings import (
     BAD,
     Calling,
@@ -52,12 +51,6 @@ from opbench.verify.property import Core, Example, Property, Space
 from opbench.verify.search import Searched, search
 from opbench.verify.target import TargetName, Value, adapt, assignments, core_signature, load, parse
 
-# The cores that a function can be held to, and where their relations are.
-CORES: Mapping[str, Callable[..., torch.Tensor]] = {"carafe": carafe, "dcnv3": dcnv3}
-PROPERTIES = {
-    "carafe": "opbench.verify.carafe_properties:PROPERTIES",
-    "dcnv3": "opbench.verify.dcnv3_properties:PROPERTIES",
-}
 AT_LEAST_ONE = (*DIMENSIONS, "kernel_size", "group_size", "scale_factor", "stride", "dilation", "group")
 # What people train in first: the first dtype gets the most examples.
 DTYPES_IN_ORDER: tuple[DType, ...] = ("float32", "float64", "bfloat16", "float16")
@@ -161,12 +154,15 @@ def prepare(request: Request) -> Judged:
     target = parse(request.target)
     fixed = assignments("--fix", request.fix)
     given = assignments("--arg", request.arguments)
-    known = sorted({*CORES, *KINDS})
+    known = sorted({*cores(), *declared_kinds.names()})
     if request.operator not in known:
         raise OpbenchError(f"--operator: {nearest('operator', request.operator, known)}")
     found = load(target)
     if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
-        judged = _as_module(request, modules.module_target(target, found, request.operator, given, fixed))
+        family = declared_kinds.family(request.operator)
+        judged = _as_module(request, modules.module_target(target, found, family, given, fixed))
+    elif request.operator not in cores() and request.operator not in KINDS:
+        judged = _as_core(request, target, found, given, fixed)
     else:
         judged = _as_function(request, target, found, fixed, given)
     names = [prop.name for prop in judged.properties]
@@ -196,6 +192,34 @@ def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
     )
 
 
+def cores() -> dict[str, Operator]:
+    """The operators whose cores have a public signature and relations of their own."""
+    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
+    return {operator.name: operator for operator in every if operator.core is not None}
+
+
+def _as_core(
+    request: Request,
+    target: TargetName,
+    function: Callable[..., Any],
+    given: Mapping[str, Value],
+    fixed: Mapping[str, Value],
+) -> Judged:
+    """A function in the place of a core of an operator that has no public one: in the operator's own module."""
+    if given:
+        raise OpbenchError(f"--arg: {target.name} is a function, which is not constructed; settings go with --fix")
+    kind = declared_kinds.kind_named(request.operator)
+    for name in fixed:
+        if name not in {*kind.settings, *DIMENSIONS}:
+            raise OpbenchError(f"--fix: {nearest('setting', name, (*kind.settings, *DIMENSIONS))}")
+    beyond = kind.beyond(fixed)
+    if beyond:
+        raise OpbenchError(f"target {target.text!r}: {beyond}")
+    candidate = declared_kinds.InPlace(target, nn.Module, kind, {}, {}, fixed, function)
+    judged = _as_module(request, candidate)
+    return dataclasses.replace(judged, judged_as=f"{request.operator} (function, in its module)")
+
+
 def _as_function(
     request: Request,
     target: TargetName,
@@ -203,7 +227,7 @@ def _as_function(
     fixed: Mapping[str, Value],
     given: Mapping[str, Value],
 ) -> Judged:
-    if request.operator not in CORES:
+    if request.operator not in cores():
         like = KINDS[request.operator].module.__name__
         raise OpbenchError(
             f"--operator {request.operator} is a module: expected target {request.target!r} to be a torch.nn.Module "
@@ -211,7 +235,9 @@ def _as_function(
         )
     if given:
         raise OpbenchError(f"--arg: {target.name} is a function, which is not constructed; options go with --fix")
-    signature = core_signature(CORES[request.operator])
+    declared = cores()[request.operator]
+    assert declared.core is not None
+    signature = core_signature(declared.core)
     for name, value in fixed.items():
         if name not in {*signature.options, *DIMENSIONS}:
             raise OpbenchError(f"--fix: {nearest('option', name, (*signature.options, *DIMENSIONS))}")
@@ -221,7 +247,7 @@ def _as_function(
     return Judged(
         f"{request.operator} (function)",
         adapted.function,
-        _named(request.properties or PROPERTIES[request.operator]),
+        _named(request.properties or declared.relations),
         {**fixed, **adapted.fixed},
         request.dtypes or (("float32",) if request.quick else DTYPES_IN_ORDER),
         notes=adapted.notes,

@@ -141,7 +141,7 @@ def general(
         ),
         of(
             "batch-permutation",
-            "exact",
+            "bounded",
             "core(permuted batch) = permuted core(batch), output and gradients",
             relations.commutes_with_permuting_the_batch,
             in_batches(draws),

@@ -39,6 +39,16 @@ class Kind:
     groups: str | None = None
     channels_last: bool = False
     derived: Callable[[Settings], Settings] = lambda settings: settings
+    title: str = ""
+
+    @property
+    def published(self) -> str:
+        """What the module is called."""
+        return self.title or self.module.__name__
+
+    def buffers(self, settings: Settings) -> frozenset[str]:
+        """The names in its state dict that a call isn't differentiated by."""
+        return frozenset(name for name, _ in self.module(**settings).named_buffers())
 
     def fits(self, settings: Settings) -> bool:
         """Whether the module is defined at these settings."""

@@ -22,7 +22,7 @@ from opbench.build import TORCH_DTYPES
 from opbench.registry import nearest
 from opbench.schema import DType, OpbenchError, Tensors
 from opbench.verify.bounds import judge
-from opbench.verify.module_kinds import DIMENSIONS, FAMILIES, KINDS, Kind, Settings
+from opbench.verify.module_kinds import DIMENSIONS, Kind, Settings
 from opbench.verify.oracle import answers
 from opbench.verify.property import Core, Example, Property, Space, Violation, record, run
 from opbench.verify.rounding.terms import rounding_terms
@@ -78,22 +78,21 @@ class ModuleTarget:
 def module_target(
     target: TargetName,
     found: type[nn.Module] | nn.Module,
-    operator: str,
+    family: Sequence[Kind],
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> ModuleTarget:
-    """The module as the kind of its family whose state dict it has; the operator's own if it has none of them.
+    """The module as the kind of its family whose state dict it has; the last of them if it has none of theirs.
 
     `given` are constructor arguments by the module's own names, `fixed` settings by the published ones. A setting that
     the constructor doesn't take stays as published. OpbenchError for what its definition does not cover.
     """
-    family = FAMILIES.get(operator, (operator,))
     candidates = []
-    for name in family:
+    for kind in family:
         try:
-            candidates.append(_as_kind(target, found, KINDS[name], given, fixed))
+            candidates.append(_as_kind(target, found, kind, given, fixed))
         except OpbenchError:
-            if name == family[-1] and not candidates:
+            if kind is family[-1] and not candidates:
                 raise
     chosen = next(filter(_is_of_its_kind, candidates), candidates[0])
     beyond = chosen.kind.beyond({**chosen.given, **chosen.fixed})
@@ -177,7 +176,7 @@ def _difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple
     if extra:
         parts.append(f"it has {', '.join(extra)} besides")
     parts += reshaped
-    return f"state dict: not that of {kind.module.__name__}: {'; '.join(parts)}" if parts else ""
+    return f"state dict: not that of {kind.published}: {'; '.join(parts)}" if parts else ""
 
 
 # --- The relations of a module ----------------------------------------------------------------------------------
@@ -191,7 +190,7 @@ def module_properties(kind: Kind) -> tuple[Property, ...]:
             name, kind.name, statement, "bounded", lambda space: _calls(space, kind, training), check, name != MATCHES
         )
 
-    published = kind.module.__name__
+    published = kind.published
     return (
         of(MATCHES, f"its settings give parameters with the names and shapes of {published}'s", _constructs, False),
         of(
@@ -231,7 +230,7 @@ def _calls(draw: st.DrawFn, space: Space, kind: Kind, training: bool) -> Example
     try:
         parameters = kind.parameters(settings, seed)
     except ValueError as error:
-        raise OpbenchError(f"{kind.module.__name__} is not defined at what is fixed: {error}") from error
+        raise OpbenchError(f"{kind.published} is not defined at what is fixed: {error}") from error
     tensors = {"x": noise(shape, seed), **parameters}
     dtype = TORCH_DTYPES[space.dtype]
     moved = {name: value.to(space.device, dtype) for name, value in tensors.items()}
@@ -247,7 +246,8 @@ def _is_the_definition(kind: Kind, core: Core, example: Example) -> None:
     """Within what rounding may do to the definition (see `opbench.verify.rounding`)."""
     settings = {name: value for name, value in example.options.items() if name != "training"}
     training = bool(example.options["training"])
-    leaves = [name for name in example.tensors if not name.endswith(("running_mean", "running_var"))]
+    buffers = kind.buffers(settings)
+    leaves = [name for name in example.tensors if name not in buffers]
     exact = {name: value.detach().to("cpu", torch.float64) for name, value in example.tensors.items()}
     with torch.no_grad():
         shape = kind.definition(settings, exact, training).shape

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from opbench.registry import nearest
+from opbench.registry import file_loaded, nearest
 from opbench.schema import OpbenchError
 
 if TYPE_CHECKING:
@@ -93,6 +93,9 @@ def load(target: TargetName) -> Any:
 
 
 def _from_file(path: Path) -> ModuleType:
+    known = file_loaded(path)
+    if known is not None:
+        return known
     name = f"opbench_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -246,7 +246,7 @@ def test_an_implementation_that_only_the_device_runs_is_given_to_the_core_there(
     swapped = variants.networks(model, asked, x, variants.places(model, asked))[1]
     assert swapped.model.up.implementation == "auto"
     swapped.model(x)
-    variants.appoint(swapped)
+    variants.appoint(swapped, asked)
     assert swapped.model.up.implementation == "triton"
 
 

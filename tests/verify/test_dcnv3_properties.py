@@ -23,7 +23,7 @@ RELATIONS = {relation.name: relation for relation in PROPERTIES}
 OPTIONS = {"kernel_size": 3, "stride": 2, "pad": 1, "dilation": 1, "group": 2, "offset_scale": 2.0}
 OPTIONS = {**OPTIONS, "remove_center": True}
 # What the order of atomic additions may change; see `Implementation.deterministic_backward`.
-NEEDS_AN_ORDER = ("repeatable-gradients", "batch-permutation")
+NEEDS_AN_ORDER = ("repeatable-gradients",)
 DRAWN = settings(max_examples=30, suppress_health_check=list(HealthCheck))
 
 

@@ -48,3 +48,4 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
 # What "auto" takes on a device type where it is in the table and can run; else FALLBACK.
 PREFERRED = {"cuda": ("triton",), "cpu": ("cpu",)}
 FALLBACK = "shift-add"
+AUTOMATIC = ("triton", "cpu", FALLBACK)

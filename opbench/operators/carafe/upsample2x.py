@@ -10,7 +10,7 @@ from opbench.operators.carafe import cost, definition
 from opbench.operators.carafe.cost import COUNTING, FORMULAS, SCALE
 from opbench.operators.carafe.definition import PAPER
 from opbench.operators.carafe.fitting import unfit
-from opbench.operators.carafe.implementations import IMPLEMENTATIONS
+from opbench.operators.carafe.implementations import AUTOMATIC, IMPLEMENTATIONS
 from opbench.operators.carafe.module import CARAFE, YoloCARAFE
 from opbench.schema import Dims, Implementation, Operator, Tensors
 from opbench.tasks import UPSAMPLE2X
@@ -66,7 +66,10 @@ MODULE = Operator(
     task=UPSAMPLE2X.name,
     title="CARAFE (paper)",
     source=f"{PAPER}; module of its official package",
+    show="opbench.report.show.command:drawn_carafe",
     settings=SETTINGS,
+    preferred=AUTOMATIC,
+    classes=(CARAFE,),
     module=_paper_module,
     definition=_paper_definition,
     cost=cost.paper_cost,
@@ -82,6 +85,8 @@ YOLO_MODULE = Operator(
     title="CARAFE (YOLOv8 write-up)",
     source="the CARAFE module published for YOLOv8 in place of nn.Upsample",
     settings=YOLO_SETTINGS,
+    preferred=AUTOMATIC,
+    classes=(YoloCARAFE,),
     module=_yolo_module,
     definition=_yolo_definition,
     cost=cost.yolo_cost,

@@ -51,5 +51,7 @@ OPERATOR = Operator(
     requires=groups_divide,
     counting=COUNTING,
     formulas=FORMULAS,
+    deformable=True,
+    classes=(DCNv2,),
 )
 OPERATORS = (OPERATOR,)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.dcnv3.cores import CORES
+from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, module_cost
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
@@ -63,6 +63,8 @@ def _operator(
     definition: Callable[[Dims, Tensors, bool], Tensor],
     cost: Callable[[Dims], Cost],
     prepare: Callable[[nn.Module, Dims, float, torch.Generator, Tensor], None],
+    classes: tuple[type[nn.Module], ...],
+    show: str = "",
 ) -> Operator:
     return Operator(
         name=name,
@@ -77,6 +79,10 @@ def _operator(
         requires=groups_divide,
         counting=COUNTING,
         formulas=FORMULAS,
+        preferred=AUTOMATIC,
+        deformable=True,
+        classes=classes,
+        show=show,
     )
 
 
@@ -88,6 +94,8 @@ MODULE = _operator(
     _module_definition,
     module_cost,
     _prepare_module,
+    (DCNv3,),
+    "opbench.report.show.command:drawn_dcnv3",
 )
 BLOCK = _operator(
     "yolo-dcnv3",
@@ -97,4 +105,5 @@ BLOCK = _operator(
     _block_definition,
     block_cost,
     _prepare_block,
+    (DCNV3_YoLo,),
 )

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.choice import Core
-from opbench.operators.dcnv3.cores import CORES
+from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_cost, core_output_size, core_settings
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.function import dcnv3
 from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.schema import Dims, Implementation, Operator, Tensors, Terms
 from opbench.tasks import DCNV3_CORE, SAME, groups_divide
@@ -90,5 +91,8 @@ OPERATOR = Operator(
     implementations=CORES,
     requires=_requires,
     counting=COUNTING,
+    preferred=AUTOMATIC,
+    core=dcnv3,
+    relations="opbench.verify.dcnv3_properties:PROPERTIES",
     formulas=FORMULAS,
 )

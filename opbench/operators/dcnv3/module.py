@@ -57,6 +57,8 @@ class DCNv3(nn.Module):
     Source: InternImage, arXiv 2211.05778, section 3.1, and its published module.
     """
 
+    channels_last = True
+
     def __init__(
         self,
         channels: int = 64,
@@ -201,6 +203,8 @@ class DCNv3(nn.Module):
 
 class ChannelsFirstDCNv3(DCNv3):
     """x (N, C, H, W) -> (N, C, Ho, Wo): the same layer where its neighbours are channels first."""
+
+    channels_last = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Both permutations are views; the linear layers read through them."""

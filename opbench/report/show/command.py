@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,9 @@ class Shot:
 
 def run_show(operator: str, output: Path, shot: Shot) -> int:
     """Writes the picture as SVG or PNG, by the ending of `output`, and says where it is."""
-    if operator not in _DRAWN:
-        raise OpbenchError(registry.nearest("operator to show", operator, _DRAWN))
+    drawn = drawings()
+    if operator not in drawn:
+        raise OpbenchError(registry.nearest("operator to show", operator, drawn))
     ending = output.suffix.lower()
     if ending not in _WRITTEN:
         raise OpbenchError(f"-o {output}: expected a file that ends in {' or '.join(_WRITTEN)}")
@@ -48,10 +50,24 @@ def run_show(operator: str, output: Path, shot: Shot) -> int:
 def picture(operator: str, shot: Shot) -> str:
     """The picture as SVG text; the same request gives the same bytes."""
     shown = image.synthetic() if shot.image is None else image.read(shot.image)
-    return _DRAWN[operator](shot, shown)
+    return str(drawings()[operator](shot, shown))
 
 
-def _carafe(shot: Shot, shown: np.ndarray) -> str:
+def drawings() -> dict[str, Callable[[Shot, np.ndarray], str]]:
+    """What each operator that declares how it is shown is drawn by."""
+    found = {}
+    for task in registry.tasks():
+        for name, operator in registry.operators(task).items():
+            if isinstance(operator.show, str) and operator.show:
+                module, _, function = operator.show.partition(":")
+                found[name] = getattr(importlib.import_module(module), function)
+            elif operator.show:
+                found[name] = operator.show
+    return found
+
+
+def drawn_carafe(shot: Shot, shown: np.ndarray) -> str:
+    """CARAFE's kernels at some output pixels."""
     core = carafe.Recorder()
     module = (
         weights.loaded("carafe", shot.weights, shot.layer, core)
@@ -65,7 +81,8 @@ def _carafe(shot: Shot, shown: np.ndarray) -> str:
     return carafe.draw(found, shown, _note(shot, channels))
 
 
-def _dcnv3(shot: Shot, shown: np.ndarray) -> str:
+def drawn_dcnv3(shot: Shot, shown: np.ndarray) -> str:
+    """DCNv3's sampling points at some output pixels."""
     core = dcnv3.Recorder()
     if shot.weights:
         module = weights.loaded("dcnv3", shot.weights, shot.layer, core)
@@ -117,5 +134,4 @@ def _png(svg: str) -> bytes:
     return bytes(vl_convert.svg_to_png(svg, scale=2))
 
 
-_DRAWN: Mapping[str, Callable[[Shot, np.ndarray], str]] = {"carafe": _carafe, "dcnv3": _dcnv3}
 _WRITTEN: Mapping[str, Callable[[str], bytes]] = {".svg": lambda svg: svg.encode(), ".png": _png}

@@ -264,8 +264,8 @@ def in_place(func: Any, target: Any, *rest: Any, **options: Any) -> Any:
 
 
 _IN_PLACE = (
-    "add_ sub_ mul_ div_ neg_ index_add_ exp_ sigmoid_ relu_ silu_ clamp_ leaky_relu_ hardtanh_ masked_fill_ copy_ "
-    "fill_ zero_"
+    "add_ sub_ mul_ div_ neg_ index_add_ scatter_add_ exp_ sigmoid_ relu_ silu_ clamp_ leaky_relu_ hardtanh_ "
+    "masked_fill_ copy_ fill_ zero_"
 )
 for _name in _IN_PLACE.split():
     RULES[getattr(aten, _name)] = in_place

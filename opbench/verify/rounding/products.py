@@ -169,6 +169,23 @@ def _mean(func: Any, operand: Tracked, dim: Any = None, keepdim: bool = False, d
     return product(value / length, None if spread is None else spread.times(length**-2))
 
 
+@rule(aten.scatter_add)
+def _scatter_add(func: Any, into: Any, dim: int, index: Tensor, source: Tracked) -> Tracked:
+    if arithmetic().narrow:
+        settled(source)
+    known, zeros = terms(source), torch.zeros_like(plain(into))
+
+    def scattered(part: Tensor) -> Tensor:
+        return func(zeros, dim, index, part)  # type: ignore[no-any-return]
+
+    most = max(1, int(scattered(torch.ones_like(source.value)).max())) if source.value.numel() else 1
+    spread = None if source.spread is None else source.spread.moved(scattered)
+    roundings = most * (known.roundings + 1)
+    sum_ = Sum(most * known.count, scattered(known.squares), None, most * known.joins, roundings, True)
+    out = Tracked(scattered(source.value), spread, sum_)
+    return out if not isinstance(into, Tracked) and not into.any() else added(tracked(into, source), out)
+
+
 @rule(aten.index_add)
 def _index_add(func: Any, into: Any, dim: int, index: Tensor, source: Tracked, alpha: float = 1) -> Tracked:
     source = source if alpha == 1 else scaled(source, alpha)

@@ -1,0 +1,142 @@
+"""An operator declared in one file is everywhere that operators are: command by command, with nothing else edited."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).parent / "an_operator.py"
+NETWORK = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.up, self.b = nn.Conv2d(3, 16, 3), nn.Upsample(scale_factor=2), nn.Conv2d(16, 8, 3)
+    def forward(self, x):
+        return self.b(self.up(self.a(x)))
+"""
+TO_PARSE = """
+import torch
+from opbench.models import register_ultralytics
+register_ultralytics()
+from ultralytics.nn.tasks import parse_model
+lines = [[-1, 1, "Conv", [8, 1]], [-1, 1, "DySample", []], [-1, 1, "DySample", [2]], [-1, 1, "Conv", [4, 1]]]
+layers, _ = parse_model({"nc": 1, "backbone": lines, "head": []}, 3, verbose=False)
+print(type(layers[1]).__name__, layers[1].groups, layers[2].groups, tuple(layers(torch.rand(1, 3, 8, 8)).shape))
+"""
+
+
+def opbench(*words, code=0, with_=True, input_=None):
+    command = [sys.executable, "-m", "opbench", *map(str, words), *(["--with", str(FILE)] if with_ else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "200"})
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """One run of it, in the slot's smallest workload."""
+    folder = tmp_path_factory.mktemp("an_operator")
+    opbench("run", "--suite", "smoke", "--task", "upsample2x", "--operator", "dysample", "--budget", "0", "-o", folder)
+    return folder
+
+
+def test_it_is_listed():
+    assert "DySample (static scope)" in opbench("list", "operators")
+    assert "dysample" not in opbench("list", "operators", with_=False)
+
+
+@pytest.mark.parametrize("suite", ["smoke", "default", "yolov8", "fpn", "sweep", "kernels"])
+def test_it_competes_in_every_suite_that_its_task_is_in(suite):
+    planned = opbench("run", "--suite", suite, "--task", "upsample2x", "--dry-run")
+    assert "dysample[gather]/spread=2px" in planned
+    assert "dysample[grid-sample]/spread=2px" in planned
+
+
+def test_its_rows_are_verified_counted_and_named_by_their_spread(measured):
+    records = json.loads((measured / "run.json").read_text())["records"]
+    ours = [record for record in records if record["case"]["operator"] == "dysample"]
+    assert {record["case"]["implementation"] for record in ours} == {"grid-sample", "gather"}
+    assert {record["case"]["mode"] for record in ours} == {"inference", "training"}
+    for record in ours:
+        assert record["outcome"] == "ok"
+        assert record["verdict"]["worst_ratio"] <= 0.5
+        assert record["verdict"]["basis"] == ""
+        assert record["case"]["settings"] == {"groups": 4}
+        assert record["case"]["spread"] == 2.0
+        assert record["case"]["variant"] == ["spread=2px"]
+        counts = record["counts"]
+        assert counts["params"] == 1056
+        assert counts["macs"] == counts["torch"]["macs"]
+
+
+def test_its_setting_is_asked_for_by_name(measured):
+    planned = opbench("run", "--suite", "smoke", "--task", "upsample2x", "--set", "dysample.groups=2", "--dry-run")
+    assert "dysample[gather]/spread=2px/groups=2" in planned
+
+
+def test_its_module_and_a_function_in_the_place_of_its_core_are_proven():
+    assert "\nconformant" in opbench("check", f"{FILE}:DySample", "--operator", "dysample", "--quick")
+    assert "\nconformant" in opbench("check", f"{FILE}:gather", "--operator", "dysample", "--quick")
+
+
+def test_a_wrong_core_is_convicted(tmp_path):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "import sys\ndef near(x, offset):\n    core = sys.modules['opbench_with_an_operator'].gather\n"
+        "    return core(x, offset * 0.9)\n"
+    )
+    said = opbench("check", f"{wrong}:near", "--operator", "dysample", "--quick", code=1)
+    assert "NOT conformant" in said
+    assert "--with" in said.split("reproduce:")[1].splitlines()[0]
+
+
+def test_it_takes_a_place_in_a_model(tmp_path):
+    (tmp_path / "net.py").write_text(NETWORK)
+    said = opbench(
+        "model", f"{tmp_path}/net.py:Net", "--swap", "upsample=dysample", "--size", "32x32", "--budget", "0.2"
+    )
+    assert "dysample for 1 Upsample costs +544 params" in " ".join(said.split())
+    assert "Offsets of deformable layers deviate by 2 px" in " ".join(said.split())
+
+
+def test_it_is_drawn_as_it_says(tmp_path):
+    opbench("show", "dysample", "-o", tmp_path / "picture.svg")
+    assert (tmp_path / "picture.svg").read_text().count("<circle") == 4
+    assert "known: carafe, dcnv3)" in opbench("show", "dysample", "-o", tmp_path / "x.svg", with_=False, code=2)
+
+
+def test_it_trains_in_the_study(tmp_path):
+    opbench("study", "upsample", "--quick", "--seeds", "2", "--images", "generated", "-o", tmp_path)
+    document = json.loads((tmp_path / "study.json").read_text())
+    trained = [one for one in document["studies"][0]["trainings"] if one["contender"] == "dysample"]
+    assert len(trained) >= 2
+
+
+def test_it_is_exported_compared_and_on_the_dashboard(measured, tmp_path):
+    opbench("export", measured / "run.json", "--format", "csv", "-o", tmp_path / "run.csv")
+    assert "dysample[gather]/spread=2px" in (tmp_path / "run.csv").read_text()
+    assert "6 of 6 cases exactly as before" in opbench("compare", measured / "run.json", measured / "run.json")
+    opbench("dashboard", measured, "-o", tmp_path / "site")
+    assert "dysample[gather]/spread=2px" in (tmp_path / "site" / "index.html").read_text()
+    opbench("report", measured / "run.json", "-o", tmp_path / "report")
+    assert "dysample[gather]/spread=2px" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_no_claim_is_recorded_for_it():
+    assert "dysample: no claim of a paper or write-up is recorded for it" in opbench("claims")
+
+
+def test_its_line_parses_in_a_yaml_of_ultralytics():
+    pytest.importorskip("ultralytics")
+    done = subprocess.run(
+        [sys.executable, "-c", TO_PARSE],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OPBENCH_WITH": str(FILE)},
+    )
+    assert done.stdout.split(maxsplit=3) == ["DySample", "4", "2", "(1, 8, 32, 32)\n"], done.stderr

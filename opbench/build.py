@@ -66,6 +66,7 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     drawn = (operator.inputs, tuple((case.dims if of_task else dims).items()), case.spread or 0.0, shared)
     inputs = _inputs(*drawn)
     module = operator.module(dims, chosen).double()
+    _costed(operator, dims, module)
     first = next(iter(operator.implementations.values()))
     kept = _Kept(operator.module, operator.prepare, first, case.operator, tuple(dims.items()), operator.drawn)
     module.load_state_dict(_parameters(kept, *drawn))
@@ -85,6 +86,16 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
         grad_output = draw.to(dtype, copy=True).to(case.device)
     leaves = tuple(value.requires_grad_(training) for value in rounded.values())
     return Built(case, operator, module, leaves, tensors, differentiated, grad_output)
+
+
+def _costed(operator: Operator, dims: Dims, module: torch.nn.Module) -> None:
+    """Raises OpbenchError where the closed form has other parameters than the module: one of them is of another."""
+    declared, held = operator.cost(dims).params, sum(value.numel() for value in module.parameters())
+    if declared != held:
+        raise OpbenchError(
+            f"{operator.task}/{operator.name} (declared in {operator.definition.__module__}): its cost says "
+            f"{declared:,} parameters, its module has {held:,}"
+        )
 
 
 # Two: operators of one task may declare the same inputs by functions of their own.

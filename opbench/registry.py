@@ -82,7 +82,12 @@ def _completed(operator: Operator) -> Operator:
         raise OpbenchError(f"operator {operator.name!r}: setting {taken[0]!r} is a dimension of task {task.name!r}")
     if operator.inputs is None and task.inputs is None:
         raise OpbenchError(f"operator {operator.name!r}: inputs are missing, and task {task.name!r} has none to share")
-    return replace(operator, inputs=operator.inputs or task.inputs, title=operator.title or operator.name)
+    return replace(
+        operator,
+        inputs=operator.inputs or task.inputs,
+        title=operator.title or operator.name,
+        formulas={**task.formulas, **operator.formulas},
+    )
 
 
 def register_implementation(task: str, operator: str, name: str, **limits: object) -> Callable[[Core], Core]:

@@ -116,8 +116,9 @@ class Task:
     """A slot in a network that contenders compete for.
 
     `dims` are the dimensions a workload must name, `defaults` those it may; `baseline` is a contender. `inputs` are
-    those of every operator of the task that declares none of its own. In a `deformable` task every contender is timed
-    at each stated offset spread; in another one those operators are that say they are deformable.
+    those of every operator of the task that declares none of its own, and counters know its `formulas` in each. In a
+    `deformable` task every contender is timed at each stated offset spread; in another one those operators are that
+    say they are deformable.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Task:
     defaults: Mapping[str, int] = field(default_factory=dict)
     deformable: bool = False
     inputs: Inputs | None = None
+    formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,10 @@ Shared are the input, what the dimensions demand, and how far offsets spread.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +22,26 @@ def image(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Te
     return {"x": torch.randn(shape, generator=generator, dtype=torch.float64)}
 
 
+def _interpolation_macs(taps: int) -> Callable[[Sequence[Any]], int]:
+    """MACs of a call (input shape, ...): `taps` for each output element, of which there are four per input element."""
+    return lambda arguments: int(4 * prod(arguments[0]) * taps)
+
+
+def _interpolation_backward_macs(taps: int) -> Callable[[Sequence[Any]], int]:
+    """MACs of a call (shape of the output's gradient, ...): `taps` for each of its elements."""
+    return lambda arguments: int(prod(arguments[0]) * taps)
+
+
+# By two, which is what `upsample2x` has. A jit trace hides the factor in a list that fvcore can't read.
+INTERPOLATIONS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+    "aten::upsample_nearest2d": _interpolation_macs(0),
+    "aten::upsample_nearest2d_backward": _interpolation_backward_macs(0),
+    "aten::upsample_bilinear2d": _interpolation_macs(4),
+    "aten::upsample_bilinear2d_backward": _interpolation_backward_macs(4),
+    "aten::upsample_bicubic2d": _interpolation_macs(16),
+    "aten::upsample_bicubic2d_backward": _interpolation_backward_macs(16),
+}
+
 UPSAMPLE2X = register_task(
     Task(
         name="upsample2x",
@@ -25,6 +49,7 @@ UPSAMPLE2X = register_task(
         baseline="nearest[torch]",
         dims=("N", "C", "H", "W"),
         inputs=image,
+        formulas=INTERPOLATIONS,
     )
 )
 

@@ -168,6 +168,10 @@ class Operator:
     classes                             -> the module classes it stands for, which hold their core as `implementation`:
                                            counted as such in a network, their offsets spread, and parsed in
                                            ultralytics' YAML by the name of the first
+    replaces(kind, site, implementation) -> a module of one of these classes for a place in a network
+                                           (`opbench.models.sites.Site`); left out: `module` at the place's size
+    layer(module, shape in, shape out)  -> parameters and MACs of a module of these classes at any of its arguments
+    learnt(module, tensors)             -> figures that training changes, of what the module hands its core, by name
     draws                               -> the values of settings that `opbench check` tries, the plainest first
     core                                -> the public function whose signature every core has
     relations                           -> "package.module:NAME" of what `opbench check` holds a core to besides
@@ -200,6 +204,9 @@ class Operator:
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
     preferred: tuple[str, ...] = ()
     classes: tuple[type, ...] = ()
+    replaces: Callable[..., torch.nn.Module] | None = None
+    layer: Callable[..., tuple[int, int]] | None = None
+    learnt: Callable[..., Mapping[str, float]] | None = None
     draws: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     core: Callable[..., torch.Tensor] | None = None
     relations: str = ""

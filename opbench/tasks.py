@@ -118,3 +118,25 @@ def spread_offsets(
         if not (deviation > 0 and torch.isfinite(deviation)):
             raise ValueError(f"offsets: expected features with a positive, finite deviation, got {deviation.item()}")
         weight *= spread / deviation
+
+
+# InternImage's width of a group (arXiv 2211.05778, table 1: C' = 16 in T, S and B).
+GROUP_CHANNELS = 16
+
+
+def groups(channels: int) -> int:
+    """Into how many groups DCNv3 splits channels: the fewest of at most 16 channels each.
+
+    >>> [groups(channels) for channels in (16, 64, 80, 36)]
+    [1, 4, 5, 3]
+    """
+    return next(channels // width for width in range(min(GROUP_CHANNELS, channels), 0, -1) if channels % width == 0)
+
+
+def offset_figures(pixels: Tensor) -> dict[str, float]:
+    """What training does to offsets (places, offsets), in pixels: how far they reach, and how much of it is content."""
+    values = pixels.double()
+    return {
+        "offset spread": values.square().mean().sqrt().item(),
+        "offset variation": values.var(0, correction=0).mean().sqrt().item(),
+    }

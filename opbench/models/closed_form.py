@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.dcnv3.cost import core_macs
-from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
+from opbench import registry
 
 Shape = tuple[int, ...]
 
@@ -83,51 +81,24 @@ def _layer_norm(layer: nn.LayerNorm, x: Shape, out: Shape) -> tuple[int, int]:
     return size * ((layer.weight is not None) + (layer.bias is not None)), 0
 
 
-def _dcnv3(layer: DCNv3, x: Shape, out: Shape) -> tuple[int, int]:
-    """OPERATORS: 2C^2 + 5C + C kd^2 + 3GP(C+1) [+ GC + G] parameters; 2C^2 + kd^2 C + 3GPC + 4PC MACs a pixel."""
-    C, G, P, window = layer.channels, layer.group, layer.kernel_size**2 - layer.remove_center, layer.dw_kernel_size**2
-    pixels_in, pixels = prod(x[:3]), prod(out[:3])
-    blended = layer.center_feature_scale
-    params = 2 * C * C + 5 * C + C * window + 3 * G * P * (C + 1) + blended * (G * C + G)
-    projections = C * C * (pixels_in + pixels)
-    return params, projections + (window * C + 3 * G * P * C + blended * G * C) * pixels + core_macs(C, P, pixels)
-
-
-def _channels_first_dcnv3(layer: ChannelsFirstDCNv3, x: Shape, out: Shape) -> tuple[int, int]:
-    return _dcnv3(layer, (x[0], x[2], x[3], x[1]), (out[0], out[2], out[3], out[1]))
-
-
-def _carafe(layer: CARAFE, x: Shape, out: Shape) -> tuple[int, int]:
-    """C Cm + Cm + (ke^2 Cm + 1) s^2 k^2 g parameters; C Cm + ke^2 Cm s^2 k^2 g + s^2 k^2 C MACs an input pixel."""
-    C, mid, window = layer.channels, layer.compressed_channels, layer.encoder_kernel**2
-    taps = layer.scale_factor**2 * layer.up_kernel**2
-    weights = C * mid + window * mid * taps * layer.up_group
-    return weights + mid + taps * layer.up_group, (weights + taps * C) * x[0] * x[2] * x[3]
-
-
-def _yolo_carafe(layer: YoloCARAFE, x: Shape, out: Shape) -> tuple[int, int]:
-    """As the paper's with one group; two parameters of batch norm for each bias."""
-    C, mid, window = layer.c, layer.comp.conv.out_channels, prod(layer.enc.conv.kernel_size)
-    taps = layer.scale**2 * layer.k_up**2
-    weights = C * mid + window * mid * taps
-    return weights + 2 * (mid + taps), (weights + taps * C) * x[0] * x[2] * x[3]
-
-
 # (params, MACs) of a layer from the shapes of its input and output
 Formula = Callable[[Any, Shape, Shape], tuple[int, int]]
 
-# A layer of one of these kinds, or of a subclass, is counted whole, whatever it holds inside.
-FORMULAS: Mapping[type[nn.Module], Formula] = {
+# A layer of one of these kinds, or of a class that an operator says the formula of, or of a subclass, is counted whole,
+# whatever it holds inside.
+_TORCH: Mapping[type[nn.Module], Formula] = {
     nn.Conv2d: _convolution,
     nn.ConvTranspose2d: _transposed,
     nn.Linear: _linear,
     nn.BatchNorm2d: _batch_norm,
     nn.LayerNorm: _layer_norm,
-    DCNv3: _dcnv3,
-    ChannelsFirstDCNv3: _channels_first_dcnv3,
-    CARAFE: _carafe,
-    YoloCARAFE: _yolo_carafe,
 }
+
+
+def formulas() -> dict[type, Formula]:
+    """Of torch's layers, and of the classes that operators stand for."""
+    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
+    return {**_TORCH, **{kind: one.layer for one in every if one.layer is not None for kind in one.classes}}
 
 
 def structure(network: nn.Module, *inputs: Tensor) -> Structure:
@@ -136,7 +107,7 @@ def structure(network: nn.Module, *inputs: Tensor) -> Structure:
     The call is on meta tensors in place of the inputs, parameters and buffers: nothing is computed, nothing changes.
     The network's operations must have shapes for those (`counting` cores do; a kernel called directly has none).
 
-    A module that is none of `FORMULAS` is its children and, where it holds parameters itself (a learnt scale), one
+    A module that is none of `formulas` is its children and, where it holds parameters itself (a learnt scale), one
     layer of no MACs. Raises ValueError for one that holds matrices itself: what it multiplies is not known.
     """
     found: list[Layer] = []
@@ -163,7 +134,7 @@ def _outermost(part: nn.Module, name: str) -> dict[str, nn.Module]:
     if any(value.ndim > 1 for value in own):
         raise ValueError(
             f"{name or 'the network'}: no closed form for a {type(part).__name__}, which holds matrices "
-            f"(known: {', '.join(kind.__name__ for kind in FORMULAS)})"
+            f"(known: {', '.join(kind.__name__ for kind in formulas())})"
         )
     found = {name: part} if own else {}
     for key, child in part.named_children():
@@ -172,7 +143,8 @@ def _outermost(part: nn.Module, name: str) -> dict[str, nn.Module]:
 
 
 def _formula(part: nn.Module) -> Formula | None:
-    return next((FORMULAS[kind] for kind in type(part).__mro__ if kind in FORMULAS), None)
+    known = formulas()
+    return next((known[kind] for kind in type(part).__mro__ if kind in known), None)
 
 
 def _note(name: str, part: nn.Module, found: list[Layer], counted: set[int]) -> Callable[..., None]:

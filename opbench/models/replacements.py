@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeAlias
 
 from torch import nn
 
 from opbench import registry
 from opbench.models.sites import Site
-from opbench.operators.carafe import CARAFE, YoloCARAFE
 from opbench.operators.common.choice import Core
-from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.schema import Implementation, OpbenchError, Operator
+from opbench.tasks import groups
 
 With: TypeAlias = type[nn.Module] | Callable[[Site], nn.Module] | str
 Builder: TypeAlias = Callable[[Site], nn.Module]
 
-# InternImage's width of a group (arXiv 2211.05778, table 1: C' = 16 in T, S and B).
-GROUP_CHANNELS = 16
-
-
-def groups(channels: int) -> int:
-    """Into how many groups DCNv3 splits channels: the fewest of at most 16 channels each.
-
-    >>> [groups(channels) for channels in (16, 64, 80, 36)]
-    [1, 4, 5, 3]
-    """
-    return next(channels // width for width in range(min(GROUP_CHANNELS, channels), 0, -1) if channels % width == 0)
-
 
 def builder(with_: With, implementation: str | Core) -> Builder:
     """Site -> module. Raises OpbenchError for an unknown name, or an implementation that nobody would receive."""
-    kind = NAMES.get(with_) if isinstance(with_, str) else with_
+    kind = published().get(with_) if isinstance(with_, str) else with_
     if isinstance(kind, type):
-        known = next((base for base in kind.__mro__ if base in BUILDERS), None)
-        if known is not None:
-            return lambda site: BUILDERS[known](kind, site, implementation)
+        by_class = {one: found for found in operators().values() if found.replaces for one in found.classes}
+        known = next((by_class[base] for base in kind.__mro__ if base in by_class), None)
+        if known is not None and known.replaces is not None:
+            replaces = known.replaces
+            return lambda site: replaces(kind, site, implementation)
     if isinstance(with_, str):
         return _of_operator(with_, implementation)
     if implementation != "auto":
@@ -53,54 +42,6 @@ def builder(with_: With, implementation: str | Core) -> Builder:
     return with_
 
 
-# --- CARAFE, DCNv3 and the blocks around them -------------------------------------------------------------------
-
-
-def _carafe(kind: type[nn.Module], site: Site, implementation: str | Core) -> nn.Module:
-    return kind(site.channels, scale_factor=upsampling(site), implementation=implementation)
-
-
-def _yolo_carafe(kind: type[nn.Module], site: Site, implementation: str | Core) -> nn.Module:
-    return kind(site.channels, scale=upsampling(site), implementation=implementation)
-
-
-def _dcnv3(kind: type[nn.Module], site: Site, implementation: str | Core) -> nn.Module:
-    """Channels first, whatever the class: what stood there was a convolution."""
-    if not isinstance(site.module, nn.Conv2d):
-        raise site.refused("DCNv3 takes the place of an nn.Conv2d: match the convolution in it, or use DCNV3_YoLo")
-    kernel_size, dilation = window(site)
-    return (ChannelsFirstDCNv3 if kind is DCNv3 else kind)(
-        site.channels,
-        kernel_size=kernel_size,
-        pad=dilation * (kernel_size - 1) // 2,
-        dilation=dilation,
-        group=groups(site.channels),
-        implementation=implementation,
-    )
-
-
-def _yolo_dcnv3(kind: type[nn.Module], site: Site, implementation: str | Core) -> nn.Module:
-    """In the place of an nn.Conv2d or of a block around one; the channels may differ."""
-    kernel_size, dilation = window(site)
-    ouc = site.out_channels
-    return kind(site.in_channels, ouc, k=kernel_size, g=groups(ouc), d=dilation, implementation=implementation)
-
-
-BUILDERS: Mapping[type[nn.Module], Callable[[type[nn.Module], Site, str | Core], nn.Module]] = {
-    CARAFE: _carafe,
-    YoloCARAFE: _yolo_carafe,
-    DCNv3: _dcnv3,
-    DCNV3_YoLo: _yolo_dcnv3,
-}
-# The names under which they compete.
-NAMES: Mapping[str, type[nn.Module]] = {
-    "carafe": CARAFE,
-    "yolo-carafe": YoloCARAFE,
-    "dcnv3": DCNv3,
-    "yolo-dcnv3": DCNV3_YoLo,
-}
-
-
 # --- Any other operator that competes in the place --------------------------------------------------------------
 
 TASKS = ("upsample2x", "conv3x3")
@@ -109,6 +50,11 @@ TASKS = ("upsample2x", "conv3x3")
 def operators() -> dict[str, Operator]:
     """What competes for the place of an upsampler or of a 3x3 convolution, by name."""
     return {name: operator for task in TASKS for name, operator in registry.operators(task).items()}
+
+
+def published() -> dict[str, type[nn.Module]]:
+    """By name, the classes of those that say themselves how they take a place."""
+    return {name: operator.classes[0] for name, operator in operators().items() if operator.replaces}
 
 
 def _of_operator(name: str, implementation: str | Core) -> Builder:
@@ -122,10 +68,10 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
         )
 
     def build(site: Site) -> nn.Module:
-        if operator.task == "upsample2x" and upsampling(site) != 2:
-            raise site.refused(f"{name} upsamples by 2, the module there by {upsampling(site)}")
-        if operator.task == "conv3x3" and window(site) != (3, 1):
-            raise site.refused(f"{name} has a 3x3 window without dilation, got (k, d) = {window(site)}")
+        if operator.task == "upsample2x" and site.upsampling() != 2:
+            raise site.refused(f"{name} upsamples by 2, the module there by {site.upsampling()}")
+        if operator.task == "conv3x3" and site.window() != (3, 1):
+            raise site.refused(f"{name} has a 3x3 window without dilation, got (k, d) = {site.window()}")
         channels = site.channels
         N, _, H, W = site.calls[0].shape_in
         task = registry.tasks()[operator.task]
@@ -158,54 +104,3 @@ def resolved(operator: Operator, implementation: str, device: str) -> Implementa
         why = table[implementation].missing() if implementation in table else None
         raise OpbenchError(f"{operator.name}[{implementation}] doesn't run on {device} here{f': {why}' if why else ''}")
     return chosen
-
-
-# --- What stood there -------------------------------------------------------------------------------------------
-
-
-def upsampling(site: Site) -> int:
-    """The whole number by which the module upsamples. Raises OpbenchError where it does something else."""
-    module = site.module
-    if isinstance(module, nn.Upsample) and module.size is not None:
-        raise site.refused(f"it has size={module.size}, whatever comes in: expected scale_factor")
-    scale = site.scale
-    if isinstance(module, nn.Upsample):
-        given = module.scale_factor if isinstance(module.scale_factor, tuple) else (module.scale_factor,)
-        if any(factor != scale for factor in given):
-            raise site.refused(f"expected a scale_factor that is a whole number, got {module.scale_factor}")
-    return scale
-
-
-def window(site: Site) -> tuple[int, int]:
-    """(kernel_size, dilation) of the module's one convolution. Raises OpbenchError unless it mixes a square window.
-
-    Ungrouped, of odd size 3 or more, stride 1, padded with zeros so that the size stays.
-    """
-    convolutions = [module for module in site.module.modules() if isinstance(module, nn.Conv2d)]
-    if len(convolutions) != 1:
-        raise site.refused(f"expected an nn.Conv2d, or a block with one inside, got {len(convolutions)}")
-    convolution = convolutions[0]
-    reason = unfit(convolution)
-    if reason is not None:
-        raise site.refused(reason)
-    return int(convolution.kernel_size[0]), int(convolution.dilation[0])
-
-
-def unfit(convolution: nn.Conv2d) -> str | None:
-    """Why a convolution's window can't become a deformable one, or None."""
-    (k, k_x), (d, d_x) = convolution.kernel_size, convolution.dilation
-    stride, padding = convolution.stride, convolution.padding
-    same = d * (k - 1) // 2
-    if convolution.groups != 1:
-        return f"it is grouped: expected groups=1, got groups={convolution.groups}"
-    if k != k_x or d != d_x:
-        return f"expected a square window, got kernel_size={convolution.kernel_size}, dilation={convolution.dilation}"
-    if k % 2 == 0 or k < 3:
-        return f"expected an odd kernel_size of at least 3, got {k}"
-    if stride != (1, 1):
-        return f"it changes the size: expected stride 1, got {stride}"
-    if padding != "same" and padding != (same, same):
-        return f"it changes the size: expected padding {same} for kernel_size={k}, dilation={d}, got {padding}"
-    if convolution.padding_mode != "zeros":
-        return f"expected padding with zeros, got padding_mode={convolution.padding_mode!r}"
-    return None

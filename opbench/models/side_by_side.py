@@ -20,7 +20,7 @@ from opbench.measure.parameters import count_parameters
 from opbench.models import whole
 from opbench.models.costs import BASELINE, Costs, Proven, Request, Variant
 from opbench.models.layers import profile
-from opbench.models.replacements import groups, operators
+from opbench.models.replacements import operators
 from opbench.models.sites import functional_upsampling, said
 from opbench.models.swap import Change
 from opbench.models.target import load_model
@@ -37,6 +37,7 @@ from opbench.models.variants import (
 )
 from opbench.operators.dcnv3.module import DCNv3
 from opbench.schema import Case, Latency, Memory, Mode, OpbenchError
+from opbench.tasks import groups
 from opbench.verify.gate import check, reference
 
 # A part is proven on its own channels, on at most this many pixels each way: the definition takes minutes on a whole

@@ -83,9 +83,55 @@ class Site:
             raise self.refused(f"expected height and width to grow by one whole number of at least 2, got {shapes}")
         return int(scale)
 
+    def upsampling(self) -> int:
+        """The whole number by which the module upsamples. Raises OpbenchError where it does something else."""
+        module = self.module
+        if isinstance(module, nn.Upsample) and module.size is not None:
+            raise self.refused(f"it has size={module.size}, whatever comes in: expected scale_factor")
+        scale = self.scale
+        if isinstance(module, nn.Upsample):
+            given = module.scale_factor if isinstance(module.scale_factor, tuple) else (module.scale_factor,)
+            if any(factor != scale for factor in given):
+                raise self.refused(f"expected a scale_factor that is a whole number, got {module.scale_factor}")
+        return scale
+
+    def window(self) -> tuple[int, int]:
+        """(kernel_size, dilation) of the module's one convolution. Raises OpbenchError unless it mixes a square window.
+
+        Ungrouped, of odd size 3 or more, stride 1, padded with zeros so that the size stays.
+        """
+        convolutions = [module for module in self.module.modules() if isinstance(module, nn.Conv2d)]
+        if len(convolutions) != 1:
+            raise self.refused(f"expected an nn.Conv2d, or a block with one inside, got {len(convolutions)}")
+        convolution = convolutions[0]
+        reason = unfit(convolution)
+        if reason is not None:
+            raise self.refused(reason)
+        return int(convolution.kernel_size[0]), int(convolution.dilation[0])
+
     def refused(self, why: str) -> OpbenchError:
         """The error that says why this place can't be swapped."""
         return OpbenchError(f"{self.name} ({type(self.module).__name__}) can't be swapped: {why}")
+
+
+def unfit(convolution: nn.Conv2d) -> str | None:
+    """Why a convolution's window can't become a deformable one, or None."""
+    (k, k_x), (d, d_x) = convolution.kernel_size, convolution.dilation
+    stride, padding = convolution.stride, convolution.padding
+    same = d * (k - 1) // 2
+    if convolution.groups != 1:
+        return f"it is grouped: expected groups=1, got groups={convolution.groups}"
+    if k != k_x or d != d_x:
+        return f"expected a square window, got kernel_size={convolution.kernel_size}, dilation={convolution.dilation}"
+    if k % 2 == 0 or k < 3:
+        return f"expected an odd kernel_size of at least 3, got {k}"
+    if stride != (1, 1):
+        return f"it changes the size: expected stride 1, got {stride}"
+    if padding != "same" and padding != (same, same):
+        return f"it changes the size: expected padding {same} for kernel_size={k}, dilation={d}, got {padding}"
+    if convolution.padding_mode != "zeros":
+        return f"expected padding with zeros, got padding_mode={convolution.padding_mode!r}"
+    return None
 
 
 def arguments(model: nn.Module, example: Example | None, size: Size | None) -> Arguments:

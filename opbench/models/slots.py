@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from opbench.models.replacements import unfit
+from opbench.models.sites import unfit
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from opbench.models import whole
 from opbench.models.costs import BASELINE, PassedOver, Request, Swap
-from opbench.models.replacements import NAMES, operators, resolved
+from opbench.models.replacements import operators, published, resolved
 from opbench.models.sites import input_shape, said
 from opbench.models.slots import passed_over
 from opbench.models.swap import Change, matching, predicate, swap
@@ -131,7 +131,7 @@ def appoint(network: Network, request: Request) -> None:
         for module in network.model.get_submodule(change.name).modules():
             if isinstance(module, kinds) and hasattr(module, "implementation"):
                 # The published modules take a name; another operator's take the core itself.
-                given = one.implementation if one.with_ in NAMES else implementation_of(one, request).function
+                given = one.implementation if one.with_ in published() else implementation_of(one, request).function
                 module.implementation = given  # type: ignore[assignment]
 
 

@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from opbench.models.replacements import groups
 from opbench.models.sites import Site
 from opbench.models.swap import swap
 from opbench.models.ultralytics_package import import_ultralytics
@@ -22,6 +21,7 @@ from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.module import DCNV3_YoLo
 from opbench.registry import nearest
 from opbench.schema import OpbenchError
+from opbench.tasks import groups
 
 Scale = Literal["n", "s", "m", "l", "x"]
 

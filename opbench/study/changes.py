@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.dcnv2 import DCNv2
-from opbench.operators.dcnv3.module import ChannelsFirstDCNv3
+from opbench.models.whole import cored
 
 Quantities = dict[str, float]
-Reader = Callable[[Any, tuple[Tensor, ...]], Quantities]
+Reader = Callable[[Any, tuple[Tensor, ...]], Mapping[str, float]]
 
 # Name -> what it means, for whoever prints it.
 QUANTITIES: Mapping[str, str] = {
@@ -32,8 +30,9 @@ def slot_quantities(network: nn.Module, x: Tensor) -> dict[tuple[int, str], floa
 
     The network's mode is put back, and nothing else of it changes. Empty where no slot has such quantities.
     """
+    known = {kind: one.learnt for kind, one in cored().items() if one.learnt is not None}
     slots: list[tuple[Any, Reader]] = [
-        (module, _READERS[type(module)]) for module in network.modules() if type(module) in _READERS
+        (module, known[kind]) for module in network.modules() for kind in type(module).__mro__ if kind in known
     ]
     seen: list[list[tuple[Tensor, ...]]] = [[] for _ in slots]
     originals = [slot.implementation for slot, _ in slots]
@@ -60,37 +59,3 @@ def _looking(core: Callable[..., Tensor], seen: list[tuple[Tensor, ...]]) -> Cal
         return core(*arguments, **settings)
 
     return look
-
-
-def _offsets(pixels: Tensor) -> Quantities:
-    """(places, offsets) in pixels."""
-    values = pixels.double()
-    return {
-        "offset spread": values.square().mean().sqrt().item(),
-        "offset variation": values.var(0, correction=0).mean().sqrt().item(),
-    }
-
-
-def _dcnv3(slot: Any, arguments: tuple[Tensor, ...]) -> Quantities:
-    offset = arguments[1]  # (N, H, W, G*P*2), in units of the layer's offset_scale
-    return _offsets(slot.offset_scale * offset.flatten(0, 2))
-
-
-def _dcnv2(slot: Any, arguments: tuple[Tensor, ...]) -> Quantities:
-    offset = arguments[1]  # (N, 2*G*K, H, W)
-    return _offsets(offset.movedim(1, -1).flatten(0, 2))
-
-
-def _entropy(slot: Any, arguments: tuple[Tensor, ...]) -> Quantities:
-    """The mask of CARAFE's core (N, g*k*k, 2H, 2W), of one group here."""
-    kernels = arguments[1].double()
-    bits = -(kernels * kernels.clamp(min=1e-300).log2()).sum(1)
-    return {"kernel entropy": bits.mean().item()}
-
-
-_READERS: Mapping[type, Reader] = {
-    CARAFE: _entropy,
-    YoloCARAFE: _entropy,
-    DCNv2: _dcnv2,
-    ChannelsFirstDCNv3: _dcnv3,
-}

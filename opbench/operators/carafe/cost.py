@@ -139,3 +139,22 @@ def paper_cost(dims: Dims) -> Cost:
 def yolo_cost(dims: Dims) -> Cost:
     """The write-up's module, whose two convolutions have a batch norm each."""
     return _module_cost(dims, extra_params=2 * (dims["c_mid"] + _encoded(dims)))
+
+
+Shape = tuple[int, ...]
+
+
+def paper_layer(layer: Any, x: Shape, out: Shape) -> tuple[int, int]:
+    """C Cm + Cm + (ke^2 Cm + 1) s^2 k^2 g parameters; C Cm + ke^2 Cm s^2 k^2 g + s^2 k^2 C MACs an input pixel."""
+    C, mid, window = layer.channels, layer.compressed_channels, layer.encoder_kernel**2
+    taps = layer.scale_factor**2 * layer.up_kernel**2
+    weights = C * mid + window * mid * taps * layer.up_group
+    return weights + mid + taps * layer.up_group, (weights + taps * C) * x[0] * x[2] * x[3]
+
+
+def yolo_layer(layer: Any, x: Shape, out: Shape) -> tuple[int, int]:
+    """As the paper's with one group; two parameters of batch norm for each bias."""
+    C, mid, window = layer.c, layer.comp.conv.out_channels, prod(layer.enc.conv.kernel_size)
+    taps = layer.scale**2 * layer.k_up**2
+    weights = C * mid + window * mid * taps
+    return weights + 2 * (mid + taps), (weights + taps * C) * x[0] * x[2] * x[3]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -61,6 +62,21 @@ def _yolo_requires(dims: Dims) -> str | None:
     return unfit(dims, kernels=("k_up", "k_enc"))
 
 
+def _paper_in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
+    return kind(site.channels, scale_factor=site.upsampling(), implementation=implementation)
+
+
+def _yolo_in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
+    return kind(site.channels, scale=site.upsampling(), implementation=implementation)
+
+
+def _entropy(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, float]:
+    """The mask of the core (N, g*k*k, 2H, 2W), of one group."""
+    kernels = tensors[1].double()
+    bits = -(kernels * kernels.clamp(min=1e-300).log2()).sum(1)
+    return {"kernel entropy": bits.mean().item()}
+
+
 MODULE = Operator(
     name="carafe",
     task=UPSAMPLE2X.name,
@@ -70,6 +86,9 @@ MODULE = Operator(
     settings=SETTINGS,
     preferred=AUTOMATIC,
     classes=(CARAFE,),
+    replaces=_paper_in_place,
+    layer=cost.paper_layer,
+    learnt=_entropy,
     module=_paper_module,
     definition=_paper_definition,
     cost=cost.paper_cost,
@@ -87,6 +106,9 @@ YOLO_MODULE = Operator(
     settings=YOLO_SETTINGS,
     preferred=AUTOMATIC,
     classes=(YoloCARAFE,),
+    replaces=_yolo_in_place,
+    layer=cost.yolo_layer,
+    learnt=_entropy,
     module=_yolo_module,
     definition=_yolo_definition,
     cost=cost.yolo_cost,

@@ -11,7 +11,7 @@ from opbench.operators.dcnv2.cost import COUNTING, FORMULAS, module_cost
 from opbench.operators.dcnv2.definition import dcnv2_definition
 from opbench.operators.dcnv2.module import DCNv2
 from opbench.schema import Dims, Implementation, Operator, Tensors
-from opbench.tasks import CONV3X3, groups_divide, spread_offsets
+from opbench.tasks import CONV3X3, groups_divide, offset_figures, spread_offsets
 
 __all__ = ["CORES", "OPERATOR", "OPERATORS", "DCNv2", "dcnv2_definition"]
 
@@ -53,5 +53,6 @@ OPERATOR = Operator(
     formulas=FORMULAS,
     deformable=True,
     classes=(DCNv2,),
+    learnt=lambda module, tensors: offset_figures(tensors[1].movedim(1, -1).flatten(0, 2)),
 )
 OPERATORS = (OPERATOR,)

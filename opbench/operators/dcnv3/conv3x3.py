@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
-from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, module_cost
+from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, layer, module_cost
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
-from opbench.tasks import CONV3X3, groups_divide, spread_offsets
+from opbench.tasks import CONV3X3, groups, groups_divide, offset_figures, spread_offsets
 
 
 def prepare_dcnv3(block: DCNv3, x: Tensor, spread: float, generator: torch.Generator) -> None:
@@ -55,6 +56,33 @@ def _block_definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
     return yolo_block_definition(tensors["x"], tensors, training, group=dims["G"])
 
 
+def _module_in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
+    """Channels first, whatever the class: what stood there was a convolution."""
+    if not isinstance(site.module, nn.Conv2d):
+        raise site.refused("DCNv3 takes the place of an nn.Conv2d: match the convolution in it, or use DCNV3_YoLo")
+    kernel_size, dilation = site.window()
+    return (ChannelsFirstDCNv3 if kind is DCNv3 else kind)(
+        site.channels,
+        kernel_size=kernel_size,
+        pad=dilation * (kernel_size - 1) // 2,
+        dilation=dilation,
+        group=groups(site.channels),
+        implementation=implementation,
+    )
+
+
+def _block_in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
+    """In the place of an nn.Conv2d or of a block around one; the channels may differ."""
+    kernel_size, dilation = site.window()
+    ouc = site.out_channels
+    return kind(site.in_channels, ouc, k=kernel_size, g=groups(ouc), d=dilation, implementation=implementation)
+
+
+def _learnt(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, float]:
+    """Of the offsets (N, H, W, G*P*2), in units of the layer's offset_scale."""
+    return offset_figures(float(module.offset_scale) * tensors[1].flatten(0, 2))  # type: ignore[arg-type]
+
+
 def _operator(
     name: str,
     title: str,
@@ -63,8 +91,7 @@ def _operator(
     definition: Callable[[Dims, Tensors, bool], Tensor],
     cost: Callable[[Dims], Cost],
     prepare: Callable[[nn.Module, Dims, float, torch.Generator, Tensor], None],
-    classes: tuple[type[nn.Module], ...],
-    show: str = "",
+    **declared: Any,
 ) -> Operator:
     return Operator(
         name=name,
@@ -81,8 +108,7 @@ def _operator(
         formulas=FORMULAS,
         preferred=AUTOMATIC,
         deformable=True,
-        classes=classes,
-        show=show,
+        **declared,
     )
 
 
@@ -94,8 +120,11 @@ MODULE = _operator(
     _module_definition,
     module_cost,
     _prepare_module,
-    (DCNv3,),
-    "opbench.report.show.command:drawn_dcnv3",
+    classes=(DCNv3,),
+    replaces=_module_in_place,
+    layer=layer,
+    learnt=_learnt,
+    show="opbench.report.show.command:drawn_dcnv3",
 )
 BLOCK = _operator(
     "yolo-dcnv3",
@@ -105,5 +134,6 @@ BLOCK = _operator(
     _block_definition,
     block_cost,
     _prepare_block,
-    (DCNV3_YoLo,),
+    classes=(DCNV3_YoLo,),
+    replaces=_block_in_place,
 )

@@ -12,6 +12,7 @@ per point, not per channel, and elementwise: no MACs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -175,3 +176,16 @@ def block_cost(dims: Dims) -> Cost:
     params = inner.params + C * C + 4 * C
     macs = inner.macs + C * C * pixels
     return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=2 * C * pixels + params)
+
+
+Shape = tuple[int, ...]
+
+
+def layer(module: Any, x: Shape, out: Shape) -> tuple[int, int]:
+    """2C^2 + 5C + C kd^2 + 3GP(C+1) [+ GC + G] parameters; 2C^2 + kd^2 C + 3GPC + 4PC MACs a pixel (N, H, W)."""
+    C, G, P = module.channels, module.group, module.kernel_size**2 - module.remove_center
+    window, blended = module.dw_kernel_size**2, module.center_feature_scale
+    pixels_in, pixels = (prod(shape) // C for shape in (x, out))
+    params = 2 * C * C + 5 * C + C * window + 3 * G * P * (C + 1) + blended * (G * C + G)
+    projections = C * C * (pixels_in + pixels)
+    return params, projections + (window * C + 3 * G * P * C + blended * G * C) * pixels + core_macs(C, P, pixels)

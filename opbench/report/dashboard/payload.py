@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import opbench
+from opbench import registry
 from opbench.analyse.claim import Answer
 from opbench.analyse.standings import Standing, standings
 from opbench.analyse.store import Problem, Store, Stored
@@ -23,9 +24,6 @@ from opbench.schema import OpbenchError, Run
 
 # Rows of more runs than this would make the page slow to open; older runs keep their place in trends.
 MOST_ROWS = 24_000
-# What the project is about: what a person who opens the page came for.
-SUBJECTS = ("carafe", "yolo-carafe", "dcnv3", "yolo-dcnv3")
-
 
 # What the page shows of a claim's answer.
 _CLAIM = ("claim", "source", "reading", "baseline", "verdict", "evidence")
@@ -50,9 +48,15 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
         "differences": differences([document.run for document in documents], strings),
         "problems": [[strings.add(one.path), strings.add(one.sentence)] for one in problems],
         "claims": [{name: strings.add(getattr(answer, name)) for name in _CLAIM} for answer in claims],
-        "subjects": [strings.name(name) for name in SUBJECTS],
+        "subjects": [strings.name(name) for name in subjects()],
         "strings": strings.all,
     }
+
+
+def subjects() -> list[str]:
+    """What a person who opens the page came for: operators that say how they take a place in a network."""
+    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
+    return list(dict.fromkeys(operator.name for operator in every if operator.replaces is not None))
 
 
 def _documents(store: Store) -> tuple[list[Stored], list[Problem]]:

@@ -156,7 +156,8 @@ NAMING = frozenset(
 
 
 def names_an_operator(path: Path) -> bool:
-    tokens = tokenize.generate_tokens(path.open(encoding="utf-8").readline)
+    with path.open(encoding="utf-8") as file:
+        tokens = list(tokenize.generate_tokens(file.readline))
     held = (token.string for token in tokens if token.type in (tokenize.NAME, tokenize.STRING))
     return any(re.search("carafe|dcnv3", text, re.IGNORECASE) for text in held if not text.startswith('"""'))
 

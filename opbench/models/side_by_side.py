@@ -35,7 +35,6 @@ from opbench.models.variants import (
     places,
     rivals,
 )
-from opbench.operators.dcnv3.module import DCNv3
 from opbench.schema import Case, Latency, Memory, Mode, OpbenchError
 from opbench.tasks import groups
 from opbench.verify.gate import check, reference
@@ -159,9 +158,15 @@ def _undefined(task: str, change: Change, module: nn.Module) -> str:
         return f"it upsamples by {change.shape_out[2] // change.shape_in[2]}, and is defined here for 2"
     if change.shape_in[1] != change.shape_out[1]:
         return "it changes the channels, and is defined here for as many in as out"
-    if isinstance(module, DCNv3) and (module.kernel_size, module.dilation) != (3, 1):
-        return f"its window is {module.kernel_size}, dilated by {module.dilation}, and is defined here for 3 and 1"
+    window = [_side(getattr(module, name, usual)) for name, usual in (("kernel_size", 3), ("dilation", 1))]
+    if task == "conv3x3" and window != [3, 1]:
+        return f"its window is {window[0]}, dilated by {window[1]}, and is defined here for 3 and 1"
     return ""
+
+
+def _side(value: Any) -> Any:
+    """Torch's layers hold (height, width)."""
+    return value[0] if isinstance(value, tuple) else value
 
 
 def _counted(network: Network, request: Request, x: Tensor) -> dict[str, Any]:

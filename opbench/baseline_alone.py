@@ -108,7 +108,7 @@ def _why(skipped: Sequence[Skipped]) -> str:
     """Each reason once, the most frequent first, with the contenders it was given for."""
     reasons: dict[str, list[str]] = {}
     for skip in skipped:
-        contender = _contender(skip)
+        contender = skip.contender
         reasons.setdefault(skip.reason.removeprefix(f"{contender} "), []).append(contender)
     most_first = sorted(reasons.items(), key=lambda reason: -len(reason[1]))
     return "skipped here: " + ", ".join(
@@ -117,16 +117,12 @@ def _why(skipped: Sequence[Skipped]) -> str:
 
 
 def _of_a_baseline(skip: Skipped) -> bool:
-    return registry.tasks()[skip.case.partition("/")[0]].baseline == _contender(skip)
-
-
-def _contender(skip: Skipped) -> str:
-    return skip.case.rpartition("/")[2]
+    return registry.tasks()[skip.case.partition("/")[0]].baseline == skip.contender
 
 
 def _part(skip: Skipped, key: Filter) -> str:
-    operator, _, implementation = _contender(skip).removesuffix("]").partition("[")
-    return operator if key == "operator" else implementation
+    operator, _, implementation = skip.contender.partition("[")
+    return operator if key == "operator" else implementation.partition("]")[0]
 
 
 def _given(filters: Filters, keys: Sequence[Filter] = ()) -> str:

@@ -59,11 +59,13 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     training = case.mode == "training"
     shared = f"{case.seed}/{case.task}/{case.workload}"
 
-    assert operator.inputs is not None
     dims = registry.given(case)
+    shared_inputs = registry.tasks()[case.task].inputs
+    source = operator.inputs or shared_inputs
+    assert source is not None
     # What a task shares depends on nothing of the operator's own.
-    of_task = operator.inputs is registry.tasks()[case.task].inputs
-    drawn = (operator.inputs, tuple((case.dims if of_task else dims).items()), case.spread or 0.0, shared)
+    of_task = source is shared_inputs
+    drawn = (source, tuple((case.dims if of_task else dims).items()), case.spread or 0.0, shared)
     inputs = _inputs(*drawn)
     module = operator.module(dims, chosen).double()
     _costed(operator, dims, module)

@@ -355,6 +355,18 @@ class Skipped(msgspec.Struct, frozen=True):
     case: str
     reason: str
 
+    @property
+    def contender(self) -> str:
+        """The contender, its variant included: from the last part of the id that names an implementation."""
+        parts = self.case.split("/")
+        named = max((place for place, part in enumerate(parts) if part.endswith("]")), default=len(parts) - 1)
+        return "/".join(parts[named:])
+
+    @property
+    def panel(self) -> str:
+        """The id of the panel."""
+        return self.case.removesuffix(f"/{self.contender}")
+
 
 class Plan(msgspec.Struct, frozen=True):
     """Which cases a run will measure, and which it can't."""

@@ -68,22 +68,35 @@ def refused(filters, text=SUITE):
     return str(caught.value)
 
 
+def test_an_operator_that_is_asked_for_joins_every_panel_of_its_task():
+    (line,) = said({"operator": ["pixel-shuffle"]})
+    assert line == f"2 of 3 panels have no contender beside the baseline under these filters: {CORE}, {CONV}"
+
+
 def test_an_operator_that_no_panel_holds_is_refused_with_the_suites_contenders_and_the_ways_on():
-    message = refused({"operator": ["pixel-shuffle"]})
+    message = refused({"operator": ["pixel-shuffle"], "task": ["conv3x3"]})
     assert message.startswith(
-        "--operator pixel-shuffle: no panel of suite 'mine' has a contender beside the baseline: "
+        "--operator pixel-shuffle --task conv3x3: no panel of suite 'mine' has a contender beside the baseline: "
     )
-    assert "its contenders are: in upsample2x bilinear, carafe; in carafe_core carafe; in conv3x3 none; " in message
-    assert re.search(r"; choose a suite that has it \(--suite (\S+ or )*fpn\b", message)
+    assert "its contenders are: in conv3x3 none; " in message
     assert "list it under [contenders] in a suite file of your own (--suite FILE.toml)" in message
     assert "bring a contender by --with FILE.py" in message
-    assert message.endswith("to measure a baseline alone, name it (--operator nearest --implementation torch)")
+    assert message.endswith("to measure a baseline alone, name it (--operator conv3x3 --implementation torch)")
+
+
+def test_a_suite_that_has_the_implementation_is_named():
+    message = refused({"implementation": ["shift-add"]})
+    assert (
+        "its contenders are: in upsample2x bilinear[torch], carafe[triton]; in carafe_core carafe[triton]; " in message
+    )
+    assert re.search(r"; choose a suite that has it \(--suite (\S+ or )*fpn\b", message)
 
 
 def test_a_baseline_that_was_skipped_on_another_device_is_not_the_reason():
-    message = refused({"operator": ["pixel-shuffle"]}, SUITE.replace('["cpu"]', '["cpu", "cuda"]'))
+    filters = {"operator": ["pixel-shuffle"], "task": ["conv3x3"]}
+    message = refused(filters, SUITE.replace('["cpu"]', '["cpu", "cuda"]'))
     assert "skipped" not in message
-    assert "its contenders are: in upsample2x bilinear, carafe; " in message
+    assert "its contenders are: in conv3x3 none; " in message
 
 
 def test_an_implementation_that_cannot_run_here_is_refused_with_the_reason():
@@ -152,7 +165,7 @@ def test_the_baseline_alone_is_measured_where_it_is_asked_for(filters):
 @pytest.mark.parametrize(
     "filters",
     [
-        {"operator": ["nearest", "pixel-shuffle"]},  # one of them is no baseline
+        {"operator": ["conv3x3", "pixel-shuffle"], "task": ["conv3x3"]},  # one of them is no baseline
         {"operator": ["nearest"], "implementation": ["unfold"]},  # the baseline is nearest[torch]
         {"operator": ["carafe"], "task": ["carafe_core"]},  # carafe[triton] was asked for as well as the baseline
     ],
@@ -167,8 +180,8 @@ def test_a_value_that_plans_nothing_beside_one_that_does_is_said_with_its_reason
     assert lines == [
         "no case is planned under --implementation triton: skipped here: carafe[triton] (runs on cuda only)"
     ]
-    lines = said({"task": ["upsample2x"], "operator": ["bilinear", "deconv"]})
-    assert lines == ["no case is planned under --operator deconv"]
+    lines = said({"task": ["upsample2x"], "operator": ["bilinear", "conv3x3"]})
+    assert lines == ["no case is planned under --operator conv3x3"]
 
 
 def opbench(*arguments, cwd):
@@ -184,9 +197,10 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
 def test_the_command_line_refuses_before_it_measures(folder, dry):
-    done = opbench("run", "--suite", "mine.toml", "--operator", "deconv", "-o", "out", *dry, cwd=folder)
+    filters = ("--task", "conv3x3", "--operator", "deconv")
+    done = opbench("run", "--suite", "mine.toml", *filters, "-o", "out", *dry, cwd=folder)
     assert done.returncode == 2
-    assert done.stderr.startswith("opbench: --operator deconv: no panel of suite 'mine' has a contender")
+    assert done.stderr.startswith("opbench: --task conv3x3 --operator deconv: no panel of suite 'mine' has a contender")
     assert done.stderr.count("\n") == 1
     assert not (folder / "out").exists()
 
@@ -202,5 +216,7 @@ def test_the_summary_says_where_the_baseline_is_alone(folder, dry):
 
 def test_a_paired_comparison_refuses_as_a_run_does(monkeypatch):
     monkeypatch.setattr(revisions, "checked_out", lambda reference: pytest.fail("begins to measure"))
-    with pytest.raises(OpbenchError, match=r"^--operator spatial-attention .*no panel of suite 'fpn' has a contender"):
-        run_paired("HEAD", (None, None), "fpn", {"operator": ("spatial-attention",)}, 1, None, Answer())
+    filters = {"task": ("carafe_core",), "operator": ("spatial-attention",)}
+    said = r"^--task carafe_core --operator spatial-attention.*no panel of suite 'fpn' has a contender"
+    with pytest.raises(OpbenchError, match=said):
+        run_paired("HEAD", (None, None), "fpn", filters, 1, None, Answer())

@@ -70,7 +70,12 @@ def verdict_on(module, monkeypatch):
     def made(dims, implementation):
         return module(dims["C"], group=dims["G"], center_feature_scale=True, implementation=implementation.function)
 
-    operator = replace(MODULE, module=made, definition=definition)
+    def cost(dims):
+        """With the blend's GC + G parameters."""
+        plain = MODULE.cost(dims)
+        return replace(plain, params=plain.params + dims["G"] * (dims["C"] + 1))
+
+    operator = replace(MODULE, module=made, definition=definition, cost=cost)
     monkeypatch.setattr(registry, "operator", lambda task, name: operator)
     case = Case(
         task="conv3x3",

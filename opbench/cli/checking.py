@@ -12,7 +12,7 @@ from opbench.cli.app import Many, command
 @command()
 def check(
     target: Annotated[str, typer.Argument(help="FILE.py:NAME or PACKAGE.MODULE:NAME, a function or a module.")],
-    operator: Annotated[str, typer.Option(help="What it should compute: carafe, dcnv3, yolo-carafe, yolo-dcnv3.")],
+    operator: Annotated[str, typer.Option(help="What it should compute: carafe, dcnv3, any operator of `opbench list`.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer examples: under 20 seconds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -28,7 +28,7 @@ def check(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
 ) -> None:
-    """Prove anyone's CARAFE or DCNv3 right or show, on a small input, the relation that it breaks."""
+    """Prove anyone's CARAFE, DCNv3 or other operator right or show, on a small input, what it breaks."""
     from opbench.report.conformance import run_check
 
     code = run_check(

@@ -47,7 +47,7 @@ def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0, settings:
     file always compete, whatever the suite lists. Raises OpbenchError for a filter value nothing answers to.
     """
     _check(suite, filters, cuda=cuda)
-    settings = _checked(suite, settings)
+    settings = checked(suite, settings)
     panels: list[Panel] = []
     skipped: list[Skipped] = []
     for workload in suite.workloads:
@@ -68,8 +68,11 @@ def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0, settings:
                     else:
                         skipped.append(Skipped(case=case.id, reason=reason))
             if cases:
+                # Where a setting is asked of the baseline, it goes by that.
+                names = [case.contender for case in cases if case.contender.partition("/")[0] == task.baseline]
+                baseline = task.baseline if task.baseline in names else next(iter(names), task.baseline)
                 panels.append(
-                    Panel(id=template.panel_id, source=workload.source, baseline=task.baseline, cases=tuple(cases))
+                    Panel(id=template.panel_id, source=workload.source, baseline=baseline, cases=tuple(cases))
                 )
     planned = {_place(case) for panel in panels for case in panel.cases[:1]}
     targets = tuple(target for target in suite.targets if _place(target) in planned)
@@ -119,9 +122,10 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
 def _cases(template: Case, operator: Operator, implementation: str, workload: Workload, asked: Asked) -> Iterator[Case]:
     """A contender's cases of a panel: one, or where it alone is deformable one for each offset spread."""
     # Those that the workload names go by its name; those asked for are the contender's.
-    chosen = asked.get(operator.name, {})
-    settings = {**operator.settings, **workload.settings.get(operator.name, {}), **chosen}
-    variant = [f"{key}={value}" for key, value in sorted(chosen.items()) if value != operator.settings[key]]
+    usual = {**operator.settings, **workload.settings.get(operator.name, {})}
+    chosen = {key: value for key, value in asked.get(operator.name, {}).items() if key in usual}
+    settings = {**usual, **chosen}
+    variant = [f"{key}={value}" for key, value in sorted(chosen.items()) if value != usual[key]]
     alone = operator.deformable and template.spread is None
     for spread in workload.spreads if alone else (template.spread,):
         own = [spread_part(spread)] if alone and spread is not None else []
@@ -135,17 +139,20 @@ def _cases(template: Case, operator: Operator, implementation: str, workload: Wo
         )
 
 
-def _checked(suite: Suite, asked: Asked) -> Asked:
+def checked(suite: Suite, asked: Asked) -> dict[str, dict[str, Setting]]:
     """The settings asked for. Raises OpbenchError for an operator that no task of the suite has, or its settings."""
-    if not asked:
-        return asked
     found: dict[str, dict[str, Setting]] = {}
     tasks = {workload.task for workload in suite.workloads}
-    known = {name: operator for task in sorted(tasks) for name, operator in registry.operators(task).items()}
+    known: dict[str, list[Operator]] = {}
+    for task in sorted(tasks):
+        for name, operator in registry.operators(task).items():
+            known.setdefault(name, []).append(operator)
     for name, settings in asked.items():
         if name not in known:
             raise OpbenchError(f"--set {name}: {registry.nearest('operator', name, known)}")
-        found[name] = registry.settings_of(known[name], settings, f"--set {name}")
+        # A core and its module go by one name; the one that has settings is meant.
+        meant = max(known[name], key=lambda operator: len(set(settings) & set(operator.settings)))
+        found[name] = registry.settings_of(meant, settings, f"--set {name}", spoken=True)
     return found
 
 
@@ -226,7 +233,10 @@ def _obstacle(case: Case, operator: Operator, *, cuda: bool) -> str | None:
         return f"{case.contender} runs on {', '.join(implementation.devices)} only"
     if case.dtype not in implementation.dtypes:
         return f"{case.contender} computes in {', '.join(implementation.dtypes)} only"
-    return operator.requires(registry.given(case)) or implementation.missing()
+    try:
+        return operator.requires(registry.given(case)) or implementation.missing()
+    except Exception as error:  # of a user's own declaration
+        return f"{case.contender}: its requirements raised {type(error).__name__}: {error}"
 
 
 def _check(suite: Suite, filters: Filters, *, cuda: bool) -> None:

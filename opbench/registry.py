@@ -12,6 +12,7 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import pkgutil
 import sys
@@ -75,6 +76,8 @@ def register_operator(operator: Operator) -> Operator:
 
 def _completed(operator: Operator) -> Operator:
     """With what it left out. Raises OpbenchError for what can't be: an unknown task, a setting of the task's name."""
+    if sentence := _unusable(operator):
+        raise OpbenchError(f"operator {operator.name!r}: {sentence}")
     if operator.task not in _tasks:
         raise OpbenchError(f"operator {operator.name!r}: {nearest('task', operator.task, _tasks)}")
     task = _tasks[operator.task]
@@ -88,6 +91,26 @@ def _completed(operator: Operator) -> Operator:
         title=operator.title or operator.name,
         formulas={**task.formulas, **operator.formulas},
     )
+
+
+def _unusable(operator: Operator) -> str:
+    """What of a declaration can't be, in words; "" where all can."""
+    if not (isinstance(operator.name, str) and operator.name and not set(operator.name) & set("/[]")):
+        return f"name: expected a word without / [ ], got {operator.name!r}"
+    for part in ("module", "definition", "cost", "requires"):
+        if not callable(getattr(operator, part)):
+            return f"{part}: expected a function, got {getattr(operator, part)!r}"
+    for name, value in dict(operator.settings or {}).items():
+        if not isinstance(value, bool | int | float | str) or not _fit_for_an_id(value):
+            return f"settings: expected a bool, a finite number or a word for {name!r}, got {value!r}"
+        if name == "x":
+            return "settings: 'x' is the name of the input"
+    if not operator.implementations or any(name != one.name for name, one in operator.implementations.items()):
+        return "implementations: expected at least one, each under its own name"
+    classes: object = operator.classes
+    if not isinstance(classes, tuple):
+        return f"classes: expected a tuple of module classes, got {classes!r}"
+    return ""
 
 
 def register_implementation(task: str, operator: str, name: str, **limits: object) -> Callable[[Core], Core]:
@@ -172,9 +195,16 @@ def _declare(module: object) -> None:
     """Registers a module's `OPERATORS`. What it registers itself it has by being imported."""
     declared = getattr(module, "OPERATORS", ())
     if not (isinstance(declared, tuple) and all(isinstance(operator, Operator) for operator in declared)):
-        raise OpbenchError(f"OPERATORS: expected a tuple of opbench.schema.Operator, got {declared!r}")
-    for operator in declared:
-        register_operator(operator)
+        raise OpbenchError(f"OPERATORS: expected a tuple of opbench.schema.Operator, got {type(declared).__name__}")
+    # All or none.
+    before = dict(_operators)
+    try:
+        for operator in declared:
+            register_operator(operator)
+    except OpbenchError:
+        _operators.clear()
+        _operators.update(before)
+        raise
 
 
 def load_file(path: str) -> None:
@@ -195,8 +225,8 @@ def load_file(path: str) -> None:
     try:
         spec.loader.exec_module(module)
         _declare(module)
-    except OpbenchError:
-        raise
+    except OpbenchError as error:
+        raise OpbenchError(f"--with {path}: {error}") from error
     except Exception as error:
         raise OpbenchError(f"--with {path}: importing it raised {type(error).__name__}: {error}") from error
     added = _contenders() - before
@@ -215,6 +245,11 @@ def file_loaded(path: Path) -> ModuleType | None:
 def extensions() -> frozenset[tuple[str, str]]:
     """The (task, contender) pairs that third parties declared; they compete whatever a suite lists."""
     return frozenset(_extensions)
+
+
+def broken_so_far() -> list[str]:
+    """The sentences of `broken`, where this process has loaded the operators."""
+    return list(_broken.values())
 
 
 def broken() -> dict[str, str]:
@@ -249,19 +284,43 @@ def operator(task: str, name: str) -> Operator:
     return known[name]
 
 
-def settings_of(operator: Operator, asked: Mapping[str, object], where: str) -> dict[str, Setting]:
-    """Settings asked of an operator, checked against those it declares. Raises OpbenchError naming the unknown one."""
+def settings_of(
+    operator: Operator, asked: Mapping[str, object], where: str, *, spoken: bool = False
+) -> dict[str, Setting]:
+    """Settings asked of an operator, checked against those it declares; as text where they are `spoken`.
+
+    Raises OpbenchError naming the unknown one, or what was expected.
+    """
     found: dict[str, Setting] = {}
     for key, value in asked.items():
         if key not in operator.settings:
             known = f"known: {', '.join(operator.settings)}" if operator.settings else f"{operator.name} has none"
             raise OpbenchError(f"{where}: unknown setting {key!r} ({known})")
         default = operator.settings[key]
-        fits = type(value) is type(default) or (type(default) is float and type(value) is int)
-        if not fits:
+        read = _read(value, default) if spoken and isinstance(value, str) else value
+        if type(default) is float and type(read) is int:
+            read = float(read)
+        if type(read) is not type(default) or not _fit_for_an_id(read):
             raise OpbenchError(f"{where}.{key}: expected {type(default).__name__}, as in {default!r}, got {value!r}")
-        found[key] = float(value) if type(default) is float else value  # type: ignore[arg-type,assignment]
+        found[key] = read
     return found
+
+
+def _read(text: str, default: Setting) -> object:
+    """A setting as it is typed, by the type of its default; the text itself where it isn't of that type."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return type(default)(text)
+    except ValueError:
+        return text
+
+
+def _fit_for_an_id(value: object) -> bool:
+    """A finite number, or a text that is no part of an id by itself."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not (isinstance(value, str) and (not value or set(value) & set("/[]")))
 
 
 def given(case: Case) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _settings(request: Request, suite: Suite) -> Settings:
         extensions=request.extensions,
         least_rounds=suite.least_rounds,
         replicas=request.replicas,
-        operator_settings={name: dict(values) for name, values in request.settings.items()},
+        operator_settings=planning.checked(suite, request.settings),
     )
 
 
@@ -151,8 +151,6 @@ def spoken(value: Setting) -> str:
 
 def _declare(extensions: Sequence[str]) -> None:
     registry.load()
-    for sentence in registry.broken().values():
-        print(f"opbench: {sentence}", file=sys.stderr)
     for path in extensions:
         registry.load_file(path)
 

@@ -140,3 +140,81 @@ def test_its_line_parses_in_a_yaml_of_ultralytics():
         env={**os.environ, "OPBENCH_WITH": str(FILE)},
     )
     assert done.stdout.split(maxsplit=3) == ["DySample", "4", "2", "(1, 8, 32, 32)\n"], done.stderr
+
+
+SPREADS = """
+[timing]
+budget_seconds = 0.05
+[defaults]
+devices = ["cpu"]
+spreads = [0.5, 2.0]
+[[workload]]
+task = "upsample2x"
+name = "small"
+source = "made up"
+dims = { N = 1, C = 16, H = 6, W = 6 }
+[[target]]
+quantity = "speed-up"
+task = "upsample2x"
+workload = "small"
+contender = "carafe[cpu]"
+at_least = 0.001
+"""
+
+
+def test_each_spread_is_judged_by_a_reference_of_its_own(tmp_path):
+    """Parameters differ by spread: one definition for both convicted every second row."""
+    suite = tmp_path / "spreads.toml"
+    suite.write_text(SPREADS)
+    opbench("run", "--suite", suite, "--operator", "dysample", "--operator", "carafe", "-o", tmp_path / "run")
+    records = json.loads((tmp_path / "run" / "run.json").read_text())["records"]
+    ours = [record for record in records if record["case"]["operator"] == "dysample"]
+    assert {tuple(record["case"]["variant"]) for record in ours} == {("spread=0.5px",), ("spread=2px",)}
+    assert {record["outcome"] for record in ours} == {"ok"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert f"opbench run --suite {suite} --task upsample2x --workload small --operator dysample" in report
+
+
+def test_a_row_s_own_command_carries_the_settings(tmp_path):
+    words = (
+        "--suite",
+        "smoke",
+        "--task",
+        "upsample2x",
+        "--operator",
+        "dysample",
+        "--mode",
+        "inference",
+        "--budget",
+        "0",
+    )
+    opbench("run", *words, "--set", "dysample.groups=2", "-o", tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    rows = [line for line in report.splitlines() if line.startswith("opbench run") and "--workload" in line]
+    assert rows
+    assert all("--set dysample.groups=2" in line for line in rows)
+
+
+BROKEN = """
+from torch import nn
+from opbench.registry import register_operator
+from opbench.schema import Cost, Operator
+
+def broken(dims, implementation):
+    raise RuntimeError("not today")
+
+register_operator(Operator(name="late", task="upsample2x", module=broken, definition=lambda *_: None,
+                           cost=lambda dims: Cost(params=0, macs=0, macs_backward=0, elements=1)))
+"""
+
+
+def test_an_operator_that_can_not_be_built_takes_no_part_in_a_study_and_is_one_row_elsewhere(tmp_path):
+    (tmp_path / "late.py").write_text(BROKEN)
+    words = ("study", "upsample", "--quick", "--seeds", "2", "--images", "generated", "-o", tmp_path / "study")
+    said = opbench(*words, "--with", tmp_path / "late.py", with_=False)
+    assert "upsample: late takes no part: RuntimeError: not today" in said
+    said = opbench(
+        "check", f"{tmp_path}/late.py:broken", "--operator", "late", "--with", tmp_path / "late.py", with_=False, code=2
+    )
+    assert "RuntimeError: not today" in said
+    assert "Traceback" not in said

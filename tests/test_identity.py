@@ -143,3 +143,62 @@ def test_a_task_that_does_not_exist_is_named():
     operator = dataclasses.replace(registry.operator("upsample2x", "nearest"), task="upsample3x")
     with pytest.raises(OpbenchError, match=r"operator 'nearest': unknown task 'upsample3x'; did you mean 'upsample2x'"):
         registry.register_operator(operator)
+
+
+def test_a_setting_is_that_of_the_operator_of_the_name_that_has_it():
+    """A core and its module go by one name: carafe_core's carafe has no k_up."""
+    laid_out = plan(suites.load("smoke"), {}, cuda=False, settings={"carafe": {"k_up": "3"}})
+    cases = [case for panel in laid_out.panels for case in panel.cases if case.operator == "carafe"]
+    assert {case.variant for case in cases if case.task == "upsample2x"} == {("k_up=3",)}
+    assert {case.variant for case in cases if case.task == "carafe_core"} == {()}
+    assert all("k_up" not in case.settings for case in cases if case.task == "carafe_core")
+
+
+def test_what_is_asked_beside_a_workload_s_own_setting_is_told_apart_from_that():
+    name = "upsample2x/small/float32/cpu/inference/carafe[unfold]"
+    assert planned(", k_up = 3", settings={"carafe": {"k_up": 3}}).keys() >= {name}
+    assert planned(", k_up = 3", settings={"carafe": {"k_up": 5}})[f"{name}/k_up=5"].settings["k_up"] == 5
+
+
+def test_a_baseline_at_other_settings_stays_the_baseline(deformable):
+    registry._operators["upsample2x", "nearest"], before = (
+        dataclasses.replace(registry.operator("upsample2x", "nearest"), settings={"phase": 0.5}),
+        registry.operator("upsample2x", "nearest"),
+    )
+    try:
+        suite = suites.parse(SUITE % "", "one", where="test")
+        (panel,) = plan(suite, {}, cuda=False, settings={"nearest": {"phase": "0.25"}}).panels
+        assert panel.baseline == panel.cases[0].contender == "nearest[torch]/phase=0.25"
+    finally:
+        registry._operators["upsample2x", "nearest"] = before
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "half", "", "a/b"])
+def test_a_number_that_no_document_holds_is_refused(value):
+    operator = dataclasses.replace(registry.operator("upsample2x", "nearest"), settings={"phase": 0.5, "edge": "zeros"})
+    name = "edge" if value in ("", "a/b") else "phase"
+    with pytest.raises(OpbenchError, match=f"--set nearest.{name}: expected "):
+        registry.settings_of(operator, {name: value}, "--set nearest", spoken=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "a/b"}, "name: expected a word"),
+        ({"module": None}, "module: expected a function"),
+        ({"settings": {"a": [1]}}, "settings: expected a bool, a finite number or a word for 'a'"),
+        ({"settings": {"x": 1}}, "'x' is the name of the input"),
+        ({"implementations": {}}, "implementations: expected at least one"),
+        ({"classes": dict}, "classes: expected a tuple"),
+    ],
+)
+def test_a_declaration_that_can_not_be_is_said_when_it_is_made(change, said):
+    operator = dataclasses.replace(registry.operator("upsample2x", "nearest"), **{"name": "mine", **change})
+    with pytest.raises(OpbenchError, match=said):
+        registry.register_operator(operator)
+    assert "mine" not in registry.operators("upsample2x")
+
+
+def test_one_spread_twice_is_refused():
+    with pytest.raises(OpbenchError, match="has one of them twice"):
+        suites.parse(SUITE.replace("[2.0, 4.0]", "[2.0, 2]") % "", "one", where="test")

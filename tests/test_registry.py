@@ -76,7 +76,7 @@ def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(folder):
             "No module named 'a_package_that_nobody_has'",
             "no_python": f"can't be loaded: SyntaxError at {folder}/no_python/__init__.py:1: "
             "invalid syntax (__init__.py, line 1)",
-            "no_tuple": "can't be loaded: OPERATORS: expected a tuple of opbench.schema.Operator, got 3",
+            "no_tuple": "can't be loaded: OPERATORS: expected a tuple of opbench.schema.Operator, got int",
             "nothing": "declares nothing: expected a tuple OPERATORS of opbench.schema.Operator",
             "taken": "can't be loaded: operator 'nearest' is declared twice in task 'upsample2x'",
         }.items()

@@ -45,7 +45,7 @@ def _judge(run: Run, standings: Sequence[Standing], target: Target) -> Iterator[
         yield Judged(target, "/".join(place), "not measured", missing="no such panel in this run")
     for standing in found:
         against = target.against or standing.panel.baseline
-        row = standing.row(target.contender)
+        row = standing.row(target.contender) or _variant(standing, target.contender)
         if row is None or row.outcome != "ok":
             reason = f"{target.contender} {row.outcome if row else 'is not in this panel'}"
             yield Judged(target, standing.panel.id, "not measured", missing=reason)
@@ -55,6 +55,12 @@ def _judge(run: Run, standings: Sequence[Standing], target: Target) -> Iterator[
             yield Judged(target, standing.panel.id, "not measured", missing=value)
         else:
             yield Judged(target, standing.panel.id, _verdict(target, value), *value, against=against)
+
+
+def _variant(standing: Standing, contender: str) -> Row | None:
+    """The one variant of a contender that is in a panel, where there is one: a deformable operator's spread."""
+    found = [row for row in standing.rows if row.case.contender.partition("/")[0] == contender]
+    return found[0] if len(found) == 1 else None
 
 
 def _verdict(target: Target, value: Value) -> Met:

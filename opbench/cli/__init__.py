@@ -22,3 +22,8 @@ def main() -> None:
     except OpbenchError as error:
         print(f"opbench: {error}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        # Whatever the command was: an operator that is missing from it may be one that couldn't be loaded.
+        registry = sys.modules.get("opbench.registry")
+        for sentence in registry.broken_so_far() if registry else ():
+            print(f"opbench: {sentence}", file=sys.stderr)

@@ -12,7 +12,9 @@ from opbench.cli.app import Many, command
 @command()
 def check(
     target: Annotated[str, typer.Argument(help="FILE.py:NAME or PACKAGE.MODULE:NAME, a function or a module.")],
-    operator: Annotated[str, typer.Option(help="What it should compute: carafe, dcnv3, any operator of `opbench list`.")],
+    operator: Annotated[
+        str, typer.Option(help="What it should compute: carafe, dcnv3, any operator of `opbench list`.")
+    ],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer examples: under 20 seconds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,

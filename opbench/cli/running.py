@@ -12,7 +12,6 @@ from opbench.cli.app import Many, app, share
 
 if TYPE_CHECKING:
     from opbench.plan import Filter
-    from opbench.schema import Setting
 
 
 @app.command()
@@ -82,29 +81,18 @@ def run(
     raise typer.Exit(run_suite(request))
 
 
-def _asked(texts: Sequence[str]) -> dict[str, dict[str, Setting]]:
-    """`dysample.groups=8` as {"dysample": {"groups": 8}}; a value is true, false, a number or else a text."""
+def _asked(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """`dysample.groups=8` as {"dysample": {"groups": "8"}}: the operator says of which type its settings are."""
     from opbench.schema import OpbenchError
 
-    found: dict[str, dict[str, Setting]] = {}
+    found: dict[str, dict[str, str]] = {}
     for text in texts:
         place, _, value = text.partition("=")
         operator, _, name = place.partition(".")
         if not (operator and name and value):
             raise OpbenchError(f"--set {text}: expected OPERATOR.NAME=VALUE, as in carafe.k_up=3")
-        found.setdefault(operator, {})[name] = _value(value)
+        found.setdefault(operator, {})[name] = value
     return found
-
-
-def _value(text: str) -> Setting:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 @app.command("list")

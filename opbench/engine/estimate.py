@@ -71,7 +71,7 @@ def _panel(panel: Panel, budget: float, drawn: set[tuple[object, ...]], compiled
     elements = _elements(panel)
     again = TRAINING if first.mode == "training" else 1
     total = rates.panel + rates.methods * budget + rates.case * len(panel.cases)
-    total += rates.judge * elements * again * len({case.operator for case in panel.cases})
+    total += rates.judge * elements * again * len({(case.operator, case.variant) for case in panel.cases})
     draw = (first.task, first.workload, first.spread)
     if draw not in drawn:
         drawn.add(draw)
@@ -89,6 +89,9 @@ def _elements(panel: Panel) -> int:
     from opbench import registry
 
     def of(case: Case) -> int:
-        return registry.operator(case.task, case.operator).cost(registry.given(case)).elements
+        try:
+            return registry.operator(case.task, case.operator).cost(registry.given(case)).elements
+        except Exception:  # a user's closed form; measuring the case says what is wrong with it
+            return 0
 
     return max(map(of, panel.cases))

@@ -51,8 +51,8 @@ def prove(
 ) -> Proof:
     """Builds the case and holds its first calls against the definition. A wrong answer is never timed.
 
-    Implementations of one operator share its entry in `references`. `announce(True)` comes before the definition is
-    evaluated, `announce(False)` before the contender's own code runs.
+    Implementations of one operator at the same settings and spread share an entry in `references`. `announce(True)`
+    comes before the definition is evaluated, `announce(False)` before the contender's own code runs.
     """
     references = {} if references is None else references
     stopwatch = stopwatch or Stopwatch()
@@ -60,11 +60,12 @@ def prove(
     # A contender that draws random numbers draws the same ones whoever ran before it.
     torch.manual_seed(case.seed)
     built = build(case)
-    if case.operator not in references:
+    key = "/".join((case.operator, *case.variant))
+    if key not in references:
         announce(True)
-        references[case.operator] = stopwatch.time(lambda: reference(built))
+        references[key] = stopwatch.time(lambda: reference(built))
         announce(False)
-    expected = references[case.operator]
+    expected = references[key]
     begin = time.perf_counter()
     stopwatch.time(lambda: _synchronised(built))
     first_call_seconds = time.perf_counter() - begin

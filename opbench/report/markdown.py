@@ -27,7 +27,7 @@ CELL_LIMIT = 300
 LONGEST_COMMAND = 20_000
 
 # Options of the run that change what a row measures; a row's own command carries them over.
-_CARRIED = ("--precision", "--budget", "--threads", "--seed", "--with")
+_CARRIED = ("--precision", "--budget", "--threads", "--replicas", "--seed", "--set", "--with")
 
 _HEADINGS = {
     "ratio": "Latency against the baseline",
@@ -87,7 +87,9 @@ def render(table: Table) -> str:
 
 def command_of(run: Run, case: Case) -> str:
     """The command that measures one row again, with its baseline beside it."""
-    words = ["opbench", "run", "--suite", run.settings.suite]
+    # As it was asked for: a suite of one's own is a file.
+    suite = dict(_pairs(run.command)).get("--suite", run.settings.suite)
+    words = ["opbench", "run", "--suite", suite]
     for option in ("task", "workload", "operator", "implementation", "dtype", "device", "mode"):
         words += [f"--{option}", getattr(case, option)]
     return shlex.join([*words, *carried(run.command)])
@@ -95,14 +97,18 @@ def command_of(run: Run, case: Case) -> str:
 
 def carried(command: str) -> list[str]:
     """The options of a run's command that change what a row measures, as words."""
+    pairs = [pair for pair in _pairs(command) if pair[0] in _CARRIED and pair != ("--seed", "0")]
+    return [word for pair in pairs for word in pair]
+
+
+def _pairs(command: str) -> list[tuple[str, str]]:
+    """Each word of a command and the one after it; none where it is no command line."""
     if len(command) > LONGEST_COMMAND:
         return []
     try:
-        words = shlex.split(command)
-    except ValueError:  # not a command line; then there is nothing to carry over
+        return list(itertools.pairwise(shlex.split(command)))
+    except ValueError:
         return []
-    pairs = [pair for pair in itertools.pairwise(words) if pair[0] in _CARRIED and pair != ("--seed", "0")]
-    return [word for pair in pairs for word in pair]
 
 
 def _blocks(parts: Iterable[Part]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from opbench import registry
 from opbench.report.study import write_study
 from opbench.study.document import PART, load_study
 from opbench.study.run import Extent, TrainingLostError, run_study
@@ -58,7 +59,9 @@ def study_command(
 def _command(extent: Extent) -> str:
     """What repeats the study: the source of images that was taken, whatever is installed by then."""
     words = ["opbench", "study", *extent.studies, "--images", extent.source, "--seeds", str(extent.seeds)]
-    return shlex.join([*words, *(["--quick"] if extent.quick else []), "-o", "DIR"])
+    words += ["--quick"] if extent.quick else []
+    words += [part for path in registry.added_files() for part in ("--with", path)]
+    return shlex.join([*words, "-o", "DIR"])
 
 
 def _say(console: Console, text: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from opbench.registry import nearest, operators, settings_of, tasks
-from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Setting, Suite, Target, Task, Workload
+from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Setting, Suite, Target, Task, Workload, spread_part
 
 _FOLDER = Path(__file__).parent
 _CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}
@@ -153,6 +153,8 @@ def _workloads(
                 f"; {key} are {', '.join(choices)}" for key, choices in _CHOICES.items() if f"$.{key}" in str(error)
             )
             raise OpbenchError(f"suite {label}: {error}{hint}") from error
+        if len({spread_part(spread) for spread in workload.spreads}) < len(workload.spreads):
+            raise OpbenchError(f"suite {label}: spreads: {list(workload.spreads)} has one of them twice")
         if any(spread < 0 for spread in workload.spreads):
             raise OpbenchError(f"suite {label}: spreads: expected standard deviations in pixels, none below 0")
         yield workload

@@ -97,7 +97,8 @@ def kind_named(name: str) -> Kind:
         return KINDS[name]
     operator = next(found[name] for task in TASKS if name in (found := registry.operators(task)))
     own: Mapping[str, tuple[Setting, ...]] = {
-        setting: operator.draws.get(setting, (default,)) for setting, default in operator.settings.items()
+        setting: operator.draws.get(setting, (default, not default) if isinstance(default, bool) else (default,))
+        for setting, default in operator.settings.items()
     }
     task = registry.tasks()[operator.task]
     groups = {"G": GROUPS} if "G" in task.dims else {}

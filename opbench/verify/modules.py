@@ -229,8 +229,9 @@ def _calls(draw: st.DrawFn, space: Space, kind: Kind, training: bool) -> Example
     shape = (N, H, W, C) if kind.channels_last else (N, C, H, W)
     try:
         parameters = kind.parameters(settings, seed)
-    except ValueError as error:
-        raise OpbenchError(f"{kind.published} is not defined at what is fixed: {error}") from error
+    except Exception as error:  # of an operator's own module: anything
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise OpbenchError(f"{kind.published} is not defined at what is fixed: {said}") from error
     tensors = {"x": noise(shape, seed), **parameters}
     dtype = TORCH_DTYPES[space.dtype]
     moved = {name: value.to(space.device, dtype) for name, value in tensors.items()}

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from opbench import registry
-from opbench.schema import Case, Dims, Implementation, OpbenchError, Operator
+from opbench.schema import RUNNING, Case, Dims, Implementation, OpbenchError, Operator
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
@@ -152,9 +152,6 @@ def trained(module: torch.nn.Module) -> tuple[str, ...]:
     return tuple(name for name, value in module.named_parameters() if value.requires_grad)
 
 
-RUNNING = ("running_mean", "running_var")
-
-
 def draw_parameters(module: torch.nn.Module, generator: torch.Generator, drawn: tuple[str, ...] = RUNNING) -> None:
     """Draws every parameter and running statistic so that nothing is degenerate: no zero bias, no unit scale.
 
@@ -194,16 +191,31 @@ def _output_shape(
     training: bool,
 ) -> torch.Size:
     """Shapes alone decide it. Finding out on meta tensors takes longer than many a call: once for all contenders."""
-    meta = {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes}
     try:
         with torch.no_grad():
-            return registry.operator(task, operator).definition(dict(dims), meta, training).shape
+            return on_meta(registry.operator(task, operator), dims, shapes, training).shape
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise OpbenchError(
-            f"{task}/{operator}: its definition can't be evaluated on meta tensors, for it reads values or has shapes "
-            f"that depend on them ({type(error).__name__}: {first})"
-        ) from error
+        raise OpbenchError(f"{task}/{operator}: its definition {not_on_meta(error)}") from error
+
+
+def on_meta(
+    operator: Operator,
+    dims: tuple[tuple[str, Any], ...],
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    training: bool,
+) -> torch.Tensor:
+    """An operator's definition of tensors that have shapes and no values."""
+    meta = {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes}
+    return operator.definition(dict(dims), meta, training)
+
+
+def not_on_meta(error: Exception) -> str:
+    """What an exception there says of the definition."""
+    first = (str(error).splitlines() or [""])[0]
+    return (
+        f"can't be evaluated on meta tensors, for it reads values or has shapes that depend on them "
+        f"({type(error).__name__}: {first})"
+    )
 
 
 def _generator(text: str) -> torch.Generator:

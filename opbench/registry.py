@@ -276,6 +276,11 @@ def operators(task: str) -> dict[str, Operator]:
     return {name: operator for (owner, name), operator in _operators.items() if owner == task}
 
 
+def every_operator() -> list[Operator]:
+    """The operators of all tasks, in order of declaration."""
+    return [operator for task in tasks() for operator in operators(task).values()]
+
+
 def operator(task: str, name: str) -> Operator:
     """One operator of a task."""
     known = operators(task)

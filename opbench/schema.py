@@ -131,6 +131,10 @@ class Task:
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
 
 
+# The buffers that every norm updates as it trains.
+RUNNING = ("running_mean", "running_var")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operator:
     """A mathematical function that competes in a task.
@@ -156,7 +160,8 @@ class Operator:
                                            named tensor: the unit that accuracy is reported in, where the definition
                                            is a plain sum. Bounds are derived from the definition itself
     samples                             -> how many evaluations estimate the definition's sensitivity to rounding
-                                           where no bound can be derived
+                                           where no bound can be derived; more than the default ask for bounds from
+                                           drawn roundings instead of derived ones, as a whole network does
     prepare(module, dims, spread, generator, x) sets what the generic parameter draw can't: the offset branch
     drawn                               -> the buffers that are drawn like parameters, by the end of their names; all
                                            others are constants of the module, and stay as it made them
@@ -195,7 +200,7 @@ class Operator:
     implementations: Mapping[str, Implementation] = field(default_factory=lambda: {"torch": Implementation("torch")})
     settings: Mapping[str, Setting] = field(default_factory=dict)
     deformable: bool = False
-    drawn: tuple[str, ...] = ("running_mean", "running_var")
+    drawn: tuple[str, ...] = RUNNING
     magnitude: Callable[[Dims, Tensors, torch.Tensor | None], dict[str, Terms]] | None = None
     samples: int = 3
     prepare: Callable[[torch.nn.Module, Dims, float, torch.Generator, torch.Tensor], None] | None = None
@@ -365,7 +370,7 @@ class Skipped(msgspec.Struct, frozen=True):
     @property
     def panel(self) -> str:
         """The id of the panel."""
-        return self.case.removesuffix(f"/{self.contender}")
+        return self.case[: -len(self.contender)].rstrip("/")
 
 
 class Plan(msgspec.Struct, frozen=True):

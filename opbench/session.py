@@ -139,14 +139,9 @@ def command_of(request: Request) -> str:
         words += ["--within", f"{request.within_seconds:g}"]
     words += ["--seed", str(request.seed)]
     for operator, settings in request.settings.items():
-        words += [part for name, value in settings.items() for part in ("--set", f"{operator}.{name}={spoken(value)}")]
+        words += [part for name, value in settings.items() for part in ("--set", f"{operator}.{name}={value}")]
     words += [part for path in request.extensions for part in ("--with", path)]
     return shlex.join(words)
-
-
-def spoken(value: Setting) -> str:
-    """A setting as `--set` takes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _declare(extensions: Sequence[str]) -> None:

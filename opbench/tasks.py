@@ -64,6 +64,9 @@ CONV3X3 = register_task(
     )
 )
 
+# The slots of a network: their operators are modules that map an image (N, C, H, W) to one.
+SLOTS = (UPSAMPLE2X.name, CONV3X3.name)
+
 CARAFE_CORE = register_task(
     Task(
         name="carafe_core",

@@ -95,9 +95,12 @@ _TORCH: Mapping[type[nn.Module], Formula] = {
 }
 
 
-def formulas() -> dict[type, Formula]:
+Formulas = Mapping[type, Formula]
+
+
+def formulas() -> Formulas:
     """Of torch's layers, and of the classes that operators stand for."""
-    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
+    every = registry.every_operator()
     return {**_TORCH, **{kind: one.layer for one in every if one.layer is not None for kind in one.classes}}
 
 
@@ -112,8 +115,10 @@ def structure(network: nn.Module, *inputs: Tensor) -> Structure:
     """
     found: list[Layer] = []
     counted: set[int] = set()
+    known = formulas()
     handles = [
-        part.register_forward_hook(_note(name, part, found, counted)) for name, part in _outermost(network, "").items()
+        part.register_forward_hook(_note(name, _formula(part, known), found, counted))
+        for name, part in _outermost(network, "", known).items()
     ]
     held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     hollow = {name: torch.empty_like(value, device="meta") for name, value in held.items()}
@@ -126,35 +131,33 @@ def structure(network: nn.Module, *inputs: Tensor) -> Structure:
     return Structure(tuple(found), _shape(output))
 
 
-def _outermost(part: nn.Module, name: str) -> dict[str, nn.Module]:
+def _outermost(part: nn.Module, name: str, known: Formulas) -> dict[str, nn.Module]:
     """The modules that layers are made of: those with a formula, and others that hold parameters themselves."""
-    if _formula(part):
+    if _formula(part, known):
         return {name: part}
     own = list(part.parameters(recurse=False))
     if any(value.ndim > 1 for value in own):
         raise ValueError(
             f"{name or 'the network'}: no closed form for a {type(part).__name__}, which holds matrices "
-            f"(known: {', '.join(kind.__name__ for kind in formulas())})"
+            f"(known: {', '.join(kind.__name__ for kind in known)})"
         )
     found = {name: part} if own else {}
     for key, child in part.named_children():
-        found |= _outermost(child, f"{name}.{key}" if name else key)
+        found |= _outermost(child, f"{name}.{key}" if name else key, known)
     return found
 
 
-def _formula(part: nn.Module) -> Formula | None:
-    known = formulas()
+def _formula(part: nn.Module, known: Formulas) -> Formula | None:
     return next((known[kind] for kind in type(part).__mro__ if kind in known), None)
 
 
-def _note(name: str, part: nn.Module, found: list[Layer], counted: set[int]) -> Callable[..., None]:
+def _note(name: str, formula: Formula | None, found: list[Layer], counted: set[int]) -> Callable[..., None]:
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         x, out = _shape(inputs), _shape(output)
-        formula = _formula(part)
-        own = sum(value.numel() for value in part.parameters(recurse=False))
-        params, macs = formula(part, x, out) if formula else (own, 0)
-        found.append(Layer(name, type(part).__name__, x, out, 0 if id(part) in counted else params, macs))
-        counted.add(id(part))
+        own = sum(value.numel() for value in module.parameters(recurse=False))
+        params, macs = formula(module, x, out) if formula else (own, 0)
+        found.append(Layer(name, type(module).__name__, x, out, 0 if id(module) in counted else params, macs))
+        counted.add(id(module))
 
     return note
 

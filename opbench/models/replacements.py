@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from opbench import registry
 from opbench.models.sites import Site
 from opbench.operators.common.choice import Core
 from opbench.schema import Implementation, OpbenchError, Operator
-from opbench.tasks import groups
+from opbench.tasks import SLOTS, groups
 
 With: TypeAlias = type[nn.Module] | Callable[[Site], nn.Module] | str
 Builder: TypeAlias = Callable[[Site], nn.Module]
@@ -44,12 +44,10 @@ def builder(with_: With, implementation: str | Core) -> Builder:
 
 # --- Any other operator that competes in the place --------------------------------------------------------------
 
-TASKS = ("upsample2x", "conv3x3")
-
 
 def operators() -> dict[str, Operator]:
     """What competes for the place of an upsampler or of a 3x3 convolution, by name."""
-    return {name: operator for task in TASKS for name, operator in registry.operators(task).items()}
+    return {name: operator for task in SLOTS for name, operator in registry.operators(task).items()}
 
 
 def published() -> dict[str, type[nn.Module]]:
@@ -74,9 +72,7 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
             raise site.refused(f"{name} has a 3x3 window without dilation, got (k, d) = {site.window()}")
         channels = site.channels
         N, _, H, W = site.calls[0].shape_in
-        task = registry.tasks()[operator.task]
-        dims = operator.given({**task.defaults, "N": N, "C": channels, "H": H, "W": W})
-        dims = {**dims, "G": groups(channels)} if operator.task == "conv3x3" else dims
+        dims = dims_of(operator, N, channels, H, W)
         reason = operator.requires(dims)
         if reason is not None:
             raise site.refused(reason)
@@ -86,6 +82,13 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
             raise site.refused(str(error)) from error
 
     return build
+
+
+def dims_of(operator: Operator, batch: int, channels: int, height: int, width: int) -> dict[str, Any]:
+    """What an operator is called with at a place of this size; where its task has groups, as many as DCNv3 has."""
+    task = registry.tasks()[operator.task]
+    sizes = {**task.defaults, "N": batch, "C": channels, "H": height, "W": width}
+    return operator.given({**sizes, "G": groups(channels)} if "G" in task.dims else sizes)
 
 
 def resolved(operator: Operator, implementation: str, device: str) -> Implementation:

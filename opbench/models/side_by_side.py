@@ -20,7 +20,7 @@ from opbench.measure.parameters import count_parameters
 from opbench.models import whole
 from opbench.models.costs import BASELINE, Costs, Proven, Request, Variant
 from opbench.models.layers import profile
-from opbench.models.replacements import operators
+from opbench.models.replacements import dims_of, operators
 from opbench.models.sites import functional_upsampling, said
 from opbench.models.swap import Change
 from opbench.models.target import load_model
@@ -36,7 +36,6 @@ from opbench.models.variants import (
     rivals,
 )
 from opbench.schema import Case, Latency, Memory, Mode, OpbenchError
-from opbench.tasks import groups
 from opbench.verify.gate import check, reference
 
 # A part is proven on its own channels, on at most this many pixels each way: the definition takes minutes on a whole
@@ -123,14 +122,7 @@ def _prove(networks: Sequence[Network], request: Request) -> tuple[Proven, ...]:
                 found[part] = Proven(part, None, why)
                 continue
             request.announce(f"proving {part}")
-            dims = {
-                **registry.tasks()[operator.task].defaults,
-                "N": 1,
-                "C": channels,
-                "H": min(height, PROVEN_PIXELS),
-                "W": min(width, PROVEN_PIXELS),
-                **({"G": groups(channels)} if operator.task == "conv3x3" else {}),
-            }
+            dims = dims_of(operator, 1, channels, min(height, PROVEN_PIXELS), min(width, PROVEN_PIXELS))
             spread = request.spread if registry.tasks()[operator.task].deformable else None
             case = Case(
                 task=operator.task,

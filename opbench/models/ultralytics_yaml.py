@@ -44,8 +44,8 @@ def register_ultralytics() -> None:
         raise OpbenchError(
             f"ultralytics {version()} has a CARAFE or DCNV3_YoLo of its own (edited?): reinstall it to use opbench's"
         )
-    parser = _Parser(original)
     added = {"CARAFE": CARAFE, **declared()}
+    parser = _Parser(original, frozenset(added))
     taken = [name for name in added if hasattr(tasks, name)]
     if taken:
         raise OpbenchError(f"ultralytics {version()} has a {taken[0]} of its own: opbench's can't take its name")
@@ -104,13 +104,15 @@ STAND_INS = {"DCNV3_YoLo": "Conv", "C2f_DCNV3": "C2f"}
 class _Parser:
     """ultralytics' `parse_model(d, ch, verbose)`, for lines that it doesn't know."""
 
-    def __init__(self, original: Any) -> None:
+    def __init__(self, original: Any, single: frozenset[str]) -> None:
         self.original = original
+        # Lines that read one layer and keep its channels.
+        self.single = single
 
     def __call__(self, d: Architecture, ch: int, verbose: bool = True) -> tuple[Any, list[int]]:
         """The layers, and the indices of those whose outputs are kept."""
         lines = [list(line) for line in (*d["backbone"], *d["head"])]
-        parsed = [_parsed_as(*line) for line in lines]
+        parsed = [_parsed_as(self.single, *line) for line in lines]
         depth = len(d["backbone"])
         layers, save = self.original({**d, "backbone": parsed[:depth], "head": parsed[depth:]}, ch, verbose)
         for position, (_, _, name, arguments) in enumerate(lines):
@@ -122,8 +124,8 @@ class _Parser:
         return layers, save
 
 
-def _parsed_as(f: Any, n: int, name: str, arguments: list[Any]) -> list[Any]:
-    if name == "CARAFE" or name in declared():
+def _parsed_as(single: frozenset[str], f: Any, n: int, name: str, arguments: list[Any]) -> list[Any]:
+    if name in single:
         if not isinstance(f, int):
             raise OpbenchError(f"{name}: expected one layer to read from, as in [-1, 1, {name}, []], got {f}")
         return [f, n, name, ["ch", "f", *arguments]]

@@ -126,12 +126,12 @@ def _swapped(model: nn.Module, swaps: Sequence[Swap], request: Request, x: Tenso
 
 def appoint(network: Network, request: Request) -> None:
     """Gives every swapped core the implementation that was asked for, now that it is where that runs."""
-    kinds = tuple(whole.cored())
+    kinds, by_name = tuple(whole.cored()), published()
     for one, change in network.made:
         for module in network.model.get_submodule(change.name).modules():
             if isinstance(module, kinds) and hasattr(module, "implementation"):
                 # The published modules take a name; another operator's take the core itself.
-                given = one.implementation if one.with_ in published() else implementation_of(one, request).function
+                given = one.implementation if one.with_ in by_name else implementation_of(one, request).function
                 module.implementation = given  # type: ignore[assignment]
 
 

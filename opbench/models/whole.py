@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,13 +24,11 @@ from opbench.schema import Case, Counted, Device, DType, Implementation, Mode, O
 
 def cored() -> dict[type, Operator]:
     """The module classes that operators stand for, which hold a core as their `implementation`."""
-    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
-    return {kind: operator for operator in every for kind in operator.classes}
+    return {kind: operator for operator in registry.every_operator() for kind in operator.classes}
 
 
-def operator_of(module: nn.Module) -> Operator | None:
-    """The operator that a module's class, or one it inherits from, stands for."""
-    known = cored()
+def operator_of(module: nn.Module, known: Mapping[type, Operator]) -> Operator | None:
+    """The operator among `cored` that a module's class, or one it inherits from, stands for."""
     return next((known[kind] for kind in type(module).__mro__ if kind in known), None)
 
 
@@ -110,16 +108,15 @@ def _interpolations() -> dict[str, Formula]:
 
 def formulas() -> dict[str, Formula]:
     """What counters are told of: interpolation by any factor, and every operator's own operations."""
-    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
-    own = {name: formula for operator in every for name, formula in operator.formulas.items()}
+    own = {name: formula for operator in registry.every_operator() for name, formula in operator.formulas.items()}
     return {**own, **CORRECTED, **_interpolations()}
 
 
 def count(whole: Built) -> tuple[Counted, Counted]:
     """What torch's counter sees of a call taught the operators it misses, and what it sees without any help."""
-    twin = copy.deepcopy(whole.module)
+    twin, known = copy.deepcopy(whole.module), cored()
     for module in twin.modules():
-        operator = operator_of(module)
+        operator = operator_of(module, known)
         if operator is not None and operator.counting is not None and hasattr(module, "implementation"):
             module.implementation = operator.counting.function  # type: ignore[assignment]
     taught = by_torch(_of(whole, twin), formulas())
@@ -152,13 +149,14 @@ def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) ->
     """
     generator = torch.Generator().manual_seed(seed)
     done: list[nn.Module] = []
+    known = cored()
 
     def prepare(module: nn.Module, arguments: Sequence[Tensor]) -> None:
         (given,) = arguments
         if module in done:
             return
         done.append(module)
-        operator = operator_of(module)
+        operator = operator_of(module, known)
         first = given.permute(0, 3, 1, 2) if getattr(module, "channels_last", False) else given
         assert operator is not None
         assert operator.prepare is not None
@@ -167,9 +165,9 @@ def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) ->
         except ValueError as error:
             raise OpbenchError(f"{type(module).__name__}: its offsets can't be spread: {error}") from error
 
-    deformable = [module for module in model.modules() if _deforms(module)]
+    deforming = {module for module in model.modules() if _deforms(operator_of(module, known))}
     # A block around a deformable layer is spread by that layer.
-    deformable = [module for module in deformable if not any(map(_deforms, list(module.modules())[1:]))]
+    deformable = [module for module in model.modules() if deforming.intersection(module.modules()) == {module}]
     handles = [module.register_forward_pre_hook(prepare) for module in deformable]
     try:
         if deformable:
@@ -180,8 +178,7 @@ def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) ->
     return len(done)
 
 
-def _deforms(module: nn.Module) -> bool:
-    operator = operator_of(module)
+def _deforms(operator: Operator | None) -> bool:
     return operator is not None and operator.deformable and operator.prepare is not None
 
 

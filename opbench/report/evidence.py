@@ -34,8 +34,7 @@ def skipped(run: Run) -> Table:
     """Every case that was planned away: the contenders of a panel that share a reason stand together."""
     groups: dict[tuple[str, str], list[str]] = {}
     for skip in run.skipped:
-        panel = skip.panel if "/" in skip.case else ""
-        groups.setdefault((panel, skip.reason), []).append(skip.contender)
+        groups.setdefault((skip.panel, skip.reason), []).append(skip.contender)
     rows = tuple((panel or "unnamed", ", ".join(names), reason) for (panel, reason), names in groups.items())
     return Table(("panel", "contenders", "reason"), rows, names=(0, 1))
 

@@ -182,14 +182,13 @@ def _check_dims(
     missing = [key for key in task.dims if key not in dims]
     if missing:
         raise OpbenchError(f"suite {label}: dims: {', '.join(missing)} missing (task {task.name!r} needs {task.dims})")
-    values = {key: dims.get(key, task.defaults.get(key)) for key in (*dims, *task.defaults)}
     settings = {
         operator: named
         for operator, declared in own.items()
         if (named := {key: value for key, value in dims.items() if key in declared})
     }
-    of_task = {*task.dims, *task.defaults}
-    return {key: value for key, value in values.items() if key in of_task}, settings
+    of_task = {key: value for key, value in dims.items() if key in (*task.dims, *task.defaults)}
+    return {**of_task, **{key: value for key, value in task.defaults.items() if key not in dims}}, settings
 
 
 def _table(document: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

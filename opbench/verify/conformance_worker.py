@@ -194,8 +194,7 @@ def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
 
 def cores() -> dict[str, Operator]:
     """The operators whose cores have a public signature and relations of their own."""
-    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
-    return {operator.name: operator for operator in every if operator.core is not None}
+    return {operator.name: operator for operator in registry.every_operator() if operator.core is not None}
 
 
 def _as_core(

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from opbench import registry
 from opbench.build import draw_parameters
 from opbench.schema import Implementation, Operator, Setting, Tensors
+from opbench.tasks import SLOTS
 from opbench.verify.module_kinds import FAMILIES, KINDS, Kind, Settings
 from opbench.verify.modules import ModuleTarget
 
-# The slots whose operators are modules that take and give an image (N, C, H, W).
-TASKS = ("upsample2x", "conv3x3")
 CHANNELS = (8, 4, 16, 12)
 GROUPS = (2, 1, 4)
 # What constructors call the channels, and a slot's groups.
@@ -87,7 +86,7 @@ class InPlace(ModuleTarget):
 
 def names() -> list[str]:
     """The operators that a target can be held to as a module, published ones among them."""
-    slots = [name for task in TASKS for name in registry.operators(task)]
+    slots = [name for task in SLOTS for name in registry.operators(task)]
     return sorted({*KINDS, *slots})
 
 
@@ -95,7 +94,7 @@ def kind_named(name: str) -> Kind:
     """The published module of that name, else that of the declared operator."""
     if name in KINDS:
         return KINDS[name]
-    operator = next(found[name] for task in TASKS if name in (found := registry.operators(task)))
+    operator = next(found[name] for task in SLOTS if name in (found := registry.operators(task)))
     own: Mapping[str, tuple[Setting, ...]] = {
         setting: operator.draws.get(setting, (default, not default) if isinstance(default, bool) else (default,))
         for setting, default in operator.settings.items()

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from opbench import registry
+from opbench.build import not_on_meta, on_meta
 from opbench.schema import OpbenchError
 
 aten = torch.ops.aten
@@ -52,14 +53,7 @@ def _broken(
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
     training: bool,
 ) -> str:
-    definition = registry.operator(task, operator).definition
-    return broken(
-        lambda: definition(
-            dict(dims),
-            {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes},
-            training,
-        )
-    )
+    return broken(lambda: on_meta(registry.operator(task, operator), dims, shapes, training))
 
 
 def broken(evaluate: Callable[[], object]) -> str:
@@ -69,11 +63,7 @@ def broken(evaluate: Callable[[], object]) -> str:
         with torch.no_grad(), cells:
             evaluate()
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        return (
-            f"can't be evaluated on meta tensors, for it reads values or has shapes that depend on them "
-            f"({type(error).__name__}: {first})"
-        )
+        return not_on_meta(error)
     if cells.found:
         return f"finds a sample's cell by {cells.found}: only torch.floor's jumps are known to the error bounds"
     return ""

@@ -55,8 +55,7 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
 
 def subjects() -> list[str]:
     """What a person who opens the page came for: operators that say how they take a place in a network."""
-    every = (operator for task in registry.tasks() for operator in registry.operators(task).values())
-    return list(dict.fromkeys(operator.name for operator in every if operator.replaces is not None))
+    return list(dict.fromkeys(operator.name for operator in registry.every_operator() if operator.replaces is not None))
 
 
 def _documents(store: Store) -> tuple[list[Stored], list[Problem]]:

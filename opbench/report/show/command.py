@@ -56,13 +56,12 @@ def picture(operator: str, shot: Shot) -> str:
 def drawings() -> dict[str, Callable[[Shot, np.ndarray], str]]:
     """What each operator that declares how it is shown is drawn by."""
     found = {}
-    for task in registry.tasks():
-        for name, operator in registry.operators(task).items():
-            if isinstance(operator.show, str) and operator.show:
-                module, _, function = operator.show.partition(":")
-                found[name] = getattr(importlib.import_module(module), function)
-            elif operator.show:
-                found[name] = operator.show
+    for operator in registry.every_operator():
+        if isinstance(operator.show, str) and operator.show:
+            module, _, function = operator.show.partition(":")
+            found[operator.name] = getattr(importlib.import_module(module), function)
+        elif operator.show:
+            found[operator.name] = operator.show
     return found
 
 

@@ -57,12 +57,12 @@ NIGHTLY = {
     ),
     "triton-carafe": Part("CARAFE's Triton kernels, interpreted", ("tests/kernels/test_triton_carafe.py",)),
     "triton-dcnv3": Part("DCNv3's Triton kernels, interpreted", ("tests/kernels/test_triton_dcnv3.py",)),
-    "relations-carafe": Part("every relation on every CARAFE", ("tests/verify/test_carafe_properties.py",)),
-    "relations-dcnv3": Part("every relation on every DCNv3", ("tests/verify/test_dcnv3_properties.py",)),
+    "relations-carafe": Part("every relation on every CARAFE", ("tests/conformance/test_carafe_properties.py",)),
+    "relations-dcnv3": Part("every relation on every DCNv3", ("tests/conformance/test_dcnv3_properties.py",)),
     "verify": Part(
         "the gate, the search and `opbench check`",
         ("tests/verify",),
-        ("--ignore=tests/verify/test_carafe_properties.py", "--ignore=tests/verify/test_dcnv3_properties.py"),
+        ("--ignore=tests/conformance/test_carafe_properties.py", "--ignore=tests/conformance/test_dcnv3_properties.py"),
     ),
     "bounds": Part("the error bounds on right operators, 200 seeds a shape", ("tests/bounds",), ("-k", "not networks")),
     "bounds-networks-64": Part("the error bounds on whole networks at 64 px", ("tests/bounds",), ("-k", "networks-64")),
@@ -134,7 +134,7 @@ def chosen(session):
 def coverage(session):
     """Line coverage of operators/ and verify/ by the plain tests; below 95 % it fails."""
     install(session, "all,dev,ultralytics")
-    packages = ("--cov=opbench.operators", "--cov=opbench.verify")
+    packages = ("--cov=opbench.operators", "--cov=opbench.verify", "--cov=opbench.conformance")
     report = ("--cov-report=term-missing:skip-covered", "--cov-fail-under=95")
     session.run("pytest", *APART, *packages, *report, *session.posargs, env=ONE_THREAD)
 

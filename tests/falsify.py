@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from opbench.verify.property import Violation
+from opbench.conformance.property import Violation
 
 
 def examples(number):

@@ -19,7 +19,7 @@ from factory import (
 )
 from typer.testing import CliRunner
 
-from opbench.analyse.compare import ASSUMED
+from opbench.analyse.compare.runs import ASSUMED
 from opbench.analyse.power import save_selfcheck
 from opbench.cli import app
 from opbench.document import save

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from opbench import document, registry, suites
-from opbench.analyse.compare import compare
+from opbench.analyse.compare.runs import compare
 from opbench.plan import plan
 from opbench.schema import Case, OpbenchError
 

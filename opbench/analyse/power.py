@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from opbench.analyse.change import Allowance, Decision, decide, detectable, p_value
 from opbench.document import decode, encode, replace_file
-from opbench.measure.pairs import Shift, log_ratios, median_shift, shift
 from opbench.schema import SCHEMA_VERSION, Environment, OpbenchError, Selfcheck, Trial
+from opbench.statistics.change import Allowance, Decision, decide, detectable, p_value
+from opbench.statistics.shifts import Shift, log_ratios, median_shift, shift
 
 NAME = "selfcheck.json"
 OURS = "opbench"

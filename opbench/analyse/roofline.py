@@ -7,8 +7,8 @@ import statistics
 
 import msgspec
 
-from opbench.analyse.statistics import interval, usable_samples
 from opbench.schema import Case, Counts, Device, DType, Latency, Run, Yardstick
+from opbench.statistics.ratios import interval, usable_samples
 
 # Backward reads the output's gradient and writes one of every input and parameter: at least as much as forward moves.
 TRAINING_TRAFFIC = 2

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from opbench.analyse.statistics import Quartiles, Ratio, quartiles, ratio
 from opbench.schema import Case, Latency, Panel, Record, Run
+from opbench.statistics.ratios import Quartiles, Ratio, quartiles, ratio
 
 NOT_RUN = "not-run"
 NOT_PLANNED = "not planned"

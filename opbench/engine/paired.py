@@ -27,7 +27,7 @@ import msgspec
 from opbench.document import decode, encode
 from opbench.engine.environment import environment
 from opbench.engine.revisions import Revision
-from opbench.measure.pairs import LEAST_CLEAN, Rounds, Turn, take_turns
+from opbench.measure.pairs import Rounds, Turn, take_turns
 from opbench.schema import (
     PAIRED,
     SCHEMA_VERSION,
@@ -41,6 +41,7 @@ from opbench.schema import (
     Settings,
     Verdict,
 )
+from opbench.statistics.shifts import LEAST_CLEAN
 
 # Short, so that a block comes through whole now and then beside a busy process; a longer call is a block by itself.
 SHORTEST_BLOCK_SECONDS = 1e-3

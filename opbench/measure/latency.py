@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from opbench.measure.intervals import interval
 from opbench.measure.throttle import Reading, ThrottleGuard, beyond_cap
 from opbench.schema import Latency, StopReason
+from opbench.statistics.intervals import interval
 
 TIMER_SHARE = 1e-4
 SHORTEST_BLOCK_SECONDS = 2e-3

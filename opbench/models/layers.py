@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.measure.memory import LiveBytes
-from opbench.models.whole import cored
+from opbench.models.network_case import cored
 
 
 class Layer(msgspec.Struct, frozen=True):

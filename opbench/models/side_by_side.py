@@ -17,7 +17,7 @@ from opbench.measure.cuda import ColdEvents, TorchDevice
 from opbench.measure.latency import Clock, WallClock, measure_panel
 from opbench.measure.memory import measure_memory
 from opbench.measure.parameters import count_parameters
-from opbench.models import whole
+from opbench.models import network_case
 from opbench.models.costs import BASELINE, Costs, Proven, Request, Variant
 from opbench.models.layers import profile
 from opbench.models.replacements import dims_of, operators
@@ -61,7 +61,7 @@ def measure(request: Request) -> Costs:
     given = x.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
     deformable = {}
     for network in held:
-        deformable[network.name] = whole.spread_offsets(network.model, x, request.spread, request.seed)
+        deformable[network.name] = network_case.spread_offsets(network.model, x, request.spread, request.seed)
         network.model.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
         appoint(network, request)
     counted = {network.name: _counted(network, request, given) for network in held}
@@ -166,16 +166,16 @@ def _counted(network: Network, request: Request, x: Tensor) -> dict[str, Any]:
     request.announce(f"counting: {network.name}")
 
     def of(mode: Mode) -> Built:
-        return whole.built(network.name, network.model, x, mode, dtype=request.dtype, compiles=network.compiles)
+        return network_case.built(network.name, network.model, x, mode, dtype=request.dtype, compiles=network.compiles)
 
     def memory(mode: Mode) -> Memory:
         with _told(network, request, mode):
             case = of(mode)
-            whole.caller(case)()  # what it keeps from its first call on (anchors, workspaces) is not the call's
+            network_case.caller(case)()  # what it keeps from its first call on (anchors, workspaces) is not the call's
             return measure_memory(case)
 
     with _told(network, request, request.mode):
-        macs, stock = whole.count(of(request.mode))
+        macs, stock = network_case.count(of(request.mode))
     found = {"macs": macs, "stock": stock, "memory": memory("inference")}
     try:
         return {**found, "training_memory": memory("training")}
@@ -191,7 +191,9 @@ def _timed(networks: Sequence[Network], request: Request, x: Tensor) -> dict[str
     calls: dict[str, Callable[[], object]] = {}
     first: dict[str, float] = {}
     for network in networks:
-        call = whole.caller(whole.built(network.name, network.model, x, request.mode, dtype=request.dtype))
+        call = network_case.caller(
+            network_case.built(network.name, network.model, x, request.mode, dtype=request.dtype)
+        )
         with _told(network, request, request.mode):
             begin = time.perf_counter()
             call()

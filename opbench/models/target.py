@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from opbench.conformance.target import assignments, load, parse
 from opbench.models.sites import said
 from opbench.models.swap import network
 from opbench.models.ultralytics_package import import_ultralytics
 from opbench.models.ultralytics_yaml import register_ultralytics
 from opbench.schema import OpbenchError
-from opbench.verify.target import assignments, load, parse
 
 
 def load_model(text: str, arguments: Sequence[str] = (), seed: int = 0) -> nn.Module:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from opbench.models import whole
+from opbench.models import network_case
 from opbench.models.costs import BASELINE, PassedOver, Request, Swap
 from opbench.models.replacements import operators, published, resolved
 from opbench.models.sites import input_shape, said
@@ -126,7 +126,7 @@ def _swapped(model: nn.Module, swaps: Sequence[Swap], request: Request, x: Tenso
 
 def appoint(network: Network, request: Request) -> None:
     """Gives every swapped core the implementation that was asked for, now that it is where that runs."""
-    kinds, by_name = tuple(whole.cored()), published()
+    kinds, by_name = tuple(network_case.cored()), published()
     for one, change in network.made:
         for module in network.model.get_submodule(change.name).modules():
             if isinstance(module, kinds) and hasattr(module, "implementation"):

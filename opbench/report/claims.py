@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from opbench.analyse.claim import DECISIONS, Answer
+from opbench.analyse.claims.nouns import DECISIONS, Answer
 from opbench.document import encode, load
 from opbench.report.escape import visible
 from opbench.report.tables import Table
@@ -28,7 +28,7 @@ NOTE = (
 
 def claims(runs: Sequence[Run]) -> Table:
     """One row for each claim and baseline."""
-    from opbench.analyse.claims import evaluate  # the definitions need torch, which no other table does
+    from opbench.analyse.claims.answers import evaluate  # the definitions need torch, which no other table does
 
     return table(evaluate(runs))
 
@@ -47,7 +47,7 @@ def tally(answers: Sequence[Answer]) -> str:
 
 def run_claims(paths: Sequence[Path], *, as_json: bool) -> int:
     """Prints every claim's answer; 0 whatever they are: a refuted claim is no fault of the code."""
-    from opbench.analyse.claims import evaluate
+    from opbench.analyse.claims.answers import evaluate
 
     answers = evaluate([load(path) for path in paths])
     if as_json:
@@ -62,7 +62,7 @@ def run_claims(paths: Sequence[Path], *, as_json: bool) -> int:
 def unclaimed() -> list[str]:
     """A sentence for each operator that came with a file or a package and that no claim speaks of."""
     from opbench import registry
-    from opbench.analyse.claims import load as load_claims
+    from opbench.analyse.claims.answers import load as load_claims
 
     spoken = {name.partition("[")[0] for claim in load_claims() for name in (claim.subject, *claim.baselines)}
     added = dict.fromkeys(contender.partition("[")[0] for _, contender in sorted(registry.extensions()))

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from opbench.analyse.comparison import Comparison, Row, Side
+from opbench.analyse.compare.nouns import Comparison, Row, Side
 from opbench.report import numbers
 from opbench.report.escape import code, prose, visible
 

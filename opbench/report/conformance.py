@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from opbench import registry
+from opbench.conformance.check import check
+from opbench.conformance.findings import BAD, Conformance, Counterexample, Limits, Request, Result, Unsupported, Values
 from opbench.document import encode
 from opbench.registry import nearest
 from opbench.report.escape import visible
 from opbench.schema import DEVICES, DTYPES, OpbenchError
-from opbench.verify.conformance import check
-from opbench.verify.findings import BAD, Conformance, Counterexample, Limits, Request, Result, Unsupported, Values
 
 # Of this many failing relations the inputs are shown; of the others, what was expected and got.
 SHOWN_IN_FULL = 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from opbench.analyse.statistics import METHODS, Ratio, quartiles, ratio
 from opbench.models.costs import Costs, Variant
 from opbench.report import numbers
 from opbench.report.tables import MACS_UNIT, Table
+from opbench.statistics.ratios import METHODS, Ratio, quartiles, ratio
 
 # Of a network's layers, how many of the slowest are listed, and how far down those that were swapped.
 LISTED = 8

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from opbench import registry
-from opbench.analyse.compare import ASSUMED, MINIMUM_EFFECT, compare
-from opbench.analyse.comparison import QUANTITIES, Comparison
-from opbench.analyse.differences import KINDS
+from opbench.analyse.compare.environments import KINDS
+from opbench.analyse.compare.nouns import QUANTITIES, Comparison
+from opbench.analyse.compare.runs import ASSUMED, MINIMUM_EFFECT, compare
 from opbench.analyse.power import find_selfcheck, quote
 from opbench.document import encode, load, replace_file, save
 from opbench.report.comparison import markdown, summary

@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from opbench import registry
-from opbench.analyse.change_points import LEAST
-from opbench.analyse.history import TIMED, Change, Point, Series, case_ids, series
-from opbench.analyse.keeping import keep, let_go
-from opbench.analyse.store import Store, moment, read
+from opbench.analyse.history.retention import keep, let_go
+from opbench.analyse.history.series import TIMED, Change, Point, Series, case_ids, series
+from opbench.analyse.history.store import Store, moment, read
 from opbench.report import numbers
 from opbench.report.escape import visible
 from opbench.schema import OpbenchError
+from opbench.statistics.change_points import LEAST
 
 # A part of an id may name many cases; more tables than these are no answer.
 MOST_CASES = 12

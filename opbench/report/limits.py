@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from opbench.analyse.roofline import Roofline, roofline, usable
 from opbench.analyse.standings import NOT_PLANNED, Row, Standing
-from opbench.analyse.statistics import Quartiles
 from opbench.report import numbers
 from opbench.report.tables import ERROR_UNIT, MACS_UNIT, Table, error, verdicts
 from opbench.schema import Run
+from opbench.statistics.ratios import Quartiles
 
 ROOFLINE_NOTE = (
     "Roofline: the least time that the slower of two limits allows, over the median latency. The limits are the bytes "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from opbench.analyse.statistics import Ratio
+from opbench.statistics.ratios import Ratio
 
 NOT_MEASURED = "not measured"
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 from opbench.analyse.standings import Row, Standing
-from opbench.analyse.statistics import FEWEST_ROUNDS
 from opbench.report import numbers
 from opbench.report.drawing import LABEL_LIMIT, Datum, name_of
 from opbench.report.escape import visible
 from opbench.report.tables import latency_ratio, verdicts
+from opbench.statistics.ratios import FEWEST_ROUNDS
 
 
 def ratio_datum(row: Row, method: str) -> Datum:

@@ -11,7 +11,6 @@ import msgspec
 
 from opbench.analyse.roofline import yardstick
 from opbench.analyse.standings import Standing
-from opbench.analyse.statistics import FEWEST_ROUNDS
 from opbench.report import numbers
 from opbench.report.drawing import (
     GUIDE,
@@ -39,6 +38,7 @@ from opbench.report.families import Family, sweeps
 from opbench.report.plot_data import accuracy_data, memory_data, pareto_data, ratio_datum, roofline_data
 from opbench.report.tables import ERROR_UNIT, MACS_UNIT
 from opbench.schema import Run
+from opbench.statistics.ratios import FEWEST_ROUNDS
 
 SPEEDS = {"faster": "#0072B2", "slower": "#D55E00", "undecided": "#999999"}
 AXES = {

@@ -90,7 +90,7 @@ def _body(content: Run | Selfcheck | Table, name: str, more: Sequence[Run | Self
     if isinstance(content, Run):
         return _of_run(content, *_parts(name)[1:])
     if isinstance(content, Selfcheck):
-        from opbench.analyse.compare import MINIMUM_EFFECT
+        from opbench.analyse.compare.runs import MINIMUM_EFFECT
         from opbench.analyse.power import quote
 
         return prose(quote(content, MINIMUM_EFFECT).sentence)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opbench.analyse.compare import MINIMUM_EFFECT
+from opbench.analyse.compare.runs import MINIMUM_EFFECT
 from opbench.analyse.power import NAME, OURS, Power, Share, allowance, powers, save_selfcheck, sensitivity
 from opbench.document import replace_file
 from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH

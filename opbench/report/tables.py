@@ -12,9 +12,9 @@ from typing import Literal
 import msgspec
 
 from opbench.analyse.standings import NOT_PLANNED, Contest, Row, Standing
-from opbench.analyse.statistics import METHODS
 from opbench.report import numbers
 from opbench.schema import Record, Verdict
+from opbench.statistics.ratios import METHODS
 
 ERROR_UNIT = "eps·Σ|terms|"
 MACS_UNIT = "1 MAC = 2 FLOPs"

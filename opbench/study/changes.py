@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.models.whole import cored
+from opbench.models.network_case import cored
 
 Quantities = dict[str, float]
 Reader = Callable[[Any, tuple[Tensor, ...]], Mapping[str, float]]

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from opbench.analyse.statistics import FEWEST_ROUNDS, Method, Ratio, interval
-from opbench.measure.intervals import CONFIDENCE, student_t
+from opbench.statistics.intervals import CONFIDENCE, student_t
+from opbench.statistics.ratios import FEWEST_ROUNDS, Method, Ratio, interval
 from opbench.study.document import Contender, Purpose, Result
 
 # Points of a loss curve: each is the mean over its share of the steps, so that single batches don't hide the trend.

@@ -5,10 +5,9 @@ import pytest
 import torch
 from factory import make_case, make_counts, make_failure, make_latency, make_memory, make_record, make_run
 
-from opbench.analyse import claim_computations
-from opbench.analyse.claim import Claim, Network, everywhere
-from opbench.analyse.claim_counts import rounds_to
-from opbench.analyse.claims import MEASURES, evaluate, load
+from opbench.analyse.claims.answers import MEASURES, computations, evaluate, load
+from opbench.analyse.claims.counts import rounds_to
+from opbench.analyse.claims.nouns import Claim, Network, everywhere
 from opbench.schema import Counted, OpbenchError
 
 TIMED = Claim(
@@ -227,7 +226,7 @@ def test_rules_for_modules_see_convolutions_and_linear_layers_and_no_function():
     layers = torch.nn.Sequential(
         torch.nn.Conv2d(8, 12, 3, padding=1, groups=4), torch.nn.SiLU(), torch.nn.Flatten(2), torch.nn.Linear(25, 7)
     )
-    assert claim_computations.seen_by_modules(layers, (torch.ones(2, 8, 5, 5),)) == 2 * 12 * (25 * 2 * 9 + 7 * 25)
+    assert computations.seen_by_modules(layers, (torch.ones(2, 8, 5, 5),)) == 2 * 12 * (25 * 2 * 9 + 7 * 25)
 
 
 # --- the parts --------------------------------------------------------------------------------------------------
@@ -261,7 +260,7 @@ def test_a_claim_holds_where_every_place_confirms_it(verdicts, joint):
 
 
 def test_a_normalisation_that_exceeds_the_input_is_seen():
-    assert claim_computations._largest(lambda logits: 1.5 * logits.softmax(-1)) == pytest.approx(1.5)
+    assert computations._largest(lambda logits: 1.5 * logits.softmax(-1)) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(

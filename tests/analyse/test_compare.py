@@ -13,9 +13,9 @@ from factory import (
     make_run,
 )
 
-from opbench.analyse.change import Allowance
-from opbench.analyse.compare import compare
+from opbench.analyse.compare.runs import compare
 from opbench.schema import PAIRED, OpbenchError
+from opbench.statistics.change import Allowance
 
 KNOWN = Allowance(0.003, 50.0, "measured")
 NEAREST, CARAFE = make_case(), make_case("carafe[cpu]")

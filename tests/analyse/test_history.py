@@ -6,8 +6,8 @@ import random
 import pytest
 from factory import make_case, make_counts, make_environment, make_failure, make_latency, make_record, make_run
 
-from opbench.analyse.digest import digest
-from opbench.analyse.history import QUANTITIES, case_ids, series
+from opbench.analyse.history.digest import digest
+from opbench.analyse.history.series import QUANTITIES, case_ids, series
 from opbench.document import render
 
 CASE = make_case("carafe[cpu]").id

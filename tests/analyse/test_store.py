@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from factory import make_case, make_environment, make_record, make_run, make_selfcheck
 
-from opbench.analyse import store as module
-from opbench.analyse.digest import digest, machine_key, parse_digest, slug
-from opbench.analyse.history import series
-from opbench.analyse.keeping import keep, let_go
+from opbench.analyse.history import store as module
+from opbench.analyse.history.digest import digest, machine_key, parse_digest, slug
+from opbench.analyse.history.retention import keep, let_go
+from opbench.analyse.history.series import series
+from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
-from opbench.analyse.store import read
 from opbench.document import encode, render, save
 from opbench.schema import OpbenchError
 

@@ -8,8 +8,8 @@ from factory import make_case, make_record, make_run
 from histories import RUNS, STEP_AT, save, write_history, write_hostile, write_many
 from hostile import EVIL
 
-from opbench.analyse.claim import Answer
-from opbench.analyse.store import read
+from opbench.analyse.claims.nouns import Answer
+from opbench.analyse.history.store import read
 from opbench.report.dashboard.site import write_site
 from opbench.report.markdown import command_of
 

@@ -3,8 +3,8 @@
 from factory import make_case, make_failure, make_latency, make_memory, make_record, make_verdict
 from msgspec.structs import replace
 
-from opbench.analyse.statistics import ratio
 from opbench.engine.replicas import merge
+from opbench.statistics.ratios import ratio
 
 
 def record(*methods, stop="precision", seed=0, **changes):

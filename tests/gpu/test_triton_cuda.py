@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from falsify import assert_holds
 
+from opbench.conformance import carafe_properties, dcnv3_properties
+from opbench.conformance.property import Space
 from opbench.kernels.triton import launch as triton_launch
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.carafe.definition import reassembly
 from opbench.operators.dcnv3.definition import dcnv3_definition
-from opbench.verify import carafe_properties, dcnv3_properties
-from opbench.verify.property import Space
 
 pytestmark = pytest.mark.gpu
 

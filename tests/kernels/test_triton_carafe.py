@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from falsify import assert_holds
 from torch.library import opcheck
 
+from opbench.conformance.carafe_properties import PROPERTIES
+from opbench.conformance.property import Example, Space
+from opbench.conformance.strategies import noise
 from opbench.kernels.triton import carafe as triton_carafe
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe.definition import reassembly
-from opbench.verify.carafe_properties import PROPERTIES
-from opbench.verify.property import Example, Space
-from opbench.verify.strategies import noise
 
 RELATIONS = {relation.name: relation for relation in PROPERTIES}
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}

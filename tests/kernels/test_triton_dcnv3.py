@@ -5,13 +5,13 @@ import torch
 from falsify import assert_holds
 from torch.library import opcheck
 
+from opbench.conformance.dcnv3_properties import PROPERTIES
+from opbench.conformance.dcnv3_strategies import output_size
+from opbench.conformance.property import Example, Space
+from opbench.conformance.strategies import noise
 from opbench.kernels.triton import dcnv3 as triton_dcnv3
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.dcnv3.definition import dcnv3_definition
-from opbench.verify.dcnv3_properties import PROPERTIES
-from opbench.verify.dcnv3_strategies import output_size
-from opbench.verify.property import Example, Space
-from opbench.verify.strategies import noise
 
 RELATIONS = {relation.name: relation for relation in PROPERTIES}
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}

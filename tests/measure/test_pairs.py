@@ -7,9 +7,10 @@ import statistics
 import numpy as np
 import pytest
 
-from opbench.analyse.change import decide, p_value
-from opbench.measure.intervals import interval
-from opbench.measure.pairs import LEAST_CLEAN, LEAST_ROUNDS, log_ratios, median_shift, shift, take_turns
+from opbench.measure.pairs import take_turns
+from opbench.statistics.change import decide, p_value
+from opbench.statistics.intervals import interval
+from opbench.statistics.shifts import LEAST_CLEAN, LEAST_ROUNDS, log_ratios, median_shift, shift
 
 MINIMUM = math.log1p(0.02)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from opbench.models import side_by_side, variants, whole
+from opbench.models import network_case, side_by_side, variants
 from opbench.models.costs import BASELINE, Request, Swap, parse_swap
 from opbench.models.layers import profile
 from opbench.models.replacements import operators
@@ -185,13 +185,13 @@ def test_offsets_are_spread_in_every_deformable_layer():
     swap(model, "conv3x3", DCNv3)
     assert model.mix.offset.weight.abs().max() == 0
     x = torch.rand(1, 3, 64, 64)
-    assert whole.spread_offsets(model, x, 2.0) == 1
+    assert network_case.spread_offsets(model, x, 2.0) == 1
     seen = []
     model.mix.offset.register_forward_hook(lambda module, given, out: seen.append(out))
     with torch.no_grad():
         model.eval()(x)
     assert seen[0].square().mean().sqrt().item() == pytest.approx(2.0, rel=1e-3)
-    assert whole.spread_offsets(networks.Small(), x, 2.0) == 0
+    assert network_case.spread_offsets(networks.Small(), x, 2.0) == 0
 
 
 def test_the_answer_as_json_and_markdown_holds_every_variant(both):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from opbench.conformance.module_kinds import KINDS
 from opbench.operators.carafe import carafe
-from opbench.verify.module_kinds import KINDS
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from falsify import falsify
 from kills import lonely_and_idle, said
 
 from opbench.build import build
+from opbench.conformance.carafe_properties import PROPERTIES
+from opbench.conformance.property import Space
 from opbench.schema import Case
 from opbench.verify import gate
-from opbench.verify.carafe_properties import PROPERTIES
-from opbench.verify.property import Space
 
 DTYPES = ("float32", "bfloat16", "float64")
 # Most mutants fall to the first two, and what those let through to the next; the rest are tried for what is left.

@@ -14,12 +14,12 @@ from kills import lonely_and_idle, said
 
 from opbench import registry
 from opbench.build import build
+from opbench.conformance.dcnv3_properties import PROPERTIES
+from opbench.conformance.property import Space
 from opbench.operators.dcnv3.conv3x3 import MODULE
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition
 from opbench.schema import Case
 from opbench.verify import gate
-from opbench.verify.dcnv3_properties import PROPERTIES
-from opbench.verify.property import Space
 
 CORES = {**MUTANTS, **GRADIENT_MUTANTS}
 # Most faults show in float32, the others in the dtype they are about.

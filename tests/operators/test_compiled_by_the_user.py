@@ -7,9 +7,9 @@ breaks a graph and that shapes, aliasing and gradients survive the capture.
 import pytest
 import torch
 
+from opbench.conformance.strategies import noise
 from opbench.operators.carafe import CARAFE, IMPLEMENTATIONS, YoloCARAFE, carafe
 from opbench.operators.dcnv3 import CORES, DCNv3, DCNV3_YoLo, dcnv3
-from opbench.verify.strategies import noise
 
 # Of torch's own tracing of autograd functions.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")

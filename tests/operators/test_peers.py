@@ -13,6 +13,9 @@ import pytest
 import torch
 from falsify import assert_holds
 
+from opbench.conformance import carafe_properties, dcnv3_properties
+from opbench.conformance.property import Example, Space
+from opbench.conformance.strategies import noise
 from opbench.operators import carafe
 from opbench.operators.carafe.definition import reassembly
 from opbench.operators.dcnv2 import cores as dcnv2_cores
@@ -21,9 +24,6 @@ from opbench.operators.dcnv3 import dcnv3
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.external import dcnv4, internimage, peers
 from opbench.operators.external import torchvision as adapter
-from opbench.verify import carafe_properties, dcnv3_properties
-from opbench.verify.property import Example, Space
-from opbench.verify.strategies import noise
 
 RELATIONS = {"carafe": carafe_properties.PROPERTIES, "dcnv3": dcnv3_properties.PROPERTIES}
 SETTINGS = {"kernel_size": 3, "stride": 1, "pad": 1, "dilation": 1, "group": 2, "offset_scale": 1.5}

@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from opbench import document
-from opbench.analyse.claim import Answer
+from opbench.analyse.claims.nouns import Answer
 from opbench.cli import app
 from opbench.report import markdown, readme
 from opbench.report.claims import NOTE, summary, table, tally

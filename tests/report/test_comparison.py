@@ -7,11 +7,11 @@ from factory import make_case, make_counts, make_latency, make_memory, make_reco
 from hostile import EVIL, make_hostile_run
 from rich.console import Console
 
-from opbench.analyse.change import DECISIONS
-from opbench.analyse.compare import compare
-from opbench.analyse.comparison import Comparison
+from opbench.analyse.compare.nouns import Comparison
+from opbench.analyse.compare.runs import compare
 from opbench.document import decode, encode
 from opbench.report.comparison import _ORDER, lines, markdown, summary, tally
+from opbench.statistics.change import DECISIONS
 
 
 def run(seed, **ratios):

@@ -16,9 +16,9 @@ from hostile import EVIL, make_hostile_run
 
 import opbench
 from opbench import document
-from opbench.analyse.claim import Answer
+from opbench.analyse.claims.nouns import Answer
+from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
-from opbench.analyse.store import read
 from opbench.report import tables
 from opbench.report.dashboard import page, payload
 from opbench.report.dashboard.columns import Columns, Strings, number

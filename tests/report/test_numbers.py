@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from opbench.analyse.statistics import Ratio
 from opbench.report import numbers
+from opbench.statistics.ratios import Ratio
 
 
 def between(value, low, high, method="order-statistics", rounds=40):

@@ -7,14 +7,14 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from opbench.conformance.check import check
+from opbench.conformance.findings import Conformance, Limits, Request, Result, plain
+from opbench.conformance.general_relations import _within
+from opbench.conformance.property import Example, Property, Space, Violation, close, collecting, run, same
+from opbench.conformance.search import search
 from opbench.report.conformance import as_json, run_check
 from opbench.schema import Terms
 from opbench.verify.bounds import allowed
-from opbench.verify.conformance import check
-from opbench.verify.findings import Conformance, Limits, Request, Result, plain
-from opbench.verify.general_relations import _within
-from opbench.verify.property import Example, Property, Space, Violation, close, collecting, run, same
-from opbench.verify.search import search
 
 ONE = Example({"x": torch.ones(3)}, {})
 TERMS = Terms(torch.ones(3, dtype=torch.float64), 1)

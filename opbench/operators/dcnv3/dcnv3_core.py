@@ -93,6 +93,6 @@ OPERATOR = Operator(
     counting=COUNTING,
     preferred=AUTOMATIC,
     core=dcnv3,
-    relations="opbench.verify.dcnv3_properties:PROPERTIES",
+    relations="opbench.conformance.dcnv3_properties:PROPERTIES",
     formulas=FORMULAS,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from opbench.analyse.compare import compare
-from opbench.analyse.digest import machine_key
+from opbench.analyse.compare.runs import compare
+from opbench.analyse.history.digest import machine_key
 from opbench.report.comparison import explanations, lines, tally
 from opbench.report.dashboard.columns import Columns, Strings, number
 from opbench.schema import OpbenchError, Run

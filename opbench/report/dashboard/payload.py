@@ -8,9 +8,9 @@ from typing import Any
 
 import opbench
 from opbench import registry
-from opbench.analyse.claim import Answer
+from opbench.analyse.claims.nouns import Answer
+from opbench.analyse.history.store import Problem, Store, Stored
 from opbench.analyse.standings import Standing, standings
-from opbench.analyse.store import Problem, Store, Stored
 from opbench.report import evidence, limits
 from opbench.report.dashboard.columns import Strings
 from opbench.report.dashboard.differences import differences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from opbench.analyse.digest import machine_key
+from opbench.analyse.history.digest import machine_key
 from opbench.schema import Case, Environment
 
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import msgspec
 
-from opbench.analyse.digest import machine_key
+from opbench.analyse.history.digest import machine_key
 from opbench.analyse.roofline import roofline, yardstick
 from opbench.analyse.standings import Row, Standing, contests
-from opbench.analyse.statistics import FEWEST_ROUNDS, METHODS, Ratio
 from opbench.report import numbers, tables
 from opbench.report.dashboard.columns import Columns, Strings, number
 from opbench.report.dashboard.places import newest
@@ -21,6 +20,7 @@ from opbench.report.families import families
 from opbench.report.families import sweeps as family_sweeps
 from opbench.report.plots import AXES
 from opbench.schema import Case, Latency, Run, Verdict
+from opbench.statistics.ratios import FEWEST_ROUNDS, METHODS, Ratio
 
 
 class Stand(msgspec.Struct, frozen=True):

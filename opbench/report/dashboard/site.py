@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from opbench.analyse.claim import Answer
-from opbench.analyse.store import read
+from opbench.analyse.claims.nouns import Answer
+from opbench.analyse.history.store import read
 from opbench.document import replace_file
 from opbench.report.dashboard.page import html
 from opbench.report.dashboard.payload import payload
@@ -54,7 +54,7 @@ def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], cl
 
 def run_dashboard(results: Path, site: Path) -> int:
     """What the command does: the page, then where it is and what it doesn't show; the exit code."""
-    from opbench.analyse.claims import evaluate  # and with it torch
+    from opbench.analyse.claims.answers import evaluate  # and with it torch
 
     written = write_site(results, site, evaluate)
     for sentence in written.problems:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from opbench.analyse.differences import differences
-from opbench.analyse.digest import Digest
-from opbench.analyse.history import TIMED, Point, QuantityName, Series, series
+from opbench.analyse.compare.environments import differences
+from opbench.analyse.history.digest import Digest
+from opbench.analyse.history.series import TIMED, Point, QuantityName, Series, series
 from opbench.report import numbers
 from opbench.report.dashboard.columns import Strings, number
 

@@ -23,9 +23,9 @@ from typing import Any
 
 import msgspec
 
-from opbench.analyse.digest import machine_key
+from opbench.analyse.history.digest import machine_key
+from opbench.analyse.history.store import moment
 from opbench.analyse.standings import Row, Standing
-from opbench.analyse.store import moment
 from opbench.report.escape import visible
 from opbench.report.exports.rows import finite, measured
 from opbench.schema import OpbenchError, Run

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from opbench.analyse.digest import machine_key
+from opbench.analyse.history.digest import machine_key
 from opbench.analyse.standings import Timing
 from opbench.report.exports.rows import Measured, measured
 from opbench.schema import OpbenchError, Run

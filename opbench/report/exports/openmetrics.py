@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from opbench.analyse.digest import machine_key
+from opbench.analyse.history.digest import machine_key
+from opbench.analyse.history.store import moment
 from opbench.analyse.standings import Timing
-from opbench.analyse.store import moment
 from opbench.report.escape import visible
 from opbench.report.exports.rows import Measured, finite, measured, passed
 from opbench.schema import Record, Run

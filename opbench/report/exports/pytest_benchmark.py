@@ -10,10 +10,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from opbench.analyse.statistics import usable_samples
 from opbench.report.escape import visible
 from opbench.report.exports.rows import Measured, as_json, finite, passed, timed
 from opbench.schema import Run
+from opbench.statistics.ratios import usable_samples
 
 # The version of the layout that is written, as the tool's own releases name it.
 LAYOUT = "5.0.0"

@@ -1,0 +1,235 @@
+"""A results folder as a store: run documents and their digests, and a sentence for each that can't be read.
+
+Every file is of one run alone and never written again, so two stores merge by copying the files of both into one
+folder, and git or an object store keeps them as they are. `history.retention` lays them out as
+
+    history/MACHINE/STARTED-COMMIT-HASH.run.json       the run document, byte for byte
+    history/MACHINE/STARTED-COMMIT-HASH.digest.json    its digest; stays where the raw samples are let go
+
+and a run document anywhere else in the folder counts as well.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from opbench.analyse.history.digest import Digest, digest, parse_digest
+from opbench.document import parse
+from opbench.schema import OpbenchError, Run
+
+RUN_SUFFIX = ".run.json"
+DIGEST_SUFFIX = ".digest.json"
+
+# A document of 100 records and 60 rounds has 0.4 MB; one of this size would fill the memory when read.
+LARGEST_BYTES = 256 << 20
+# Documents without a digest that are held in memory once read; later ones are read again when asked for.
+HELD = 200
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that is not shown, and the sentence that says why."""
+
+    path: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run document of the store, `path` relative to its folder. `run` is read when first asked for."""
+
+    root: Path
+    path: str
+    digest: Digest
+
+    @cached_property
+    def run(self) -> Run:
+        """The document itself, raw samples and all; raises `OpbenchError` where it has changed meanwhile."""
+        try:
+            data = (self.root / self.path).read_bytes()
+        except OSError as error:
+            raise OpbenchError(f"{self.path}: can't be read: {error.strerror or error}") from None
+        if hashlib.sha256(data).hexdigest() != self.digest.sha256:
+            raise OpbenchError(f"{self.path}: is not the document that its digest was made from; delete the digest")
+        return parse(data)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A results folder, oldest run first.
+
+    `runs` have their document; `digests` are of every run, also of those whose document was let go. Both hold a run
+    once, however many copies of its document lie in the folder.
+    """
+
+    root: Path
+    runs: tuple[Stored, ...]
+    digests: tuple[Digest, ...]
+    problems: tuple[Problem, ...]
+
+
+def read(folder: str | os.PathLike[str]) -> Store:
+    """Every run in `folder` and below. Raises `OpbenchError` only where the folder itself can't be read."""
+    root = Path(folder)
+    problems: list[Problem] = []
+    files = _files(root, problems)
+    digests: dict[str, Digest] = {}
+    of_path: dict[str, Digest] = {}
+    for path in files:
+        if path.endswith(DIGEST_SUFFIX):
+            found = _digest(root / path, path, problems)
+            if found is not None:
+                digests.setdefault(found.sha256, found)
+                of_path[path.removesuffix(DIGEST_SUFFIX) + RUN_SUFFIX] = found
+    stored: dict[str, Stored] = {}
+    held = 0
+    for path in files:
+        if path.endswith(DIGEST_SUFFIX):
+            continue
+        beside = of_path.get(path)
+        if beside is not None and _size(root / path) == beside.document_bytes:
+            # The document is not opened: thousands of them would be. Its hash is compared when it is.
+            stored.setdefault(beside.sha256, Stored(root, path, beside))
+            continue
+        data = _bytes(root / path, path, problems)
+        if data is None:
+            continue
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 in digests:  # of a copy, or kept in the history
+            stored.setdefault(sha256, Stored(root, path, digests[sha256]))
+            continue
+        run = _run(data, path, problems)
+        if run is None:
+            continue
+        one = stored[sha256] = Stored(root, path, digest(run, data))
+        digests[sha256] = one.digest
+        if held < HELD:
+            held += 1
+            vars(one)["run"] = run  # what cached_property would keep
+    return Store(
+        root=root,
+        runs=tuple(sorted(stored.values(), key=lambda one: _when(one.digest))),
+        digests=tuple(sorted(digests.values(), key=_when)),
+        problems=tuple(sorted(problems, key=lambda problem: problem.path)),
+    )
+
+
+def moment(started: str) -> datetime.datetime | None:
+    """The moment that a document's `started` names, in UTC; None where it is none."""
+    try:
+        found = datetime.datetime.fromisoformat(started)
+    except ValueError:
+        return None
+    found = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    try:
+        return found.astimezone(datetime.UTC)
+    except OverflowError:
+        return None
+
+
+def _when(one: Digest) -> tuple[datetime.datetime, str, str]:
+    """What orders runs; one without a readable time comes first."""
+    found = moment(one.started) or datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    return found, one.started, one.sha256
+
+
+def _files(root: Path, problems: list[Problem]) -> list[str]:
+    """Paths of the JSON files under `root`, sorted. Links to folders are not followed: they may lead in circles."""
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "no such folder"
+        raise OpbenchError(f"{root}: {what} (expected a results folder with run documents)")
+
+    def unreadable(error: OSError) -> None:
+        if error.filename == os.fspath(root):
+            raise OpbenchError(f"{root}: can't be read: {error.strerror}")
+        where = os.path.relpath(error.filename or root, root)
+        problems.append(Problem(where, f"folder can't be read: {error.strerror}; what is in it is not shown"))
+
+    return sorted(_walk(root, unreadable))
+
+
+def _walk(root: Path, unreadable: object) -> Iterator[str]:
+    for folder, folders, names in os.walk(root, onerror=unreadable):  # type: ignore[arg-type]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(folder, root)
+        for name in names:
+            if name.endswith(".json") and not name.startswith("."):
+                yield name if inside == os.curdir else f"{inside}/{name}".replace(os.sep, "/")
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _bytes(path: Path, name: str, problems: list[Problem]) -> bytes | None:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
+            problems.append(Problem(name, "not shown: neither a file nor a folder"))
+            return None
+        if status.st_size > LARGEST_BYTES:
+            sizes = f"{status.st_size >> 20} MiB, more than the {LARGEST_BYTES >> 20} MiB that a document may have"
+            problems.append(Problem(name, f"not shown: {sizes}"))
+            return None
+        return path.read_bytes()
+    except OSError as error:
+        problems.append(Problem(name, f"not shown: can't be read: {error.strerror or error}"))
+        return None
+
+
+def _digest(path: Path, name: str, problems: list[Problem]) -> Digest | None:
+    data = _bytes(path, name, problems)
+    if data is None:
+        return None
+    try:
+        return parse_digest(data)
+    except OpbenchError as error:
+        problems.append(Problem(name, f"not shown: {error}"))
+        return None
+
+
+def _run(data: bytes, name: str, problems: list[Problem]) -> Run | None:
+    try:
+        return parse(data)
+    except OpbenchError as error:
+        if not _other_kind(data):
+            problems.append(Problem(name, f"not shown: {error}"))
+        return None
+
+
+def _other_kind(data: bytes) -> bool:
+    """Whether it is another of opbench's own documents: selfchecks and studies lie beside the runs of their machine."""
+    return any(map(functools.partial(_is, data), (_Selfcheck, _Study)))
+
+
+def _is(data: bytes, kind: type[msgspec.Struct]) -> bool:
+    try:
+        msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+class _Selfcheck(msgspec.Struct):
+    schema_version: int
+    precision: float
+    trials: list[msgspec.Raw]
+
+
+class _Study(msgspec.Struct):
+    schema_version: int
+    quick: bool
+    studies: list[msgspec.Raw]

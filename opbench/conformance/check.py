@@ -1,0 +1,231 @@
+"""The conformance check: does a person's function or module compute what its operator is defined to compute?
+
+The target runs in a process of its own (`conformance.worker`), which is watched from here. Code that hangs, exits,
+crashes or floods memory costs that process and the property it was in; the other properties go on in a new one. This
+side never imports the target, nor torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from opbench.child import Child, ending
+from opbench.conformance.findings import (
+    FULL,
+    QUICK,
+    Calling,
+    Conformance,
+    Counterexample,
+    Failed,
+    Finished,
+    Job,
+    Limits,
+    Message,
+    Planned,
+    Refusal,
+    Request,
+    Result,
+    Started,
+    Status,
+    Step,
+    Tried,
+    Unsupported,
+    Unusable,
+)
+from opbench.conformance.target import parse
+from opbench.schema import DType, OpbenchError
+
+WORKER = "opbench.conformance.worker"
+Progress = Callable[[int, int, str], None]
+
+
+def check(
+    request: Request,
+    limits: Limits | None = None,
+    progress: Progress = lambda done, of, name: None,
+) -> Conformance:
+    """Tries every property of the operator on the target. `progress` hears (done, of, the property to come).
+
+    Raises OpbenchError for wrong usage, of which a target that can't be loaded or called as the operator is one kind.
+    """
+    parse(request.target)
+    limits = limits or (QUICK if request.quick else FULL)
+    log = _Log(request, limits, progress)
+    begin = time.monotonic()
+    faults = 0
+    while not log.finished:
+        left = max(1.0, limits.search_seconds - (time.monotonic() - begin))
+        with _child(Job(request, limits, left, log.done)) as child:
+            fault = log.follow(child)
+        if fault is None:
+            continue
+        faults += 1
+        log.note(fault)
+        if faults >= limits.faults:
+            log.give_up(f"the target has brought down {faults} {'process' if faults == 1 else 'processes'}")
+    return log.conformance(time.monotonic() - begin)
+
+
+@dataclass
+class _Log:
+    """What the checking processes have said so far."""
+
+    request: Request
+    limits: Limits
+    progress: Progress
+    plan: Planned | None = None
+    current: Step | None = None
+    call: Counterexample | None = None
+    finished: bool = False
+    results: list[Result] = field(default_factory=list)
+    accepted: list[tuple[DType, dict[str, Any]]] = field(default_factory=list)
+    refusals: list[tuple[DType, Refusal]] = field(default_factory=list)
+
+    @property
+    def done(self) -> tuple[Step, ...]:
+        return tuple((result.property, result.dtype) for result in self.results)
+
+    def follow(self, child: Child) -> tuple[Status, str] | None:
+        """Takes down what a process says until it has finished (None) or is at an end (how, and in what words)."""
+        self.current = self.call = None
+        planned = False
+        while True:
+            limit = self.limits.call_seconds if planned else self.limits.import_seconds
+            try:
+                message = _message(child, limit)
+            except TimeoutError:
+                what = "a call, or the backward pass after it," if self.call else "it"
+                doing = "" if planned else " while the target was imported"
+                return "hangs", f"hangs: killed after {limit:g} s{doing}, in which {what} did not end"
+            if message is None:
+                return "died", _ending(child)
+            planned = planned or isinstance(message, Planned)
+            self.take(message)
+            if self.finished:
+                return None
+
+    def take(self, message: Message) -> None:
+        """One message."""
+        match message:
+            case Unusable(message=text):
+                raise OpbenchError(text)
+            case Failed(traceback=text):
+                raise RuntimeError(f"the checker failed, not the target:\n{text}")
+            case Planned():
+                self.plan = message
+            case Started():
+                self.current, self.call = (message.property, message.dtype), None
+                self.progress(len(self.results), len(self.plan.steps) if self.plan else 0, message.property)
+            case Calling():
+                self.call = message.call
+            case Tried():
+                dtype = message.result.dtype
+                self.results.append(message.result)
+                self.accepted += [(dtype, options) for options in message.accepted]
+                self.refusals += [(dtype, refusal) for refusal in message.refusals]
+                self.current = self.call = None
+            case Finished():
+                self.finished = True
+
+    def note(self, fault: tuple[Status, str]) -> None:
+        """Books a death on the property that was being tried; it is not tried again in other dtypes."""
+        status, message = fault
+        if self.plan is None or self.current is None:
+            raise OpbenchError(f"target {self.request.target!r}: importing it: {message}")
+        name, dtype = self.current
+        self.results.append(
+            Result(name, self.plan.statements[name], dtype, status, message=message, counterexample=self.call)
+        )
+        self._skip(lambda step: step[0] == name, f"{status} in {dtype}")
+
+    def give_up(self, reason: str) -> None:
+        """Leaves the rest untried."""
+        self._skip(lambda step: True, reason)
+        self.finished = True
+
+    def _skip(self, which: Callable[[Step], bool], reason: str) -> None:
+        assert self.plan is not None
+        done = set(self.done)
+        for step in self.plan.steps:
+            if step not in done and which(step):
+                name, dtype = step
+                self.results.append(Result(name, self.plan.statements[name], dtype, "not-run", message=reason))
+
+    def conformance(self, seconds: float) -> Conformance:
+        """All of it."""
+        assert self.plan is not None
+        order = {step: position for position, step in enumerate(self.plan.steps)}
+        return Conformance(
+            request=self.request,
+            judged_as=self.plan.judged_as,
+            results=tuple(sorted(self.results, key=lambda result: order[result.property, result.dtype])),
+            unsupported=unsupported(self.accepted, self.refusals),
+            refused=self.refusals[0][1].message if self.refusals and not self.accepted else "",
+            notes=self.plan.notes,
+            seconds=seconds,
+        )
+
+
+def unsupported(
+    accepted: Sequence[tuple[DType, Mapping[str, Any]]], refusals: Sequence[tuple[DType, Refusal]]
+) -> tuple[Unsupported, ...]:
+    """What the refusals have in common: the option values that were never accepted, by preference those spoken of.
+
+    A dtype in which nothing was ever accepted is such a value, named "dtype". Where every value was accepted in some
+    call, it is the combination, or the shapes: then no option is named.
+    """
+    good_dtypes = {dtype for dtype, _ in accepted}
+    good = {(name, repr(value)) for _, options in accepted for name, value in options.items()}
+    groups: dict[tuple[str, ...], Unsupported] = {}
+    for dtype, refusal in refusals:
+        culprits: dict[str, Any] = {"dtype": dtype}
+        message = refusal.message
+        if dtype in good_dtypes or not good_dtypes:
+            never = {name: value for name, value in refusal.options.items() if (name, repr(value)) not in good}
+            culprits = {name: value for name, value in never.items() if name.split("_")[0] in message} or never
+        if not culprits:
+            message += f" (at {', '.join(f'{name}={value!r}' for name, value in refusal.options.items())})"
+        old = groups.setdefault(tuple(culprits), Unsupported({name: [] for name in culprits}, [], message))
+        for name, value in culprits.items():
+            if value not in old.options[name]:
+                old.options[name].append(value)
+        if dtype not in old.dtypes:
+            old.dtypes.append(dtype)
+    return tuple(groups.values())
+
+
+# --- The process ------------------------------------------------------------------------------------------------
+
+
+def _message(child: Child, limit: float) -> Message | None:
+    """The next message; None when there are no more. TimeoutError after `limit` seconds of silence."""
+    line = child.line(limit)
+    try:
+        # strict=False reads "Infinity" into a float.
+        return None if line is None else msgspec.json.decode(line, type=Message, strict=False)
+    except msgspec.DecodeError:  # cut off in the middle, or written over
+        return None
+
+
+def _ending(child: Child) -> str:
+    """How the process came to its end, in words."""
+    code = child.code()
+    if code is None:
+        return "closed its connection to the checker"
+    return ending(code, child.last_error())
+
+
+@contextlib.contextmanager
+def _child(job: Job) -> Iterator[Child]:
+    child = Child(WORKER)
+    try:
+        child.tell(msgspec.json.encode(job))
+        yield child
+    finally:
+        child.end()

@@ -1,0 +1,126 @@
+"""What `opbench check` holds a target to by an operator's declaration alone: any operator of a slot, a user's too.
+
+A module is constructed from channels and the operator's settings; a function takes the place of a core in the
+operator's own module. Either is judged by the operator's definition, in evaluation and in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from opbench import registry
+from opbench.build import draw_parameters
+from opbench.conformance.module_kinds import FAMILIES, KINDS, Kind, Settings
+from opbench.conformance.modules import ModuleTarget
+from opbench.schema import Implementation, Operator, Setting, Tensors
+from opbench.tasks import SLOTS
+
+CHANNELS = (8, 4, 16, 12)
+GROUPS = (2, 1, 4)
+# What constructors call the channels, and a slot's groups.
+_ALIASES = {
+    **dict.fromkeys(("c", "c1", "in_channels", "dim", "inc", "C"), "channels"),
+    **dict.fromkeys(("g", "group", "groups"), "G"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared(Kind):
+    """The module of a declared operator, whose settings are channels, groups where its task has them, and its own."""
+
+    operator: Operator
+
+    def dims(self, settings: Settings, height: int = 4, width: int = 4, batch: int = 1) -> dict[str, Any]:
+        """What the operator is called with at these settings."""
+        own = {name: value for name, value in settings.items() if name not in ("channels", "training")}
+        task = registry.tasks()[self.operator.task]
+        sizes = {**task.defaults, "N": batch, "C": settings["channels"], "H": height, "W": width}
+        return self.operator.given({**sizes, **own})
+
+    def fits(self, settings: Settings) -> bool:
+        """Whether the operator runs at these settings."""
+        return self.operator.requires(self.dims(settings)) is None
+
+    def beyond(self, asked: Settings) -> str:
+        """Its definition covers every value of a setting; `requires` says which don't go together."""
+        known = {name: value for name, value in asked.items() if name in self.settings}
+        settings = {name: known.get(name, values[0]) for name, values in self.settings.items()}
+        return (self.operator.requires(self.dims(settings)) or "") if known else ""
+
+    def default(self, name: str) -> Any:
+        """The declared default of a setting, else the plainest value."""
+        return self.operator.settings.get(name, self.settings[name][0])
+
+    def construct(self, settings: Settings, implementation: Implementation | None = None) -> nn.Module:
+        """The operator's own module."""
+        first = next(iter(self.operator.implementations.values()))
+        return self.operator.module(self.dims(settings), implementation or first)
+
+    def parameters(self, settings: Settings, seed: int) -> dict[str, Tensor]:
+        """Parameters, statistics and constants by name."""
+        module = self.construct(settings).double()
+        draw_parameters(module, torch.Generator().manual_seed(seed), self.operator.drawn)
+        return {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+
+    def buffers(self, settings: Settings) -> frozenset[str]:
+        """What isn't differentiated by."""
+        return frozenset(name for name, _ in self.construct(settings).named_buffers())
+
+
+@dataclass(frozen=True)
+class InPlace(ModuleTarget):
+    """A user's function as the core of an operator's own module."""
+
+    function: Callable[..., Tensor] | None = None
+
+    def construct(self, settings: Settings) -> nn.Module:
+        """The operator's module around the function."""
+        assert isinstance(self.kind, Declared)
+        return self.kind.construct(settings, Implementation("yours", function=self.function))
+
+
+def names() -> list[str]:
+    """The operators that a target can be held to as a module, published ones among them."""
+    slots = [name for task in SLOTS for name in registry.operators(task)]
+    return sorted({*KINDS, *slots})
+
+
+def kind_named(name: str) -> Kind:
+    """The published module of that name, else that of the declared operator."""
+    if name in KINDS:
+        return KINDS[name]
+    operator = next(found[name] for task in SLOTS if name in (found := registry.operators(task)))
+    own: Mapping[str, tuple[Setting, ...]] = {
+        setting: operator.draws.get(setting, (default, not default) if isinstance(default, bool) else (default,))
+        for setting, default in operator.settings.items()
+    }
+    task = registry.tasks()[operator.task]
+    groups = {"G": GROUPS} if "G" in task.dims else {}
+
+    have = ("channels", *groups)
+
+    def definition(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
+        batch, _, height, width = tensors["x"].shape
+        return operator.definition(kind.dims(settings, height, width, batch), tensors, training)
+
+    kind = Declared(
+        name,
+        operator.classes[0] if operator.classes else nn.Module,
+        {"channels": CHANNELS, **groups, **own},
+        {alias: setting for alias, setting in _ALIASES.items() if setting in have and alias not in own},
+        definition,
+        "channels",
+        title=operator.classes[0].__name__ if operator.classes else operator.title,
+        operator=operator,
+    )
+    return kind
+
+
+def family(name: str) -> tuple[Kind, ...]:
+    """The modules that a person may mean by an operator's name."""
+    return tuple(kind_named(one) for one in FAMILIES.get(name, (name,)))

@@ -1,0 +1,1 @@
+"""Statistics: intervals, paired ratios and shifts, change and change points. Numbers in, numbers out."""

@@ -10,6 +10,7 @@ k kernel size, g CARAFE groups, G DCNv3 groups.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -384,8 +385,12 @@ class Plan(msgspec.Struct, frozen=True):
 
 # --- Measured ---------------------------------------------------------------------------------------------------
 
-Outcome = Literal["ok", "incorrect", "raised", "out-of-memory", "crashed", "timed-out", "unsupported", "throttled"]
-StopReason = Literal["precision", "plateau", "budget", "throttled"]
+Outcome = Literal[
+    "ok", "incorrect", "raised", "out-of-memory", "crashed", "timed-out", "unsupported", "throttled", "disturbed"
+]
+StopReason = Literal["precision", "plateau", "budget", "throttled", "disturbed"]
+# Of the machine while a figure was taken, by the probes beside it; "" where none were.
+Phase = Literal["", "clear", "shared"]
 
 
 class Worst(msgspec.Struct, frozen=True):
@@ -464,7 +469,10 @@ class Latency(msgspec.Struct, frozen=True):
     the panel in that process: ratios are taken within a round. A sample that is NaN was discarded: the GPU throttled
     or the clock jumped; a process without samples could not time this contender. `first_call_seconds` holds compile
     and autotune, in the first process. With several processes `stop` is the least satisfied one's. On CUDA the SM
-    clock and the temperature after each sample are kept, laid out like the samples.
+    clock and the temperature after each sample are kept, laid out like the samples; on the CPU `waited`: the share of
+    each block's time, in thousandths, that its threads were ready to run and had no core. Figures are of the rounds of
+    one `phase` of the machine in which neither this contender nor its baseline waited: `left_out[process]` names all
+    others, which are kept as they were measured.
     """
 
     method: str
@@ -474,6 +482,20 @@ class Latency(msgspec.Struct, frozen=True):
     stop: StopReason
     sm_clock_mhz: tuple[tuple[float, ...], ...] = ()
     temperature_celsius: tuple[tuple[float, ...], ...] = ()
+    waited: tuple[tuple[int, ...], ...] = ()
+    left_out: tuple[tuple[int, ...], ...] = ()
+    phase: Phase = ""
+
+    @property
+    def used_seconds(self) -> tuple[tuple[float, ...], ...]:
+        """The samples that figures are of: NaN in the place of those that are left out."""
+        if not self.left_out:
+            return self.samples_seconds
+        gone = map(frozenset, self.left_out)
+        return tuple(
+            tuple(math.nan if at in out else sample for at, sample in enumerate(samples))
+            for samples, out in zip(self.samples_seconds, gone, strict=True)
+        )
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
-from opbench.schema import Latency, Record, StopReason
+from opbench.schema import Latency, Phase, Record, StopReason
+
+T = TypeVar("T")
 
 # From the best to the least satisfied.
-_STOPS: tuple[StopReason, ...] = ("precision", "plateau", "budget", "throttled")
+_STOPS: tuple[StopReason, ...] = ("precision", "plateau", "budget", "throttled", "disturbed")
 
 
 def merge(records: Sequence[Record]) -> Record:
@@ -40,6 +43,9 @@ def _merge_latencies(method: str, records: Sequence[Record]) -> Latency:
     found = [next((had for had in record.latencies if had.method == method), None) for record in records]
     present = [latency for latency in found if latency is not None]
     gauged = any(latency.sm_clock_mhz for latency in present)
+    watched = any(latency.waited for latency in present)
+    phase = _phase(present)
+    left_out = tuple(_left_out(latency, phase) for latency in found)
     return replace(
         present[0],
         samples_seconds=tuple(latency.samples_seconds[0] if latency else () for latency in found),
@@ -48,8 +54,24 @@ def _merge_latencies(method: str, records: Sequence[Record]) -> Latency:
         temperature_celsius=tuple(_first(latency.temperature_celsius if latency else ()) for latency in found)
         if gauged
         else (),
+        waited=tuple(_first(latency.waited if latency else ()) for latency in found) if watched else (),
+        left_out=left_out if any(left_out) else (),
+        phase=phase,
     )
 
 
-def _first(per_process: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
+def _phase(present: Sequence[Latency]) -> Phase:
+    """The phase that figures are of: the clear one where two processes met it, or none met another."""
+    met = [latency.phase for latency in present]
+    return "clear" if met.count("clear") >= min(2, len(met)) else "shared" if "shared" in met else ""
+
+
+def _left_out(latency: Latency | None, phase: Phase) -> tuple[int, ...]:
+    """A process that met another phase keeps its samples, and no figure is of them."""
+    if latency is None:
+        return ()
+    return _first(latency.left_out) if latency.phase == phase else tuple(range(len(latency.samples_seconds[0])))
+
+
+def _first(per_process: tuple[tuple[T, ...], ...]) -> tuple[T, ...]:
     return per_process[0] if per_process else ()

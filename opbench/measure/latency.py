@@ -4,7 +4,8 @@ A machine that drifts (shared cores, clocks, temperature) moves all contenders o
 the baseline taken within a round barely feels it. A sample is a block of n calls, n calibrated per contender so that
 reading the clock costs at most 1e-4 of the block. A contender stops when the 95 % interval of its median ratio is as
 narrow as asked (`precision`), has stopped narrowing (`plateau`), or the panel's time is spent (`budget`). On a GPU
-that slows itself down samples are discarded (NaN) up to a cap; past it the contender stops as `throttled`.
+that slows itself down samples are discarded (NaN) up to a cap; past it the contender stops as `throttled`. On the CPU
+blocks that waited for a core are left out; a contender without enough clean rounds stops as `disturbed`.
 """
 
 from __future__ import annotations
@@ -13,30 +14,26 @@ import gc
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Protocol
 
-from opbench.measure.throttle import Reading, ThrottleGuard, beyond_cap
-from opbench.schema import Latency, StopReason
-from opbench.statistics.intervals import interval
+from opbench.measure.lanes import LEAST_ROUNDS, Call, Lane, judge_round, stop_the_rest
+from opbench.measure.phases import used
+from opbench.measure.surroundings import Surroundings
+from opbench.measure.throttle import ThrottleGuard, beyond_cap
+from opbench.schema import Latency
 
 TIMER_SHARE = 1e-4
 SHORTEST_BLOCK_SECONDS = 2e-3
 # Of the longest block of the panel: where a contender takes seconds a call there are few rounds, and a moment's
 # interruption must not be all that is seen of a fast one.
 LEAST_SHARE = 0.02
-LEAST_ROUNDS = 8
-# Half-widths shrink like 1/sqrt(rounds). Over twice the rounds that is 29 %; less than a tenth is no progress.
-PLATEAU_WINDOW = 2
-PLATEAU_SHRINK = 0.9
-PLATEAU_LEAST_ROUNDS = 64
 # A clock that never shows a block as long enough is broken, not precise: no call is faster than half a nanosecond.
 MOST_CALLS = 1 << 22
 # Blocks may turn out shorter than calibrated, but not this much: past it the clock that keeps the budget stands still.
 ROUNDS_BEYOND_BUDGET = 8
-
-Call = Callable[[], object]
+# Rounds in place of disturbed ones are taken until the budget is spent this many times.
+RETAKING = 1.5
 
 
 class Clock(Protocol):
@@ -108,34 +105,6 @@ def timer_seconds() -> float:
     return sorted(gaps)[len(gaps) // 2]
 
 
-@dataclass
-class _Lane:
-    """One contender while its panel is being timed."""
-
-    call: Call
-    calls: int
-    block_seconds: float
-    seconds: list[float] = field(default_factory=list)
-    readings: list[Reading] = field(default_factory=list)
-    discarded: int = 0
-    log_ratios: list[float] = field(default_factory=list)
-    half_widths: list[float] = field(default_factory=list)
-    stop: StopReason | None = None
-
-    def latency(self, method: str, first_call_seconds: float) -> Latency:
-        return Latency(
-            method=method,
-            calls_per_sample=self.calls,
-            samples_seconds=(tuple(self.seconds),),
-            first_call_seconds=first_call_seconds,
-            stop=self.stop or "budget",
-            sm_clock_mhz=(tuple(reading.sm_clock_mhz for reading in self.readings),) if self.readings else (),
-            temperature_celsius=(tuple(reading.temperature_celsius for reading in self.readings),)
-            if self.readings
-            else (),
-        )
-
-
 def measure_panel(
     contenders: Mapping[str, Call],
     baseline: str | None,
@@ -149,15 +118,18 @@ def measure_panel(
     calls_per_sample: Mapping[str, int] | None = None,
     watch: Watch | None = None,
     guard: ThrottleGuard | None = None,
+    around: Surroundings | None = None,
 ) -> dict[str, Latency]:
     """Times all contenders of a panel, interleaved.
 
     precision: asked half-width of the ratio's 95 % interval, relative. budget_seconds: wall time for the panel, which
-    `least_rounds` may exceed.
+    `least_rounds` may exceed, and by half of it the rounds that replace disturbed ones.
     calls_per_sample: what an earlier process calibrated; a contender in it is warmed up and not calibrated again.
     Without a baseline (it failed its own gate) contenders are still timed, each until the budget is spent.
     Raises whatever a contender raises; the caller retries without the guilty one.
     """
+    if around is not None:
+        around.begin_panel()
     shortest = max(SHORTEST_BLOCK_SECONDS, timer_seconds() / TIMER_SHARE)
     watch = watch or Unwatched()
     lanes = {}
@@ -165,7 +137,7 @@ def measure_panel(
         watch.before(name)
         known = (calls_per_sample or {}).get(name)
         block = calibrate(call, clock, shortest) if known is None else (known, clock.sample(call, known))
-        lanes[name] = _Lane(call, *block)
+        lanes[name] = Lane(call, *block)
         watch.after(name)
     longest = max((lane.block_seconds for lane in lanes.values()), default=0.0)
     for name, lane in lanes.items():
@@ -175,32 +147,49 @@ def measure_panel(
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
-    deadline = clock.now() + budget_seconds
+    begin = clock.now()
     most_rounds = least_rounds + LEAST_ROUNDS + ROUNDS_BEYOND_BUDGET * budget_seconds / shortest
     rounds = 0
     try:
         while running := [name for name, lane in lanes.items() if lane.stop is None]:
+            clear = around.begin_round() if around else True
             order.shuffle(running)
             for name in running:
                 watch.before(name)
-                _sample(lanes[name], clock, guard)
+                _sample(lanes[name], clock, guard, around)
                 watch.after(name)
-            _judge_round(lanes, running, baseline, precision)
+            judge_round(lanes, running, baseline, precision, clear)
             rounds += 1
-            if (clock.now() > deadline and rounds >= least_rounds) or rounds > most_rounds:
-                for lane in lanes.values():
-                    lane.stop = lane.stop or "budget"
+            spent = clock.now() - begin
+            if (spent > budget_seconds and rounds >= least_rounds) or rounds > most_rounds:
+                patient = around is not None and rounds <= most_rounds and spent < RETAKING * budget_seconds
+                stop_the_rest(lanes, baseline, patient)
             gc.collect(0)
     finally:
         if was_enabled:
             gc.enable()
-    return {name: lane.latency(clock.method, first_call_seconds[name]) for name, lane in lanes.items()}
+    clear_rounds = around.end_panel() if around else []
+    return {name: _latency(lane, clock, first_call_seconds[name], clear_rounds) for name, lane in lanes.items()}
 
 
-def _sample(lane: _Lane, clock: Clock, guard: ThrottleGuard | None) -> None:
+def _latency(lane: Lane, clock: Clock, first_call_seconds: float, clear: list[bool]) -> Latency:
+    chosen = used(clear, lane.clean, len(lane.seconds), LEAST_ROUNDS) if clear else None
+    return lane.latency(clock.method, first_call_seconds, chosen)
+
+
+def _sample(lane: Lane, clock: Clock, guard: ThrottleGuard | None, around: Surroundings | None) -> None:
     """One block. What is no time (the clock jumped back) or a slowed-down GPU's keeps its place in the round as NaN."""
-    seconds = clock.sample(lane.call, lane.calls) / lane.calls
+    if around is not None:
+        around.guard.before()
+    block = clock.sample(lane.call, lane.calls)
+    seconds = block / lane.calls
     lane.seconds.append(seconds if seconds > 0 else math.nan)
+    if around is not None:
+        share, spoilt = around.guard.judge(block)
+        lane.waited.append(share)
+        lane.spoilt.append(spoilt)
+        if spoilt:
+            around.guard.pause()
     if guard is None:
         return
     reading, spoilt = guard.judge()
@@ -225,35 +214,3 @@ def calibrate(call: Call, clock: Clock, shortest: float) -> tuple[int, float]:
             raise RuntimeError(f"{clock.method}: {calls} calls took {seconds:g} s: this clock stands still")
         calls = min(MOST_CALLS, max(calls + 1, min(calls * 8, math.ceil(1.2 * calls * shortest / max(seconds, 1e-9)))))
     return calls, seconds
-
-
-def _judge_round(lanes: Mapping[str, _Lane], ran: list[str], baseline: str | None, precision: float) -> None:
-    """Updates the ratios of the contenders that ran this round and stops those that know enough."""
-    if baseline is None or baseline not in ran:  # none there, or itself throttled: no pairs
-        return
-    base = lanes[baseline]
-    for name in ran:
-        lane = lanes[name]
-        if lane is base:
-            continue
-        ratio = lane.seconds[-1] / base.seconds[-1]
-        if lane.stop or math.isnan(ratio):  # a discarded sample makes no pair
-            continue
-        lane.log_ratios.append(math.log(ratio))
-        lane.stop = stopping_reason(lane.log_ratios, lane.half_widths, precision)
-    others = [lane for lane in lanes.values() if lane is not base]
-    if others and all(lane.stop for lane in others):
-        # A baseline that ran to the end for contenders that throttled has not throttled itself.
-        base.stop = base.stop or next((lane.stop for lane in others if lane.stop != "throttled"), "budget")
-
-
-def stopping_reason(log_ratios: list[float], half_widths: list[float], precision: float) -> StopReason | None:
-    """Whether a contender's ratio is known well enough, or won't get any better known. Appends to `half_widths`."""
-    low, _, high = interval(log_ratios)
-    half_widths.append((high - low) / 2)
-    rounds = len(log_ratios)
-    if rounds >= LEAST_ROUNDS and half_widths[-1] <= math.log1p(precision):
-        return "precision"
-    if rounds >= PLATEAU_LEAST_ROUNDS and half_widths[-1] > PLATEAU_SHRINK * half_widths[rounds // PLATEAU_WINDOW - 1]:
-        return "plateau"
-    return None

@@ -77,8 +77,8 @@ def paired_log_ratios(contender: Latency, baseline: Latency) -> tuple[tuple[floa
             f"samples of two timing methods are no pairs: {contender.method!r} against {baseline.method!r}; "
             "compare latencies of the same method"
         )
-    # zip: a round that only one of the two has is no pair either.
-    processes = zip(contender.samples_seconds, baseline.samples_seconds, strict=False)
+    # What a contender leaves out includes the rounds in which its baseline waited. A round of only one is no pair.
+    processes = zip(contender.used_seconds, baseline.samples_seconds, strict=False)
     return tuple(
         tuple(math.log(a) - math.log(b) for a, b in zip(ours, theirs, strict=False) if _usable(a) and _usable(b))
         for ours, theirs in processes
@@ -114,7 +114,7 @@ def quartiles(latency: Latency) -> Quartiles | None:
 
 def usable_samples(latency: Latency) -> list[float]:
     """Every sample of every process that is a time."""
-    return [sample for process in latency.samples_seconds for sample in process if _usable(sample)]
+    return [sample for process in latency.used_seconds for sample in process if _usable(sample)]
 
 
 def _over_processes(medians: Sequence[float]) -> tuple[float, float, float]:

@@ -5,15 +5,8 @@ import random
 
 import pytest
 
-from opbench.measure.latency import (
-    LEAST_ROUNDS,
-    LEAST_SHARE,
-    SHORTEST_BLOCK_SECONDS,
-    calibrate,
-    measure_panel,
-    stopping_reason,
-    timer_seconds,
-)
+from opbench.measure.lanes import LEAST_ROUNDS, stopping_reason
+from opbench.measure.latency import LEAST_SHARE, SHORTEST_BLOCK_SECONDS, calibrate, measure_panel, timer_seconds
 
 
 class SimulatedClock:

@@ -386,7 +386,16 @@ class Plan(msgspec.Struct, frozen=True):
 # --- Measured ---------------------------------------------------------------------------------------------------
 
 Outcome = Literal[
-    "ok", "incorrect", "raised", "out-of-memory", "crashed", "timed-out", "unsupported", "throttled", "disturbed"
+    "ok",
+    "incorrect",
+    "miscounted",
+    "raised",
+    "out-of-memory",
+    "crashed",
+    "timed-out",
+    "unsupported",
+    "throttled",
+    "disturbed",
 ]
 StopReason = Literal["precision", "plateau", "budget", "throttled", "disturbed"]
 # Of the machine while a figure was taken, by the probes beside it; "" where none were.

@@ -51,6 +51,14 @@ def _convolution_backward(arguments: Sequence[Any]) -> int:
     return int(math.prod(pixels) * math.prod(weight[1:]) * sum(wanted[:2]))
 
 
+# Operations of torch that neither counter has a formula for and that may hold multiply-accumulates: what a counter sees
+# beside them is a part of the MACs. The others that they miss (activations, norms, sums) hold none.
+_MULTIPLYING_NAMES = """
+    mul mul_ addcmul addcmul_ lerp lerp_ grid_sampler grid_sampler_2d grid_sampler_2d_backward fft_fft2
+    upsample_bilinear2d upsample_bilinear2d_backward upsample_bicubic2d upsample_bicubic2d_backward
+"""
+_MULTIPLYING = frozenset(_MULTIPLYING_NAMES.split())
+
 # What torch's counter has a formula for that is wrong.
 CORRECTED: Mapping[str, Formula] = {"aten::convolution_backward": _convolution_backward}
 
@@ -75,6 +83,24 @@ def count(case: Case, built: Built) -> Counts:
         stock_fvcore=blind or by_fvcore(built, {}),
         dispatched=dispatched,
     )
+
+
+def contradiction(counts: Counts) -> str:
+    """Which counter contradicts the closed form, and how; "" where none does.
+
+    A counter that missed nothing which may multiply must see the very same MACs; no counter may see more.
+    """
+    for name, seen in (("torch's counter", counts.torch), ("fvcore", counts.fvcore)):
+        if seen.macs is None or seen.macs == counts.macs:
+            continue
+        if seen.macs > counts.macs or not any(map(_may_multiply, seen.unaccounted)):
+            return f"its closed form says {counts.macs} MACs, {name} sees {seen.macs}"
+    return ""
+
+
+def _may_multiply(name: str) -> bool:
+    parts = name.replace("::", ".").split(".")
+    return "aten" not in parts or parts[-1] in _MULTIPLYING
 
 
 def _aided(case: Case, operator: Operator) -> tuple[Counted, Counted]:

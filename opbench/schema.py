@@ -389,6 +389,7 @@ Outcome = Literal[
     "ok",
     "incorrect",
     "miscounted",
+    "implausible",
     "raised",
     "out-of-memory",
     "crashed",
@@ -522,13 +523,18 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Yardstick(msgspec.Struct, frozen=True):
-    """A limit of the machine, measured in the same run: a large copy or a large matrix product."""
+    """A limit of the machine, measured in the same run.
 
-    name: Literal["copy", "matmul"]
+    copy: beyond the caches. copy-cached: within them, the limit of what moves up to `fits_bytes`. matmul: the fastest
+    matrix product of the dtype, by whatever route.
+    """
+
+    name: Literal["copy", "copy-cached", "matmul"]
     device: Device
     dtype: DType
     unit: Literal["bytes/second", "macs/second"]
     samples: tuple[float, ...]
+    fits_bytes: int | None = None
 
 
 class FirstCall(msgspec.Struct, frozen=True):

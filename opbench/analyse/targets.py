@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from opbench.analyse.roofline import over_least_time, roofline
 from opbench.analyse.standings import Row, Standing
 from opbench.schema import Quantity, Run, Target
+from opbench.statistics.roofline import over_least_time, roofline
 
 Met = Literal["met", "missed", "undecided", "not measured"]
 # (value, low, high)
@@ -81,7 +81,7 @@ def _speed_up(run: Run, standing: Standing, row: Row, against: str) -> Value | s
 
 def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
     counts = row.record.counts if row.record else None
-    return over_least_time(roofline(run, row.case, counts), standing.sampled(row))
+    return over_least_time(roofline(run.yardsticks, row.case, counts), standing.sampled(row))
 
 
 def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:

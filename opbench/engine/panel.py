@@ -18,7 +18,9 @@ from opbench.engine.proof import Proof, Stopwatch, changed_inputs, prove, tally
 from opbench.kernels.triton import launch as triton_launch
 from opbench.measure.cuda import ColdEvents, HotGraph, TorchDevice
 from opbench.measure.latency import Clock, WallClock, measure_panel
+from opbench.measure.macs import contradiction
 from opbench.measure.prediction import may_exceed, predict
+from opbench.measure.surroundings import Surroundings
 from opbench.measure.throttle import NvmlGauge, ThrottleGuard
 from opbench.schema import Case, Counts, Latency, Memory, Outcome, Panel, Record, Settings, Verdict
 from opbench.verify.gate import Reference
@@ -34,7 +36,8 @@ class Context:
     """How a panel is to be measured, beside its settings.
 
     `memory_bytes`: a case on the CPU predicted to need more is not run; None asks nothing. `calls_per_sample` by
-    method and contender is what an earlier process calibrated. `counting` is off in replicas of it.
+    method and contender is what an earlier process calibrated. `counting` is off in replicas of it. `around` watches
+    what disturbs a panel on the CPU; None: nothing does.
     """
 
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
@@ -42,6 +45,7 @@ class Context:
     memory_bytes: int | None = None
     calls_per_sample: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     counting: bool = True
+    around: Surroundings | None = None
 
 
 @dataclass
@@ -175,6 +179,8 @@ def _verify_again(entry: _Entry, context: Context) -> None:
 
 def _count(entry: _Entry, context: Context) -> None:
     entry.counts, entry.memory = tally(entry.proven().built, context.stopwatch)
+    if against := contradiction(entry.counts):
+        entry.outcome, entry.message = "miscounted", against
 
 
 def _time(entries: Sequence[_Entry], panel: Panel, settings: Settings, context: Context) -> None:
@@ -189,6 +195,7 @@ def _time(entries: Sequence[_Entry], panel: Panel, settings: Settings, context: 
                 if latency := latencies.get(entry.case.contender):
                     entry.latencies.append(latency)
                     _judge_throttling(entry, latency, guard)
+                    _judge_disturbance(entry, latency, context.around)
             break
 
 
@@ -198,6 +205,16 @@ def _judge_throttling(entry: _Entry, latency: Latency, guard: ThrottleGuard | No
         discarded = sum(sample != sample for sample in samples)
         entry.outcome = "throttled"
         entry.message = f"{latency.method}: {discarded} of {len(samples)} samples discarded: {guard.why}"
+
+
+def _judge_disturbance(entry: _Entry, latency: Latency, around: Surroundings | None) -> None:
+    if latency.stop == "disturbed" and around is not None:
+        (samples,), (left_out,) = latency.samples_seconds, latency.left_out
+        entry.outcome = "disturbed"
+        entry.message = (
+            f"{latency.method}: in {len(left_out)} of {len(samples)} rounds it or its baseline was disturbed, at worst "
+            f"{around.guard.why}; ask for fewer threads (--threads auto), or for another hour"
+        )
 
 
 def _time_once(
@@ -236,6 +253,7 @@ def _time_once(
             calls_per_sample=context.calls_per_sample.get(clock.method),
             watch=_Watch({entry.case.contender: entry for entry in running}, context.announce, guilty),
             guard=guard,
+            around=context.around if panel.cases[0].device == "cpu" else None,
         )
     except Exception as error:  # a contender may raise anything; anything else is a fault of opbench
         if not guilty:

@@ -53,7 +53,10 @@ from opbench.engine.messages import (
 )
 from opbench.engine.panel import Context, run_panel
 from opbench.engine.proof import Stopwatch
+from opbench.measure.disturbance import DisturbanceGuard
 from opbench.measure.first_call import measure_first_call
+from opbench.measure.probes import Probes
+from opbench.measure.surroundings import Surroundings
 from opbench.measure.yardsticks import measure_yardsticks
 from opbench.schema import OpbenchError, Yardstick
 
@@ -211,11 +214,18 @@ def call_first(work: CallFirst, extensions: tuple[str, ...]) -> CalledFirst:
     return CalledFirst(first_call, stopwatch.seconds)
 
 
+@functools.cache
+def _surroundings(threads: int) -> Surroundings:
+    """Those of this process. Its probes keep threads, so it is made before a panel's are counted."""
+    return Surroundings(DisturbanceGuard(), Probes(threads))
+
+
 def measure(work: Measure, board: Board) -> Measured:
     """Measures a panel. Threads that a contender left running make the process worn."""
     stopwatch = Stopwatch()
+    around = _surroundings(torch.get_num_threads())
     threads = threading.active_count()
-    context = Context(stopwatch, board.write, work.memory_bytes, work.calls_per_sample, work.counting)
+    context = Context(stopwatch, board.write, work.memory_bytes, work.calls_per_sample, work.counting, around)
     records = run_panel(work.panel, work.settings, context)
     gc.collect()  # a panel's tensors must not weigh on the next one
     if torch.cuda.is_initialized():

@@ -6,12 +6,12 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
-from opbench.analyse.roofline import Roofline, roofline, usable
 from opbench.analyse.standings import NOT_PLANNED, Row, Standing
 from opbench.report import numbers
 from opbench.report.tables import ERROR_UNIT, MACS_UNIT, Table, error, verdicts
 from opbench.schema import Run
 from opbench.statistics.ratios import Quartiles
+from opbench.statistics.roofline import Roofline, roofline, usable
 
 ROOFLINE_NOTE = (
     "Roofline: the least time that the slower of two limits allows, over the median latency. The limits are the bytes "
@@ -113,4 +113,4 @@ def yardsticks(run: Run) -> Table:
 def _reached(row: Row, standing: Standing, run: Run) -> tuple[Roofline | None, Quartiles | None]:
     method = standing.methods[0] if standing.methods else ""
     counts = row.record.counts if row.record else None
-    return roofline(run, row.case, counts), row.timing(method).latency
+    return roofline(run.yardsticks, row.case, counts), row.timing(method).latency

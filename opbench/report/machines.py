@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 
-from opbench.analyse.roofline import over_least_time, roofline
 from opbench.analyse.standings import Row, Standing, standings
 from opbench.document import replace_file
 from opbench.report import evidence, limits, numbers, tables
@@ -22,6 +21,7 @@ from opbench.report.markdown import render
 from opbench.report.page import page
 from opbench.report.tables import Table
 from opbench.schema import Run
+from opbench.statistics.roofline import over_least_time, roofline
 
 REPORT, PAGE = "machines.md", "machines.html"
 NOTE = (
@@ -162,7 +162,7 @@ def _multiple(run: Run, standing: Standing, row: Row | None) -> str:
     if row.outcome != "ok":
         return row.outcome
     counts = row.record.counts if row.record else None
-    found = over_least_time(roofline(run, row.case, counts), standing.sampled(row))
+    found = over_least_time(roofline(run.yardsticks, row.case, counts), standing.sampled(row))
     seconds = tables.median(row, standing.methods[0] if standing.methods else "")
     if isinstance(found, str):
         return found

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from opbench.analyse.roofline import yardstick
 from opbench.analyse.standings import Standing
 from opbench.report import numbers
 from opbench.report.drawing import (
@@ -39,6 +38,7 @@ from opbench.report.plot_data import accuracy_data, memory_data, pareto_data, ra
 from opbench.report.tables import ERROR_UNIT, MACS_UNIT
 from opbench.schema import Run
 from opbench.statistics.ratios import FEWEST_ROUNDS
+from opbench.statistics.roofline import yardstick
 
 SPEEDS = {"faster": "#0072B2", "slower": "#D55E00", "undecided": "#999999"}
 AXES = {

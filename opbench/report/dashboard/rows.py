@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from opbench.analyse.history.digest import machine_key
-from opbench.analyse.roofline import roofline, yardstick
 from opbench.analyse.standings import Row, Standing, contests
 from opbench.report import numbers, tables
 from opbench.report.dashboard.columns import Columns, Strings, number
@@ -21,6 +20,7 @@ from opbench.report.families import sweeps as family_sweeps
 from opbench.report.plots import AXES
 from opbench.schema import Case, Latency, Run, Verdict
 from opbench.statistics.ratios import FEWEST_ROUNDS, METHODS, Ratio
+from opbench.statistics.roofline import roofline, yardstick
 
 
 class Stand(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ def _panel(one: Stand, contest: int, standing: Standing, strings: Strings) -> di
 def _row(run: Run, row: Row, method: str, strings: Strings) -> dict[str, Any]:
     record, timing = row.record, row.timing(method)
     counts, memory = (record.counts, record.memory) if record else (None, None)
-    limit, latency = roofline(run, row.case, counts), timing.latency
+    limit, latency = roofline(run.yardsticks, row.case, counts), timing.latency
     low, high = _ends(timing.ratio)
     add = strings.add
     worst = worst_verdict(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 import msgspec
 
@@ -12,6 +13,8 @@ from opbench.statistics.ratios import interval, usable_samples
 
 # Backward reads the output's gradient and writes one of every input and parameter: at least as much as forward moves.
 TRAINING_TRAFFIC = 2
+# How many times faster than its limit a latency must be for the limit not to be what is wrong.
+IMPLAUSIBLE_BELOW = 2
 
 
 class Roofline(msgspec.Struct, frozen=True):
@@ -29,16 +32,45 @@ class Roofline(msgspec.Struct, frozen=True):
     high: float
 
 
-def roofline(run: Run, case: Case, counts: Counts | None) -> Roofline | None:
-    """The limit of one case on the run's machine; None where it moves nothing or a yardstick was not measured."""
-    rates = [_rates(run, name, case.device, case.dtype) for name in ("copy", "matmul")]
-    if counts is None or counts.min_bytes <= 0 or rates[0] is None or rates[1] is None:
+def roofline(yardsticks: Sequence[Yardstick], case: Case, counts: Counts | None) -> Roofline | None:
+    """The limit of one case on a machine; None where it moves nothing or a yardstick was not measured.
+
+    Bytes that the caches may hold are held to the copy within them: a document without one has the larger limit.
+    """
+    if counts is None or counts.min_bytes <= 0:
         return None
     traffic = counts.min_bytes * (TRAINING_TRAFFIC if case.mode == "training" else 1)
+    copy_name = "copy-cached" if _fits(yardsticks, case, traffic) else "copy"
+    rates = [_rates(yardsticks, name, case.device, case.dtype) for name in (copy_name, "matmul")]
+    if rates[0] is None or rates[1] is None:
+        return None
     least = [
         max(traffic / copy, counts.macs / matmul) for copy, matmul in zip(rates[0], rates[1], strict=True)
     ]  # at the low, the median and the high rate
     return Roofline(traffic, counts.macs, rates[0][1], rates[1][1], least[1], least[2], least[0])
+
+
+def _fits(yardsticks: Sequence[Yardstick], case: Case, traffic: int) -> bool:
+    return any(
+        found.name == "copy-cached" and found.device == case.device and traffic <= (found.fits_bytes or 0)
+        for found in yardsticks
+    )
+
+
+def implausible(limit: Roofline | None, latency: Latency) -> str:
+    """Why a latency can't be: below half of the least time. "" where it may be, or nothing is known.
+
+    Up to twice the limit it is the limit that is at fault: yardsticks are measured, too.
+    """
+    if limit is None:
+        return ""
+    samples = usable_samples(latency)
+    if not samples or (took := statistics.median(samples)) >= limit.seconds / IMPLAUSIBLE_BELOW:
+        return ""
+    return (
+        f"{latency.method}: {took:.3g} s a call, where this machine needs {limit.seconds:.3g} s to move its "
+        f"{limit.bytes} bytes or multiply its {limit.macs} MACs: it can't have computed them"
+    )
 
 
 def over_least_time(limit: Roofline | None, latency: Latency | None) -> tuple[float, float, float] | str:
@@ -57,7 +89,7 @@ def over_least_time(limit: Roofline | None, latency: Latency | None) -> tuple[fl
 
 def yardstick(run: Run, name: str, device: Device, dtype: DType) -> float | None:
     """The median rate of one yardstick; None where the run did not measure it."""
-    found = _rates(run, name, device, dtype)
+    found = _rates(run.yardsticks, name, device, dtype)
     return found[1] if found else None
 
 
@@ -66,9 +98,11 @@ def usable(found: Yardstick) -> list[float]:
     return [sample for sample in found.samples if 0 < sample < math.inf]
 
 
-def _rates(run: Run, name: str, device: Device, dtype: DType) -> tuple[float, float, float] | None:
+def _rates(
+    yardsticks: Sequence[Yardstick], name: str, device: Device, dtype: DType
+) -> tuple[float, float, float] | None:
     """(low, median, high) of one yardstick."""
-    for found in run.yardsticks:
+    for found in yardsticks:
         samples = usable(found) if (found.name, found.device, found.dtype) == (name, device, dtype) else []
         if len(samples) == 1:
             return samples[0], samples[0], samples[0]

@@ -1,0 +1,160 @@
+"""Audits inside the timing: a contender that is right only when it is watched is wrong.
+
+Between timed blocks, at random places, outside the timed span:
+
+    picked    the output of one call of a block, drawn at random before it, is kept and judged like the first one
+    unseen    the inputs are overwritten in place with values that nobody has seen, and one call is timed: who answers
+              from memory takes many times as long for a question that is new
+    own       what a call returns is a plain tensor in memory of its own: not a promise to compute it later, not a view
+              of an input, not the buffer that the call before returned
+
+Judging takes time: beyond the first few of each kind, audits together take at most `SHARE` of what the contender is
+timed for.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from opbench.schema import Verdict
+
+Tensors = tuple[torch.Tensor, ...]
+
+SHARE = 0.05
+# So many of each kind always happen.
+FIRST = 3
+# A single call on values that were just written may well take twice as long as one of many. The fastest of at least
+# `FIRST` is judged: an interrupted call is none.
+UNSEEN_TIMES_AS_LONG = 5.0
+UNSEEN_SECONDS = 50e-6
+
+# Taken before foreign code is loaded, which may put others in their place.
+_now = time.perf_counter
+
+
+class Caught(Exception):  # what it says is a verdict on the contender, not an error of opbench
+    """An audit found the contender out; the message is its outcome's."""
+
+
+@dataclass
+class Audit:
+    """One contender's audits. `work` is its call, `judge` holds a call's results against the definition."""
+
+    work: Callable[[], Tensors]
+    judge: Callable[[Sequence[torch.Tensor]], Verdict]
+    inputs: Sequence[torch.Tensor]
+    draw: random.Random
+    now: Callable[[], float] = _now
+    _calls: int = 0
+    _pick: int = -1
+    _kept: Tensors | None = None
+    _block: int = 0
+    _begun: float = 0.0
+    _timed: float = 0.0
+    _spent: dict[str, float] = field(default_factory=dict)
+    _done: list[str] = field(default_factory=list)
+    _known: list[float] = field(default_factory=list)
+    _unseen: list[float] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """A block of calls is about to be timed."""
+        self._pick = self.draw.randrange(self._block) if self._block and self._due("picked") else -1
+        self._calls, self._kept, self._begun = 0, None, self.now()
+
+    def call(self) -> Tensors:
+        """One call, as it is timed."""
+        last = self.work()
+        if self._calls == self._pick:
+            self._kept = last
+        self._calls += 1
+        return last
+
+    def end(self) -> None:
+        """The block is over. Raises `Caught` for what the audits find."""
+        block = self.now() - self._begun
+        self._timed += block
+        if self._calls:
+            self._known.append(block / self._calls)
+            self._block = self._calls
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._timing("picked", lambda: self._judge(kept))
+        if self._block and self._due("unseen"):
+            self._timing("unseen", self._ask_anew)
+
+    def _due(self, kind: str) -> bool:
+        done = self._done.count(kind)
+        turn = 2 * done <= len(self._done)  # neither kind uses up the time of the other
+        return done < FIRST or (turn and sum(self._spent.values()) < SHARE * self._timed)
+
+    def _timing(self, kind: str, work: Callable[[], None]) -> None:
+        begin = self.now()
+        try:
+            work()
+        finally:
+            self._done.append(kind)
+            self._spent[kind] = self._spent.get(kind, 0.0) + self.now() - begin
+
+    def _judge(self, kept: Tensors) -> None:
+        if reason := disowned(kept[0], self.inputs):
+            raise Caught(f"in a timed call: {reason}")
+        verdict = self.judge(kept)
+        if not verdict.correct:
+            raise Caught(f"in a timed call: {verdict.reason}")
+
+    def _ask_anew(self) -> None:
+        seen = self.work()[0]
+        with torch.no_grad():
+            before = [value.detach().clone() for value in self.inputs]
+            moved = [_moved(old, self.draw) for old in before]
+            try:
+                self._write(moved)
+                begin = self.now()
+                with torch.enable_grad():
+                    unseen = self.work()[0]
+                self._unseen.append(self.now() - begin)
+            finally:
+                self._write(before)
+        if shares_memory(seen, unseen):
+            raise Caught("the output is in the memory of an earlier call's output, which is in use")
+        if torch.equal(seen, unseen) and not all(map(torch.equal, before, moved)) and len(seen.unique()) > 1:
+            raise Caught("answers from memory: other values in its inputs get the very same output")
+        known, least = statistics.median(self._known), min(self._unseen)
+        if len(self._unseen) >= FIRST and least > UNSEEN_TIMES_AS_LONG * known + UNSEEN_SECONDS:
+            raise Caught(
+                f"answers from memory: a call takes {known:.3g} s on inputs that it has seen, {least:.3g} s on others"
+            )
+
+    def _write(self, values: Sequence[torch.Tensor]) -> None:
+        for place, value in zip(self.inputs, values, strict=True):
+            place.copy_(value)
+
+
+def disowned(output: object, inputs: Sequence[torch.Tensor]) -> str:
+    """Why an output isn't a plain tensor in memory of its own; "" where it is."""
+    if type(output) is not torch.Tensor:
+        return f"the output is a {type(output).__name__}, expected a plain torch.Tensor"
+    for value in inputs:
+        if shares_memory(output, value):
+            return "the output is a view of an input"
+    return ""
+
+
+def shares_memory(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors lie in one storage, empty ones aside."""
+    ours, theirs = first.untyped_storage(), second.untyped_storage()
+    return ours.data_ptr() == theirs.data_ptr() != 0
+
+
+def _moved(values: torch.Tensor, draw: random.Random) -> torch.Tensor:
+    """The same values in another order: as likely as the first, and seen by nobody."""
+    flat = values.flatten()
+    if flat.numel() < 2:
+        return values + 1
+    return flat.roll(draw.randrange(1, flat.numel())).reshape(values.shape)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -31,6 +32,20 @@ def define(
     for device in devices:
         _library.impl(name, compute, device.upper())
         _library.impl(name, _promoted(name, device), f"Autocast{device.upper()}")
+
+
+def refuse_forward_mode(name: str, *tensors: Tensor) -> None:
+    """Raises NotImplementedError where a tensor carries a tangent (`torch.func.jvp`, `torch.autograd.forward_ad`).
+
+    torch takes an operation with a backward formula alone for one whose tangent is 0, and says nothing.
+    """
+    if forward_ad._current_level < 0:
+        return
+    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise NotImplementedError(
+            f"{name}: forward-mode derivatives are not implemented; use reverse mode, or an implementation in plain "
+            "torch operations"
+        )
 
 
 def _promoted(name: str, device: str) -> Callable[..., Any]:

@@ -240,3 +240,31 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "the child inherit
 assert jit._lock.acquire(timeout=5)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no users on this system")
+@pytest.mark.parametrize("place", ["file", "folder"])
+@pytest.mark.parametrize("others_may", ["own", "write as a group", "write"])
+def test_code_that_somebody_else_may_have_written_is_not_run(cache, monkeypatch, place, others_may):
+    jit.kernel("emitted", "counted")
+    (file,) = cache.iterdir()
+    planted = file if place == "file" else cache
+    if others_may == "own":
+        if os.getuid() != 0:
+            pytest.skip("only root can give a file away")
+        os.chown(planted, 12345, -1)
+    else:
+        planted.chmod(0o777 if others_may == "write" else 0o770)
+    monkeypatch.setattr(jit, "_addresses", {})
+    compiled = []
+    real = jit._compile
+    monkeypatch.setattr(jit, "_compile", lambda *key: compiled.append(key) or real(*key))
+    jit.kernel("emitted", "counted")
+    assert compiled
+
+
+def test_the_cache_can_be_emptied(cache):
+    jit.kernel("emitted", "counted")
+    assert jit.clear_cache() == 1
+    assert not list(cache.iterdir())
+    assert jit.clear_cache() == 0

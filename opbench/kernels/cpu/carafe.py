@@ -29,7 +29,7 @@ from opbench.kernels.carafe_shapes import (
 from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
-from opbench.kernels.operation import define, differentiate
+from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 # Bytes of output from which on it bypasses the caches: none would keep it.
 STREAM_FROM = 4 << 20
@@ -39,6 +39,7 @@ NEAR, FAR = 28 << 10, 128 << 10
 
 def carafe_cpu(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
     """x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W), in x's memory format."""
+    refuse_forward_mode("carafe_cpu", x, mask)
     out: Tensor = torch.ops.opbench.carafe_cpu(x, mask, kernel_size, group_size, scale_factor)
     return out
 

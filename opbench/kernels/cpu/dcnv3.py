@@ -24,7 +24,7 @@ from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
 from opbench.kernels.dcnv3_shapes import check, gradients
-from opbench.kernels.operation import define, differentiate
+from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 KERNELS = "opbench.kernels.cpu.dcnv3_kernels"
 
@@ -52,6 +52,7 @@ def dcnv3_cpu(
     remove_center: bool = False,
 ) -> Tensor:
     """x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P) -> (N, Ho, Wo, C)."""
+    refuse_forward_mode("dcnv3_cpu", x, offset, mask)
     out: Tensor = torch.ops.opbench.dcnv3_cpu(
         x, offset, mask, kernel_size, stride, pad, dilation, group, offset_scale, remove_center
     )

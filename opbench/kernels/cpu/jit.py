@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import stat
 import sys
 import tempfile
 import threading
@@ -94,19 +95,44 @@ def _sources() -> str:
 
 
 def _read(file: Path) -> bytes | None:
-    """The code in a cache file, or None where there is none or it was cut short."""
+    """The code in a cache file, or None where there is none, it was cut short, or somebody else may have written it.
+
+    Machine code is run as it is found: it is taken only from a folder and a file that this user owns and nobody else
+    can write to. The file is looked at once it is open, so that no other can take its place meanwhile.
+    """
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            if not (_own(file.parent.stat()) and _own(os.fstat(stream.fileno()))):
+                return None
+            content = stream.read()
     except OSError:
         return None
     digest, code = content[:32], content[32:]
     return code if hashlib.sha256(code).digest() == digest else None
 
 
+def _own(status: os.stat_result) -> bool:
+    """Whether a file is this user's and nobody else's to write to, where the system knows users."""
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def clear_cache() -> int:
+    """Empties the cache folder; how many kernels were in it. Raises OSError where it can't be emptied."""
+    folder = cache_folder()
+    files = sorted(folder.glob("*.o")) if folder and folder.is_dir() else []
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
 def _write(file: Path, code: bytes) -> None:
     """Readers see the whole file or none; without a writable folder there is no cache."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not _own(file.parent.stat()):
+            return
         handle, temporary = tempfile.mkstemp(dir=file.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(hashlib.sha256(code).digest() + code)

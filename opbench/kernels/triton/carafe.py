@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last, check, checked_gradients, checked_output, gradients, output
-from opbench.kernels.operation import define, differentiate
+from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
 
 def carafe_triton(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
     """x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W), in x's memory format."""
+    refuse_forward_mode("carafe_triton", x, mask)
     out: Tensor = torch.ops.opbench.carafe_triton(x, mask, kernel_size, group_size, scale_factor)
     return out
 
@@ -38,6 +39,7 @@ def carafe_triton(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int,
 def carafe_triton_logits(x: Tensor, logits: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
     """x (N, C, H, W), logits (N, s*s*g*k*k, H, W) -> (N, C, s*H, s*W): pixel shuffle, softmax over taps, core."""
     out: Tensor
+    refuse_forward_mode("carafe_triton_logits", x, logits)
     out, _ = torch.ops.opbench.carafe_triton_logits(x, logits, kernel_size, group_size, scale_factor)
     return out
 

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.dcnv3_shapes import check, gradients
-from opbench.kernels.operation import define, differentiate
+from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
 
 # Rows and columns of a tile of output pixels, most channels (half as many in float64, where only the first is taken),
@@ -62,6 +62,7 @@ def dcnv3_triton(
 
     `deterministic` is about x's gradient: see the module.
     """
+    refuse_forward_mode("dcnv3_triton", x, offset, mask)
     out: Tensor = torch.ops.opbench.dcnv3_triton(
         x, offset, mask, kernel_size, stride, pad, dilation, group, offset_scale, remove_center, deterministic
     )
@@ -83,6 +84,7 @@ def dcnv3_triton_logits(
     deterministic: bool | None = None,
 ) -> Tensor:
     """The same with mask = softmax of logits (N, Ho, Wo, G*P) over each group's P points, which is never written."""
+    refuse_forward_mode("dcnv3_triton_logits", x, offset, logits)
     out: Tensor = torch.ops.opbench.dcnv3_triton_logits(
         x, offset, logits, kernel_size, stride, pad, dilation, group, offset_scale, remove_center, deterministic
     )

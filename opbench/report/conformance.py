@@ -15,7 +15,7 @@ from opbench import registry
 from opbench.conformance.check import check
 from opbench.conformance.findings import BAD, Conformance, Counterexample, Limits, Request, Result, Unsupported, Values
 from opbench.document import encode
-from opbench.registry import nearest
+from opbench.errors import nearest
 from opbench.report.escape import visible
 from opbench.schema import DEVICES, DTYPES, OpbenchError
 

@@ -18,6 +18,7 @@ from opbench.analyse.compare.nouns import QUANTITIES, Comparison
 from opbench.analyse.compare.runs import ASSUMED, MINIMUM_EFFECT, compare
 from opbench.analyse.power import find_selfcheck, quote
 from opbench.document import encode, load, replace_file, save
+from opbench.errors import nearest
 from opbench.report.comparison import markdown, summary
 from opbench.schema import OpbenchError, Run, Settings
 
@@ -40,7 +41,7 @@ class Answer:
         for kind, given, known in (("difference", self.across, KINDS), ("quantity", self.allow, QUANTITIES)):
             for name in given:
                 if name not in known:
-                    raise OpbenchError(registry.nearest(kind, name, known))
+                    raise OpbenchError(nearest(kind, name, known))
 
 
 def run_compare(base: Path | None, head: Path | None, answer: Answer) -> int:

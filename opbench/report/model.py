@@ -14,9 +14,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from opbench.document import replace_file
+from opbench.errors import nearest
 from opbench.models.costs import Costs, Request, parse_swap
 from opbench.models.side_by_side import measure
-from opbench.registry import nearest
 from opbench.report.costs import changes, comparison, layers, sentences, setting
 from opbench.report.escape import prose, visible
 from opbench.report.markdown import render

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from opbench.analyse.standings import Contest, Row, Standing, contests, standings
 from opbench.document import load as load_run
-from opbench.registry import nearest
+from opbench.errors import nearest
 from opbench.report import markdown, numbers, tables
 from opbench.report.claims import claims
 from opbench.report.escape import prose

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from opbench.analyse.power import load_selfcheck
-from opbench.document import load
+from opbench.documents import read
 from opbench.report import markdown, readme, selfcheck, study
-from opbench.study.document import load_study
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -46,7 +44,7 @@ def test_the_readmes_say_the_same():
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.parent.relative_to(ROOT)))
 def test_a_reference_run_is_clean_verified_and_has_its_own_report(path):
-    run = load(path)
+    run = read(path)
     assert run.environment.commit
     assert run.environment.dirty is False
     assert all(record.verdict.correct and record.final_verdict.correct for record in run.records if record.latencies)
@@ -62,7 +60,7 @@ def test_the_promised_reference_runs_exist():
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: str(path.parent.relative_to(ROOT)))
 def test_a_study_is_whole_and_has_its_own_report(path):
-    found = load_study(path)
+    found = read(path)
     assert found.complete
     assert not found.quick
     assert found.environment.dirty is False
@@ -71,4 +69,4 @@ def test_a_study_is_whole_and_has_its_own_report(path):
 
 @pytest.mark.parametrize("path", SELFCHECKS, ids=lambda path: str(path.parent.relative_to(ROOT)))
 def test_a_selfcheck_has_its_own_report(path):
-    assert (path.parent / "selfcheck.md").read_text(encoding="utf-8") == selfcheck.markdown(load_selfcheck(path))
+    assert (path.parent / "selfcheck.md").read_text(encoding="utf-8") == selfcheck.markdown(read(path))

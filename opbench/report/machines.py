@@ -15,7 +15,7 @@ import msgspec
 
 from opbench.analyse.roofline import over_least_time, roofline
 from opbench.analyse.standings import Row, Standing, standings
-from opbench.document import replace_file
+from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.escape import code, prose
 from opbench.report.markdown import render

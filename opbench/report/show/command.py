@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from opbench import registry
-from opbench.document import replace_file
+from opbench.documents import replace_file
 from opbench.report.show import carafe, dcnv3, image, weights
 from opbench.schema import OpbenchError
 

@@ -6,6 +6,7 @@ not at all, a line an item, so that two documents can be compared with a line-ba
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -93,7 +94,7 @@ def parse(data: bytes, *wanted: type) -> Any:
             raise OtherKindError(f"this is {kind.described}; expected {_expected(rows)}")
         return _noun(data, kind)
     except msgspec.ValidationError as error:
-        raise OpbenchError(f"not {expected}: {_lower(error)}{_hint(rows)}") from None
+        raise OpbenchError(f"not {expected}: {_lower(error)}; expected {_expected(rows)}") from None
     except NOT_JSON as error:
         raise OpbenchError(text.malformed(data, error, expected)) from None
 
@@ -107,7 +108,7 @@ def _kind(fields: dict[str, msgspec.Raw]) -> Kind | None:
 
 def _noun(data: bytes, kind: Kind) -> Any:
     field = kind.version_field
-    version: int = getattr(msgspec.json.decode(data, type=msgspec.defstruct("Header", [(field, int)])), field)
+    version: int = getattr(msgspec.json.decode(data, type=_header(kind)), field)
     if version > kind.version:
         raise OpbenchError(
             f"{field} {version} is newer than this opbench reads (up to {kind.version}); upgrade opbench"
@@ -121,6 +122,13 @@ def _noun(data: bytes, kind: Kind) -> Any:
     for older in range(version, kind.version):
         noun = kind.older.get(older, lambda same: same)(noun)
     return noun
+
+
+@functools.cache
+def _header(kind: Kind) -> type[msgspec.Struct]:
+    """What holds the version alone. Of a kind whose noun lacks it, version 1 was written without one."""
+    held = kind.version_field in kind.type().__struct_fields__
+    return msgspec.defstruct("Header", [(kind.version_field, int) if held else (kind.version_field, int, 1)])
 
 
 def render(noun: msgspec.Struct) -> bytes:
@@ -147,10 +155,6 @@ def _short(rows: list[Kind]) -> str:
 
 def _expected(rows: list[Kind]) -> str:
     return " or ".join(kind.described for kind in rows) if rows else _short(rows)
-
-
-def _hint(rows: list[Kind]) -> str:
-    return f" (expected {_expected(rows)})" if rows else ""
 
 
 def _lower(error: Exception) -> str:

@@ -32,7 +32,7 @@ def json_in(path: str | os.PathLike[str], expected: str, file: str = "") -> byte
     try:
         return unpacked(_there(target).read_bytes())
     except FileNotFoundError:
-        raise OpbenchError(f"{name}: no such file (expected {expected})") from None
+        raise OpbenchError(f"{name}: no such file; expected {expected}") from None
     except IsADirectoryError:
         raise OpbenchError(f"{name} is a folder; expected {expected}") from None
     except OSError as error:

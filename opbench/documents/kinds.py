@@ -21,7 +21,7 @@ CONFORMANCE_VERSION = 1
 MODEL_VERSION = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of document. `noun` is "module:class", imported when such a document is read: opbench's half otherwise.
 

@@ -123,7 +123,7 @@ def test_an_unknown_study_lists_the_known(tmp_path):
     [
         ({"seeds": 1}, "--seeds 1: an interval needs at least 2"),
         ({"images": "photos"}, "unknown images 'photos'; did you mean 'photographs'"),
-        ({"document": Path("nowhere.json")}, "nowhere.json: can't be read"),
+        ({"document": Path("nowhere.json")}, "nowhere.json: no such file"),
     ],
 )
 def test_what_makes_no_study_is_refused(changed, said, tmp_path):
@@ -135,7 +135,8 @@ def test_what_makes_no_study_is_refused(changed, said, tmp_path):
     ("content", "said"),
     [
         (b"{}", "not a study document"),
-        (b"[1,", "the JSON ends too early"),
+        (b"[1,", "not a study document"),
+        (b'{"schema_version": 1,', "the JSON ends too early"),
         (
             json.dumps({"schema_version": STUDY_VERSION + 1}).encode(),
             "schema_version 2 is newer",

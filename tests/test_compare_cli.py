@@ -150,7 +150,10 @@ def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):
         (["{base}", "{other}"], "no case in common"),
         (["{base}", "{base}", "--across", "wether"], "unknown difference 'wether'"),
         (["{base}", "{base}", "--allow", "peaks"], "did you mean 'peak'"),
-        (["{base}", "{base}", "--selfcheck", "{base}"], "not a selfcheck document"),
+        (
+            ["{base}", "{base}", "--selfcheck", "{base}"],
+            "this is a run document (`opbench run -o DIR` writes one); expected a selfcheck document",
+        ),
         (["{base}", "{base}", "--paired", "HEAD"], "leave BASE.json and HEAD.json out"),
     ],
 )

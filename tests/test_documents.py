@@ -11,6 +11,7 @@ import pytest
 from factory import make_environment, make_incorrect, make_record, make_run, make_selfcheck, make_verdict
 
 from opbench import documents
+from opbench.analyse.compare.runs import compare
 from opbench.analyse.history.digest import digest
 from opbench.conformance.findings import Conformance
 from opbench.conformance.findings import Request as Check
@@ -171,6 +172,7 @@ def nouns():
         "digest": digest(run, documents.render(run)),
         "conformance": Conformance(Check("a.py:f", "carafe"), "carafe (function)", (), (), "", (), math.inf),
         "model": Costs("a.py:Net", "Net", (1, 3, 64, 64), "float32", "cpu", "inference", math.inf, 2, None, (), ()),
+        "comparison": compare(run, run),
     }
 
 

@@ -13,12 +13,13 @@ from opbench.documents.older import run_of_schema_1
 from opbench.errors import OpbenchError
 from opbench.schema import SCHEMA_VERSION
 
-# Format history of the study document, of the digest, and of what `check --json` and `model --json` print:
+# Format history of the study document, of the digest, and of what `check`, `model` and `compare` print with `--json`:
 #   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
 STUDY_VERSION = 1
 DIGEST_VERSION = 1
 CONFORMANCE_VERSION = 1
 MODEL_VERSION = 1
+COMPARISON_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,13 @@ KINDS: dict[str, Kind] = {
             version=MODEL_VERSION,
             command="opbench model --json",
             fields=("target", "variants"),
+        ),
+        Kind(
+            name="comparison",
+            noun="opbench.analyse.compare.nouns:Comparison",
+            version=COMPARISON_VERSION,
+            command="opbench compare --json",
+            fields=("base", "head", "rows"),
         ),
     )
 }

@@ -16,7 +16,7 @@ from opbench import registry
 from opbench.analyse.compare.environments import KINDS
 from opbench.analyse.compare.nouns import QUANTITIES, Comparison
 from opbench.analyse.compare.runs import ASSUMED, MINIMUM_EFFECT, compare
-from opbench.documents import encode, read, replace_file, save
+from opbench.documents import read, render, replace_file, save
 from opbench.documents.selfchecks import find_selfcheck
 from opbench.errors import nearest
 from opbench.report.comparison import markdown, summary
@@ -76,7 +76,7 @@ def show(found: Comparison, answer: Answer) -> int:
     if answer.markdown_file is not None:
         replace_file(answer.markdown_file, markdown(found).encode())
     if answer.as_json:
-        sys.stdout.write(encode(found).decode() + "\n")
+        sys.stdout.write(render(found).decode())
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(summary(found))
     return int(found.regressed)

@@ -152,7 +152,7 @@ def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):
         (["{base}", "{base}", "--allow", "peaks"], "did you mean 'peak'"),
         (
             ["{base}", "{base}", "--selfcheck", "{base}"],
-            "this is a run document (`opbench run -o DIR` writes one); expected a selfcheck document",
+            "this is a run document (`opbench run -o DIR` writes one); expected a selfcheck",
         ),
         (["{base}", "{base}", "--paired", "HEAD"], "leave BASE.json and HEAD.json out"),
     ],

@@ -116,10 +116,11 @@ class Worker:
 
 def _text() -> Any:
     """`decode` and `encode`: of `opbench.documents`, which older revisions have as `opbench.document`."""
-    try:
-        module = importlib.import_module("opbench.documents")
-    except ModuleNotFoundError:
-        module = importlib.import_module("opbench.document")
+    import opbench
+
+    # Looked for beside the package at hand: an editable install has the other revision's modules too.
+    there = os.path.isdir(os.path.join(os.path.dirname(opbench.__file__), "documents"))
+    module = importlib.import_module("opbench.documents" if there else "opbench.document")
     return module.decode, module.encode
 
 

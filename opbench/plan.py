@@ -10,6 +10,7 @@ from typing import Literal, cast
 import msgspec
 
 from opbench import registry
+from opbench.errors import nearest
 from opbench.schema import (
     DEVICES,
     DTYPES,
@@ -149,7 +150,7 @@ def checked(suite: Suite, asked: Asked) -> dict[str, dict[str, Setting]]:
             known.setdefault(name, []).append(operator)
     for name, settings in asked.items():
         if name not in known:
-            raise OpbenchError(f"--set {name}: {registry.nearest('operator', name, known)}")
+            raise OpbenchError(f"--set {name}: {registry.unknown_operator('operator', name, known)}")
         # A core and its module go by one name; the one that has settings is meant.
         meant = max(known[name], key=lambda operator: len(set(settings) & set(operator.settings)))
         found[name] = registry.settings_of(meant, settings, f"--set {name}", spoken=True)
@@ -217,7 +218,7 @@ def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
             names.append(_name(operator, match["implementation"]))
         elif not match["optional"]:
             raise OpbenchError(
-                registry.nearest(
+                nearest(
                     f"implementation of {task.name}/{operator.name}", match["implementation"], operator.implementations
                 )
             )
@@ -257,7 +258,8 @@ def _check(suite: Suite, filters: Filters, *, cuda: bool) -> None:
     for key, values in filters.items():
         for value in values:
             if value not in known[key]:
-                raise OpbenchError(registry.nearest(key, value, known[key]))
+                say = registry.unknown_operator if key == "operator" else nearest
+                raise OpbenchError(say(key, value, known[key]))
     for task_name in filters.get("task", ()):
         if task_name not in in_suite:
             raise OpbenchError(

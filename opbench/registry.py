@@ -8,7 +8,6 @@ parties add theirs from their own package through the entry-point group `opbench
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -23,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from opbench.errors import nearest
 from opbench.schema import Case, Implementation, OpbenchError, Operator, Setting, Task
 
 _tasks: dict[str, Task] = {}
@@ -41,17 +41,9 @@ _PACKAGES = ("opbench.operators", "opbench.models.declared")
 Core = TypeVar("Core", bound=Callable[..., object])
 
 
-def nearest(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:
-    """One sentence for an unknown name: what was got, the nearest known one, and all of them, or the first `most`.
-
-    An operator may be unknown because its folder couldn't be loaded, so what couldn't is said too.
-    """
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
-    absent = "".join(f"; {sentence}" for sentence in _broken.values()) if kind.startswith("operator") else ""
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names[:most])}{more}){absent}"
+def unknown_operator(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for an unknown operator; its folder may be one that couldn't be loaded, so that is said too."""
+    return nearest(kind, name, known) + "".join(f"; {sentence}" for sentence in _broken.values())
 
 
 def register_task(task: Task) -> Task:
@@ -123,7 +115,7 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
     def add(function: Core) -> Core:
         key = (task, operator)
         if key not in _operators:
-            raise OpbenchError(nearest("operator", f"{task}/{operator}", (f"{t}/{o}" for t, o in _operators)))
+            raise OpbenchError(unknown_operator("operator", f"{task}/{operator}", (f"{t}/{o}" for t, o in _operators)))
         old = _operators[key]
         if name in old.implementations:
             raise OpbenchError(f"implementation {operator}[{name}] is declared twice in task {task!r}")
@@ -285,7 +277,7 @@ def operator(task: str, name: str) -> Operator:
     """One operator of a task."""
     known = operators(task)
     if name not in known:
-        raise OpbenchError(nearest(f"operator of task {task!r}", name, known))
+        raise OpbenchError(unknown_operator(f"operator of task {task!r}", name, known))
     return known[name]
 
 

@@ -178,7 +178,7 @@ def _measure(
 
 
 def _write(run: Run, folder: Path) -> None:
-    from opbench.document import save
+    from opbench.documents import save
     from opbench.report.markdown import write
 
     save(run, folder / "run.json")
@@ -259,11 +259,11 @@ _LISTINGS = {
 
 def write_reports(paths: Sequence[Path], output: Path) -> None:
     """Writes the report of each run document; of several, each into a folder of its own, and all of them compared."""
-    from opbench.document import load
+    from opbench.documents import read
     from opbench.report import machines
     from opbench.report.markdown import write
 
-    runs = [load(path) for path in paths]
+    runs = [read(path, Run) for path in paths]
     for position, run in enumerate(runs, start=1):
         folder = output if len(runs) == 1 else output / f"{position}-{run.settings.suite}"
         print(f"report: {write(run, folder)}")
@@ -287,7 +287,7 @@ def print_environment() -> None:
 
 def update_readme(file: Path, *, check: bool) -> int:
     """Writes a file's generated tables anew; with `check`, only says whether they are up to date (exit code 1)."""
-    from opbench.document import replace_file
+    from opbench.documents import replace_file
     from opbench.report.readme import document, update
 
     try:

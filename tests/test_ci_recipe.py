@@ -16,7 +16,7 @@ import yaml
 from factory import make_run
 
 from opbench.cli import app
-from opbench.document import save
+from opbench.documents import save
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "opbench.yml"

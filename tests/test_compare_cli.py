@@ -20,9 +20,8 @@ from factory import (
 from typer.testing import CliRunner
 
 from opbench.analyse.compare.runs import ASSUMED
-from opbench.analyse.power import save_selfcheck
 from opbench.cli import app
-from opbench.document import save
+from opbench.documents import save
 from opbench.report.gate import Answer, judge
 from opbench.schema import OpbenchError
 
@@ -124,7 +123,7 @@ def test_a_larger_minimum_effect(documents):
 
 @pytest.mark.parametrize(("threads", "lent"), [(2, True), (1, False)])
 def test_a_selfcheck_lends_its_spread_to_runs_of_as_many_threads(tmp_path, threads, lent):
-    save_selfcheck(make_selfcheck(environment=make_environment(threads=threads)), tmp_path / "selfcheck.json")
+    save(make_selfcheck(environment=make_environment(threads=threads)), tmp_path / "selfcheck.json")
     run = make_run(
         make_record(case, latencies=(make_latency(ratio=ratio, processes=1),))
         for case, ratio in ((make_case(), 1.0), (make_case("carafe[cpu]"), 3.0))
@@ -138,7 +137,7 @@ def test_a_selfcheck_lends_its_spread_to_runs_of_as_many_threads(tmp_path, threa
 def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):
     base, head = documents("base"), documents("head")
     assert "No selfcheck of this machine was found" in opbench("compare", base, head).stdout
-    save_selfcheck(make_selfcheck(), tmp_path / "selfcheck.json")
+    save(make_selfcheck(), tmp_path / "selfcheck.json")
     assert "0 false alarms in 10 comparisons" in " ".join(opbench("compare", base, head).stdout.split())
 
 
@@ -151,7 +150,10 @@ def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):
         (["{base}", "{other}"], "no case in common"),
         (["{base}", "{base}", "--across", "wether"], "unknown difference 'wether'"),
         (["{base}", "{base}", "--allow", "peaks"], "did you mean 'peak'"),
-        (["{base}", "{base}", "--selfcheck", "{base}"], "not a selfcheck document"),
+        (
+            ["{base}", "{base}", "--selfcheck", "{base}"],
+            "this is a run document (`opbench run -o DIR` writes one); expected a selfcheck",
+        ),
         (["{base}", "{base}", "--paired", "HEAD"], "leave BASE.json and HEAD.json out"),
     ],
 )

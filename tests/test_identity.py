@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from opbench import document, registry, suites
+from opbench import documents, registry, suites
 from opbench.analyse.compare.runs import compare
 from opbench.plan import plan
-from opbench.schema import Case, OpbenchError
+from opbench.schema import Case, OpbenchError, Run
 
 RESULTS = Path(__file__).parent.parent / "results" / "xeon-2core"
 SUITE = """
@@ -43,7 +43,7 @@ def deformable():
 
 @pytest.mark.parametrize("name", ["default", "yolov8", "kernels"])
 def test_a_run_of_schema_1_has_the_cases_that_a_new_one_plans(name):
-    old = document.load(RESULTS / name / "run.json")
+    old = documents.read(RESULTS / name / "run.json", Run)
     assert old.schema_version == 1
     new = {case.id: case for panel in plan(suites.load(name), {}, cuda=False).panels for case in panel.cases}
     shared = [record.case for record in old.records if record.case.id in new]
@@ -53,7 +53,7 @@ def test_a_run_of_schema_1_has_the_cases_that_a_new_one_plans(name):
 
 
 def test_every_contender_of_a_run_of_schema_1_is_comparable_with_a_new_one():
-    old = document.load(RESULTS / "default" / "run.json")
+    old = documents.read(RESULTS / "default" / "run.json", Run)
     new = {case.id: case for panel in plan(suites.load("default"), {}, cuda=False).panels for case in panel.cases}
     records = [record for record in old.records if record.case.id in new]
     head = msgspec.structs.replace(

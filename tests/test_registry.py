@@ -132,4 +132,4 @@ def test_importing_an_operator_imports_nothing_that_checks_or_draws_it(name):
     print(json.dumps([module for module in sys.modules if module.startswith("opbench.")]))
     """
     packages = {module.split(".")[1] for module in told(script)}
-    assert packages == {"schema", "registry", "tasks", "kernels", "operators"}
+    assert packages == {"errors", "schema", "registry", "tasks", "kernels", "operators"}

@@ -25,7 +25,7 @@ from opbench.conformance.property import Core, Example, Property, Space, Violati
 from opbench.conformance.search import WHAT_A_TARGET_RAISES
 from opbench.conformance.strategies import noise
 from opbench.conformance.target import TargetName, Value
-from opbench.registry import nearest
+from opbench.errors import nearest
 from opbench.schema import DType, OpbenchError, Tensors
 from opbench.verify.bounds import judge
 from opbench.verify.rounding.terms import rounding_terms

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from opbench.registry import file_loaded, nearest
+from opbench.errors import nearest
+from opbench.registry import file_loaded
 from opbench.schema import OpbenchError
 
 if TYPE_CHECKING:

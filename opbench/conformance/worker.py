@@ -48,7 +48,8 @@ from opbench.conformance.module_kinds import DIMENSIONS, KINDS
 from opbench.conformance.property import Core, Example, Property, Space
 from opbench.conformance.search import Searched, search
 from opbench.conformance.target import TargetName, Value, adapt, assignments, core_signature, load, parse
-from opbench.registry import nearest
+from opbench.errors import nearest
+from opbench.registry import unknown_operator
 from opbench.schema import DType, OpbenchError, Operator
 
 AT_LEAST_ONE = (*DIMENSIONS, "kernel_size", "group_size", "scale_factor", "stride", "dilation", "group")
@@ -156,7 +157,7 @@ def prepare(request: Request) -> Judged:
     given = assignments("--arg", request.arguments)
     known = sorted({*cores(), *declared_kinds.names()})
     if request.operator not in known:
-        raise OpbenchError(f"--operator: {nearest('operator', request.operator, known)}")
+        raise OpbenchError(f"--operator: {unknown_operator('operator', request.operator, known)}")
     found = load(target)
     if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
         family = declared_kinds.family(request.operator)

@@ -23,7 +23,7 @@ from types import TracebackType
 
 import msgspec
 
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.schema import Environment, FirstCall, OpbenchError, Record, Settings, Yardstick
 
 NAME = "journal.jsonl"

@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.engine.environment import environment
 from opbench.engine.revisions import Revision
 from opbench.measure.pairs import Rounds, Turn, take_turns

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from opbench.document import encode
+from opbench.documents import encode
 from opbench.engine.journal import (
     Finished,
     FirstCalled,

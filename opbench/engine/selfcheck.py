@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 import opbench
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.engine.environment import environment
 from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Wanted
 from opbench.schema import SCHEMA_VERSION, OpbenchError, Selfcheck, Trial

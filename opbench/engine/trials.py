@@ -19,7 +19,7 @@ import torch
 
 from opbench import registry
 from opbench.build import build
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.measure.interruptions import interruptions
 from opbench.measure.pairs import Turn, take_turns
 from opbench.schema import Called, Case, Trial

@@ -33,7 +33,7 @@ import torch
 
 from opbench import registry
 from opbench.child import apart, end_group
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.engine import state
 from opbench.engine.board import Board
 from opbench.engine.environment import environment

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from opbench.child import Child, end_group, ending
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.engine.board import DEFINITION, IDLE, PREDICT, STEPS, Board, Reading
 from opbench.engine.memory import free_bytes, resident_bytes
 from opbench.engine.messages import (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from opbench import registry
+from opbench.errors import nearest
 from opbench.models.layers import Profile
 from opbench.models.replacements import operators
 from opbench.models.sites import Size
@@ -125,8 +126,8 @@ def parse_swap(text: str, implementation: str = "auto", where: str | None = None
         raise OpbenchError(f"--swap {text}: expected WHAT=WITH, WHAT:GLOB=WITH or WHAT=WITH[IMPLEMENTATION]")
     known = operators()
     if found["with"] not in known:
-        raise OpbenchError(f"--swap {text}: {registry.nearest('operator', found['with'], known)}")
+        raise OpbenchError(f"--swap {text}: {registry.unknown_operator('operator', found['with'], known)}")
     asked, has = found["of"] or implementation, known[found["with"]].implementations
     if asked not in ("auto", *has):
-        raise OpbenchError(f"--swap {text}: {registry.nearest('implementation', asked, has)}")
+        raise OpbenchError(f"--swap {text}: {nearest('implementation', asked, has)}")
     return Swap(found["what"], found["with"], asked, found["where"] or where)

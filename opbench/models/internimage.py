@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opbench.errors import nearest
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3 import DCNv3
 from opbench.operators.dcnv3.module import ChannelsLast
-from opbench.registry import nearest
 
 EPSILON = 1e-6  # of every LayerNorm
 MLP_RATIO = 4

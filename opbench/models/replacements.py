@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from opbench import registry
+from opbench.errors import nearest
 from opbench.models.sites import Site
 from opbench.operators.common.choice import Core
 from opbench.schema import Implementation, OpbenchError, Operator
@@ -58,12 +59,10 @@ def published() -> dict[str, type[nn.Module]]:
 def _of_operator(name: str, implementation: str | Core) -> Builder:
     known = operators()
     if name not in known:
-        raise OpbenchError(registry.nearest("operator", name, known))
+        raise OpbenchError(registry.unknown_operator("operator", name, known))
     operator = known[name]
     if implementation != "auto" and implementation not in operator.implementations:
-        raise OpbenchError(
-            f"{name}: {registry.nearest('implementation', str(implementation), operator.implementations)}"
-        )
+        raise OpbenchError(f"{name}: {nearest('implementation', str(implementation), operator.implementations)}")
 
     def build(site: Site) -> nn.Module:
         if operator.task == "upsample2x" and site.upsampling() != 2:
@@ -98,7 +97,7 @@ def resolved(operator: Operator, implementation: str, device: str) -> Implementa
     """
     table = operator.implementations
     if implementation not in ("auto", *table):
-        raise OpbenchError(f"{operator.name}: {registry.nearest('implementation', implementation, table)}")
+        raise OpbenchError(f"{operator.name}: {nearest('implementation', implementation, table)}")
     order = [table[name] for name in operator.preferred if name in table] or list(table.values())
     among = order if implementation == "auto" else table.values()
     able = [one for one in among if device in one.devices and one.missing() is None]

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from opbench.errors import nearest
 from opbench.models.sites import Site
 from opbench.models.swap import swap
 from opbench.models.ultralytics_package import import_ultralytics
@@ -19,7 +20,6 @@ from opbench.models.ultralytics_yaml import Architecture
 from opbench.operators.carafe import YoloCARAFE
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.module import DCNV3_YoLo
-from opbench.registry import nearest
 from opbench.schema import OpbenchError
 from opbench.tasks import groups
 

@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from opbench.analyse.claims.nouns import DECISIONS, Answer
-from opbench.document import encode, load
+from opbench.documents import encode, read
 from opbench.report.escape import visible
 from opbench.report.tables import Table
 from opbench.schema import Run
@@ -49,7 +49,7 @@ def run_claims(paths: Sequence[Path], *, as_json: bool) -> int:
     """Prints every claim's answer; 0 whatever they are: a refuted claim is no fault of the code."""
     from opbench.analyse.claims.answers import evaluate
 
-    answers = evaluate([load(path) for path in paths])
+    answers = evaluate([read(path, Run) for path in paths])
     if as_json:
         sys.stdout.write(encode(answers).decode() + "\n")
     else:

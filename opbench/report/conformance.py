@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from opbench import registry
 from opbench.conformance.check import check
 from opbench.conformance.findings import BAD, Conformance, Counterexample, Limits, Request, Result, Unsupported, Values
-from opbench.document import encode
-from opbench.registry import nearest
+from opbench.documents import encode, header
+from opbench.errors import nearest
 from opbench.report.escape import visible
 from opbench.schema import DEVICES, DTYPES, OpbenchError
 
@@ -79,6 +79,7 @@ def _with_progress(request: Request, limits: Limits | None) -> Conformance:
 def as_json(conformance: Conformance) -> str:
     """The whole outcome, with what people read first made explicit."""
     document = {
+        **header(conformance),
         "conformant": conformance.conformant,
         "relations": len(conformance.relations),
         "failing": conformance.failing,

@@ -16,10 +16,12 @@ from opbench import registry
 from opbench.analyse.compare.environments import KINDS
 from opbench.analyse.compare.nouns import QUANTITIES, Comparison
 from opbench.analyse.compare.runs import ASSUMED, MINIMUM_EFFECT, compare
-from opbench.analyse.power import find_selfcheck, quote
-from opbench.document import encode, load, replace_file, save
+from opbench.documents import read, render, replace_file, save
+from opbench.documents.selfchecks import find_selfcheck
+from opbench.errors import nearest
 from opbench.report.comparison import markdown, summary
 from opbench.schema import OpbenchError, Run, Settings
+from opbench.statistics.power import quote
 
 if TYPE_CHECKING:
     from opbench.plan import Filter
@@ -40,7 +42,7 @@ class Answer:
         for kind, given, known in (("difference", self.across, KINDS), ("quantity", self.allow, QUANTITIES)):
             for name in given:
                 if name not in known:
-                    raise OpbenchError(registry.nearest(kind, name, known))
+                    raise OpbenchError(nearest(kind, name, known))
 
 
 def run_compare(base: Path | None, head: Path | None, answer: Answer) -> int:
@@ -48,7 +50,7 @@ def run_compare(base: Path | None, head: Path | None, answer: Answer) -> int:
     if base is None or head is None:
         raise OpbenchError("compare: expected two documents, BASE.json HEAD.json (or --paired REF)")
     near = [head.parent, *head.absolute().parent.parents[:2], base.parent]
-    return show(judge(load(base), load(head), answer, near), answer)
+    return show(judge(read(base, Run), read(head, Run), answer, near), answer)
 
 
 def judge(base: Run, head: Run, answer: Answer, near: Collection[Path]) -> Comparison:
@@ -74,7 +76,7 @@ def show(found: Comparison, answer: Answer) -> int:
     if answer.markdown_file is not None:
         replace_file(answer.markdown_file, markdown(found).encode())
     if answer.as_json:
-        sys.stdout.write(encode(found).decode() + "\n")
+        sys.stdout.write(render(found).decode())
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(summary(found))
     return int(found.regressed)

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opbench import registry
 from opbench.analyse.history.retention import keep, let_go
 from opbench.analyse.history.series import TIMED, Change, Point, Series, case_ids, series
 from opbench.analyse.history.store import Store, moment, read
+from opbench.errors import nearest
 from opbench.report import numbers
 from opbench.report.escape import visible
 from opbench.schema import OpbenchError
@@ -62,7 +62,7 @@ def _named(case: str, known: Sequence[str]) -> tuple[str, ...]:
         return (case,)
     found = tuple(name for name in known if case and case in name)
     if not found:
-        raise OpbenchError(visible(registry.nearest("case", case, known, MOST_CASES)))
+        raise OpbenchError(visible(nearest("case", case, known, MOST_CASES)))
     if len(found) > MOST_CASES:
         few = ", ".join(found[:3])
         raise OpbenchError(

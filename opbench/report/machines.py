@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from opbench.analyse.standings import Row, Standing, standings
-from opbench.document import replace_file
+from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.escape import code, prose
 from opbench.report.markdown import render

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from opbench.analyse.standings import Contest, Standing, contests, standings
-from opbench.document import replace_file
+from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.charts import Chart, charts, missing
 from opbench.report.escape import block, code, label, prose, visible

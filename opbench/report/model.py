@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from opbench.document import replace_file
+from opbench import documents
+from opbench.documents import replace_file
+from opbench.errors import nearest
 from opbench.models.costs import Costs, Request, parse_swap
 from opbench.models.side_by_side import measure
-from opbench.registry import nearest
 from opbench.report.costs import changes, comparison, layers, sentences, setting
 from opbench.report.escape import prose, visible
 from opbench.report.markdown import render
@@ -77,7 +78,7 @@ def run_model(
     if markdown is not None:
         replace_file(markdown, as_markdown(costs).encode())
     if json_output:
-        print(msgspec.json.format(msgspec.json.encode(costs), indent=2).decode())
+        print(msgspec.json.format(documents.render(costs), indent=2).decode())
     else:
         _print(costs)
     return 0

@@ -28,8 +28,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from opbench.analyse.standings import Contest, Row, Standing, contests, standings
-from opbench.document import load as load_run
-from opbench.registry import nearest
+from opbench.documents import read
+from opbench.errors import nearest
 from opbench.report import markdown, numbers, tables
 from opbench.report.claims import claims
 from opbench.report.escape import prose
@@ -46,10 +46,8 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def document(path: Path) -> Run | Selfcheck:
-    """The document that a marker names: what kind it is, its file name says."""
-    from opbench.analyse import power  # its statistics need numpy, which no run document does
-
-    return power.load_selfcheck(path) if path.name == power.NAME else load_run(path)
+    """The document that a marker names."""
+    return read(path, Run, Selfcheck)
 
 
 def update(text: str, load: Callable[[str], Run | Selfcheck]) -> str:
@@ -91,7 +89,7 @@ def _body(content: Run | Selfcheck | Table, name: str, more: Sequence[Run | Self
         return _of_run(content, *_parts(name)[1:])
     if isinstance(content, Selfcheck):
         from opbench.analyse.compare.runs import MINIMUM_EFFECT
-        from opbench.analyse.power import quote
+        from opbench.statistics.power import quote
 
         return prose(quote(content, MINIMUM_EFFECT).sentence)
     return _of_table(content)

@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
-from opbench.analyse.power import NAME, OURS, Power, Share, allowance, powers, save_selfcheck, sensitivity
-from opbench.document import replace_file
+from opbench.documents import KINDS, replace_file, save
 from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
 from opbench.schema import Selfcheck
+from opbench.statistics.power import OURS, Power, Share, allowance, powers, sensitivity
 
 HEADINGS = ("method", "code", "load", "called", "95 % interval of the rate", "undecided", "median time")
 _LOADS = {None: "both", False: "quiet", True: "one core loaded"}
@@ -45,7 +45,7 @@ def run_selfcheck(
         found = selfcheck(
             extent, _command(extent), lambda done, total: status.update(f"selfcheck: {done} of {total} trials")
         )
-    save_selfcheck(found, output / NAME)
+    save(found, output / KINDS["selfcheck"].file)
     replace_file(output / "selfcheck.md", markdown(found).encode())
     replace_file(output / "selfcheck.svg", chart(found).encode())
     console.print(summary(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from opbench.document import replace_file
+from opbench.documents import replace_file
 from opbench.report import numbers
 from opbench.report.escape import block, label, prose
 from opbench.report.study_charts import charts, slug

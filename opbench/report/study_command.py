@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from opbench import registry
+from opbench.documents import read
 from opbench.report.study import write_study
-from opbench.study.document import PART, load_study
+from opbench.study.document import PART, StudyDocument
 from opbench.study.run import Extent, TrainingLostError, run_study
 from opbench.study.studies import STUDIES
 
@@ -34,7 +35,7 @@ def study_command(
     """
     console = Console(width=None if sys.stdout.isatty() else 160)
     if document is not None:
-        _say(console, f"report: {write_study(load_study(document), output)}")
+        _say(console, f"report: {write_study(read(document, StudyDocument), output)}")
         return 0
     extent = Extent(tuple(studies) or tuple(STUDIES), seeds, images, processes, quick)
     with console.status("study") as status:

@@ -7,17 +7,12 @@ that tell one float32 from the next.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from opbench.document import decode, encode, replace_file
-from opbench.schema import Environment, OpbenchError
+from opbench.schema import Environment
 
-# Format history of the study document:
-#   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
-STUDY_SCHEMA_VERSION = 1
 NAME = "study.json"
 PART = "study.part.json"  # while trainings go on; a finished document is never replaced by half a one
 
@@ -125,47 +120,3 @@ class StudyDocument(msgspec.Struct, frozen=True):
     def complete(self) -> bool:
         """Whether every study came to an end."""
         return all(study.complete for study in self.studies)
-
-
-def save_study(study: StudyDocument, path: Path) -> None:
-    """Writes the document whole or not at all; a study a block, a training a line."""
-    replace_file(path, render(study))
-
-
-def render(study: StudyDocument) -> bytes:
-    """The document as bytes."""
-    parts = []
-    for name in study.__struct_fields__:
-        value = getattr(study, name)
-        body = b"[\n" + b",\n".join(map(_block, value)) + b"\n]" if name == "studies" else encode(value)
-        parts.append(encode(name) + b":" + body)
-    return b"{\n" + b",\n".join(parts) + b"\n}\n"
-
-
-def _block(result: Result) -> bytes:
-    lines = []
-    for name in result.__struct_fields__:
-        value = getattr(result, name)
-        rows = name in ("contenders", "trainings") and value
-        body = b"[\n" + b",\n".join(map(encode, value)) + b"\n]" if rows else encode(value)
-        lines.append(encode(name) + b":" + body)
-    return b"{\n" + b",\n".join(lines) + b"\n}"
-
-
-def load_study(path: Path) -> StudyDocument:
-    """Reads a study document; `OpbenchError`, one line, for anything that is not one."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise OpbenchError(f"{path}: can't be read: {error.strerror or error}") from None
-    try:
-        version = msgspec.json.decode(data, type=_Header).schema_version
-        if not 1 <= version <= STUDY_SCHEMA_VERSION:
-            raise OpbenchError(f"{path}: schema_version {version}, expected 1 to {STUDY_SCHEMA_VERSION}")
-        return decode(data, StudyDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OpbenchError(f"{path}: not a study document (`opbench study` writes one): {error}") from None
-
-
-class _Header(msgspec.Struct):
-    schema_version: int

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from opbench.registry import nearest
+from opbench.errors import nearest
 from opbench.schema import OpbenchError
 
 Source = Literal["photographs", "generated"]

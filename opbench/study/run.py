@@ -23,6 +23,8 @@ import msgspec
 import numpy as np
 import psutil
 
+from opbench.documents import save
+from opbench.documents.kinds import STUDY_VERSION
 from opbench.engine.environment import environment
 from opbench.schema import OpbenchError
 from opbench.study.counting import counted
@@ -30,13 +32,11 @@ from opbench.study.declared import Study
 from opbench.study.document import (
     NAME,
     PART,
-    STUDY_SCHEMA_VERSION,
     Contender,
     Purpose,
     Result,
     StudyDocument,
     Training,
-    save_study,
 )
 from opbench.study.images import Source, pictures
 from opbench.study.steps import step_seconds
@@ -95,16 +95,14 @@ def run_study(extent: Extent, command: str, output: Path, progress: Progress) ->
 
     def document() -> StudyDocument:
         seconds = time.perf_counter() - began
-        return StudyDocument(
-            STUDY_SCHEMA_VERSION, surroundings, command, started, seconds, extent.quick, tuple(results)
-        )
+        return StudyDocument(STUDY_VERSION, surroundings, command, started, seconds, extent.quick, tuple(results))
 
-    save_study(document(), output / PART)  # a folder that can't be written is found out now
+    save(document(), output / PART)  # a folder that can't be written is found out now
     with _workers(extent) as carry_out:
         for index, study in enumerate(studies):
             for changed in _carried_out(study, results[index], extent, source, carry_out):
                 results[index] = changed
-                save_study(document(), output / PART)
+                save(document(), output / PART)
                 done = sum(len(result.trainings) for result in results)
                 progress(done, total, study.name)
     for index, study in enumerate(studies):
@@ -116,7 +114,7 @@ def run_study(extent: Extent, command: str, output: Path, progress: Progress) ->
         )
         results[index] = msgspec.structs.replace(results[index], contenders=contenders)
     finished = document()
-    save_study(finished, output / NAME)
+    save(finished, output / NAME)
     (output / PART).unlink(missing_ok=True)
     return finished
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 
 from opbench import registry
-from opbench.registry import nearest
+from opbench.errors import nearest
 from opbench.schema import OpbenchError, Operator
 from opbench.study import detecting, upsampling
 from opbench.study.declared import Entrant, Study

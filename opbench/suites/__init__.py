@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from opbench.registry import nearest, operators, settings_of, tasks
+from opbench.errors import nearest
+from opbench.registry import operators, settings_of, tasks, unknown_operator
 from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Setting, Suite, Target, Task, Workload, spread_part
 
 _FOLDER = Path(__file__).parent
@@ -141,7 +142,7 @@ def _workloads(
         for operator, asked in _table(entry, "settings", label).items():
             known = operators(task.name)
             if operator not in known or not isinstance(asked, dict):
-                raise OpbenchError(f"suite {label}: settings: {nearest('operator', operator, known)}")
+                raise OpbenchError(f"suite {label}: settings: {unknown_operator('operator', operator, known)}")
             checked = settings_of(known[operator], asked, f"suite {label}: settings.{operator}")
             settings[operator] = {**settings.get(operator, {}), **checked}
         merged = {**defaults, "contenders": contenders.get(task.name, ()), **entry, "name": name, "dims": values}

@@ -8,7 +8,7 @@ from factory import make_case, make_counts, make_environment, make_failure, make
 
 from opbench.analyse.history.digest import digest
 from opbench.analyse.history.series import QUANTITIES, case_ids, series
-from opbench.document import render
+from opbench.documents import render
 
 CASE = make_case("carafe[cpu]").id
 

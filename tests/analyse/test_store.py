@@ -1,5 +1,6 @@
 """A results folder as a store: what is read, what is told instead, and how runs are added and let go."""
 
+import gzip
 import json
 import os
 import random
@@ -10,12 +11,12 @@ import pytest
 from factory import make_case, make_environment, make_record, make_run, make_selfcheck
 
 from opbench.analyse.history import store as module
-from opbench.analyse.history.digest import digest, machine_key, parse_digest, slug
+from opbench.analyse.history.digest import Digest, digest, machine_key, slug
 from opbench.analyse.history.retention import keep, let_go
 from opbench.analyse.history.series import series
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
-from opbench.document import encode, render, save
+from opbench.documents import encode, parse, render, save
 from opbench.schema import OpbenchError
 
 
@@ -67,7 +68,7 @@ BAD = {
     "deep.json": (b'{"schema_version":1,"command":' + b"[" * 100_000, "nested too deeply"),
     "binary.json": (bytes(range(256)), "not JSON"),
     "newer.digest.json": (b'{"digest_version": 99}', "digest_version 99 is newer"),
-    "broken.digest.json": (b'{"digest_version": 1}', "not a digest of a run"),
+    "broken.digest.json": (b'{"digest_version": 1}', "not a valid digest document"),
 }
 
 
@@ -147,8 +148,29 @@ def test_a_document_changed_under_its_digest_is_refused_when_opened(tmp_path):
 
 def test_a_kept_document_is_not_opened_to_be_listed(tmp_path, monkeypatch):
     results = filled(tmp_path, [1, 2, 3])
-    monkeypatch.setattr(module, "parse", lambda data: pytest.fail("a document was opened"))
+    opened = []
+    monkeypatch.setattr(module, "parse", lambda data, noun: opened.append(noun) or parse(data, noun))
     assert len(read(results).runs) == 3
+    assert opened == [Digest] * 3
+
+
+def test_gzipped_documents_are_found_and_are_the_runs_they_hold(tmp_path):
+    results = filled(tmp_path, [1])
+    for day in (1, 2):
+        (results / f"{day}.json.gz").write_bytes(gzip.compress(render(at(day, noise=day))))
+    (results / "cut.json.gz").write_bytes(gzip.compress(render(at(3)))[:-20])
+    store = read(results)
+    assert [one.started[8:10] for one in store.digests] == ["01", "02"], "a copy counts once"
+    assert store.runs[1].run == at(2, noise=2)
+    assert [(one.path, one.sentence) for one in store.problems] == [
+        ("cut.json.gz", "not shown: the gzipped data end too early: the file was cut short")
+    ]
+
+
+def test_a_gzipped_document_is_kept_as_the_plain_one(tmp_path):
+    (tmp_path / "run.json.gz").write_bytes(gzip.compress(render(at(1))))
+    kept = keep(tmp_path / "run.json.gz", tmp_path / "results")
+    assert (tmp_path / "results" / kept.path).read_bytes() == render(at(1))
 
 
 def test_the_digest_holds_what_standings_say(tmp_path):
@@ -159,13 +181,13 @@ def test_the_digest_holds_what_standings_say(tmp_path):
     for entry in made.entries:
         row = rows[entry.case.id]
         assert (entry.outcome, entry.message, entry.timings) == (row.outcome, row.message, row.timings)
-    assert parse_digest(encode(made)) == made
+    assert parse(encode(made), Digest) == made
 
 
 def test_a_digest_of_an_interval_without_ends_survives_its_file():
     run = make_run([make_record(make_case(name), rounds=1) for name in ("nearest[torch]", "carafe[cpu]")])
     made = digest(run, render(run))
-    assert parse_digest(encode(made)) == made
+    assert parse(encode(made), Digest) == made
     assert made.entries[1].timings[0].ratio.high == float("inf")
 
 

@@ -15,7 +15,7 @@ from factory import (
 )
 from hostile import make_hostile_run
 
-from opbench import document
+from opbench import documents
 from opbench.schema import Settings
 
 RUNS = 16
@@ -32,7 +32,7 @@ def commit(index):
 
 
 def save(run, path):
-    document.save(run, path)
+    documents.save(run, path)
     return path
 
 
@@ -131,11 +131,11 @@ def write_hostile(folder):
         started="2025-03-01T00:00:00+00:00",
     )
     save(odd, folder / "odd" / "run.json")
-    newer = json.loads(document.render(make_run([base])))
+    newer = json.loads(documents.render(make_run([base])))
     newer["schema_version"] = 99
     other = {
         "newer": json.dumps(newer).encode(),
-        "cut": document.render(make_run())[:5000],
+        "cut": documents.render(make_run())[:5000],
         "foreign": b'{"benchmarks": []}',
         "empty": b"",
         "<img src=x onerror=alert(1)>": b'{"schema_version": "<script>alert(1)</script>"}',

@@ -10,7 +10,7 @@ import pytest
 
 import opbench
 from opbench import registry
-from opbench.document import encode
+from opbench.documents import encode
 from opbench.engine import revisions
 from opbench.engine.paired import Worker, WorkerLostError, measure_paired
 from opbench.engine.revisions import Revision, checked_out
@@ -148,7 +148,7 @@ def test_the_worker_script_imports_nothing_that_an_older_revision_may_lack():
         for alias in node.names
     }
     assert found == {
-        "opbench.registry", "opbench.build.build", "opbench.document.decode", "opbench.document.encode",
-        "opbench.schema.Case", "opbench.schema.Record", "opbench.verify.gate.check", "opbench.verify.gate.reference",
+        "opbench.registry", "opbench.build.build", "opbench.schema.Case", "opbench.schema.Record",
+        "opbench.verify.gate.check", "opbench.verify.gate.reference",
         "opbench.measure.macs.count", "opbench.measure.memory.measure_memory",
     }  # fmt: skip

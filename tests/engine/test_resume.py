@@ -12,7 +12,7 @@ from factory import make_environment
 from msgspec.structs import replace
 from toy_plan import PANELS, REPLICAS, search_path, toy_plan, toy_run, toy_settings
 
-from opbench.document import load
+from opbench import documents
 from opbench.engine.journal import NAME, Finished, read
 from opbench.engine.workplace import Workplace
 from opbench.schema import OpbenchError, Target
@@ -85,7 +85,7 @@ def test_random_kills_lose_and_double_nothing(tmp_path, kills):
             assert seen.items() <= now.items(), "a finished panel was lost or measured again"
             partly += 0 < len(now) < len(expected) // 2 * REPLICAS and len(now) > len(seen)
             seen = now
-        run = load(folder / "run.json")
+        run = documents.read(folder / "run.json")
         assert [record.case.id for record in run.records] == expected
         assert all(len(latency.samples_seconds) == REPLICAS for record in run.records for latency in record.latencies)
         first = {case: stamp for (replica, _), records in seen.items() if replica == 0 for case, stamp in

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_plan import search_path, toy_run, toy_settings
 
-from opbench.document import load
+from opbench.documents import read
 from opbench.engine import panel as panels
 from opbench.engine import run as engine
 from opbench.engine.log import NAME as LOG
@@ -28,7 +28,7 @@ def test_no_panel_is_begun_after_the_time_and_resuming_adds_what_is_missing(tmp_
     settings = toy_settings(replicas=1)
     with Log(tmp_path) as log:
         run = toy_run(tmp_path, settings=settings, progress=slow, within_seconds=300.0, log=log.write)
-    assert load(tmp_path / "run.json") == run
+    assert read(tmp_path / "run.json") == run
     assert len(run.panels) == 2
     assert {record.outcome for record in run.records} == {"ok"}
     left = [one for one in run.skipped if "--within" in one.reason]

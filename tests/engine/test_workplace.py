@@ -10,7 +10,7 @@ import psutil
 import pytest
 from toy_plan import search_path, toy_plan, toy_run, toy_settings, toy_workplace
 
-from opbench.document import encode
+from opbench.documents import encode
 from opbench.engine.board import FIRST_CALL
 from opbench.engine.messages import Began, Ended, Measure, Measured
 from opbench.engine.run import execute

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from factory import make_case
 
-from opbench.document import save
+from opbench.documents import save
 from opbench.engine.run import execute
 from opbench.engine.workplace import Limits, Workplace
 from opbench.schema import Panel, Plan, Settings

@@ -13,7 +13,7 @@ from factory import make_environment, make_latency, make_record
 from msgspec.structs import replace
 
 from opbench.child import apart
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.engine.board import FIRST_CALL, IDLE, Board
 from opbench.engine.messages import Assignment, Began, CalledFirst, CallFirst, Measured, Survey, Surveyed
 from opbench.schema import FirstCall, Yardstick

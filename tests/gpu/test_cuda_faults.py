@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opbench.document import load
+from opbench.documents import read
 
 pytestmark = pytest.mark.gpu
 
@@ -36,7 +36,7 @@ def run(tmp_path_factory):
         [sys.executable, *command, "-o", str(folder)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    return load(folder / "run.json")
+    return read(folder / "run.json")
 
 
 def record(run, implementation):

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from opbench import documents
 from opbench.models import network_case, side_by_side, variants
-from opbench.models.costs import BASELINE, Request, Swap, parse_swap
+from opbench.models.costs import BASELINE, Costs, Request, Swap, parse_swap
 from opbench.models.layers import profile
 from opbench.models.replacements import operators
 from opbench.models.side_by_side import measure
@@ -195,7 +196,8 @@ def test_offsets_are_spread_in_every_deformable_layer():
 
 
 def test_the_answer_as_json_and_markdown_holds_every_variant(both):
-    document = msgspec.json.decode(msgspec.json.encode(both))
+    assert documents.parse(documents.render(both), Costs) == both
+    document = msgspec.json.decode(documents.render(both))
     assert [variant["name"] for variant in document["variants"]] == [variant.name for variant in both.variants]
     assert all(len(variant["latency"]["samples_seconds"][0]) >= 8 for variant in document["variants"])
     text = as_markdown(both)

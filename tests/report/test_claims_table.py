@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from typer.testing import CliRunner
 
-from opbench import document
+from opbench import documents
 from opbench.analyse.claims.nouns import Answer
 from opbench.cli import app
 from opbench.report import markdown, readme
@@ -50,7 +50,7 @@ def test_a_readme_holds_the_claims_and_what_a_run_says_of_them():
 
 @pytest.fixture
 def path(tmp_path):
-    document.save(make_run(), tmp_path / "run.json")
+    documents.save(make_run(), tmp_path / "run.json")
     return str(tmp_path / "run.json")
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from opbench.analyse.compare.nouns import Comparison
 from opbench.analyse.compare.runs import compare
-from opbench.document import decode, encode
+from opbench.documents import decode, encode
 from opbench.report.comparison import _ORDER, lines, markdown, summary, tally
 from opbench.statistics.change import DECISIONS
 

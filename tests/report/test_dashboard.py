@@ -15,7 +15,7 @@ from factory import make_case, make_environment, make_record, make_run
 from hostile import EVIL, make_hostile_run
 
 import opbench
-from opbench import document
+from opbench import documents
 from opbench.analyse.claims.nouns import Answer
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
@@ -32,7 +32,7 @@ SECRET = "\u2028</script><!--<script>&amp;\u2029"
 
 def store(folder, *runs):
     for index, run in enumerate(runs):
-        document.save(run, folder / f"{index}.json")
+        documents.save(run, folder / f"{index}.json")
     return read(folder)
 
 

@@ -8,7 +8,7 @@ from hostile import EVIL, make_hostile_run
 from typer.testing import CliRunner
 
 from opbench.cli import app
-from opbench.document import save
+from opbench.documents import save
 from opbench.report.exports import FORMATS, export, run_export
 from opbench.report.exports.rows import name_of
 from opbench.schema import OpbenchError

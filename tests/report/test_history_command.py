@@ -8,7 +8,7 @@ from hostile import make_hostile_run
 from typer.testing import CliRunner
 
 from opbench.cli import app
-from opbench.document import save
+from opbench.documents import save
 from opbench.report.history import run_history, run_keep
 from opbench.schema import OpbenchError
 

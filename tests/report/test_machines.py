@@ -8,7 +8,7 @@ from factory import make_case, make_counts, make_environment, make_failure, make
 from hostile import EVIL, make_hostile_run
 from markdown_it import MarkdownIt
 
-from opbench import document
+from opbench import documents
 from opbench.report import machines
 from opbench.schema import Yardstick
 from opbench.session import write_reports
@@ -108,7 +108,7 @@ def test_hostile_runs_stay_text():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_several_documents_are_written_with_a_page_that_compares_them(tmp_path, capsys, count):
-    document.save(make_run([]), tmp_path / "run.json")
+    documents.save(make_run([]), tmp_path / "run.json")
     write_reports([tmp_path / "run.json"] * count, tmp_path / "out")
     written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     if count == 1:
@@ -121,4 +121,4 @@ def test_several_documents_are_written_with_a_page_that_compares_them(tmp_path, 
 
 def test_the_same_runs_give_the_same_text():
     runs = [taken(2.0, 1e9), taken(1.0, 4e9)]
-    assert machines.markdown(runs) == machines.markdown([document.parse(document.render(run)) for run in runs])
+    assert machines.markdown(runs) == machines.markdown([documents.parse(documents.render(run)) for run in runs])

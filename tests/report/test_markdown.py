@@ -12,7 +12,7 @@ from factory import make_case, make_failure, make_record, make_run
 from hostile import EVIL, make_hostile_run
 from markdown_it import MarkdownIt
 
-from opbench import document
+from opbench import documents
 from opbench.report import markdown
 from opbench.report.escape import visible
 from opbench.report.tables import Table
@@ -166,17 +166,17 @@ def test_a_huge_message_is_cut_and_says_so():
 
 def test_the_same_run_gives_the_same_bytes():
     run = small_run()
-    assert markdown.report(document.parse(document.render(run))) == markdown.report(run)
+    assert markdown.report(documents.parse(documents.render(run))) == markdown.report(run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_another_process_gives_the_same_bytes(tmp_path, hash_seed):
     run = small_run()
-    document.save(run, tmp_path / "run.json")
+    documents.save(run, tmp_path / "run.json")
     script = (
-        "import hashlib, sys; from opbench.document import load; from opbench.report.markdown import report\n"
-        "files = report(load(sys.argv[1]))\n"
+        "import hashlib, sys; from opbench.documents import read; from opbench.report.markdown import report\n"
+        "files = report(read(sys.argv[1]))\n"
         "print(*(hashlib.sha256(name.encode() + data).hexdigest() for name, data in files.items()))"
     )
     result = subprocess.run(
@@ -208,7 +208,7 @@ def test_a_panel_without_a_baseline_says_so():
 
 def test_reading_and_reporting_load_nothing_heavy_before_a_chart():
     script = (
-        "import sys, opbench.document, opbench.analyse.standings\n"
+        "import sys, opbench.documents, opbench.analyse.standings\n"
         "import opbench.report.markdown, opbench.report.readme, opbench.report.terminal\n"
         "print(sorted({'altair', 'vl_convert', 'scipy', 'numpy', 'torch', 'pandas'} & set(sys.modules)))"
     )

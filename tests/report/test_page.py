@@ -7,7 +7,7 @@ import pytest
 from factory import make_case, make_record, make_run
 from hostile import EVIL, make_hostile_run
 
-from opbench import document
+from opbench import documents
 from opbench.report import markdown
 from opbench.report.page import POLICY, inlined, page
 
@@ -99,7 +99,7 @@ def test_clip_paths_of_two_charts_are_told_apart():
 
 def test_the_same_run_gives_the_same_bytes():
     run = small_run()
-    again = markdown.report(document.parse(document.render(run)))
+    again = markdown.report(documents.parse(documents.render(run)))
     assert again["report.html"] == markdown.report(run)["report.html"]
 
 

@@ -13,7 +13,7 @@ from factory import (
     make_selfcheck,
 )
 
-from opbench.analyse.power import save_selfcheck
+from opbench.documents import save
 from opbench.report import readme
 from opbench.report.tables import Table
 from opbench.schema import OpbenchError
@@ -68,7 +68,7 @@ def test_every_marker_is_updated_from_the_document_it_names():
 
 def test_a_selfcheck_gives_one_sentence(tmp_path):
     path = tmp_path / "selfcheck.json"
-    save_selfcheck(make_selfcheck(), path)
+    save(make_selfcheck(), path)
     text = readme.update(marked("selfcheck.json"), lambda name: readme.document(tmp_path / name))
     assert "old numbers" not in text
     assert "Selfcheck of this machine (" in text

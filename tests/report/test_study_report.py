@@ -7,10 +7,11 @@ import pytest
 from hostile import EVIL
 from toy_study import make_result, make_study
 
+from opbench.documents import read, save
 from opbench.report.numbers import estimate
 from opbench.report.study import markdown, write_study
 from opbench.report.study_charts import charts
-from opbench.study.document import load_study, save_study
+from opbench.study.document import StudyDocument
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -21,9 +22,9 @@ def row_of(text, start):
 
 
 def test_the_report_is_the_documents_alone(tmp_path):
-    save_study(make_study(), tmp_path / "study.json")
+    save(make_study(), tmp_path / "study.json")
     for name in ("a", "b"):
-        write_study(load_study(tmp_path / "study.json"), tmp_path / name)
+        write_study(read(tmp_path / "study.json", StudyDocument), tmp_path / name)
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
     assert first == second
     assert set(first) == {"study.md", "loss-toy.svg", "score-toy.svg"}

@@ -7,7 +7,7 @@ from factory import make_case, make_counts, make_failure, make_latency, make_rec
 from hostile import EVIL, make_hostile_run
 from rich.console import Console
 
-from opbench import document
+from opbench import documents
 from opbench.analyse.standings import standings
 from opbench.report import limits, markdown, readme
 from opbench.report.targets import targets
@@ -60,7 +60,7 @@ def test_the_report_opens_with_the_targets_where_a_run_has_any():
 
 def test_the_report_of_a_document_read_back_is_the_same_bytes():
     run = small_run()
-    assert markdown.report(document.parse(document.render(run))) == markdown.report(run)
+    assert markdown.report(documents.parse(documents.render(run))) == markdown.report(run)
 
 
 def test_the_terminal_prints_the_targets():

@@ -4,8 +4,8 @@ import random
 
 from factory import make_environment
 
+from opbench.documents.kinds import STUDY_VERSION
 from opbench.study.document import (
-    STUDY_SCHEMA_VERSION,
     Change,
     Contender,
     Metric,
@@ -51,7 +51,7 @@ def make_result(name="toy", **changed):
 
 def make_study(*results, **changed):
     settings = {
-        "schema_version": STUDY_SCHEMA_VERSION, "environment": make_environment(), "command": "opbench study -o DIR",
+        "schema_version": STUDY_VERSION, "environment": make_environment(), "command": "opbench study -o DIR",
         "started": "2026-01-01T00:00:00+00:00", "wall_seconds": 90.0, "quick": False,
     }  # fmt: skip
     return StudyDocument(studies=results or (make_result(),), **{**settings, **changed})

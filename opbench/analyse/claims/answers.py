@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from opbench import registry
 from opbench.analyse.claims import computations, counts, runs
 from opbench.analyse.claims.nouns import Answer, Claim, Document, Finding, Measure
 from opbench.analyse.standings import standings
+from opbench.errors import nearest
 from opbench.schema import OpbenchError, Run
 
 BUILT_IN = Path(__file__).with_name("claims.toml")
@@ -50,7 +50,7 @@ def load(path: Path = BUILT_IN) -> tuple[Claim, ...]:
         raise OpbenchError(f"claims file {path}: {error}") from error
     for claim in claims:
         if claim.measure not in MEASURES:
-            raise OpbenchError(f"claims file {path}: {registry.nearest('measure', claim.measure, MEASURES)}")
+            raise OpbenchError(f"claims file {path}: {nearest('measure', claim.measure, MEASURES)}")
     return claims
 
 

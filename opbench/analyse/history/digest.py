@@ -14,11 +14,8 @@ from collections.abc import Iterator
 import msgspec
 
 from opbench.analyse.standings import Row, Standing, Timing, standings
-from opbench.schema import Case, Environment, OpbenchError, Run
-
-# Format history of the digest:
-#   1  first version
-DIGEST_VERSION = 1
+from opbench.documents.kinds import DIGEST_VERSION
+from opbench.schema import Case, Environment, Run
 
 
 # gc=False, here and in what it holds: no cycle is possible, and looking for one takes longer than reading the file.
@@ -69,19 +66,6 @@ def digest(run: Run, document: bytes) -> Digest:
     )
 
 
-def parse_digest(data: bytes) -> Digest:
-    """The digest that `document.encode` wrote; `OpbenchError` says what is wrong with it."""
-    try:
-        version = msgspec.json.decode(data, type=_Header).digest_version
-        if version > DIGEST_VERSION:
-            raise OpbenchError(
-                f"digest_version {version} is newer than this opbench reads (up to {DIGEST_VERSION}); upgrade opbench"
-            )
-        return msgspec.json.decode(data, type=Digest, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OpbenchError(f"not a digest of a run: {error}") from None
-
-
 def machine_key(environment: Environment) -> str:
     """A folder's name for what times depend on: CPU, cores, threads, GPU. Readable first, then a hash of it all.
 
@@ -105,10 +89,6 @@ def slug(text: str, limit: int = 40) -> str:
 
 def _small(count: int) -> str:
     return str(count) if 0 <= count < 1_000_000 else "x"
-
-
-class _Header(msgspec.Struct):
-    digest_version: int
 
 
 def _entries(standing: Standing) -> Iterator[Entry]:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from opbench.analyse.history.digest import Digest, digest, parse_digest
+from opbench import documents
+from opbench.analyse.history.digest import Digest, digest
 from opbench.analyse.history.series import series
 from opbench.analyse.history.store import DIGEST_SUFFIX, RUN_SUFFIX, Store, Stored, moment, read
-from opbench.document import encode, load, parse, replace_file
-from opbench.schema import OpbenchError
+from opbench.documents import contents, parse, render, replace_file
+from opbench.schema import OpbenchError, Run
 from opbench.statistics.change_points import LEAST
 
 HISTORY = "history"
@@ -31,15 +32,15 @@ class Kept(msgspec.Struct, frozen=True):
 
 def keep(document: Path, root: Path) -> Kept:
     """Puts a run document into the history of `root`. Raises `OpbenchError` for anything that is not a run document."""
-    load(document)  # whose errors name the file
-    data = document.read_bytes()
-    made = digest(parse(data), data)
+    documents.read(document, Run)  # whose errors name the file
+    data = contents(document, Run)
+    made = digest(parse(data, Run), data)
     name = f"{HISTORY}/{made.machine}/{_name(made)}"
     if _tells(root / f"{name}{DIGEST_SUFFIX}", made.sha256):
         return Kept(f"{name}{RUN_SUFFIX}", new=False)
     replace_file(root / f"{name}{RUN_SUFFIX}", data)
     # Last, because it says that all is there.
-    replace_file(root / f"{name}{DIGEST_SUFFIX}", encode(made) + b"\n")
+    replace_file(root / f"{name}{DIGEST_SUFFIX}", render(made))
     return Kept(f"{name}{RUN_SUFFIX}", new=True)
 
 
@@ -69,7 +70,7 @@ def let_go(root: Path, newest: int) -> tuple[str, ...]:
 def _tells(path: Path, sha256: str) -> bool:
     """Whether the digest at `path` can be read and is of the document with that hash."""
     try:
-        return parse_digest(path.read_bytes()).sha256 == sha256
+        return parse(path.read_bytes(), Digest).sha256 == sha256
     except (OSError, OpbenchError):
         return False
 

@@ -12,7 +12,6 @@ and a run document anywhere else in the folder counts as well.
 from __future__ import annotations
 
 import datetime
-import functools
 import hashlib
 import os
 import stat
@@ -21,17 +20,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import msgspec
-
-from opbench.analyse.history.digest import Digest, digest, parse_digest
-from opbench.document import parse
+from opbench.analyse.history.digest import Digest, digest
+from opbench.documents import GZIP, LARGEST_BYTES, OtherKindError, parse, unpacked
 from opbench.schema import OpbenchError, Run
 
 RUN_SUFFIX = ".run.json"
 DIGEST_SUFFIX = ".digest.json"
 
-# A document of 100 records and 60 rounds has 0.4 MB; one of this size would fill the memory when read.
-LARGEST_BYTES = 256 << 20
 # Documents without a digest that are held in memory once read; later ones are read again when asked for.
 HELD = 200
 
@@ -56,12 +51,12 @@ class Stored:
     def run(self) -> Run:
         """The document itself, raw samples and all; raises `OpbenchError` where it has changed meanwhile."""
         try:
-            data = (self.root / self.path).read_bytes()
+            data = unpacked((self.root / self.path).read_bytes())
         except OSError as error:
             raise OpbenchError(f"{self.path}: can't be read: {error.strerror or error}") from None
         if hashlib.sha256(data).hexdigest() != self.digest.sha256:
             raise OpbenchError(f"{self.path}: is not the document that its digest was made from; delete the digest")
-        return parse(data)
+        return parse(data, Run)
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,7 @@ def _walk(root: Path, unreadable: object) -> Iterator[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = os.path.relpath(folder, root)
         for name in names:
-            if name.endswith(".json") and not name.startswith("."):
+            if name.removesuffix(GZIP).endswith(".json") and not name.startswith("."):
                 yield name if inside == os.curdir else f"{inside}/{name}".replace(os.sep, "/")
 
 
@@ -184,7 +179,10 @@ def _bytes(path: Path, name: str, problems: list[Problem]) -> bytes | None:
             sizes = f"{status.st_size >> 20} MiB, more than the {LARGEST_BYTES >> 20} MiB that a document may have"
             problems.append(Problem(name, f"not shown: {sizes}"))
             return None
-        return path.read_bytes()
+        return unpacked(path.read_bytes())
+    except OpbenchError as error:
+        problems.append(Problem(name, f"not shown: {error}"))
+        return None
     except OSError as error:
         problems.append(Problem(name, f"not shown: can't be read: {error.strerror or error}"))
         return None
@@ -195,7 +193,7 @@ def _digest(path: Path, name: str, problems: list[Problem]) -> Digest | None:
     if data is None:
         return None
     try:
-        return parse_digest(data)
+        return parse(data, Digest)
     except OpbenchError as error:
         problems.append(Problem(name, f"not shown: {error}"))
         return None
@@ -203,33 +201,9 @@ def _digest(path: Path, name: str, problems: list[Problem]) -> Digest | None:
 
 def _run(data: bytes, name: str, problems: list[Problem]) -> Run | None:
     try:
-        return parse(data)
-    except OpbenchError as error:
-        if not _other_kind(data):
-            problems.append(Problem(name, f"not shown: {error}"))
+        return parse(data, Run)
+    except OtherKindError:  # selfchecks and studies lie beside the runs of their machine
         return None
-
-
-def _other_kind(data: bytes) -> bool:
-    """Whether it is another of opbench's own documents: selfchecks and studies lie beside the runs of their machine."""
-    return any(map(functools.partial(_is, data), (_Selfcheck, _Study)))
-
-
-def _is(data: bytes, kind: type[msgspec.Struct]) -> bool:
-    try:
-        msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
-class _Selfcheck(msgspec.Struct):
-    schema_version: int
-    precision: float
-    trials: list[msgspec.Raw]
-
-
-class _Study(msgspec.Struct):
-    schema_version: int
-    quick: bool
-    studies: list[msgspec.Raw]
+    except OpbenchError as error:
+        problems.append(Problem(name, f"not shown: {error}"))
+        return None

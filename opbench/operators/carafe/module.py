@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opbench.errors import nearest
 from opbench.operators.carafe.function import carafe, check_settings
 from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.common.choice import Core
-from opbench.registry import nearest
 
 
 class CARAFE(nn.Module):

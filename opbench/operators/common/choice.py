@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from opbench.registry import nearest
+from opbench.errors import nearest
 from opbench.schema import Implementation
 
 Core: TypeAlias = Callable[..., Tensor]

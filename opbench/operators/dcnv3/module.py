@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opbench.errors import nearest
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
 from opbench.operators.dcnv3.settings import Settings, check_int
-from opbench.registry import nearest
 
 Norm = Literal["LN", "BN"]
 Activation = Literal["GELU", "ReLU", "SiLU"]

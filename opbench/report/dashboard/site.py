@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from opbench.analyse.claims.nouns import Answer
 from opbench.analyse.history.store import read
-from opbench.document import replace_file
+from opbench.documents import replace_file
 from opbench.report.dashboard.page import html
 from opbench.report.dashboard.payload import payload
 from opbench.report.escape import visible

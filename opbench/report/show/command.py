@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from opbench import registry
-from opbench.document import replace_file
+from opbench.documents import replace_file
 from opbench.report.show import carafe, dcnv3, image, weights
 from opbench.schema import OpbenchError
 
@@ -35,7 +35,7 @@ def run_show(operator: str, output: Path, shot: Shot) -> int:
     """Writes the picture as SVG or PNG, by the ending of `output`, and says where it is."""
     drawn = drawings()
     if operator not in drawn:
-        raise OpbenchError(registry.nearest("operator to show", operator, drawn))
+        raise OpbenchError(registry.unknown_operator("operator to show", operator, drawn))
     ending = output.suffix.lower()
     if ending not in _WRITTEN:
         raise OpbenchError(f"-o {output}: expected a file that ends in {' or '.join(_WRITTEN)}")

@@ -2,22 +2,17 @@
 
 import msgspec
 import pytest
-from factory import make_environment, make_selfcheck, make_trial
+from factory import make_selfcheck, make_trial
 
-from opbench.analyse.power import (
-    NAME,
+from opbench.statistics.power import (
     OURS,
     Share,
     allowance,
     decision,
-    find_selfcheck,
-    load_selfcheck,
     powers,
     quote,
-    save_selfcheck,
     sensitivity,
 )
-from opbench.schema import SCHEMA_VERSION, OpbenchError
 
 
 def found(method, effect, loaded=None):
@@ -87,30 +82,3 @@ def test_the_quote_names_alarms_finds_and_the_smallest_slow_down():
     assert "0 false alarms in 10 comparisons of identical code" in sentence
     assert "10 % slower found in 10 of 10" in sentence
     assert "smallest slow-down found 9 times in 10" in sentence
-
-
-def test_a_document_comes_back_as_it_was(tmp_path):
-    save_selfcheck(make_selfcheck(), tmp_path / NAME)
-    assert load_selfcheck(tmp_path / NAME) == make_selfcheck()
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"schema_version": 1}', "\xff"])
-def test_what_is_no_selfcheck_is_refused_by_name(tmp_path, content):
-    (tmp_path / NAME).write_text(content, encoding="latin-1")
-    with pytest.raises(OpbenchError, match=NAME):
-        load_selfcheck(tmp_path / NAME)
-
-
-def test_a_newer_document_is_refused(tmp_path):
-    save_selfcheck(make_selfcheck(schema_version=SCHEMA_VERSION + 1), tmp_path / NAME)
-    with pytest.raises(OpbenchError, match="schema_version"):
-        load_selfcheck(tmp_path / NAME)
-
-
-def test_the_selfcheck_of_another_machine_is_passed_over_where_found_and_refused_where_given(tmp_path):
-    save_selfcheck(make_selfcheck(), tmp_path / NAME)
-    here, elsewhere = make_environment(threads=2), make_environment(cpu="Another CPU")
-    assert find_selfcheck(None, [tmp_path / "none", tmp_path], here) == make_selfcheck()
-    assert find_selfcheck(None, [tmp_path], elsewhere) is None
-    with pytest.raises(OpbenchError, match="another machine"):
-        find_selfcheck(tmp_path / NAME, [], elsewhere)

@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 
-from opbench.document import decode, encode, replace_file
-from opbench.schema import SCHEMA_VERSION, Environment, OpbenchError, Selfcheck, Trial
+from opbench.schema import Selfcheck, Trial
 from opbench.statistics.change import Allowance, Decision, decide, detectable, p_value
 from opbench.statistics.shifts import Shift, log_ratios, median_shift, shift
 
-NAME = "selfcheck.json"
 OURS = "opbench"
 
 
@@ -179,43 +176,3 @@ def _parts(selfcheck: Selfcheck, minimum_effect: float, identical: Power | None)
     quiet = sensitivity(selfcheck, minimum_effect, loaded=False)
     if quiet:
         yield f"smallest slow-down found 9 times in 10: {100 * quiet.median:.1f} %"
-
-
-def save_selfcheck(selfcheck: Selfcheck, path: Path) -> None:
-    """Writes the document whole or not at all."""
-    replace_file(path, encode(selfcheck) + b"\n")
-
-
-def load_selfcheck(path: Path) -> Selfcheck:
-    """Reads a selfcheck document; `OpbenchError`, one line, for anything that is not one."""
-    try:
-        found = decode(path.read_bytes(), Selfcheck)
-    except OSError as error:
-        raise OpbenchError(f"{path}: can't be read: {error.strerror or error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OpbenchError(f"{path}: not a selfcheck document (`opbench selfcheck` writes one): {error}") from None
-    if not 1 <= found.schema_version <= SCHEMA_VERSION:
-        raise OpbenchError(f"{path}: schema_version {found.schema_version}, expected 1 to {SCHEMA_VERSION}")
-    return found
-
-
-def find_selfcheck(given: Path | None, near: Collection[Path], environment: Environment) -> Selfcheck | None:
-    """The one given, or the first in the folders `near` that was taken on the machine of `environment`."""
-    if given is not None:
-        found = load_selfcheck(given)
-        if _machine(found.environment) != _machine(environment):
-            raise OpbenchError(
-                f"{given} was taken on another machine ({found.environment.cpu}, {found.environment.cores} cores) than "
-                f"the run ({environment.cpu}, {environment.cores} cores); give the selfcheck of that machine or none"
-            )
-        return found
-    for folder in near:
-        if (folder / NAME).is_file():
-            found = load_selfcheck(folder / NAME)
-            if _machine(found.environment) == _machine(environment):
-                return found
-    return None
-
-
-def _machine(environment: Environment) -> tuple[str, str, int, str | None]:
-    return (environment.machine, environment.cpu, environment.cores, environment.gpu)

@@ -1,0 +1,128 @@
+"""The kinds of document, a row each: what it is called, which noun it holds, its version, which command writes it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from opbench.documents.older import run_of_schema_1
+from opbench.errors import OpbenchError
+from opbench.schema import SCHEMA_VERSION
+
+# Format history of the study document, of the digest, and of what `check`, `model` and `compare` print with `--json`:
+#   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
+STUDY_VERSION = 1
+DIGEST_VERSION = 1
+CONFORMANCE_VERSION = 1
+MODEL_VERSION = 1
+COMPARISON_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One kind of document. `noun` is "module:class", imported when such a document is read: opbench's half otherwise.
+
+    `fields` tell a document from before documents named their kind: no other kind has them. `file` is its name in the
+    folder that the command writes. `older` makes today's noun of what an earlier version held, by that version. `depth`
+    is how deep lists are laid out a line an item.
+    """
+
+    name: str
+    noun: str
+    version: int
+    command: str
+    fields: tuple[str, ...]
+    file: str = ""
+    version_field: str = "schema_version"
+    older: Mapping[int, Callable[[Any], Any]] = field(default_factory=dict)
+    depth: int = 1
+
+    @property
+    def described(self) -> str:
+        """What belongs there where it is missing."""
+        return f"a {self.name} document (`{self.command}` writes one)"
+
+    def type(self) -> type[msgspec.Struct]:
+        """The noun's class."""
+        module, _, name = self.noun.partition(":")
+        found: type[msgspec.Struct] = getattr(importlib.import_module(module), name)
+        return found
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="run",
+            noun="opbench.schema.recorded:Run",
+            version=SCHEMA_VERSION,
+            command="opbench run -o DIR",
+            fields=("panels", "records"),
+            file="run.json",
+            older={1: run_of_schema_1},
+        ),
+        Kind(
+            name="selfcheck",
+            noun="opbench.schema.trials:Selfcheck",
+            version=SCHEMA_VERSION,
+            command="opbench selfcheck -o DIR",
+            fields=("trials", "precision"),
+            file="selfcheck.json",
+        ),
+        Kind(
+            name="study",
+            noun="opbench.study.document:StudyDocument",
+            version=STUDY_VERSION,
+            command="opbench study -o DIR",
+            fields=("studies", "quick"),
+            file="study.json",
+            depth=2,
+        ),
+        Kind(
+            name="digest",
+            noun="opbench.analyse.history.digest:Digest",
+            version=DIGEST_VERSION,
+            command="opbench keep",
+            fields=("digest_version", "entries"),
+            version_field="digest_version",
+        ),
+        Kind(
+            name="conformance",
+            noun="opbench.conformance.findings:Conformance",
+            version=CONFORMANCE_VERSION,
+            command="opbench check --json",
+            fields=("judged_as", "results"),
+        ),
+        Kind(
+            name="model",
+            noun="opbench.models.costs:Costs",
+            version=MODEL_VERSION,
+            command="opbench model --json",
+            fields=("target", "variants"),
+        ),
+        Kind(
+            name="comparison",
+            noun="opbench.analyse.compare.nouns:Comparison",
+            version=COMPARISON_VERSION,
+            command="opbench compare --json",
+            fields=("base", "head", "rows"),
+        ),
+    )
+}
+
+
+def kind_of(noun: type) -> Kind:
+    """The row of a noun's class."""
+    where = f"{noun.__module__}:{noun.__qualname__}"
+    return next(kind for kind in KINDS.values() if kind.noun == where)
+
+
+def named(name: object) -> Kind:
+    """The row of a document's own `kind`."""
+    if not isinstance(name, str) or name not in KINDS:
+        raise OpbenchError(f"a document of kind {name!r}, which this opbench doesn't know (known: {', '.join(KINDS)})")
+    return KINDS[name]

@@ -1,0 +1,97 @@
+"""The nouns of opbench, one frozen type each. They import nothing else from the project but `opbench.errors`.
+
+`declared` is written by people and holds callables. `planned` and `recorded` are data: planned, measured and stored in
+a run document; `trials` are stored in a selfcheck document. All are taken from here: `from opbench.schema import Case`.
+
+Units are in the names: `seconds`, `bytes`, `macs`. One MAC (multiply-accumulate) is two FLOPs.
+Dimensions use the letters of the papers: N batch, C channels, H and W input size, s scale factor,
+k kernel size, g CARAFE groups, G DCNv3 groups.
+"""
+
+from opbench.errors import OpbenchError
+from opbench.schema.declared import (
+    RUNNING,
+    Cost,
+    Implementation,
+    Inputs,
+    Operator,
+    Quantity,
+    Suite,
+    Target,
+    Task,
+    Terms,
+    Workload,
+)
+from opbench.schema.planned import DEFAULT_MEMORY_FORMAT, DEFAULT_RUNTIME, Case, Panel, Plan, Skipped, spread_part
+from opbench.schema.recorded import (
+    PAIRED,
+    SCHEMA_VERSION,
+    Counted,
+    Counts,
+    Environment,
+    FirstCall,
+    Latency,
+    Memory,
+    Outcome,
+    Phase,
+    Record,
+    Run,
+    Settings,
+    StopReason,
+    Verdict,
+    Worst,
+    Yardstick,
+)
+from opbench.schema.trials import Called, Selfcheck, Trial
+from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Mode, Setting, Tensors
+
+__all__ = [
+    "DEFAULT_MEMORY_FORMAT",
+    "DEFAULT_RUNTIME",
+    "DEVICES",
+    "DTYPES",
+    "MODES",
+    "PAIRED",
+    "RUNNING",
+    "SCHEMA_VERSION",
+    "Called",
+    "Case",
+    "Cost",
+    "Counted",
+    "Counts",
+    "DType",
+    "Device",
+    "Dims",
+    "Environment",
+    "FirstCall",
+    "Implementation",
+    "Inputs",
+    "Latency",
+    "Memory",
+    "Mode",
+    "OpbenchError",
+    "Operator",
+    "Outcome",
+    "Panel",
+    "Phase",
+    "Plan",
+    "Quantity",
+    "Record",
+    "Run",
+    "Selfcheck",
+    "Setting",
+    "Settings",
+    "Skipped",
+    "StopReason",
+    "Suite",
+    "Target",
+    "Task",
+    "Tensors",
+    "Terms",
+    "Trial",
+    "Verdict",
+    "Workload",
+    "Worst",
+    "Yardstick",
+    "spread_part",
+]

@@ -1,0 +1,21 @@
+"""What devices, modes and dtypes are called, and the types of dimensions, settings and named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Setting = bool | int | float | str
+# Of a task, by name; what an operator is called with holds its own settings too.
+Dims = Mapping[str, Any]
+Tensors = Mapping[str, "torch.Tensor"]
+Device = Literal["cpu", "cuda"]
+Mode = Literal["inference", "training"]
+DType = Literal["float64", "float32", "bfloat16", "float16"]
+
+DEVICES: tuple[Device, ...] = ("cpu", "cuda")
+MODES: tuple[Mode, ...] = ("inference", "training")
+DTYPES: tuple[DType, ...] = ("float64", "float32", "bfloat16", "float16")

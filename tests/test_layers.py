@@ -17,7 +17,8 @@ PACKAGE = Path(opbench.__file__).parent
 LAYERS = (
     "schema",
     "statistics",
-    "child",
+    "document",
+    "process",
     "registry",
     "tasks",
     "kernels",
@@ -30,7 +31,6 @@ LAYERS = (
     "conformance",
     "measure",
     "models",
-    "document",
     "engine",
     "analyse",
     "study",

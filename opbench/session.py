@@ -16,7 +16,7 @@ from opbench.report.screen import Screen, screen
 from opbench.schema import OpbenchError, Plan, Run, Setting, Settings, Suite
 
 if TYPE_CHECKING:
-    from opbench.engine.workplace import Workplace
+    from opbench.engine.supervisor import Supervisor
     from opbench.plan import Filter
 
 # Outcomes that are bad news; `unsupported` is an answer, not a fault.
@@ -65,15 +65,15 @@ def run_suite(request: Request) -> int:
 
 
 def _run(shown: Screen, request: Request, folder: Path) -> int:
-    from opbench.engine.workplace import Limits, Workplace
+    from opbench.engine.supervisor import Supervisor, WorkerLimits
 
-    limits = Limits(memory_bytes=None if request.memory_gib is None else int(request.memory_gib * 2**30))
+    limits = WorkerLimits(memory_bytes=None if request.memory_gib is None else int(request.memory_gib * 2**30))
     if request.timeout_seconds is not None:
-        limits = Limits(step_seconds=request.timeout_seconds, memory_bytes=limits.memory_bytes)
+        limits = WorkerLimits(step_seconds=request.timeout_seconds, memory_bytes=limits.memory_bytes)
     # First of all, because the worker imports torch meanwhile, as planning does here.
-    with Workplace(extensions=request.extensions, threads=request.threads, limits=limits) as workplace:
+    with Supervisor(extensions=request.extensions, threads=request.threads, limits=limits) as supervisor:
         suite, laid_out = _plan(request)
-        run = _measure(shown, laid_out, _settings(request, suite), folder, request, workplace)
+        run = _measure(shown, laid_out, _settings(request, suite), folder, request, supervisor)
     shown.summary(run)
     for sentence in baseline_alone.sentences(suite, laid_out, request.filters):
         shown.line(sentence)
@@ -109,12 +109,12 @@ def _settings(request: Request, suite: Suite) -> Settings:
 
 def _kept(request: Request, folder: Path) -> str:
     """What an interrupted run leaves, and how to go on."""
-    from opbench.engine.journal import NAME, Finished, read
+    from opbench.engine.entries import NAME, PanelFinished, read
 
     journal = folder / NAME
     if not journal.exists():
         return "nothing was measured yet"
-    done = sum(isinstance(entry, Finished) for entry in read(journal)[0])
+    done = sum(isinstance(entry, PanelFinished) for entry in read(journal)[0])
     resume = f"{command_of(request)} -o {shlex.quote(str(folder))} --resume"
     return f"{done} finished panels are kept in {journal}; go on with:\n{resume}"
 
@@ -156,7 +156,7 @@ def _local_folder(suite: str) -> Path:
 
 
 def _measure(
-    shown: Screen, laid_out: Plan, settings: Settings, folder: Path, request: Request, workplace: Workplace
+    shown: Screen, laid_out: Plan, settings: Settings, folder: Path, request: Request, supervisor: Supervisor
 ) -> Run:
     from opbench.engine.log import Log
     from opbench.engine.run import execute
@@ -169,7 +169,7 @@ def _measure(
             folder,
             command=command_of(request),
             progress=lambda done, panel: told(done, panel.id if panel else ""),
-            workplace=workplace,
+            supervisor=supervisor,
             finish=lambda run: _write(run, folder),
             resume=request.resume,
             within_seconds=request.within_seconds,

@@ -177,6 +177,6 @@ def test_a_selfcheck_leaves_a_document_a_table_and_a_chart(tmp_path, monkeypatch
     assert {"selfcheck.json", "selfcheck.md", "selfcheck.svg"} <= {path.name for path in tmp_path.iterdir()}
     assert done.stdout.strip().splitlines()[-1] == f"report: {tmp_path / 'selfcheck.md'}"
     ((extent, command),) = asked
-    assert (extent.identical, extent.precision, extent.rivals, extent.threads) == (6, 0.03, True, 1)
+    assert (extent.identical, extent.precision, extent.external_tools, extent.threads) == (6, 0.03, True, 1)
     assert "--identical 6" in command
     assert "--rivals" in command

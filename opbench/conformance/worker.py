@@ -1,8 +1,7 @@
 """The process in which a target is loaded and tried: `python -m opbench.conformance.worker`.
 
-It reads one job from standard input and writes one message a line to what was its standard output. The target gets
-neither: its own standard output goes nowhere, so nothing that it prints can pass for a message. A call is announced
-before it is made, because it may be the last thing that this process does.
+It takes one job and answers with messages (`opbench.process.channel`). A call is announced before it is made, because
+it may be the last thing that this process does.
 """
 
 from __future__ import annotations
@@ -12,25 +11,22 @@ import hashlib
 import importlib
 import inspect
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import torch
 from torch import nn
 
 from opbench import registry
-from opbench.child import apart
 from opbench.conformance import declared_kinds, modules
 from opbench.conformance.findings import (
     BAD,
     Calling,
     Counterexample,
-    Failed,
     Finished,
     Job,
     Message,
@@ -40,7 +36,6 @@ from opbench.conformance.findings import (
     Result,
     Started,
     Tried,
-    Unusable,
     Values,
     plain,
 )
@@ -49,6 +44,7 @@ from opbench.conformance.property import Core, Example, Property, Space
 from opbench.conformance.search import Searched, search
 from opbench.conformance.target import TargetName, Value, adapt, assignments, core_signature, load, parse
 from opbench.errors import nearest
+from opbench.process.channel import Channel, ChildBroken, ChildRefused, channel
 from opbench.registry import unknown_operator
 from opbench.schema import DType, OpbenchError, Operator
 
@@ -77,7 +73,7 @@ class Judged:
 class Wire:
     """Where messages go. A call like the one before it need not be announced again."""
 
-    out: BinaryIO
+    out: Channel
     last: Message | None = field(default=None)
 
     def send(self, message: Message) -> None:
@@ -85,22 +81,22 @@ class Wire:
         if isinstance(message, Calling) and message == self.last:
             return
         self.last = message
-        self.out.write(msgspec.json.encode(plain(msgspec.to_builtins(message, enc_hook=repr))) + b"\n")
-        self.out.flush()
+        self.out.send(msgspec.to_builtins(message, enc_hook=repr))
 
 
 def main() -> None:
-    """Takes the job that is on standard input."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    with apart() as out:
+    """Takes one job."""
+    with channel() as out:
         wire = Wire(out)
+        job = out.receive(Job)
+        assert job is not None
         try:
             _limit_memory(job)
             work(job, wire)
         except OpbenchError as error:
-            wire.send(Unusable(str(error)))
+            out.send(ChildRefused(str(error)))
         except BaseException:
-            wire.send(Failed(traceback.format_exc()))
+            out.send(ChildBroken(traceback.format_exc()))
         wire.send(Finished())
     # Whatever a target registered to run at exit, and threads it left, have no say in how this ends.
     os._exit(0)

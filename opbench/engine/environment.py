@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from opbench.engine import gpu
-from opbench.engine.memory import total_bytes
+from opbench.process.memory import total_bytes
 from opbench.schema import Environment
 
 _PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore", "torchvision", "mmcv", "opbench")

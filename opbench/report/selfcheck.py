@@ -37,9 +37,9 @@ def run_selfcheck(
     seed: int,
 ) -> int:
     """Takes the trials and writes selfcheck.json, selfcheck.md and selfcheck.svg into a folder."""
-    from opbench.engine.selfcheck import Extent, selfcheck
+    from opbench.engine.selfcheck import SelfcheckExtent, selfcheck
 
-    extent = Extent(identical, planted, processes, threads, precision, budget_seconds, rivals, seed)
+    extent = SelfcheckExtent(identical, planted, processes, threads, precision, budget_seconds, rivals, seed)
     console = Console(width=None if sys.stdout.isatty() else 160)
     with console.status("selfcheck") as status:
         found = selfcheck(
@@ -57,7 +57,7 @@ def _command(extent: Any) -> str:
     words = ["opbench", "selfcheck", "--identical", str(extent.identical), "--planted", str(extent.planted)]
     words += ["--processes", str(extent.processes), "--threads", str(extent.threads)]
     words += ["--precision", f"{extent.precision:g}", "--budget", f"{extent.budget_seconds:g}"]
-    return shlex.join([*words, *(["--rivals"] if extent.rivals else []), "--seed", str(extent.seed)])
+    return shlex.join([*words, *(["--rivals"] if extent.external_tools else []), "--seed", str(extent.seed)])
 
 
 def summary(selfcheck: Selfcheck) -> Table:

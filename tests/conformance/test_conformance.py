@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import torch
+from dying import DEATHS, MEMORY_BYTES
 
+from opbench.conformance import check as checking
 from opbench.conformance.check import check, unsupported
 from opbench.conformance.findings import Limits, Refusal, Request
 from opbench.conformance.property import Space
@@ -141,6 +145,17 @@ def test_a_target_that_brings_its_process_down_does_not_conform(survived):
     assert not survived.conformant
     assert survived.failing == ("hangs", "exits", "exits as checkers do", "crashes", "floods")
     assert lines(survived)[-1].startswith("NOT conformant: 5 of 8 relations fail")
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
+def test_every_death_of_the_checking_process_is_named(right, monkeypatch, death):
+    monkeypatch.setattr(checking, "WORKER", "dying")
+    monkeypatch.setattr(checking, "OWN_BYTES", 0)
+    death.arrange(monkeypatch)
+    limits = msgspec.structs.replace(LIMITS, import_seconds=death.seconds, memory_bytes=MEMORY_BYTES)
+    said = death.said if death.name != "hang" else "hangs: killed after 1 s while the target was imported"
+    with pytest.raises(OpbenchError, match=f"importing it: .*{re.escape(said)}"):
+        check(Request(f"{right}:carafe", "carafe"), limits)
 
 
 def test_a_fault_of_the_checker_is_not_laid_at_the_target_s_door(right, tmp_path, monkeypatch):

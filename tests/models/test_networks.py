@@ -7,8 +7,8 @@ from torch import nn
 
 from opbench import registry
 from opbench.build import build, trained
+from opbench.engine.check_case import check_case, count_case
 from opbench.engine.panel import Context, run_panel
-from opbench.engine.proof import prove, tally
 from opbench.models.closed_form import structure
 from opbench.models.internimage import InternImage, Variant
 from opbench.models.networks import Cores, plain, register_network
@@ -103,18 +103,18 @@ def case(implementation="eager", mode="inference", dtype="float32", spread=2.0):
 @pytest.mark.parametrize("mode", ["inference", "training"])
 @pytest.mark.parametrize("implementation", ["eager", "grid"])
 def test_a_right_core_is_acquitted(implementation, mode):
-    verdict = prove(case(implementation, mode)).verdict
+    verdict = check_case(case(implementation, mode)).verdict
     assert verdict.correct, verdict.reason
     assert verdict.judged >= 2 * 8 * 8 * 8
 
 
 @pytest.mark.parametrize(("implementation", "mode"), [*((name, "inference") for name in WRONG), ("scaled", "training")])
 def test_a_wrong_core_somewhere_in_the_network_is_convicted(implementation, mode):
-    assert not prove(case(implementation, mode)).verdict.correct
+    assert not check_case(case(implementation, mode)).verdict.correct
 
 
 def test_a_gradient_that_a_core_forgets_is_missed_by_name():
-    verdict = prove(case("no-gradient-of-masks", "training")).verdict
+    verdict = check_case(case("no-gradient-of-masks", "training")).verdict
     assert not verdict.correct
     assert "None" in verdict.reason
 
@@ -131,7 +131,7 @@ def test_a_network_with_a_wrong_core_is_recorded_and_never_timed():
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_three_counts_agree_and_stock_counters_miss_the_cores(mode):
-    counts, memory = tally(prove(case(mode=mode)).built)
+    counts, memory = count_case(check_case(case(mode=mode)).built)
     assert counts.torch.macs == counts.macs
     assert counts.fvcore.macs == (counts.macs if mode == "inference" else None)
     assert counts.stock_torch.unaccounted
@@ -140,7 +140,7 @@ def test_three_counts_agree_and_stock_counters_miss_the_cores(mode):
 
 
 def test_training_counts_forward_and_both_gradients_of_what_it_runs():
-    counts = {mode: tally(build(case(mode=mode)))[0].macs for mode in ("inference", "training")}
+    counts = {mode: count_case(build(case(mode=mode)))[0].macs for mode in ("inference", "training")}
     assert counts["training"] == 3 * counts["inference"]
 
 

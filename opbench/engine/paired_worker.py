@@ -1,16 +1,20 @@
-"""One revision's worker: builds, proves and counts a case when told, then times one block of calls a turn.
+"""One revision's worker: builds, checks and counts a case when told, then times one block of calls a turn.
 
 A script of its own, run by its path with another revision's package in front of it: it may import only what that
-revision has under the same names (registry, build, the gate, the counters) and nothing that is new beside it.
-Requests and answers are lines of JSON. What a contender prints goes to standard error.
+revision has under the same names (registry, build, the gate, the counters) and nothing that is new beside it. So its
+side of the protocol of `opbench.process` is written out here: a line of JSON for a request, a line of JSON with its
+"type" for an answer. What a contender prints goes to standard error.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from typing import IO, Any
@@ -21,7 +25,7 @@ except ImportError:
     resource = None  # type: ignore[assignment]  # not a Unix: no block is known to be interrupted
 
 
-class Worker:
+class RevisionUnderTest:
     """What one process holds between requests: the case at hand."""
 
     def __init__(self) -> None:
@@ -38,7 +42,7 @@ class Worker:
 
         torch.set_num_threads(threads)
         registry.load()
-        return {"package": os.path.dirname(opbench.__file__)}
+        return {"type": "Loaded", "package": os.path.dirname(opbench.__file__)}
 
     def prepare(self, case: Any, count: bool) -> dict[str, Any]:
         """Builds a case and holds it against the definition: its record so far, and the seconds of a call."""
@@ -53,9 +57,9 @@ class Worker:
         decode, encode = _text()
         wanted = decode(json.dumps(case).encode(), Case)
         if wanted.task not in registry.tasks() or wanted.operator not in registry.operators(wanted.task):
-            return {"unknown": True}
+            return {"type": "Unknown"}
         if wanted.implementation not in registry.operator(wanted.task, wanted.operator).implementations:
-            return {"unknown": True}
+            return {"type": "Unknown"}
         fields: dict[str, Any] = {}
         try:
             self.built = build(wanted)
@@ -65,7 +69,8 @@ class Worker:
             first_call = time.perf_counter() - begin
             fields["verdict"] = verdict = check(self.built, self.expected)
             if not verdict.correct:
-                return {"record": _builtins(encode(Record(wanted, "incorrect", verdict.reason, verdict)))}
+                wrong = Record(wanted, "incorrect", verdict.reason, verdict)
+                return {"type": "Prepared", "record": _builtins(encode(wrong))}
             if count:
                 fields |= self._counted(wanted)
             self._call()
@@ -73,9 +78,10 @@ class Worker:
             self._call()
             seconds = time.perf_counter() - begin
         except Exception as error:  # a contender may raise anything; the outcome and message name it
-            return {"record": _builtins(encode(Record(wanted, "raised", f"{type(error).__name__}: {error}")))}
+            raised = Record(wanted, "raised", f"{type(error).__name__}: {error}")
+            return {"type": "Prepared", "record": _builtins(encode(raised))}
         record = _builtins(encode(Record(case=wanted, outcome="ok", **fields)))
-        return {"record": record, "seconds": seconds, "first_call": first_call}
+        return {"type": "Prepared", "record": record, "seconds": seconds, "first_call": first_call}
 
     def _counted(self, case: Any) -> dict[str, Any]:
         from opbench.measure.macs import count
@@ -94,12 +100,12 @@ class Worker:
         seconds = time.perf_counter() - begin
         interrupted = _interruptions() != before
         gc.enable()
-        return {"seconds": seconds, "interrupted": interrupted}
+        return {"type": "TimedBlock", "seconds": seconds, "interrupted": interrupted}
 
     def finish(self) -> dict[str, Any]:
         """The verdict on the last timed call."""
         got = dict(zip(("output", *self.built.differentiated), self.last, strict=True))
-        return {"verdict": _builtins(_text()[1](self.expected.judge(got)))}
+        return {"type": "CheckedAgain", "verdict": _builtins(_text()[1](self.expected.judge(got)))}
 
     def _call(self) -> None:
         import torch
@@ -134,7 +140,7 @@ def _interruptions() -> int:
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
     """Answers requests until there are no more."""
-    worker = Worker()
+    worker = RevisionUnderTest()
     for line in requests:
         request = json.loads(line)
         answers.write(json.dumps(getattr(worker, request.pop("do"))(**request)) + "\n")
@@ -142,6 +148,8 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 
 if __name__ == "__main__":
+    with contextlib.suppress(OSError, AttributeError):  # Linux ends this process with its parent
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.stdin, channel)

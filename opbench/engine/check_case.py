@@ -34,7 +34,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Proof:
+class CheckedCase:
     """A built case, its definition's answer, and the verdict on its first calls."""
 
     built: Built
@@ -43,12 +43,12 @@ class Proof:
     verdict: Verdict
 
 
-def prove(
+def check_case(
     case: Case,
     references: MutableMapping[str, Reference] | None = None,
     stopwatch: Stopwatch | None = None,
     announce: Callable[[bool], None] = lambda definition: None,
-) -> Proof:
+) -> CheckedCase:
     """Builds the case and holds its first calls against the definition. A wrong answer is never timed.
 
     Implementations of one operator at the same settings and spread share an entry in `references`. `announce(True)`
@@ -69,10 +69,10 @@ def prove(
     begin = time.perf_counter()
     stopwatch.time(lambda: _synchronised(built))
     first_call_seconds = time.perf_counter() - begin
-    return Proof(built, expected, first_call_seconds, stopwatch.time(lambda: check(built, expected)))
+    return CheckedCase(built, expected, first_call_seconds, stopwatch.time(lambda: check(built, expected)))
 
 
-def tally(built: Built, stopwatch: Stopwatch | None = None) -> tuple[Counts, Memory]:
+def count_case(built: Built, stopwatch: Stopwatch | None = None) -> tuple[Counts, Memory]:
     """MACs, parameters and memory of a built case."""
     stopwatch = stopwatch or Stopwatch()
     counts = stopwatch.time(lambda: count(built.case, built))

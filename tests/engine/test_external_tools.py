@@ -1,4 +1,4 @@
-"""The rivals' own verdicts, on measurements made up to be clear."""
+"""The tools' own verdicts, on measurements made up to be clear."""
 
 import random
 
@@ -6,8 +6,14 @@ import pytest
 from torch.utils.benchmark import Measurement
 from torch.utils.benchmark.utils.common import TaskSpec
 
-from opbench.engine import rivals
-from opbench.engine.rivals import RIVALS, by_plain_median, by_pytest_benchmark, by_significant_digits, call_all
+from opbench.engine import external_tools
+from opbench.engine.external_tools import (
+    EXTERNAL_TOOLS,
+    by_plain_median,
+    by_pytest_benchmark,
+    by_significant_digits,
+    call_all,
+)
 
 
 def measured(milliseconds, spread):
@@ -15,9 +21,9 @@ def measured(milliseconds, spread):
     return Measurement(1, times, TaskSpec("work()", "pass"))
 
 
-def test_every_rival_has_its_word_in_the_order_of_the_table():
+def test_every_tool_has_its_word_in_the_order_of_the_table():
     called = call_all(lambda: sum(range(500)), lambda: sum(range(500)), 0.02, random.Random(0))
-    assert [one.method for one in called] == list(RIVALS)
+    assert [one.method for one in called] == list(EXTERNAL_TOOLS)
     assert {one.verdict for one in called} <= {"regressed", "improved", "same"}
     assert all(one.ratio > 0 and one.seconds > 0 for one in called)
 
@@ -36,12 +42,12 @@ def test_torch_rounds_away_what_the_spread_does_not_bear():
 )
 def test_pytest_benchmark_judges_by_its_own_check(monkeypatch, after, verdict):
     medians = iter((1.0, after))
-    monkeypatch.setattr(rivals, "_pytest_benchmark_median", lambda work, seconds: next(medians))
+    monkeypatch.setattr(external_tools, "_pytest_benchmark_median", lambda work, seconds: next(medians))
     assert by_pytest_benchmark(None, None, 0.0) == (after, verdict)
 
 
 @pytest.mark.parametrize(("after", "verdict"), [(1.04, "same"), (1.06, "regressed"), (0.94, "improved")])
 def test_the_plain_median_has_a_threshold(monkeypatch, after, verdict):
     samples = iter(([1.0, 1.0, 9.0], [after, after, 9.0]))
-    monkeypatch.setattr(rivals, "_samples", lambda work, seconds: next(samples))
+    monkeypatch.setattr(external_tools, "_samples", lambda work, seconds: next(samples))
     assert by_plain_median(None, None, 0.0) == (after, verdict)

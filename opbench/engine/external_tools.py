@@ -29,15 +29,15 @@ LEAST_SAMPLES = 5
 
 
 def call_all(first: Work, second: Work, seconds: float, draw: random.Random) -> tuple[Called, ...]:
-    """Every rival's verdict on the pair, in random order; each may take `seconds` for both contenders together."""
-    methods = list(RIVALS.items())
+    """Every tool's verdict on the pair, in random order; each may take `seconds` for both contenders together."""
+    methods = list(EXTERNAL_TOOLS.items())
     draw.shuffle(methods)
     called = []
     for name, method in methods:
         begin = time.perf_counter()
         ratio, verdict = method(first, second, seconds / 2)
         called.append(Called(name, time.perf_counter() - begin, ratio, verdict))
-    return tuple(sorted(called, key=lambda one: list(RIVALS).index(one.method)))
+    return tuple(sorted(called, key=lambda one: list(EXTERNAL_TOOLS).index(one.method)))
 
 
 def by_torch(first: Work, second: Work, seconds: float) -> tuple[float, Word]:
@@ -125,7 +125,7 @@ def _word(difference: float) -> Word:
     return "regressed" if difference > 0 else "improved" if difference < 0 else "same"
 
 
-RIVALS: Mapping[str, Callable[[Work, Work, float], tuple[float, Word]]] = {
+EXTERNAL_TOOLS: Mapping[str, Callable[[Work, Work, float], tuple[float, Word]]] = {
     "torch.utils.benchmark, its significant digits": by_torch,
     "pytest-benchmark --benchmark-compare-fail=median:5%": by_pytest_benchmark,
     "plain median, 5 % threshold": by_plain_median,

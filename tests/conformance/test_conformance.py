@@ -10,9 +10,9 @@ import torch
 
 from opbench.conformance.check import check, unsupported
 from opbench.conformance.findings import Limits, Refusal, Request
-from opbench.conformance.property import Space
+from opbench.conformance.judging import prepare
 from opbench.conformance.search import search
-from opbench.conformance.worker import prepare
+from opbench.relations import Space
 from opbench.report.conformance import lines, run_check
 from opbench.schema import OpbenchError
 
@@ -59,7 +59,8 @@ def on_cuda(x, mask, *, kernel_size, group_size, scale_factor):
 STAND_INS = """
 import torch
 from hypothesis import strategies as st
-from opbench.conformance.property import Example, Property, run, same
+from opbench.conformance.comparing import run, same
+from opbench.relations import Example, Relation
 
 def _of(name):
     draws = lambda space: st.builds(
@@ -67,7 +68,7 @@ def _of(name):
         st.integers(1, 4),
     )
     check = lambda core, example: same(run(core, example), example.tensors["x"], example)
-    return Property(name, "carafe", f"{name}: core(x) = x", "exact", draws, check)
+    return Relation(name, "exact", f"{name}: core(x) = x", check, draws)
 
 NAMES = ("fine", "hangs", "exits", "exits as checkers do", "crashes", "floods", "prints", "also-fine")
 PROPERTIES = tuple(map(_of, NAMES))
@@ -144,7 +145,7 @@ def test_a_target_that_brings_its_process_down_does_not_conform(survived):
 
 
 def test_a_fault_of_the_checker_is_not_laid_at_the_target_s_door(right, tmp_path, monkeypatch):
-    broken = "PROPERTIES = (_of('fine').__class__('fine', 'carafe', '', 'exact', lambda space: 1 / 0, None),)"
+    broken = "PROPERTIES = (_of('fine').__class__('fine', 'exact', '', None, lambda space: 1 / 0),)"
     (tmp_path / "broken.py").write_text(STAND_INS + broken)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
     request = Request(f"{right}:carafe", "carafe", dtypes=("float32",), properties="broken:PROPERTIES")

@@ -65,6 +65,6 @@ OPERATOR = Operator(
     counting=COUNTING,
     preferred=AUTOMATIC,
     core=carafe,
-    relations="opbench.conformance.carafe_properties:PROPERTIES",
+    relations="opbench.operators.carafe.relations:RELATIONS",
     formulas=FORMULAS,
 )

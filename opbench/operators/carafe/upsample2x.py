@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from opbench.operators.carafe import cost, definition
+from opbench.operators.carafe import constructors, cost, definition
 from opbench.operators.carafe.cost import COUNTING, FORMULAS, SCALE
 from opbench.operators.carafe.definition import PAPER
 from opbench.operators.carafe.fitting import unfit
@@ -86,6 +86,7 @@ MODULE = Operator(
     settings=SETTINGS,
     preferred=AUTOMATIC,
     classes=(CARAFE,),
+    constructor=constructors.PAPER,
     replaces=_paper_in_place,
     layer=cost.paper_layer,
     learnt=_entropy,
@@ -106,6 +107,7 @@ YOLO_MODULE = Operator(
     settings=YOLO_SETTINGS,
     preferred=AUTOMATIC,
     classes=(YoloCARAFE,),
+    constructor=constructors.YOLO,
     replaces=_yolo_in_place,
     layer=cost.yolo_layer,
     learnt=_entropy,

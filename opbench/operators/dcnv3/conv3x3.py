@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opbench.operators.dcnv3 import constructors
 from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, layer, module_cost
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
@@ -121,6 +122,7 @@ MODULE = _operator(
     module_cost,
     _prepare_module,
     classes=(DCNv3,),
+    constructor=constructors.MODULE,
     replaces=_module_in_place,
     layer=layer,
     learnt=_learnt,
@@ -135,5 +137,6 @@ BLOCK = _operator(
     block_cost,
     _prepare_block,
     classes=(DCNV3_YoLo,),
+    constructor=constructors.BLOCK,
     replaces=_block_in_place,
 )

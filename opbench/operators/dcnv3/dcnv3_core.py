@@ -93,6 +93,6 @@ OPERATOR = Operator(
     counting=COUNTING,
     preferred=AUTOMATIC,
     core=dcnv3,
-    relations="opbench.conformance.dcnv3_properties:PROPERTIES",
+    relations="opbench.operators.dcnv3.relations:RELATIONS",
     formulas=FORMULAS,
 )

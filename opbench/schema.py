@@ -185,8 +185,8 @@ class Operator:
     constructor                         -> how the first of its classes is constructed at any of its own arguments
                                            (`opbench.constructors.Constructor`), for `opbench check`; left out, modules
                                            are judged at the slot's dimensions and the operator's settings
-    show                                -> the function `(shot, image) -> SVG text` behind `opbench show`, or where it
-                                           is; loaded by that command alone
+    show                                -> the function `(shot, image) -> Drawing` behind `opbench show`
+                                           (`opbench.drawings`), or where it is; loaded by that command alone
 
     Counters see a core only if it is one dispatched operation. `counting` is such an implementation (a
     `torch.library` operation that allocates its output and computes nothing); `formulas` maps the qualified names of
@@ -221,7 +221,7 @@ class Operator:
     core: Callable[..., torch.Tensor] | None = None
     relations: str | Callable[[], tuple[Any, ...]] = ""
     constructor: Any = None
-    show: str | Callable[..., str] = ""
+    show: str | Callable[..., Any] = ""
 
     def given(self, dims: Dims) -> dict[str, Any]:
         """Dimensions with the operator's settings: those among them, else the defaults."""

@@ -20,6 +20,7 @@ LAYERS = (
     "schema",
     "relations",
     "constructors",
+    "drawings",
     "statistics",
     "child",
     "registry",
@@ -131,7 +132,10 @@ def test_an_import_against_the_direction_is_found():
 
 
 def test_a_room_s_part_of_an_operator_belongs_to_the_room():
-    for source in ("from opbench.operators.carafe import relations", "import opbench.operators.carafe.relations.calls"):
+    for source in (
+        "from opbench.operators.carafe import relations",
+        "import opbench.operators.carafe.relations.examples",
+    ):
         assert against_the_direction("operators", source)
         assert not against_the_direction("conformance", source)
     assert against_the_direction("conformance", "from opbench.operators.carafe.show import drawn")
@@ -164,10 +168,6 @@ NAMING = frozenset(
         "models/networks",
         "models/ultralytics_yaml",
         "models/yolov8",
-        "report/show/carafe",
-        "report/show/command",
-        "report/show/dcnv3",
-        "report/show/weights",
         "study/detecting",
         "study/upsampling",
         "tasks",

@@ -16,7 +16,7 @@ from opbench.operators.carafe import IMPLEMENTATIONS, contraction
 from opbench.operators.carafe import cost as carafe_cost
 from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
 from opbench.operators.carafe.relations import RELATIONS
-from opbench.operators.carafe.relations.calls import calls, outside, sizes
+from opbench.operators.carafe.relations.examples import calls, outside, sizes
 from opbench.relations import Example, Space, Violation
 from opbench.schema import DTYPES
 from opbench.verify.bounds import coefficient

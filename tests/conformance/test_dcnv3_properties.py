@@ -13,8 +13,8 @@ from opbench.operators.dcnv3 import CORES, DCNv3
 from opbench.operators.dcnv3 import cost as dcnv3_cost
 from opbench.operators.dcnv3.definition import dcnv3_by_loops
 from opbench.operators.dcnv3.relations import RELATIONS
-from opbench.operators.dcnv3.relations import calls as fields
-from opbench.operators.dcnv3.relations.calls import calls, locations, output_size, pairs, points
+from opbench.operators.dcnv3.relations import examples as fields
+from opbench.operators.dcnv3.relations.examples import calls, locations, output_size, pairs, points
 from opbench.relations import Example, Space
 
 EAGER = [name for name, core in CORES.items() if not core.compiles and "cpu" in core.devices and core.missing() is None]

@@ -10,7 +10,7 @@ from opbench.kernels.triton import dcnv3 as triton_dcnv3
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.relations import RELATIONS
-from opbench.operators.dcnv3.relations.calls import output_size
+from opbench.operators.dcnv3.relations.examples import output_size
 from opbench.relations import Example, Space
 
 BY_NAME = {relation.name: relation for relation in RELATIONS}

@@ -126,7 +126,7 @@ MODULE = _operator(
     replaces=_module_in_place,
     layer=layer,
     learnt=_learnt,
-    show="opbench.report.show.command:drawn_dcnv3",
+    show="opbench.operators.dcnv3.show:drawn",
 )
 BLOCK = _operator(
     "yolo-dcnv3",

@@ -1,4 +1,4 @@
-"""The relations of CARAFE's core: the general ones, and those of its own mathematics (`checks`), on drawn `calls`.
+"""The relations of CARAFE's core: the general ones, and those of its own mathematics (`checks`), on drawn `examples`.
 
 A relation is exact where each output is one product, or where the two sides are one call on data that differ only in
 what is multiplied by zero. Everywhere else the two sides may sum the same terms in another order: a kernel chooses its
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opbench.conformance.general import general
 from opbench.operators.carafe.definition import reassembly
 from opbench.operators.carafe.relations import checks
-from opbench.operators.carafe.relations.calls import ONE_TAP, SOFTMAX, WEIGHTS, calls, with_outside
+from opbench.operators.carafe.relations.examples import ONE_TAP, SOFTMAX, WEIGHTS, calls, with_outside
 from opbench.relations import Relation
 
 RELATIONS: tuple[Relation, ...] = (

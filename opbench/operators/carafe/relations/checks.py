@@ -11,7 +11,7 @@ from torch import Tensor
 from opbench.conformance.comparing import close, run, same
 from opbench.conformance.oracle import Oracle, answers, title
 from opbench.operators.carafe.definition import reassembly
-from opbench.operators.carafe.relations.calls import outside, sizes
+from opbench.operators.carafe.relations.examples import outside, sizes
 from opbench.operators.common.linear_terms import multilinear
 from opbench.relations import Core, Example, Violation
 from opbench.schema import Dims, Tensors, Terms

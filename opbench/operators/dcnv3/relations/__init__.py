@@ -1,4 +1,4 @@
-"""The relations of DCNv3's core: the general ones, and those of its own mathematics (`checks`), on drawn `calls`."""
+"""The relations of DCNv3's core: the general ones, and those of its own mathematics (`checks`), on drawn `examples`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from opbench.conformance.general import Draws, general
 from opbench.operators.dcnv3.definition import dcnv3_definition
-from opbench.operators.dcnv3.relations import calls as fields
 from opbench.operators.dcnv3.relations import checks
-from opbench.operators.dcnv3.relations.calls import calls
+from opbench.operators.dcnv3.relations import examples as fields
+from opbench.operators.dcnv3.relations.examples import calls
 from opbench.relations import Core, Example, Relation, Space
 
 

@@ -22,7 +22,7 @@ from opbench.conformance.oracle import Oracle, answers, title
 from opbench.conformance.strategies import noise_like
 from opbench.operators.dcnv2 import cores as dcnv2_cores
 from opbench.operators.dcnv3.definition import dcnv3_definition
-from opbench.operators.dcnv3.relations.calls import half, locations, pairs, points, steps
+from opbench.operators.dcnv3.relations.examples import half, locations, pairs, points, steps
 from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.relations import Core, Example
 from opbench.schema import Terms

@@ -59,6 +59,10 @@ class Declared(Kind):
     def beyond(self, asked: Settings) -> str:
         """Its definition covers every value of a setting; `requires` says which don't go together."""
         known = {name: value for name, value in asked.items() if name in self.settings}
+        for name, value in known.items():
+            if isinstance(value, str) != isinstance(self.settings[name][0], str):
+                expected = "a word" if isinstance(self.settings[name][0], str) else "a number, true or false"
+                return f"{name}={value}: expected {expected}, as in {name}={self.settings[name][0]}"
         settings = {name: known.get(name, values[0]) for name, values in self.settings.items()}
         return (self.operator.requires(self.dims(settings)) or "") if known else ""
 

@@ -127,6 +127,8 @@ def _as_function(
     for name, value in fixed.items():
         if name not in {*signature.options, *DIMENSIONS}:
             raise OpbenchError(f"--fix: {nearest('option', name, (*signature.options, *DIMENSIONS))}")
+        if isinstance(value, str):
+            raise OpbenchError(f"--fix {name}={value}: expected a number, true or false")
         if name in AT_LEAST_ONE and (not isinstance(value, int) or value < 1):
             raise OpbenchError(f"--fix {name}={value}: expected an integer of at least 1")
     adapted = adapt(target, function, signature, fixed)

@@ -55,6 +55,8 @@ class Kind(Constructor):
             counts = name in DIMENSIONS or (drawn and type(drawn[0]) is int)
             if counts and (type(value) is not int or value < 1):
                 return f"{name}={value}: expected an integer of at least 1"
+            if drawn and isinstance(value, str):
+                return f"{name}={value}: expected a number, true or false"
             if len(drawn) == 1 and value != drawn[0]:
                 return f"{name}={value}: the definition of {self.module.__name__} has {name}={drawn[0]} only"
             if name not in self.settings and name in published and value != published[name].default:

@@ -248,6 +248,7 @@ def test_a_target_that_needs_cuda_where_there_is_none_is_wrong_usage(right):
         ({"operator": "caraf"}, "unknown operator 'caraf'; did you mean 'carafe'?"),
         ({"fix": ("kernelsize=5",)}, "unknown option 'kernelsize'; did you mean 'kernel_size'?"),
         ({"fix": ("kernel_size=0",)}, "--fix kernel_size=0: expected an integer of at least 1"),
+        ({"fix": ("kernel_size=five",)}, "--fix kernel_size=five: expected a number, true or false"),
         ({"only": ("definitions",)}, "unknown relation 'definitions'; did you mean 'definition'?"),
         ({"operator": "yolo-carafe"}, "expected target"),
         ({"arguments": ("c=4",)}, "carafe is a function, which is not constructed"),
@@ -438,6 +439,8 @@ def test_a_constructor_that_can_t_be_called_so_is_wrong_usage(pasted, name, opti
         ("DCNV3_YoLo", "dcnv3", {"arguments": ("act=false",)}, "the definition of DCNV3_YoLo has no act to choose"),
         ("DCNv3", "dcnv3", {"arguments": ("channels=0",)}, "channels=0: expected an integer of at least 1"),
         ("Pasted", "carafe", {"fix": ("H=0",)}, "H=0: expected an integer of at least 1"),
+        ("DCNv3", "dcnv3", {"fix": ("remove_center=maybe",)}, "remove_center=maybe: expected a number, true or false"),
+        ("DCNv3", "dcnv3", {"arguments": ("norm_layer=BN",)}, "the definition of DCNv3 has no norm_layer to choose"),
     ],
 )
 def test_settings_that_no_definition_covers_are_wrong_usage_and_convict_nobody(pasted, name, operator, options, said):

@@ -64,9 +64,7 @@ def made(core: Core) -> nn.Module:
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """DCNv3's sampling points at some output pixels of `image` (H, W, 3)."""
     core = Recorder()
-    module = module_of(
-        shot, "dcnv3", lambda: ChannelsFirstDCNv3(CHANNELS, group=GROUPS, implementation=core), MAKERS, core
-    )
+    module = module_of(shot, "dcnv3", lambda: made(core), MAKERS, core)
     assert isinstance(module, DCNv3)
     x = features(image, module.channels, shot.seed)
     moved = ""

@@ -179,6 +179,8 @@ class Operator:
     learnt(module, tensors)             -> figures that training changes, of what the module hands its core, by name
     draws                               -> the values of settings that `opbench check` tries, the plainest first
     core                                -> the public function whose signature every core has
+    core_definition                     -> what a core of its classes computes, with a core's signature, in any dtype:
+                                           what whole networks of them are held to
     relations                           -> what `opbench check` holds it to besides (`opbench.relations.Relation`), the
                                            core's where `core` is given, else its module's: "package.module:NAME" of a
                                            tuple, or a function that returns one; loaded by that command alone
@@ -219,6 +221,7 @@ class Operator:
     learnt: Callable[..., Mapping[str, float]] | None = None
     draws: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     core: Callable[..., torch.Tensor] | None = None
+    core_definition: Callable[..., torch.Tensor] | None = None
     relations: str | Callable[[], tuple[Any, ...]] = ""
     constructor: Any = None
     show: str | Callable[..., Any] = ""

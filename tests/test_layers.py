@@ -148,8 +148,10 @@ def test_every_folder_and_file_has_a_layer():
     assert parts <= set(LAYERS)
 
 
-# What may name an operator in code: the networks and studies that are made of them, their relations and drawings, what
-# older documents held, claims of their papers, help texts. It may shrink.
+# What may name an operator in code, and why. It may shrink.
+#   analyse/claims: the claims of their papers, computed. cli, commands: examples in help texts.
+#   document: where schema 1 held CARAFE's settings. models: published networks made of them, and the lines that their
+#   write-ups have in ultralytics' YAML. study: the contenders of an experiment, chosen as a suite chooses them.
 NAMING = frozenset(
     [
         "analyse/claims/computations",
@@ -165,12 +167,10 @@ NAMING = frozenset(
         "models/declared/yolov8_model",
         "models/fpn",
         "models/internimage",
-        "models/networks",
         "models/ultralytics_yaml",
         "models/yolov8",
         "study/detecting",
         "study/upsampling",
-        "tasks",
     ]
 )
 

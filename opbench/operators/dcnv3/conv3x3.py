@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from opbench.operators.dcnv3 import constructors
 from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, layer, module_cost
+from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
@@ -109,6 +110,7 @@ def _operator(
         formulas=FORMULAS,
         preferred=AUTOMATIC,
         deformable=True,
+        core_definition=dcnv3_definition,
         **declared,
     )
 

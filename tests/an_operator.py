@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from opbench.drawings import Drawing
-from opbench.registry import register_operator
-from opbench.relations import Relation, Violation
-from opbench.schema import Cost, Implementation, Operator
+from opbench import Cost, Drawing, Implementation, Operator, Relation, Violation, register_operator
 
 SCALE = 2
 

@@ -23,7 +23,8 @@ def show(
     seed: Annotated[int, typer.Option(min=0, help="Seed of parameters and features.")] = 0,
 ) -> None:
     """Draw CARAFE's kernels or DCNv3's sampling points on an image, as SVG or PNG."""
-    from opbench.report.show.command import Shot, run_show
+    from opbench.drawings import Shot
+    from opbench.report.show.command import run_show
 
     shot = Shot(image, weights, layer, fresh, tuple(at or ()), spread, seed)
     raise typer.Exit(run_show(operator, output, shot))

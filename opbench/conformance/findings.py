@@ -19,7 +19,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to check. `only` names properties; empty means all of them. `skip` names those the target doesn't promise,
     `forward_only` leaves out all that ask for gradients.
 
-    `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Property`.
+    `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Relation`.
     """
 
     target: str

@@ -14,9 +14,9 @@ from dying import DEATHS, MEMORY_BYTES
 from opbench.conformance import check as checking
 from opbench.conformance.check import check, unsupported
 from opbench.conformance.findings import Limits, Refusal, Request
-from opbench.conformance.property import Space
+from opbench.conformance.judging import prepare
 from opbench.conformance.search import search
-from opbench.conformance.worker import prepare
+from opbench.relations import Space
 from opbench.report.conformance import lines, run_check
 from opbench.schema import OpbenchError
 
@@ -63,7 +63,8 @@ def on_cuda(x, mask, *, kernel_size, group_size, scale_factor):
 STAND_INS = """
 import torch
 from hypothesis import strategies as st
-from opbench.conformance.property import Example, Property, run, same
+from opbench.conformance.comparing import run, same
+from opbench.relations import Example, Relation
 
 def _of(name):
     draws = lambda space: st.builds(
@@ -71,7 +72,7 @@ def _of(name):
         st.integers(1, 4),
     )
     check = lambda core, example: same(run(core, example), example.tensors["x"], example)
-    return Property(name, "carafe", f"{name}: core(x) = x", "exact", draws, check)
+    return Relation(name, "exact", f"{name}: core(x) = x", check, draws)
 
 NAMES = ("fine", "hangs", "exits", "exits as checkers do", "crashes", "floods", "prints", "also-fine")
 PROPERTIES = tuple(map(_of, NAMES))
@@ -159,7 +160,7 @@ def test_every_death_of_the_checking_process_is_named(right, monkeypatch, death)
 
 
 def test_a_fault_of_the_checker_is_not_laid_at_the_target_s_door(right, tmp_path, monkeypatch):
-    broken = "PROPERTIES = (_of('fine').__class__('fine', 'carafe', '', 'exact', lambda space: 1 / 0, None),)"
+    broken = "PROPERTIES = (_of('fine').__class__('fine', 'exact', '', None, lambda space: 1 / 0),)"
     (tmp_path / "broken.py").write_text(STAND_INS + broken)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
     request = Request(f"{right}:carafe", "carafe", dtypes=("float32",), properties="broken:PROPERTIES")
@@ -262,6 +263,7 @@ def test_a_target_that_needs_cuda_where_there_is_none_is_wrong_usage(right):
         ({"operator": "caraf"}, "unknown operator 'caraf'; did you mean 'carafe'?"),
         ({"fix": ("kernelsize=5",)}, "unknown option 'kernelsize'; did you mean 'kernel_size'?"),
         ({"fix": ("kernel_size=0",)}, "--fix kernel_size=0: expected an integer of at least 1"),
+        ({"fix": ("kernel_size=five",)}, "--fix kernel_size=five: expected a number, true or false"),
         ({"only": ("definitions",)}, "unknown relation 'definitions'; did you mean 'definition'?"),
         ({"operator": "yolo-carafe"}, "expected target"),
         ({"arguments": ("c=4",)}, "carafe is a function, which is not constructed"),
@@ -452,6 +454,8 @@ def test_a_constructor_that_can_t_be_called_so_is_wrong_usage(pasted, name, opti
         ("DCNV3_YoLo", "dcnv3", {"arguments": ("act=false",)}, "the definition of DCNV3_YoLo has no act to choose"),
         ("DCNv3", "dcnv3", {"arguments": ("channels=0",)}, "channels=0: expected an integer of at least 1"),
         ("Pasted", "carafe", {"fix": ("H=0",)}, "H=0: expected an integer of at least 1"),
+        ("DCNv3", "dcnv3", {"fix": ("remove_center=maybe",)}, "remove_center=maybe: expected a number, true or false"),
+        ("DCNv3", "dcnv3", {"arguments": ("norm_layer=BN",)}, "the definition of DCNv3 has no norm_layer to choose"),
     ],
 )
 def test_settings_that_no_definition_covers_are_wrong_usage_and_convict_nobody(pasted, name, operator, options, said):

@@ -10,13 +10,15 @@ from opbench.build import build, trained
 from opbench.engine.check_case import check_case, count_case
 from opbench.engine.panel import Context, run_panel
 from opbench.models.closed_form import structure
+from opbench.models.declared.yolov8_model import Cores
 from opbench.models.internimage import InternImage, Variant
-from opbench.models.networks import Cores, plain, register_network
+from opbench.models.networks import defined, filled, plain, register_network
 from opbench.operators.carafe import CARAFE
 from opbench.operators.carafe.cores import shift_add
+from opbench.operators.dcnv2 import DCNv2
 from opbench.operators.dcnv3 import DCNv3
 from opbench.operators.dcnv3.cores import gather, grid_sample
-from opbench.schema import Case, Implementation, Panel, Settings, Task
+from opbench.schema import Case, Implementation, OpbenchError, Panel, Settings, Task
 
 TASK = "toy_network"
 TINY = Variant(16, 8, 1, 2, post_norm=False, layer_scale=None)
@@ -84,6 +86,22 @@ def declared():
             implementations={name: Implementation(name, core) for name, core in CORES.items()},
             requires=lambda dims: None,
         )
+
+
+def test_a_core_that_has_no_definition_is_refused_in_a_network():
+    with pytest.raises(OpbenchError, match="DCNv3: a network of it needs core_definition and counting of operator"):
+        filled(nn.Sequential(DCNv3(16, group=1)), lambda operator: None)
+
+
+@pytest.mark.parametrize("core", [DCNv2(4, 4), CARAFE(4)], ids=["dcnv2", "carafe"])
+def test_any_operator_s_core_is_exchanged_for_its_definition(core):
+    """Whatever it is called with: nothing tells cores apart by their settings."""
+    x = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = core(x)
+        network = defined(nn.Sequential(core))
+        assert not isinstance(core.implementation, str)
+        torch.testing.assert_close(network(x), expected)
 
 
 def case(implementation="eager", mode="inference", dtype="float32", spread=2.0):

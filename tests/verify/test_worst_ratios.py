@@ -8,10 +8,11 @@ import torch
 from hypothesis import strategies as st
 
 from opbench.conformance.check import check
+from opbench.conformance.comparing import close, collecting, run, same
 from opbench.conformance.findings import Conformance, Limits, Request, Result, plain
-from opbench.conformance.general_relations import _within
-from opbench.conformance.property import Example, Property, Space, Violation, close, collecting, run, same
+from opbench.conformance.general_checks import _within
 from opbench.conformance.search import search
+from opbench.relations import Example, Relation, Space, Violation
 from opbench.report.conformance import as_json, run_check
 from opbench.schema import Terms
 from opbench.verify.bounds import allowed
@@ -90,7 +91,7 @@ def relation(compare, kind="bounded"):
         else:
             close(run(core, example), expected, Terms(expected.clone(), 1), example, sides=1)
 
-    return Property("identity", "toy", "core(x) = x", kind, draws, holds)
+    return Relation("identity", kind, "core(x) = x", holds, draws)
 
 
 def searched(core, compare="bounded"):

@@ -15,8 +15,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
 
-from opbench.conformance.property import Example, Options, Space
 from opbench.conformance.strategies import example, noise, seeds, values
+from opbench.relations import Example, Options, Space
 
 # An offset field's kinds, plainer ones first. The first group says where a location ends up between pixels, whatever
 # the offset scale; SMOOTH keeps a fifth of a pixel away from whole ones. OUTSIDE leaves the image in x or in y.

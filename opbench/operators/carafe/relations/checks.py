@@ -1,30 +1,23 @@
-"""The relations of CARAFE's core: x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W).
-
-A relation is exact where each output is one product, or where the two sides are one call on data that differ only in
-what is multiplied by zero. Everywhere else the two sides may sum the same terms in another order: a kernel chooses its
-tiles, its vectors and their remainders by the shape of the call. Those are bounded.
-"""
+"""The checks behind CARAFE's relations, each with its mathematics: x (N, C, H, W), mask (N, g*k*k, s*H, s*W)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from hypothesis import strategies as st
 from torch import Tensor
 
-from opbench.conformance.carafe_strategies import ONE_TAP, SOFTMAX, WEIGHTS, calls, outside, sizes, with_outside
-from opbench.conformance.general_properties import Draws, general
+from opbench.conformance.comparing import close, run, same
 from opbench.conformance.oracle import Oracle, answers, title
-from opbench.conformance.property import Core, Example, Property, Space, Violation, close, run, same
 from opbench.operators.carafe.definition import reassembly
+from opbench.operators.carafe.relations.examples import outside, sizes
 from opbench.operators.common.linear_terms import multilinear
+from opbench.relations import Core, Example, Violation
 from opbench.schema import Dims, Tensors, Terms
 
 
-def _magnitude(example: Example, grad_output: Tensor | None) -> dict[str, Terms]:
+def magnitude(example: Example, grad_output: Tensor | None) -> dict[str, Terms]:
     """The definition is linear in x and in mask: its terms are summed by itself, on absolute values."""
     k, g, s = sizes(example.options)
     counts = {"output": k * k, "x": k * k * s * s, "mask": example.tensors["x"].shape[1] // g}
@@ -36,13 +29,13 @@ def _definition(options: Dims, tensors: Tensors, training: bool) -> Tensor:
     return reassembly(tensors["x"], tensors["mask"], **options)
 
 
-_ORACLE = Oracle(reassembly, _magnitude)
+_ORACLE = Oracle(reassembly, magnitude)
 
 
 # --- What simple masks do ---------------------------------------------------------------------------------------
 
 
-def _one_tap_is_a_shift(core: Core, example: Example) -> None:
+def one_tap_is_a_shift(core: Core, example: Example) -> None:
     """mask = 1 at tap (i, j), else 0: out(Y, X) = x(Y//s + i - r, X//s + j - r), zero outside; r = k//2.
 
     The centre tap, i = j = r, is nearest-neighbour upsampling. All other products are zeros, which change no sum.
@@ -61,7 +54,7 @@ def _one_tap_is_a_shift(core: Core, example: Example) -> None:
         same(got, expected, example.replace(mask=mask), f"output for a mask of 1 at tap ({i}, {j})")
 
 
-def _centre_is_nearest(core: Core, example: Example) -> None:
+def centre_is_nearest(core: Core, example: Example) -> None:
     """mask = 1 at the centre: out(Y, X) = x(Y//s, X//s), and at s = 1 a copy of x, not x."""
     k, _, s = sizes(example.options)
     x, mask = example.tensors["x"], torch.zeros_like(example.tensors["mask"])
@@ -73,7 +66,7 @@ def _centre_is_nearest(core: Core, example: Example) -> None:
         raise Violation("output: expected memory of its own, got a view of x", call)
 
 
-def _tent_is_bilinear(core: Core, example: Example) -> None:
+def tent_is_bilinear(core: Core, example: Example) -> None:
     """k = 3: child a lies t = (2a + 1 - s) / 2s off its parent's centre; taps weigh max(-t, 0), 1 - |t|, max(t, 0).
 
     Rows times columns; where a neighbour is missing the centre takes its weight, as align_corners=False does.
@@ -96,14 +89,14 @@ def _tent_is_bilinear(core: Core, example: Example) -> None:
     close(run(core, call), expected, _ORACLE.terms(call)["output"], call)
 
 
-def _one_tap_kernel_is_a_product(core: Core, example: Example) -> None:
+def one_tap_kernel_is_a_product(core: Core, example: Example) -> None:
     """k = 1: out(c, Y, X) = x(c, Y//s, X//s) * mask(group of c, Y, X), one product, rounded once."""
     _, g, s = sizes(example.options)
     x, mask = example.tensors["x"], example.tensors["mask"]
     same(run(core, example), _nearest(x, s) * mask.repeat_interleave(x.shape[1] // g, 1), example)
 
 
-def _constant_mask_is_a_convolution(core: Core, example: Example) -> None:
+def constant_mask_is_a_convolution(core: Core, example: Example) -> None:
     """s = 1, mask(Y, X) = w everywhere: out = depthwise cross-correlation of x with w, zero-padded."""
     k, g, _ = sizes(example.options)
     x, mask = example.tensors["x"], example.tensors["mask"]
@@ -114,7 +107,7 @@ def _constant_mask_is_a_convolution(core: Core, example: Example) -> None:
     close(run(core, call), expected, _ORACLE.terms(call)["output"], call, sides=1)
 
 
-def _constant_x_is_weighed_inside(core: Core, example: Example) -> None:
+def constant_x_is_weighed_inside(core: Core, example: Example) -> None:
     """x(c) = a everywhere: out = a * sum of the mask over the taps inside the image.
 
     Under a softmax mask that is a in the interior, and less than a along the border: nothing is renormalised.
@@ -127,7 +120,7 @@ def _constant_x_is_weighed_inside(core: Core, example: Example) -> None:
     close(run(core, call), expected, _ORACLE.terms(call)["output"], call, sides=1)
 
 
-def _average_stays_in_range(core: Core, example: Example) -> None:
+def average_stays_in_range(core: Core, example: Example) -> None:
     """mask >= 0 with sum w over all taps: w min(x, 0) <= out <= w max(x, 0), min and max over the window.
 
     The zero stands for the taps outside. A softmax mask has w = 1 up to its own rounding.
@@ -147,7 +140,7 @@ def _average_stays_in_range(core: Core, example: Example) -> None:
 # --- Parts of a call are calls ----------------------------------------------------------------------------------
 
 
-def _phases_are_calls(core: Core, example: Example) -> None:
+def phases_are_calls(core: Core, example: Example) -> None:
     """Children (a, b) of all parents form an image of their own: out[a::s, b::s] = core(x, mask[a::s, b::s], s=1)."""
     s = example.options["scale_factor"]
     out, total = run(core, example), _ORACLE.terms(example)["output"]
@@ -158,7 +151,7 @@ def _phases_are_calls(core: Core, example: Example) -> None:
             close(phase, out[part], Terms(total.total[part], total.count), example, f"output of phase ({a}, {b})")
 
 
-def _equal_children_are_equal(core: Core, example: Example) -> None:
+def equal_children_are_equal(core: Core, example: Example) -> None:
     """One mask for all children of a parent: out = nearest(core(x, that mask, s=1))."""
     s = example.options["scale_factor"]
     parents = example.tensors["mask"][..., ::s, ::s].contiguous()
@@ -167,7 +160,7 @@ def _equal_children_are_equal(core: Core, example: Example) -> None:
     close(run(core, call), expected, _ORACLE.terms(call)["output"], call)
 
 
-def _groups_are_calls(core: Core, example: Example) -> None:
+def groups_are_calls(core: Core, example: Example) -> None:
     """core with g groups = the g calls with one group, on C/g channels and k*k taps each, one after the other."""
     g = example.options["group_size"]
     pairs = zip(example.tensors["x"].chunk(g, 1), example.tensors["mask"].chunk(g, 1), strict=True)
@@ -175,7 +168,7 @@ def _groups_are_calls(core: Core, example: Example) -> None:
     close(run(core, example), torch.cat(parts, 1), _ORACLE.terms(example)["output"], example)
 
 
-def _channels_are_alike(core: Core, example: Example) -> None:
+def channels_are_alike(core: Core, example: Example) -> None:
     """Channels of one group may be permuted (here reversed), and groups with their masks, and the output follows."""
     g = example.options["group_size"]
     x, mask = example.tensors["x"].unflatten(1, (g, -1)), example.tensors["mask"].unflatten(1, (g, -1))
@@ -195,7 +188,7 @@ def _channels_are_alike(core: Core, example: Example) -> None:
 # --- Symmetries of the plane ------------------------------------------------------------------------------------
 
 
-def _shifts_with_its_inputs(core: Core, example: Example) -> None:
+def shifts_with_its_inputs(core: Core, example: Example) -> None:
     """x moved by 1 and mask by s, down or right: the output moves by s, wherever no window meets the border."""
     k, _, s = sizes(example.options)
     out, total = run(core, example), _ORACLE.terms(example)["output"]
@@ -208,7 +201,7 @@ def _shifts_with_its_inputs(core: Core, example: Example) -> None:
         close(got.narrow(axis, start + s, length), out.narrow(axis, start, length), terms, example, what)
 
 
-def _zero_border_changes_nothing(core: Core, example: Example) -> None:
+def zero_border_changes_nothing(core: Core, example: Example) -> None:
     """A border of zeros around x, whatever the mask there: outside the image is zero, so the inside stays as it is."""
     s = example.options["scale_factor"]
     x, mask = F.pad(example.tensors["x"], (1, 1, 1, 1)), F.pad(example.tensors["mask"], (s, s, s, s), value=2.0)
@@ -216,7 +209,7 @@ def _zero_border_changes_nothing(core: Core, example: Example) -> None:
     close(inside, run(core, example), _ORACLE.terms(example)["output"], example, "output inside a border of zeros")
 
 
-def _mirrors_with_its_inputs(core: Core, example: Example) -> None:
+def mirrors_with_its_inputs(core: Core, example: Example) -> None:
     """Flip (or transpose) x, the mask's pixels and its taps alike: the output is flipped (or transposed)."""
     k, g, _ = sizes(example.options)
     x, mask = example.tensors["x"], example.tensors["mask"].unflatten(1, (g, k, k))
@@ -234,7 +227,7 @@ def _mirrors_with_its_inputs(core: Core, example: Example) -> None:
 # --- Outside the image ------------------------------------------------------------------------------------------
 
 
-def _nothing_leaks_in(core: Core, example: Example) -> None:
+def nothing_leaks_in(core: Core, example: Example) -> None:
     """A tap outside the image contributes nothing: Inf or NaN there is as good as 0, and its gradient is 0."""
     beyond = outside(example)
     clean = example.replace(mask=example.tensors["mask"].masked_fill(beyond, 0))
@@ -248,132 +241,3 @@ def _nothing_leaks_in(core: Core, example: Example) -> None:
 def _nearest(image: Tensor, s: int) -> Tensor:
     """(..., H, W) -> (..., s*H, s*W)."""
     return image.repeat_interleave(s, -2).repeat_interleave(s, -1)
-
-
-# --- The table --------------------------------------------------------------------------------------------------
-
-
-def _of(
-    name: str,
-    kind: Literal["exact", "bounded"],
-    statement: str,
-    check: Callable[[Core, Example], None],
-    draws: Draws,
-    needs_gradients: bool = False,
-) -> Property:
-    return Property(name, "carafe", statement, kind, draws, check, needs_gradients)
-
-
-def _poisoned(space: Space) -> st.SearchStrategy[Example]:
-    return with_outside(calls(space))
-
-
-PROPERTIES: tuple[Property, ...] = (
-    *general("carafe", calls, reassembly, _magnitude),
-    _of(
-        "centre-is-nearest",
-        "exact",
-        "mask 1 at the centre tap: core = nearest-neighbour upsampling of x, in memory of its own",
-        _centre_is_nearest,
-        lambda space: calls(space, masks=(ONE_TAP,)),
-    ),
-    _of(
-        "one-tap-is-shift",
-        "exact",
-        "mask 1 at tap (i, j): out(Y, X) = x(Y//s + i - k//2, X//s + j - k//2), zero outside the image",
-        _one_tap_is_a_shift,
-        lambda space: calls(space, masks=(ONE_TAP,)),
-    ),
-    _of(
-        "tent-is-bilinear",
-        "bounded",
-        "k = 3 and a tent mask: core = bilinear upsampling, align_corners=False",
-        _tent_is_bilinear,
-        lambda space: calls(space, masks=(ONE_TAP,), kernel_size=3),
-    ),
-    _of(
-        "one-pixel-kernel",
-        "exact",
-        "k = 1: core = nearest-neighbour upsampling of x, times mask",
-        _one_tap_kernel_is_a_product,
-        lambda space: calls(space, kernel_size=1),
-    ),
-    _of(
-        "phases",
-        "bounded",
-        "out[a::s, b::s] = core(x, mask[a::s, b::s], scale_factor=1)",
-        _phases_are_calls,
-        lambda space: st.nothing() if space.fixed.get("scale_factor", 1) != 1 else calls(space),
-    ),
-    _of(
-        "equal-children",
-        "bounded",
-        "children of one parent under one mask: core = nearest-neighbour upsampling of core(scale_factor=1)",
-        _equal_children_are_equal,
-        lambda space: st.nothing() if space.fixed.get("scale_factor", 1) != 1 else calls(space),
-    ),
-    _of(
-        "constant-mask",
-        "bounded",
-        "s = 1 and one mask for all pixels: core = zero-padded depthwise convolution",
-        _constant_mask_is_a_convolution,
-        lambda space: calls(space, scale_factor=1),
-    ),
-    _of(
-        "groups",
-        "bounded",
-        "core with g groups = concatenation of g calls with one group",
-        _groups_are_calls,
-        lambda space: st.nothing() if space.fixed.get("group_size", 1) != 1 else calls(space),
-    ),
-    _of(
-        "constant-x",
-        "bounded",
-        "x constant: out = x * (sum of the mask over the taps inside the image), so darker along the border",
-        _constant_x_is_weighed_inside,
-        lambda space: calls(space, masks=(SOFTMAX,)),
-    ),
-    _of(
-        "average-in-range",
-        "bounded",
-        "mask >= 0 with sum w: w min(x, 0) <= out <= w max(x, 0) over each window",
-        _average_stays_in_range,
-        lambda space: calls(space, masks=WEIGHTS),
-    ),
-    _of(
-        "shift",
-        "bounded",
-        "x moved by 1 and mask by s: the interior of the output moves by s",
-        _shifts_with_its_inputs,
-        lambda space: calls(space, interior=True),
-    ),
-    _of(
-        "zero-border",
-        "bounded",
-        "a border of zeros around x changes nothing inside it, whatever the mask on the border",
-        _zero_border_changes_nothing,
-        calls,
-    ),
-    _of(
-        "mirrors",
-        "bounded",
-        "x, mask and taps flipped or transposed alike: the output is flipped or transposed",
-        _mirrors_with_its_inputs,
-        calls,
-    ),
-    _of(
-        "channel-permutation",
-        "bounded",
-        "permuting the channels of a group, or the groups with their masks, permutes the output",
-        _channels_are_alike,
-        calls,
-    ),
-    _of(
-        "outside-taps",
-        "exact",
-        "Inf or NaN in the mask of taps outside the image changes nothing, and the gradient there is 0",
-        _nothing_leaks_in,
-        _poisoned,
-        needs_gradients=True,
-    ),
-)

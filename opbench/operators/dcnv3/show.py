@@ -11,13 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from opbench.drawings import Drawing, Shot
+from opbench.operators.dcnv3.conv3x3 import prepare_dcnv3
 from opbench.operators.dcnv3.definition import window
+from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
 from opbench.report.drawing import PALETTE
-from opbench.report.show.svg import INK, MUTED, axes, element, picture, raster, text
-from opbench.report.show.weights import computed
+from opbench.report.show.image import features
+from opbench.report.show.shots import note, places
+from opbench.report.show.svg import INK, MUTED, axes, element, raster, text
+from opbench.report.show.weights import Core, Makers, State, computed, module_of
 
 LEFT, TOP, RIGHT, GAP = 48, 112, 480, 40
 ZOOM, NEAR = 228, 5
+CHANNELS, GROUPS = 64, 4  # of a module that no file gives
 WIDEST = 15.0  # radius of a sample that has all of its group's weight
 
 
@@ -50,6 +56,30 @@ class Recorder:
         return x
 
 
+def made(core: Core) -> nn.Module:
+    """The module that is shown where no file gives one."""
+    return ChannelsFirstDCNv3(CHANNELS, group=GROUPS, implementation=core)
+
+
+def drawn(shot: Shot, image: np.ndarray) -> Drawing:
+    """DCNv3's sampling points at some output pixels of `image` (H, W, 3)."""
+    core = Recorder()
+    module = module_of(shot, "dcnv3", lambda: made(core), MAKERS, core)
+    assert isinstance(module, DCNv3)
+    x = features(image, module.channels, shot.seed)
+    moved = ""
+    if not shot.weights and not shot.fresh:
+        spread_points(module, x, shot.spread, shot.seed)
+        moved = f", offsets spread by {shot.spread:g} px"
+    found = queries(module, core, x, places(shot.at, *image.shape[:2]))
+    return draw(found, image, note(shot, module.channels) + moved)
+
+
+def spread_points(module: DCNv3, x: Tensor, spread: float, seed: int) -> None:
+    """Sets the offsets to deviate by `spread` pixels on x (1, C, H, W), as measurements do."""
+    prepare_dcnv3(module, x.permute(0, 2, 3, 1), spread, torch.Generator().manual_seed(seed))
+
+
 def queries(module: nn.Module, recorder: Recorder, x: Tensor, at: Sequence[tuple[int, int]]) -> tuple[Query, ...]:
     """The samples of output pixels `at` (y, x) for features x (1, C, H, W)."""
     with torch.no_grad():
@@ -80,8 +110,8 @@ def queries(module: nn.Module, recorder: Recorder, x: Tensor, at: Sequence[tuple
     return tuple(found)
 
 
-def draw(shown: Sequence[Query], image: np.ndarray, note: str) -> str:
-    """The picture as SVG text."""
+def draw(shown: Sequence[Query], image: np.ndarray, words: str) -> Drawing:
+    """The picture."""
     height, width = image.shape[:2]
     scale = max(1, 384 // max(height, width))
     groups = max(point.group for point in shown[0].points) + 1
@@ -89,7 +119,7 @@ def draw(shown: Sequence[Query], image: np.ndarray, note: str) -> str:
     bottom = TOP + max(height * scale + 40, rows * (ZOOM + GAP + 22))
     parts = [
         text(LEFT, 32, "DCNv3: where one output pixel samples, group by group", size=18),
-        text(LEFT, 52, note, size=12, fill=MUTED),
+        text(LEFT, 52, words, size=12, fill=MUTED),
         text(LEFT, TOP - 12, f"input, {height}x{width} pixels; boxes are enlarged on the right", size=12),
         raster(image, LEFT, TOP, scale),
         *axes(LEFT, TOP, height, width, scale, 8, "pixels of the feature map"),
@@ -102,9 +132,9 @@ def draw(shown: Sequence[Query], image: np.ndarray, note: str) -> str:
         *(part for index, query in enumerate(shown) for part in _zoom(query, index, image)),
         *_legend(LEFT, TOP + height * scale + 56, groups),
     ]
-    described = f"{len(shown)} output pixels, {groups} groups of {len(shown[0].points) // groups} samples. {note}"
+    described = f"{len(shown)} output pixels, {groups} groups of {len(shown[0].points) // groups} samples. {words}"
     total = max(bottom, TOP + height * scale + 56 + 24 * math.ceil(groups / 4) + 118)
-    return picture(RIGHT + 2 * ZOOM + GAP + 32, total, "DCNv3 sampling points", described, parts)
+    return Drawing("DCNv3 sampling points", described, RIGHT + 2 * ZOOM + GAP + 32, total, tuple(parts))
 
 
 def _overview(query: Query, index: int, scale: float, image: np.ndarray) -> Iterator[str]:
@@ -210,3 +240,24 @@ def _legend(x: float, y: float, groups: int) -> list[str]:
         text(x + 304, y, "outside: counts 0", size=11),
     ]
     return parts
+
+
+# --- The module of a state dict: settings read off the shapes, for a 3x3 window -------------------------------------
+
+
+def _dcnv3(state: State, core: Core) -> nn.Module:
+    depthwise, offset = state["dw_conv.0.weight"], state["offset.weight"]
+    group, rest = divmod(offset.shape[0], 18)
+    if rest:
+        raise ValueError(f"expected 18 offset rows a group (a 3x3 window), got {offset.shape[0]}")
+    return ChannelsFirstDCNv3(
+        offset.shape[1],
+        dw_kernel_size=depthwise.shape[2],
+        group=group,
+        norm_layer="LN" if "dw_conv.1.1.weight" in state else "BN",
+        center_feature_scale="center_feature_scale_proj_weight" in state,
+        implementation=core,
+    )
+
+
+MAKERS: Makers = {"dw_conv.0.weight": _dcnv3}

@@ -1,4 +1,4 @@
-"""The relations of DCNv3's core: the general ones, and those of its own mathematics (`dcnv3_relations`)."""
+"""The relations of DCNv3's core: the general ones, and those of its own mathematics (`checks`), on drawn `examples`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from opbench.conformance import dcnv3_relations as relations
-from opbench.conformance import dcnv3_strategies as fields
-from opbench.conformance.dcnv3_strategies import calls
-from opbench.conformance.general_properties import Draws, general
-from opbench.conformance.property import Core, Example, Property, Space
+from opbench.conformance.general import Draws, general
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.relations import checks
+from opbench.operators.dcnv3.relations import examples as fields
+from opbench.operators.dcnv3.relations.examples import calls
+from opbench.relations import Core, Example, Relation, Space
 
 
 def _drawn(**narrowed: Any) -> Draws:
@@ -29,14 +29,14 @@ def _of(
     draws: Draws,
     kind: Literal["exact", "bounded"] = "bounded",
     needs_gradients: bool = False,
-) -> Property:
-    return Property(name, "dcnv3", statement, kind, draws, check, needs_gradients)
+) -> Relation:
+    return Relation(name, kind, statement, check, draws, needs_gradients)
 
 
-def _corner(name: str, where: str, **narrowed: Any) -> Property:
+def _corner(name: str, where: str, **narrowed: Any) -> Relation:
     """The definition, output and gradients, in a corner of the space that a few examples of all of it may miss."""
     statement = f"{where}: output and gradients are the definition's"
-    return _of(name, statement, relations.is_the_definition, _drawn(**narrowed), needs_gradients=True)
+    return _of(name, statement, checks.is_the_definition, _drawn(**narrowed), needs_gradients=True)
 
 
 # Planes of this size are exact in bfloat16.
@@ -52,8 +52,8 @@ def _planes(space: Space) -> st.SearchStrategy[Example]:
 _STILL = {"offsets": (fields.ZERO,), "offset_scale": (1.0,)}
 _QUARTERS = {"offsets": (fields.QUARTERS,), "exact": True}
 
-PROPERTIES: tuple[Property, ...] = (
-    *general("dcnv3", calls, dcnv3_definition, relations.magnitude, smooth=_drawn(offsets=(fields.SMOOTH,))),
+RELATIONS: tuple[Relation, ...] = (
+    *general(calls, dcnv3_definition, checks.magnitude, smooth=_drawn(offsets=(fields.SMOOTH,))),
     _corner(
         "wide-images",
         "images of 200 columns, where a location needs its digits",
@@ -64,98 +64,96 @@ PROPERTIES: tuple[Property, ...] = (
     _of(
         "one-hot-shift",
         "offset 0, mask 1 at one point: out(v, u) = x(vs - pad + jd, us - pad + id), zero outside",
-        relations.one_hot_is_a_shift,
+        checks.one_hot_is_a_shift,
         _drawn(masks=(fields.ONE_HOT,), **_STILL),
     ),
     _of(
         "average-pool",
         "offset 0, mask 1/k^2: out = avg_pool(x), zeros outside counted",
-        relations.uniform_mask_is_average_pooling,
+        checks.uniform_mask_is_average_pooling,
         _drawn(masks=(fields.UNIFORM,), dilation=(1,), remove_center=(False,), **_STILL),
     ),
     _of(
         "depthwise-convolution",
         "offset 0, one mask w for all pixels: out = depthwise convolution of x with w, x-outer",
-        relations.constant_mask_is_a_convolution,
+        checks.constant_mask_is_a_convolution,
         _drawn(**_STILL),
     ),
     _of(
         "kernel-of-one",
         "k = 1, stride 1, pad 0, offset 0: out = x * mask",
-        relations.kernel_of_one_is_a_product,
+        checks.kernel_of_one_is_a_product,
         _drawn(kernel_size=(1,), stride=(1,), pad=(0,), offsets=(fields.ZERO,)),
     ),
     _of(
         "whole-locations",
         "samples at whole locations (X, Y): out = sum of mask * x(Y, X)",
-        relations.whole_locations_are_pixels,
+        checks.whole_locations_are_pixels,
         _drawn(offsets=(fields.WHOLE,), exact=True),
     ),
     _of(
         "half-locations",
         "samples halfway between pixels: each is the mean of the four pixels around it",
-        relations.half_locations_are_means,
+        checks.half_locations_are_means,
         _drawn(offsets=(fields.HALF,), exact=True),
     ),
     _of(
         "constant-image",
         "x = c: a sample is c times the part of its 1 x 1 cell neighbourhood that x covers",
-        relations.constant_image_gives_coverage,
+        checks.constant_image_gives_coverage,
         _drawn(offsets=fields.FINITE),
     ),
     _of(
         "planes",
         "x(r, q) = 4 + 2q + r: a sample inside the image is 4 + 2X + Y",
-        relations.planes_are_reproduced,
+        checks.planes_are_reproduced,
         _planes,
     ),
     _of(
         "scaled-offsets",
         "core(o, offset_scale a) = core(a o + (a - 1) p, offset_scale 1), p the point's step from the centre",
-        relations.scale_is_a_change_of_offsets,
+        checks.scale_is_a_change_of_offsets,
         _drawn(**_QUARTERS),
     ),
     _of(
         "stride-subsamples",
         "core(stride s) = core(stride 1)[::s, ::s], with offset and mask subsampled alike",
-        relations.stride_subsamples,
+        checks.stride_subsamples,
         _drawn(stride=(1,)),
     ),
-    _of("explicit-padding", "core(x, pad) = core(x padded with zeros, pad 0)", relations.padding_is_zeros, calls),
+    _of("explicit-padding", "core(x, pad) = core(x padded with zeros, pad 0)", checks.padding_is_zeros, calls),
     _of(
         "deformable-conv-v2",
         "offset_scale 1: core = DCNv2 with unit weights, points by rows and pairs (y, x)",
-        relations.equals_deformable_convolution_v2,
+        checks.equals_deformable_convolution_v2,
         _drawn(offsets=fields.FINITE, offset_scale=(1.0,), remove_center=(False,)),
     ),
     _of(
         "removed-center",
         "remove_center: core = core of the full kernel with mask 0 at the middle point",
-        relations.removed_centre_weighs_nothing,
+        checks.removed_centre_weighs_nothing,
         _drawn(remove_center=(True,)),
     ),
-    _of(
-        "groups-are-calls", "core(G groups) = concatenation of G calls of one group", relations.groups_are_calls, calls
-    ),
+    _of("groups-are-calls", "core(G groups) = concatenation of G calls of one group", checks.groups_are_calls, calls),
     _of(
         "group-permutation",
         "permuting the groups of x, offset and mask permutes those of the output",
-        relations.groups_permute,
+        checks.groups_permute,
         calls,
     ),
-    _of("channel-permutation", "permuting a group's channels permutes its output's", relations.channels_permute, calls),
+    _of("channel-permutation", "permuting a group's channels permutes its output's", checks.channels_permute, calls),
     _of(
         "translation",
         "x moved by a pixel, offsets by 1/offset_scale: the same output",
-        relations.translates,
+        checks.translates,
         _drawn(**_QUARTERS),
     ),
-    _of("mirror", "everything mirrored gives the mirrored output", relations.mirrors, _drawn(stride=(1,), **_QUARTERS)),
-    _of("transpose", "x and y exchanged in every input gives the transposed output", relations.transposes, calls),
+    _of("mirror", "everything mirrored gives the mirrored output", checks.mirrors, _drawn(stride=(1,), **_QUARTERS)),
+    _of("transpose", "x and y exchanged in every input gives the transposed output", checks.transposes, calls),
     _of(
         "outside",
         "samples far outside: output 0 and all gradients 0",
-        relations.outside_is_nothing,
+        checks.outside_is_nothing,
         _drawn(offsets=(fields.OUTSIDE, fields.HUGE)),
         kind="exact",
         needs_gradients=True,
@@ -163,13 +161,13 @@ PROPERTIES: tuple[Property, ...] = (
     _of(
         "continuity",
         "|core(o + h) - core(o)| <= 2 max|x| * offset_scale * sum|mask| (|h_x| + |h_y|)",
-        relations.is_continuous,
+        checks.is_continuous,
         _drawn(offsets=(fields.WHOLE, fields.SMOOTH, fields.QUARTERS)),
     ),
     _of(
         "repeatable-offset-gradients",
         "two backward passes give the same bits for offset and mask",
-        relations.has_repeatable_offset_gradients,
+        checks.has_repeatable_offset_gradients,
         calls,
         kind="exact",
         needs_gradients=True,
@@ -177,7 +175,7 @@ PROPERTIES: tuple[Property, ...] = (
     _of(
         "odd-offsets-kept",
         "a call leaves NaN and infinite offsets in the caller's tensor as they are",
-        relations.leaves_odd_offsets_alone,
+        checks.leaves_odd_offsets_alone,
         _drawn(offsets=(fields.NOT_FINITE,)),
         kind="exact",
     ),

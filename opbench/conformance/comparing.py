@@ -1,73 +1,20 @@
-"""A property: one statement of mathematics that every right implementation of a core meets.
+"""How a relation compares what a core gives with what it should, and what it says where they differ.
 
-A property draws an `Example` (Hypothesis does the drawing and the shrinking), calls the core under test on it, usually
-more than once on related inputs, and compares. *exact* means bit for bit, which a relation promises only where both
-sides round the same sums in the same order; *bounded* means within c * eps * sum|terms| (see `bounds`).
+*exact* means bit for bit, which a relation promises only where both sides round the same sums in the same order;
+*bounded* means within c * eps * sum|terms| (see `opbench.verify.bounds`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opbench.schema import DType, Terms
+from opbench.relations import Core, Example, Violation
+from opbench.schema import Terms
 from opbench.verify.bounds import allowed
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
-
-Options = Mapping[str, Any]
-Core = Callable[..., torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One call of a core: `core(**tensors, **options)`."""
-
-    tensors: Mapping[str, torch.Tensor]
-    options: Options
-
-    def replace(self, options: Options | None = None, /, **tensors: torch.Tensor) -> Example:
-        """The same call with some tensors or options exchanged."""
-        return Example({**self.tensors, **tensors}, {**self.options, **(options or {})})
-
-
-@dataclass(frozen=True)
-class Space:
-    """Where examples are drawn from: the implementation's dtype and device, and options the caller has fixed."""
-
-    dtype: DType = "float32"
-    device: str = "cpu"
-    fixed: Options = field(default_factory=dict)
-
-
-class Violation(AssertionError):
-    """A property does not hold: what the relation says and what was got, on which example."""
-
-    def __init__(self, message: str, example: Example) -> None:
-        super().__init__(message)
-        self.example = example
-
-
-@dataclass(frozen=True)
-class Property:
-    """One relation: `draws(space)` makes the examples it speaks of, `check(core, example)` raises `Violation`.
-
-    `statement` is one sentence of mathematics; it is what a person reads when the relation fails.
-    """
-
-    name: str
-    operator: str
-    statement: str
-    kind: Literal["exact", "bounded"]
-    draws: Callable[[Space], SearchStrategy[Example]]
-    check: Callable[[Core, Example], None]
-    needs_gradients: bool = False
 
 
 def run(core: Core, example: Example) -> torch.Tensor:

@@ -13,8 +13,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from opbench.conformance.property import Example, Space
 from opbench.conformance.strategies import example, narrowed, noise, seeds, values
+from opbench.relations import Example, Space
 
 # A mask's kinds, plainer ones first: 1 for one tap, 1/k^2, softmax over the taps of a group, and anything.
 ONE_TAP, UNIFORM, SOFTMAX, ANY = "one tap", "uniform", "softmax", "any"

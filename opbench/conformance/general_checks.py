@@ -1,4 +1,4 @@
-"""The checks of the general relations, for one operator's oracle; `general_properties` says what each states."""
+"""The checks of the general relations, for one operator's oracle; `general` says what each states."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from opbench.conformance.comparing import close, ratio_of, record, run, same
 from opbench.conformance.oracle import Oracle, answers, title
-from opbench.conformance.property import Core, Example, Violation, close, ratio_of, record, run, same
 from opbench.conformance.strategies import LAYOUTS, noise_like
+from opbench.relations import Core, Example, Violation
 from opbench.schema import Terms
 from opbench.verify.bounds import EPS, TINY, coefficient, unit
 from opbench.verify.gate import poisoned
 
 
 @dataclass(frozen=True)
-class Relations:
+class Checks:
     """The checks, for one operator's oracle."""
 
     oracle: Oracle

@@ -1,4 +1,4 @@
-"""The checks behind DCNv3's properties, each with its mathematics.
+"""The checks behind DCNv3's relations, each with its mathematics.
 
 Axes: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P), output (N, Ho, Wo, C).
 Notation: output pixel (v, u), stride s, dilation d, offset scale a, half = d(k - 1) // 2. Point p = i k + j, x outer,
@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.conformance.dcnv3_strategies import half, locations, pairs, points, steps
+from opbench.conformance.comparing import close, run, same
 from opbench.conformance.oracle import Oracle, answers, title
-from opbench.conformance.property import Core, Example, close, run, same
 from opbench.conformance.strategies import noise_like
 from opbench.operators.dcnv2 import cores as dcnv2_cores
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.relations.examples import half, locations, pairs, points, steps
 from opbench.operators.dcnv3.terms import dcnv3_terms
+from opbench.relations import Core, Example
 from opbench.schema import Terms
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -9,14 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.carafe import carafe
-from opbench.report.show.svg import INK, MUTED, Value, axes, element, mixed, picture, raster, text
-from opbench.report.show.weights import computed
+from opbench.drawings import Drawing, Shot
+from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe
+from opbench.report.show.image import features
+from opbench.report.show.shots import note, places
+from opbench.report.show.svg import INK, MUTED, Value, axes, element, mixed, raster, text
+from opbench.report.show.weights import Core, Makers, State, computed, module_of
 
 BLUES = ((247, 251, 255), (158, 202, 225), (33, 113, 181), (8, 48, 107))
 MARKS = ("#D55E00", "#009E73", "#CC79A7", "#000000", "#0072B2", "#E69F00")
 KERNEL, ROW = 125, 176  # the side of a drawn kernel, and from one output pixel to the next
 LEFT, TOP, RIGHT = 48, 108, 420
+
+
+CHANNELS = 64  # of a module that no file gives
 
 
 class Kernel(msgspec.Struct, frozen=True):
@@ -46,6 +53,23 @@ class Recorder:
         return carafe(x, mask, **settings, implementation="shift-add")
 
 
+def made(core: Core) -> nn.Module:
+    """The module that is shown where no file gives one."""
+    return CARAFE(CHANNELS, implementation=core)
+
+
+def drawn(shot: Shot, image: np.ndarray) -> Drawing:
+    """CARAFE's kernels at some output pixels of `image` (H, W, 3)."""
+    core = Recorder()
+    module = module_of(shot, "carafe", lambda: made(core), MAKERS, core)
+    assert isinstance(module, CARAFE | YoloCARAFE)
+    channels = module.c if isinstance(module, YoloCARAFE) else module.channels
+    height, width = (2 * side for side in image.shape[:2])
+    x = features(image, channels, shot.seed)
+    found = kernels(module, core, x, image, places(shot.at, height, width))
+    return draw(found, image, note(shot, channels))
+
+
 def kernels(
     module: nn.Module, recorder: Recorder, x: Tensor, image: np.ndarray, at: Sequence[tuple[int, int]]
 ) -> Shown:
@@ -63,8 +87,8 @@ def kernels(
     return Shown(found, output)
 
 
-def draw(shown: Shown, image: np.ndarray, note: str) -> str:
-    """The picture as SVG text."""
+def draw(shown: Shown, image: np.ndarray, words: str) -> Drawing:
+    """The picture."""
     height, width = image.shape[:2]
     factor = shown.output.shape[0] // height
     scale = max(1, 300 // max(height, width)) // factor * factor or factor
@@ -74,7 +98,7 @@ def draw(shown: Shown, image: np.ndarray, note: str) -> str:
     total = max(below + height * scale + 50, TOP + ROW * len(shown.kernels) + 64)
     parts = [
         text(LEFT, 32, f"CARAFE: every output pixel has a {k}x{k} kernel of its own", size=18),
-        text(LEFT, 52, note, size=12, fill=MUTED),
+        text(LEFT, 52, words, size=12, fill=MUTED),
         text(LEFT, TOP - 28, f"input, {height}x{width} pixels, and the windows", size=12),
         raster(image, LEFT, TOP, scale),
         *axes(LEFT, TOP, height, width, scale, 8, "input pixels"),
@@ -94,8 +118,8 @@ def draw(shown: Shown, image: np.ndarray, note: str) -> str:
         ),
         *_legend(RIGHT, TOP + ROW * len(shown.kernels) + 14, most),
     ]
-    described = f"{len(shown.kernels)} output pixels: where each reads, and with which weights. {note}"
-    return picture(RIGHT + 550, total, "CARAFE kernels", described, parts)
+    described = f"{len(shown.kernels)} output pixels: where each reads, and with which weights. {words}"
+    return Drawing("CARAFE kernels", described, RIGHT + 550, total, tuple(parts))
 
 
 def letter(index: int) -> str:
@@ -166,3 +190,34 @@ def _legend(x: float, y: float, most: float) -> list[str]:
 
 def _mark(index: int) -> str:
     return MARKS[index % len(MARKS)]
+
+
+# --- The module of a state dict: settings read off the shapes, for a scale factor of 2 and one group --------------
+
+
+def _kernel(encoded: int) -> int:
+    """k of 4*k*k encoded channels."""
+    k = math.isqrt(encoded // 4)
+    if 4 * k * k != encoded:
+        raise ValueError(f"expected 4*k*k encoded channels (scale factor 2, one group), got {encoded}")
+    return k
+
+
+def _carafe(state: State, core: Core) -> nn.Module:
+    compressor, encoder = state["channel_compressor.weight"], state["content_encoder.weight"]
+    return CARAFE(
+        compressor.shape[1],
+        up_kernel=_kernel(encoder.shape[0]),
+        encoder_kernel=encoder.shape[2],
+        compressed_channels=compressor.shape[0],
+        implementation=core,
+    )
+
+
+def _yolo_carafe(state: State, core: Core) -> nn.Module:
+    compressor, encoder = state["comp.conv.weight"], state["enc.conv.weight"]
+    k_up = _kernel(encoder.shape[0])
+    return YoloCARAFE(compressor.shape[1], encoder.shape[2], k_up, compressor.shape[0], implementation=core)
+
+
+MAKERS: Makers = {"channel_compressor.weight": _carafe, "comp.conv.weight": _yolo_carafe}

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from opbench.commands.study import StudyRequest
+from opbench.commands.study import study as study_command
 from opbench.report.study import write_study
 from opbench.report.study_charts import charts
-from opbench.report.study_command import study_command
 from opbench.schema import OpbenchError
 from opbench.study.document import NAME, PART, STUDY_SCHEMA_VERSION, load_study, save_study
 from opbench.study.run import Extent, best_rate, run_study
@@ -19,8 +20,8 @@ from opbench.study.studies import STUDIES
 
 
 def quick(folder, **changed):
-    settings = {"seeds": 2, "images": "generated", "processes": 1, "quick": True, "document": None}
-    return study_command((), folder, **{**settings, **changed})
+    settings = {"seeds": 2, "images": "generated", "processes": 1, "quick": True}
+    return study_command(StudyRequest(output=folder, **{**settings, **changed}))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_a_training_that_diverged_never_chooses_the_rate(study):
 
 def test_an_unknown_study_lists_the_known(tmp_path):
     with pytest.raises(OpbenchError, match=r"unknown study 'upsampel'; did you mean 'upsample'\? \(known: conv3x3, up"):
-        study_command(["upsampel"], tmp_path, seeds=2, images="auto", processes=1, quick=True, document=None)
+        study_command(StudyRequest(studies=("upsampel",), output=tmp_path, seeds=2, processes=1, quick=True))
 
 
 @pytest.mark.parametrize(

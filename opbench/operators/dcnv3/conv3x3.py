@@ -124,7 +124,7 @@ MODULE = _operator(
     replaces=_module_in_place,
     layer=layer,
     learnt=_learnt,
-    show="opbench.report.show.command:drawn_dcnv3",
+    show="opbench.report.show.picture:drawn_dcnv3",
 )
 BLOCK = _operator(
     "yolo-dcnv3",

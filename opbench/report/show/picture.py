@@ -1,16 +1,15 @@
-"""`opbench show`: an operator, an image and weights in; a picture out."""
+"""An operator, an image and weights in; a picture out."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from opbench import registry
-from opbench.document import replace_file
 from opbench.report.show import carafe, dcnv3, image, weights
 from opbench.schema import OpbenchError
 
@@ -29,22 +28,6 @@ class Shot:
     at: tuple[str, ...] = ()
     spread: float = 2.0
     seed: int = 0
-
-
-def run_show(operator: str, output: Path, shot: Shot) -> int:
-    """Writes the picture as SVG or PNG, by the ending of `output`, and says where it is."""
-    drawn = drawings()
-    if operator not in drawn:
-        raise OpbenchError(registry.nearest("operator to show", operator, drawn))
-    ending = output.suffix.lower()
-    if ending not in _WRITTEN:
-        raise OpbenchError(f"-o {output}: expected a file that ends in {' or '.join(_WRITTEN)}")
-    if shot.weights is not None and shot.fresh:
-        raise OpbenchError("--fresh and --weights: choose one, initial parameters or those of a file")
-    svg = picture(operator, shot)
-    replace_file(output, _WRITTEN[ending](svg))
-    print(f"picture: {output}")
-    return 0
 
 
 def picture(operator: str, shot: Shot) -> str:
@@ -125,12 +108,3 @@ def _places(at: Sequence[str], height: int, width: int) -> list[tuple[int, int]]
             raise OpbenchError(f"--at {words}: the output has rows 0 to {height - 1} and columns 0 to {width - 1}")
         places.append((row, column))
     return places
-
-
-def _png(svg: str) -> bytes:
-    import vl_convert
-
-    return bytes(vl_convert.svg_to_png(svg, scale=2))
-
-
-_WRITTEN: Mapping[str, Callable[[str], bytes]] = {".svg": lambda svg: svg.encode(), ".png": _png}

@@ -156,16 +156,24 @@ def parse(request: type[Request], words: Sequence[str], *, lenient: bool = False
     """
     import typer
 
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    lenience = {"ignore_unknown_options": lenient, "allow_extra_args": lenient}
-    app.command(add_help_option=False, context_settings=lenience)(callback(request, lambda made: made, ""))
     usage_error: Any = typer.BadParameter.__mro__[1]  # typer's newer releases bring a click of their own
     try:
-        found = typer.main.get_command(app).main(list(words), prog_name="opbench", standalone_mode=False)
+        found = _reader(request, lenient).main(list(words), prog_name="opbench", standalone_mode=False)
     except usage_error as error:
         raise OpbenchError(error.format_message()) from error
     assert isinstance(found, request)
     return found
+
+
+@functools.cache
+def _reader(request: Any, lenient: bool) -> Any:
+    """Click's command that returns a request."""
+    import typer
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    lenience = {"ignore_unknown_options": lenient, "allow_extra_args": lenient}
+    app.command(add_help_option=False, context_settings=lenience)(callback(request, lambda made: made, ""))
+    return typer.main.get_command(app)
 
 
 # --- back to a command line -------------------------------------------------------------------------------------
@@ -177,7 +185,10 @@ def command_line(name: str, request: msgspec.Struct) -> str:
 
 
 def words(request: msgspec.Struct, leave_out: Collection[str] = ()) -> list[str]:
-    """A request as the words after its command's name, without the fields in `leave_out`."""
+    """A request as the words after its command's name, without the fields in `leave_out`.
+
+    An argument can't be said where one before it isn't.
+    """
     arguments: list[str] = []
     options: list[str] = []
     for field in fields(type(request)):

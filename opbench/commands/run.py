@@ -20,16 +20,14 @@ import datetime
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
 from opbench.run_request import RunRequest, settings
 from opbench.schema import OpbenchError, Plan, Run, Suite
-
-if TYPE_CHECKING:
-    from opbench.engine.workplace import Limits
 
 
 def run(request: RunRequest) -> Exit:
@@ -48,12 +46,15 @@ def run(request: RunRequest) -> Exit:
 
 def _run(request: RunRequest, folder: Path) -> Exit:
     from opbench import baseline_alone
-    from opbench.engine.workplace import Workplace
+    from opbench.engine.workplace import Limits, Workplace
     from opbench.report.screen import screen
 
     shown = screen()
+    limits = Limits(memory_bytes=None if request.memory is None else int(request.memory * 2**30))
+    if request.timeout is not None:
+        limits = msgspec.structs.replace(limits, step_seconds=request.timeout)
     # First of all, because the worker imports torch meanwhile, as planning does here.
-    with Workplace(extensions=request.extensions, threads=request.threads, limits=_limits(request)) as workplace:
+    with Workplace(extensions=request.extensions, threads=request.threads, limits=limits) as workplace:
         from opbench.engine.log import Log
         from opbench.engine.run import execute
 
@@ -95,9 +96,6 @@ def _dry_run(request: RunRequest) -> Exit:
     return Exit.FINE
 
 
-# --- the stages that are this process's own, in their order -------------------------------------------------------
-
-
 def _declare(request: RunRequest) -> Suite:
     from opbench import registry, suites
 
@@ -125,18 +123,6 @@ def _report(finished: Run, folder: Path) -> None:
 
     save(finished, folder / "run.json")
     write(finished, folder)
-
-
-# --- what they are given, and what is said beside them ------------------------------------------------------------
-
-
-def _limits(request: RunRequest) -> Limits:
-    from opbench.engine.workplace import Limits
-
-    memory = None if request.memory is None else int(request.memory * 2**30)
-    if request.timeout is None:
-        return Limits(memory_bytes=memory)
-    return Limits(step_seconds=request.timeout, memory_bytes=memory)
 
 
 def _local_folder(suite: str) -> Path:

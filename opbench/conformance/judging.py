@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from opbench import registry
 from opbench.conformance import declared_kinds, modules
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.findings import Request
@@ -48,7 +49,7 @@ def prepare(request: Request) -> Judged:
     given = assignments("--arg", request.arguments)
     known = sorted({*cores(), *declared_kinds.names()})
     if request.operator not in known:
-        raise OpbenchError(f"--operator: {nearest('operator', request.operator, known)}")
+        raise OpbenchError(f"--operator: {registry.unknown_operator('operator', request.operator, known)}")
     found = load(target)
     if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
         family = declared_kinds.family(request.operator)

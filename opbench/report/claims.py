@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from opbench.analyse.claims.nouns import DECISIONS, Answer
-from opbench.documents import encode, read
 from opbench.report.escape import visible
 from opbench.report.tables import Table
 from opbench.schema import Run
@@ -43,20 +40,6 @@ def tally(answers: Sequence[Answer]) -> str:
     """`23 confirmed, 15 refuted, 4 undecided`."""
     counted = Counter(one.verdict for one in answers)
     return ", ".join(f"{counted[name]} {name}" for name in DECISIONS if counted[name])
-
-
-def run_claims(paths: Sequence[Path], *, as_json: bool) -> int:
-    """Prints every claim's answer; 0 whatever they are: a refuted claim is no fault of the code."""
-    from opbench.analyse.claims.answers import evaluate
-
-    answers = evaluate([read(path, Run) for path in paths])
-    if as_json:
-        sys.stdout.write(encode(answers).decode() + "\n")
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(summary(answers))
-        for sentence in unclaimed():
-            print(sentence)
-    return 0
 
 
 def unclaimed() -> list[str]:

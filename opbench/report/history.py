@@ -1,19 +1,15 @@
-"""`opbench history` and `opbench keep`: a case's figures run by run, with the points where they changed."""
+"""A case's figures run by run, with the points where they changed."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opbench.analyse.history.retention import keep, let_go
 from opbench.analyse.history.series import TIMED, Change, Point, Series, case_ids, series
-from opbench.analyse.history.store import Store, moment, read
+from opbench.analyse.history.store import Store, moment
 from opbench.errors import nearest
 from opbench.report import numbers
 from opbench.report.escape import visible
@@ -25,35 +21,14 @@ MOST_CASES = 12
 CELL_LIMIT = 120
 
 
-def run_history(case: str, results: Path, last: int) -> int:
-    """Prints the history of a case in a results folder; its newest `last` runs as rows. The exit code is 0."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    store = read(results)
-    for problem in _problems(store):
-        print(f"opbench: {visible(problem)}", file=sys.stderr)
-    if not store.digests:
-        raise OpbenchError(
-            f"{results}: no readable run document in it, so there is no history (`opbench keep RUN.json` adds one)"
-        )
+def shown(store: Store, case: str, last: int) -> Iterator[Text | Table]:
+    """The history of the cases that `case` names: tables with the newest `last` runs as rows, and sentences."""
     for name in _named(case, case_ids(store.digests)):
         found = series(store.digests, case=name)
         if not any(one.quantity == "ratio" for one in found):
-            console.print(Text(visible(_never_timed(name, store))), soft_wrap=True)
+            yield Text(visible(_never_timed(name, store)))
         for held in _by_machine(found):
-            for line in _shown(held, last):
-                console.print(line, soft_wrap=isinstance(line, Text))
-    return 0
-
-
-def run_keep(documents: Sequence[Path], results: Path, raw: int | None) -> int:
-    """Appends run documents to a results folder's history; with `raw`, lets older raw samples go. Returns 0."""
-    for document in documents:
-        kept = keep(document, results)
-        print(f"{'kept' if kept.new else 'already there'}: {results / kept.path}")
-    if raw is not None:
-        for path in let_go(results, raw):
-            print(f"raw samples let go, digest kept: {results / path}")
-    return 0
+            yield from _shown(held, last)
 
 
 def _named(case: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -178,7 +153,8 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}s" if count > 1 else f"1 {what}" if count else f"no {what}"
 
 
-def _problems(store: Store) -> Iterator[str]:
+def problems(store: Store) -> Iterator[str]:
+    """A sentence for each file that can't be shown; of many, the first few and how many more."""
     for problem in store.problems[:5]:
         yield f"{problem.path}: {problem.sentence}"
     if len(store.problems) > 5:

@@ -1,20 +1,15 @@
-"""`opbench selfcheck`: what this machine can tell apart, as a document, a table and a chart."""
+"""What this machine can tell apart, as a table and a chart."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
-from opbench.documents import KINDS, replace_file, save
 from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
 from opbench.schema import Selfcheck
@@ -22,42 +17,6 @@ from opbench.statistics.power import OURS, Power, Share, allowance, powers, sens
 
 HEADINGS = ("method", "code", "load", "called", "95 % interval of the rate", "undecided", "median time")
 _LOADS = {None: "both", False: "quiet", True: "one core loaded"}
-
-
-def run_selfcheck(
-    output: Path,
-    *,
-    identical: int,
-    planted: int,
-    processes: int,
-    threads: int,
-    precision: float,
-    budget_seconds: float,
-    rivals: bool,
-    seed: int,
-) -> int:
-    """Takes the trials and writes selfcheck.json, selfcheck.md and selfcheck.svg into a folder."""
-    from opbench.engine.selfcheck import SelfcheckExtent, selfcheck
-
-    extent = SelfcheckExtent(identical, planted, processes, threads, precision, budget_seconds, rivals, seed)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    with console.status("selfcheck") as status:
-        found = selfcheck(
-            extent, _command(extent), lambda done, total: status.update(f"selfcheck: {done} of {total} trials")
-        )
-    save(found, output / KINDS["selfcheck"].file)
-    replace_file(output / "selfcheck.md", markdown(found).encode())
-    replace_file(output / "selfcheck.svg", chart(found).encode())
-    console.print(summary(found))
-    console.print(f"report: {output / 'selfcheck.md'}", soft_wrap=True, markup=False, highlight=False)
-    return 0
-
-
-def _command(extent: Any) -> str:
-    words = ["opbench", "selfcheck", "--identical", str(extent.identical), "--planted", str(extent.planted)]
-    words += ["--processes", str(extent.processes), "--threads", str(extent.threads)]
-    words += ["--precision", f"{extent.precision:g}", "--budget", f"{extent.budget_seconds:g}"]
-    return shlex.join([*words, *(["--rivals"] if extent.external_tools else []), "--seed", str(extent.seed)])
 
 
 def summary(selfcheck: Selfcheck) -> Table:

@@ -11,13 +11,15 @@ import pytest
 import torch
 from dying import DEATHS, MEMORY_BYTES
 
+from opbench.commands.check import CheckRequest
+from opbench.commands.check import check as command
 from opbench.conformance import check as checking
 from opbench.conformance.check import check, unsupported
 from opbench.conformance.findings import Limits, Refusal, Request
 from opbench.conformance.judging import prepare
 from opbench.conformance.search import search
 from opbench.relations import Space
-from opbench.report.conformance import lines, run_check
+from opbench.report.conformance import closing
 from opbench.schema import OpbenchError
 
 LIMITS = Limits(
@@ -29,6 +31,13 @@ LIMITS = Limits(
     import_seconds=60.0,
     faults=9,
 )
+
+
+def run_check(target, limits=None, **asked):
+    """The command's body; its exit code."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
+    return command(CheckRequest(target=target, **given), limits)
+
 
 RIGHT = """
 from opbench.operators.carafe.cores import shift_add
@@ -145,7 +154,7 @@ def test_hostile_code_costs_its_own_relation_and_no_other(survived, name, status
 def test_a_target_that_brings_its_process_down_does_not_conform(survived):
     assert not survived.conformant
     assert survived.failing == ("hangs", "exits", "exits as checkers do", "crashes", "floods")
-    assert lines(survived)[-1].startswith("NOT conformant: 5 of 8 relations fail")
+    assert closing(survived).startswith("NOT conformant: 5 of 8 relations fail")
 
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
@@ -178,7 +187,7 @@ def test_code_that_dies_while_it_is_imported_is_wrong_usage(tmp_path):
 
 
 def test_a_right_carafe_is_acquitted(right, capfd):
-    assert run_check(f"{right}:carafe", operator="carafe", dtypes=["float32"], limits=LIMITS) == 0
+    assert run_check(f"{right}:carafe", operator="carafe", dtype=["float32"], limits=LIMITS) == 0
     out = capfd.readouterr().out
     assert out.strip().splitlines()[-1].startswith("conformant: ")
     assert "noise" not in out
@@ -226,7 +235,7 @@ def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, cap
 
 
 def test_json_holds_the_same(right, capfd):
-    assert run_check(f"{right}:transposed", operator="carafe", only=["definition"], quick=True, json_output=True) == 1
+    assert run_check(f"{right}:transposed", operator="carafe", only=["definition"], quick=True, as_json=True) == 1
     document = json.loads(capfd.readouterr().out)
     assert document["conformant"] is False
     assert document["failing"] == ["definition"]
@@ -237,7 +246,7 @@ def test_json_holds_the_same(right, capfd):
 
 def test_an_option_that_is_refused_is_listed_and_no_fault(right, capfd):
     options = {"operator": "carafe", "only": ["definition", "tent-is-bilinear"], "quick": True}
-    assert run_check(f"{right}:five_only", **options, dtypes=["float64"]) == 0
+    assert run_check(f"{right}:five_only", **options, dtype=["float64"]) == 0
     out = capfd.readouterr().out
     (line,) = [line for line in out.splitlines() if line.startswith("unsupported: kernel_size = ")]
     assert "3" in line
@@ -277,7 +286,7 @@ def test_wrong_usage_is_one_line(right, changed, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("option", "value"), [("device", "gpu"), ("dtypes", ["half"])])
+@pytest.mark.parametrize(("option", "value"), [("device", "gpu"), ("dtype", ["half"])])
 def test_an_unknown_device_or_dtype_is_said(right, option, value):
     with pytest.raises(OpbenchError, match="unknown d"):
         run_check(f"{right}:carafe", operator="carafe", **{option: value})
@@ -493,6 +502,7 @@ def test_only_values_that_were_never_accepted_are_unsupported():
 
 
 def test_the_checker_s_own_process_imports_neither_the_target_nor_torch():
-    script = "import sys, opbench.report.conformance; print([m for m in ('torch', 'hypothesis') if m in sys.modules])"
+    own = "opbench.commands.check, opbench.conformance.check, opbench.report.conformance"
+    script = f"import sys, {own}; print([m for m in ('torch', 'hypothesis') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 from dying import DEATHS, MEMORY_BYTES
 
+from opbench.commands.study import StudyRequest
+from opbench.commands.study import study as study_command
 from opbench.documents import read, save
 from opbench.documents.kinds import STUDY_VERSION
 from opbench.report.study import write_study
 from opbench.report.study_charts import charts
-from opbench.report.study_command import study_command
 from opbench.schema import OpbenchError
 from opbench.study import run
 from opbench.study.document import NAME, PART, StudyDocument
@@ -24,8 +25,8 @@ from opbench.study.studies import STUDIES
 
 
 def quick(folder, **changed):
-    settings = {"seeds": 2, "images": "generated", "processes": 1, "quick": True, "document": None}
-    return study_command((), folder, **{**settings, **changed})
+    settings = {"seeds": 2, "images": "generated", "processes": 1, "quick": True}
+    return study_command(StudyRequest(output=folder, **{**settings, **changed}))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_a_training_that_diverged_never_chooses_the_rate(study):
 
 def test_an_unknown_study_lists_the_known(tmp_path):
     with pytest.raises(OpbenchError, match=r"unknown study 'upsampel'; did you mean 'upsample'\? \(known: conv3x3, up"):
-        study_command(["upsampel"], tmp_path, seeds=2, images="auto", processes=1, quick=True, document=None)
+        study_command(StudyRequest(studies=("upsampel",), output=tmp_path, seeds=2, processes=1, quick=True))
 
 
 @pytest.mark.parametrize(

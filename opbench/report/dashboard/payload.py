@@ -17,9 +17,9 @@ from opbench.report.dashboard.differences import differences
 from opbench.report.dashboard.places import labels
 from opbench.report.dashboard.rows import Stand, rows_and_panels, sweeps
 from opbench.report.dashboard.trends import trends
-from opbench.report.markdown import carried
 from opbench.report.tables import Table
 from opbench.report.targets import targets
+from opbench.run_request import carried
 from opbench.schema import OpbenchError, Run
 
 # Rows of more runs than this would make the page slow to open; older runs keep their place in trends.

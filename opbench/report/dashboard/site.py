@@ -52,17 +52,6 @@ def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], cl
     return Site(path, said)
 
 
-def run_dashboard(results: Path, site: Path) -> int:
-    """What the command does: the page, then where it is and what it doesn't show; the exit code."""
-    from opbench.analyse.claims.answers import evaluate  # and with it torch
-
-    written = write_site(results, site, evaluate)
-    for sentence in written.problems:
-        print(visible(sentence))
-    print(f"dashboard: {written.page}")
-    return 0
-
-
 def _unread(said: Sequence[str]) -> str:
     if not said:
         return ""

@@ -17,6 +17,7 @@ PACKAGE = Path(opbench.__file__).parent
 LAYERS = (
     "schema",
     "statistics",
+    "quantities",
     "child",
     "registry",
     "tasks",

@@ -10,6 +10,7 @@ import msgspec
 
 from opbench.analyse.roofline import over_least_time, roofline
 from opbench.analyse.standings import Row, Standing
+from opbench.quantities import MIN_BYTES, PEAK
 from opbench.schema import Quantity, Run, Target
 
 Met = Literal["met", "missed", "undecided", "not measured"]
@@ -85,12 +86,13 @@ def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Val
 
 
 def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
-    memory, counts = (row.record.memory, row.record.counts) if row.record else (None, None)
-    if memory is None or counts is None or memory.peak_bytes is None or memory.held_bytes is None:
+    memory = row.record.memory if row.record else None
+    peak, least = PEAK.of(row.record), MIN_BYTES.of(row.record)
+    if memory is None or peak is None or memory.held_bytes is None or least is None:
         return "memory was not measured"
-    if not counts.min_bytes:
+    if not least:
         return "no closed form"
-    value = (memory.held_bytes + memory.peak_bytes) / counts.min_bytes
+    value = (memory.held_bytes + peak) / least
     return value, value, value
 
 

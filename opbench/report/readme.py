@@ -29,6 +29,7 @@ from pathlib import Path
 
 from opbench.analyse.standings import Contest, Row, Standing, contests, standings
 from opbench.document import load as load_run
+from opbench.quantities import MACS, RATIO, exact
 from opbench.registry import nearest
 from opbench.report import markdown, numbers, tables
 from opbench.report.claims import claims
@@ -111,19 +112,18 @@ def table(contest: Contest, *others: Contest) -> Table:
     header = (
         "contender",
         *(
-            f"{standing.case.device.upper()} {standing.case.mode} latency vs baseline{tables.suffix(standing, method)}"
+            f"{standing.case.device.upper()} {standing.case.mode} {RATIO.title}{tables.suffix(standing, method)}"
             for standing, method in timed
         ),
-        "params",
-        f"MACs / FLOPs ({first.case.mode})",
-        f"peak memory ({first.case.mode})",
+        *(tables.heading(name, first) for _, name in exact("readme")),
     )
     rows = []
     everyone = dict.fromkeys(contender for one in (contest, *others) for contender in one.contenders())
     for contender in everyone:
         row = next((row for one in (contest, *others) if (row := one.standings[0].row(contender))), None)
         ratios = (tables.latency_ratio(standing.row(contender), method) for standing, method in timed)
-        rows.append((contender, *ratios, tables.params(row), _macs_and_flops(row), tables.peak(row)))
+        figures = (_macs_and_flops(row) if of is MACS else tables.cell(of, row) for of, _ in exact("readme"))
+        rows.append((contender, *ratios, *figures))
     notes = dict.fromkeys(tables.contest(one).note for one in (contest, *others))
     return Table(header, tuple(rows), max(notes, key=len))
 
@@ -221,7 +221,5 @@ def _selected(identity: str, selection: str) -> bool:
 
 
 def _macs_and_flops(row: Row | None) -> str:
-    counts = row.record.counts if row and row.record else None
-    if counts is None:
-        return tables.macs(row)
-    return f"{numbers.macs(counts.macs)} / {numbers.macs(2 * counts.macs)}"
+    macs = MACS.of(row.record if row else None)
+    return tables.cell(MACS, row) if macs is None else f"{numbers.macs(macs)} / {numbers.macs(2 * macs)}"

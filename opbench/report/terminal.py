@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from opbench.analyse.standings import Standing, standings
+from opbench.quantities import RATIO, exact
 from opbench.report import evidence, tables
 from opbench.report.escape import visible
 from opbench.report.targets import targets
@@ -52,13 +53,13 @@ def summary(run: Run) -> Group:
 
 def _panel(standing: Standing) -> Block:
     methods = standing.methods or ("",)
-    latencies = (f"latency vs baseline{tables.suffix(standing, method)}" for method in methods)
-    header = ("contender", *latencies, "params", "MACs", "peak memory", "outcome")
+    latencies = (f"{RATIO.title}{tables.suffix(standing, method)}" for method in methods)
+    shown = exact("terminal")
+    header = ("contender", *latencies, *(tables.heading(name, standing) for _, name in shown), "outcome")
     rows = []
     for row in standing.ranked():
         ratios = (tables.latency_ratio(row, method) for method in methods)
-        numbers = (tables.params(row), tables.macs(row), tables.peak(row))
-        rows.append((row.case.contender, *ratios, *numbers, tables.outcome(row)))
+        rows.append((row.case.contender, *ratios, *(tables.cell(of, row) for of, _ in shown), tables.outcome(row)))
     return Block(standing.panel.id, header, rows, range(1, len(header) - 1), "ok")
 
 

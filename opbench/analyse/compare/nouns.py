@@ -6,18 +6,20 @@ from typing import Literal
 
 import msgspec
 
+from opbench.quantities import exact
 from opbench.schema import Case
 from opbench.statistics.change import Allowance, Decision
 
-QuantityName = Literal["outcome", "params", "macs", "min-bytes", "peak", "saved", "operators"]
-QUANTITIES: tuple[QuantityName, ...] = ("outcome", "params", "macs", "min-bytes", "peak", "saved", "operators")
+# What `allow` names: the outcome, the deterministic quantities, and the operations that torch dispatched.
+OUTCOME, OPERATORS = "outcome", "operators"
+QUANTITIES: tuple[str, ...] = (OUTCOME, *(name for _, name in exact("compare")), OPERATORS)
 Change = Literal["regressed", "improved", "changed"]
 
 
-class Quantity(msgspec.Struct, frozen=True):
+class ExactChange(msgspec.Struct, frozen=True):
     """One deterministic quantity that differs; `allowed` says that the user expected it."""
 
-    name: QuantityName
+    name: str
     base: str
     head: str
     change: Change
@@ -55,7 +57,7 @@ class Row(msgspec.Struct, frozen=True):
     """
 
     case: Case
-    quantities: tuple[Quantity, ...] = ()
+    quantities: tuple[ExactChange, ...] = ()
     times: tuple[Time, ...] = ()
     left_out: tuple[str, ...] = ()
     worst_ratio: Margins = Margins()

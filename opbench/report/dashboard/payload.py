@@ -15,7 +15,7 @@ from opbench.report import evidence, limits
 from opbench.report.dashboard.columns import Strings
 from opbench.report.dashboard.differences import differences
 from opbench.report.dashboard.places import labels
-from opbench.report.dashboard.rows import Stand, rows_and_panels, sweeps
+from opbench.report.dashboard.rows import Stand, described, rows_and_panels, sweeps
 from opbench.report.dashboard.trends import trends
 from opbench.report.markdown import carried
 from opbench.report.tables import Table
@@ -41,6 +41,7 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
     return {
         "version": opbench.__version__,
         "runs": [_run(documents[one.place], one.standings, names, strings) for one in stands],
+        "quantities": described(),
         "panels": panels.built(),
         "rows": rows.built(),
         "sweeps": sweeps(stands, strings),

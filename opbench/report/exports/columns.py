@@ -12,6 +12,7 @@ import msgspec
 
 from opbench.analyse.history.digest import machine_key
 from opbench.analyse.standings import Timing
+from opbench.quantities import Quantity, exact
 from opbench.report.exports.rows import Measured, measured
 from opbench.schema import OpbenchError, Run
 
@@ -54,6 +55,17 @@ def _part(part: str, name: str) -> Callable[[Line], Cell]:
         return found
 
     return value
+
+
+def _quantities(part: str) -> Iterator[Column]:
+    """A column for each deterministic quantity that a part of the record holds."""
+    for of, name in exact("csv"):
+        if of.part == part:
+            yield Column(name, "whole", _figure(of))
+
+
+def _figure(of: Quantity) -> Callable[[Line], Cell]:
+    return lambda line: of.of(line.one.row.record)
 
 
 def _timing(part: str, name: str) -> Callable[[Line], Cell]:
@@ -108,12 +120,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("worst_error_over_bound", "real", _part("verdict", "worst_ratio")),
     Column("max_error_eps", "real", _part("verdict", "max_error")),
     Column("rms_error_eps", "real", _part("verdict", "rms_error")),
-    Column("params", "whole", _part("counts", "params")),
-    Column("macs", "whole", _part("counts", "macs")),
-    Column("min_bytes", "whole", _part("counts", "min_bytes")),
+    *_quantities("counts"),
     Column("memory_method", "text", _part("memory", "method")),
-    Column("peak_bytes", "whole", _part("memory", "peak_bytes")),
-    Column("saved_bytes", "whole", _part("memory", "saved_bytes")),
+    *_quantities("memory"),
     Column("memory_predicted", "truth", _part("memory", "predicted")),
     Column("timing_method", "text", lambda line: line.timing.method if line.timing else None),
     Column("calls_per_sample", "whole", _latency("calls_per_sample")),

@@ -57,10 +57,10 @@ def _part(part: str, name: str) -> Callable[[Line], Cell]:
     return value
 
 
-def _quantities(part: str) -> Iterator[Column]:
-    """A column for each deterministic quantity that a part of the record holds."""
+def _quantities(*parts: str) -> Iterator[Column]:
+    """A column for each deterministic quantity that one of these parts of the record holds ("": it is computed)."""
     for of, name in exact("csv"):
-        if of.part == part:
+        if of.part in parts:
             yield Column(name, "whole", _figure(of))
 
 
@@ -122,7 +122,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("rms_error_eps", "real", _part("verdict", "rms_error")),
     *_quantities("counts"),
     Column("memory_method", "text", _part("memory", "method")),
-    *_quantities("memory"),
+    *_quantities("memory", ""),
     Column("memory_predicted", "truth", _part("memory", "predicted")),
     Column("timing_method", "text", lambda line: line.timing.method if line.timing else None),
     Column("calls_per_sample", "whole", _latency("calls_per_sample")),

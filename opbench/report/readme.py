@@ -124,7 +124,7 @@ def table(contest: Contest, *others: Contest) -> Table:
         ratios = (tables.latency_ratio(standing.row(contender), method) for standing, method in timed)
         figures = (_macs_and_flops(row) if of is MACS else tables.cell(of, row) for of, _ in exact("readme"))
         rows.append((contender, *ratios, *figures))
-    notes = dict.fromkeys(tables.contest(one).note for one in (contest, *others))
+    notes = dict.fromkeys(tables.note(one.standings, "readme") for one in (contest, *others))
     return Table(header, tuple(rows), max(notes, key=len))
 
 

@@ -55,7 +55,7 @@ def contest(contest: Contest) -> Table:
                 _joint_outcome(present),
             )
         )
-    return Table(header, tuple(rows), _note([row for standing in contest.standings for row in standing.rows]))
+    return Table(header, tuple(rows), note(contest.standings, "contest"))
 
 
 def panel(standing: Standing) -> Table:
@@ -78,7 +78,7 @@ def panel(standing: Standing) -> Table:
         )
         for row in standing.ranked()
     )
-    return Table(header, rows, _note(standing.rows))
+    return Table(header, rows, note([standing], "panel"))
 
 
 def samples(standing: Standing) -> Table:
@@ -204,13 +204,10 @@ def suffix(standing: Standing, method: str) -> str:
     return f" ({method})" if len(standing.methods) > 1 else ""
 
 
-def _note(rows: Sequence[Row]) -> str:
+def note(standings: Sequence[Standing], medium: str) -> str:
+    """What the figures of a table mean: how its ratios were found, and what the quantities in it say."""
+    rows = (row for standing in standings for row in standing.rows)
     used = dict.fromkeys(timing.ratio.method for row in rows for timing in row.timings if timing.ratio)
     intervals = "; ".join(METHODS[method] for method in used)
     ratio = f"Latency vs baseline: above 1x is slower. In brackets: {intervals}. " if intervals else ""
-    return f"{ratio}{notes('panel')}"
-
-
-def notes(medium: str) -> str:
-    """What the figures of a table mean, as the quantities in it say."""
-    return " ".join(of.note for of, _ in exact(medium) if of.note)
+    return ratio + " ".join(of.note for of, _ in exact(medium) if of.note)

@@ -197,7 +197,11 @@ def _surroundings(before: Digest, after: Digest) -> tuple[str, ...]:
 def _point(one: Digest, entry: Entry, quantity: str, method: str) -> Point:
     timing = next((timing for timing in entry.timings if timing.method == method), None)
     value, low, high = _figure(entry, quantity, timing)
-    missing = "" if value is not None else (timing.missing if timing else "") or entry.outcome
+    missing = (
+        ""
+        if value is not None
+        else (timing.missing if timing else "") or ("not recorded" if entry.outcome == "ok" else entry.outcome)
+    )
     return Point(
         started=one.started,
         commit=one.environment.commit,

@@ -225,6 +225,20 @@ SAVED = Quantity(
     training=True,
     names={"terminal": None, "dashboard": "saved"},
 )
+# At 80 columns the terminal has no room for it.
+HELD = Quantity(
+    key="held_bytes",
+    title="held memory",
+    label="memory of inputs, parameters and buffers",
+    unit="bytes",
+    style="size",
+    channel="deterministic",
+    help="Bytes of the inputs, parameters and buffers themselves.",
+    note="Held memory is that of the inputs, parameters and buffers themselves.",
+    part="memory",
+    less_is_better=True,
+    names={"terminal": None},
+)
 # An error belongs to a verdict, whose columns the exports have apart; the tables show it last.
 ERROR = Quantity(
     key="error",
@@ -246,7 +260,7 @@ ERROR = Quantity(
     },
 )  # fmt: skip
 
-QUANTITIES: tuple[Quantity, ...] = (RATIO, SECONDS, PARAMS, MACS, MIN_BYTES, PEAK, SAVED, ERROR)
+QUANTITIES: tuple[Quantity, ...] = (RATIO, SECONDS, PARAMS, MACS, MIN_BYTES, PEAK, SAVED, HELD, ERROR)
 
 
 def published(medium: str, *channels: Channel) -> tuple[tuple[Quantity, str], ...]:

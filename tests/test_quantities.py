@@ -143,16 +143,17 @@ def test_no_two_quantities_go_by_one_name(medium):
 
 # What other programs read: a name here may be added and none may change.
 CONTRACT = {
-    "digest": ["params", "macs", "peak_bytes", "saved_bytes"],
-    "compare": ["params", "macs", "min-bytes", "peak", "saved"],
-    "csv": ["params", "macs", "min_bytes", "peak_bytes", "saved_bytes"],
-    "pytest-benchmark": ["params", "macs", "peak_bytes", "saved_bytes"],
-    "bencher": ["params", "macs", "peak-memory-bytes", "saved-for-backward-bytes"],
-    "asv": ["params", "macs", "peak_memory", "saved_for_backward"],
+    "digest": ["params", "macs", "peak_bytes", "saved_bytes", "held_bytes"],
+    "compare": ["params", "macs", "min-bytes", "peak", "saved", "held"],
+    "csv": ["params", "macs", "min_bytes", "peak_bytes", "saved_bytes", "held_bytes"],
+    "pytest-benchmark": ["params", "macs", "peak_bytes", "saved_bytes", "held_bytes"],
+    "bencher": ["params", "macs", "peak-memory-bytes", "saved-for-backward-bytes", "held-memory-bytes"],
+    "asv": ["params", "macs", "peak_memory", "saved_for_backward", "held_memory"],
     "openmetrics": [
         "opbench_parameters", "opbench_macs", "opbench_peak_memory_bytes", "opbench_saved_for_backward_bytes",
+        "opbench_held_memory_bytes",
     ],
-    "github-action": ["peak memory", "saved for backward"],
+    "github-action": ["peak memory", "saved for backward", "held memory"],
 }  # fmt: skip
 
 

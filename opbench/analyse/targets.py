@@ -10,7 +10,7 @@ import msgspec
 
 from opbench.analyse.roofline import over_least_time, roofline
 from opbench.analyse.standings import Row, Standing
-from opbench.quantities import MIN_BYTES, PEAK
+from opbench.quantities import HELD, MIN_BYTES, PEAK
 from opbench.schema import Quantity, Run, Target
 
 Met = Literal["met", "missed", "undecided", "not measured"]
@@ -86,13 +86,12 @@ def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Val
 
 
 def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
-    memory = row.record.memory if row.record else None
-    peak, least = PEAK.of(row.record), MIN_BYTES.of(row.record)
-    if memory is None or peak is None or memory.held_bytes is None or least is None:
+    held, peak, least = (of.of(row.record) for of in (HELD, PEAK, MIN_BYTES))
+    if held is None or peak is None or least is None:
         return "memory was not measured"
     if not least:
         return "no closed form"
-    value = (memory.held_bytes + peak) / least
+    value = (held + peak) / least
     return value, value, value
 
 

@@ -162,6 +162,17 @@ def test_the_digest_holds_what_standings_say(tmp_path):
     assert parse_digest(encode(made)) == made
 
 
+def test_a_digest_from_before_a_quantity_was_recorded_still_opens():
+    run = at(1)
+    older = json.loads(encode(digest(run, render(run))))
+    for entry in older["entries"]:
+        assert entry.pop("held_bytes") == 1 << 18
+    opened = parse_digest(json.dumps(older).encode())
+    assert {entry.figure("held_bytes") for entry in opened.entries} == {None}
+    assert {entry.figure("peak_bytes") for entry in opened.entries} == {1 << 20}
+    assert "held_bytes" not in {one.quantity for one in series([opened])}
+
+
 def test_a_digest_of_an_interval_without_ends_survives_its_file():
     run = make_run([make_record(make_case(name), rounds=1) for name in ("nearest[torch]", "carafe[cpu]")])
     made = digest(run, render(run))

@@ -20,6 +20,7 @@ from opbench.schema import Case, Environment, OpbenchError, Run
 
 # Format history of the digest:
 #   1  first version
+#      since then a key for each new quantity, absent in older digests: held_bytes
 DIGEST_VERSION = 1
 
 

@@ -197,11 +197,7 @@ def _surroundings(before: Digest, after: Digest) -> tuple[str, ...]:
 def _point(one: Digest, entry: Entry, quantity: str, method: str) -> Point:
     timing = next((timing for timing in entry.timings if timing.method == method), None)
     value, low, high = _figure(entry, quantity, timing)
-    missing = (
-        ""
-        if value is not None
-        else (timing.missing if timing else "") or ("not recorded" if entry.outcome == "ok" else entry.outcome)
-    )
+    outcome = "not recorded" if entry.outcome == "ok" else entry.outcome
     return Point(
         started=one.started,
         commit=one.environment.commit,
@@ -211,7 +207,7 @@ def _point(one: Digest, entry: Entry, quantity: str, method: str) -> Point:
         value=value,
         low=low,
         high=high,
-        missing=missing,
+        missing="" if value is not None else (timing.missing if timing else "") or outcome,
         sha256=one.sha256,
         ratio=timing.ratio if timing and quantity == "ratio" and value is not None else None,
     )

@@ -16,6 +16,7 @@ PACKAGE = Path(opbench.__file__).parent
 # From the nouns upwards. A module may import those before it, and its own layer.
 LAYERS = (
     "schema",
+    "slug",
     "statistics",
     "quantities",
     "child",

@@ -9,16 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from opbench.analyse.compare.nouns import Comparison, Row, Side
 from opbench.report import numbers
-from opbench.report.escape import code, prose, visible
+from opbench.report.escape import prose, visible
+from opbench.report.table import Table
 
-CELL_LIMIT = 120
 # A reviewer reads the first rows of a group; the rest is in the JSON.
 MOST_LISTED = 60
 
@@ -99,17 +97,11 @@ def explanations(comparison: Comparison) -> Iterator[str]:
 
 def summary(comparison: Comparison) -> Group:
     """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, overflow="fold")
     listed, rest = _listed(comparison, {"same"})
-    for line in listed:
-        style = "bold" if line.verdict in ("regressed", "changed") else ""
-        table.add_row(*(Text(visible(cell, CELL_LIMIT), style=style) for cell in line.cells))
     said = [*_rest(rest), *explanations(comparison), tally(comparison)]
     return Group(
         Text(f"base {visible(_side(comparison.base))}\nhead {visible(_side(comparison.head))}"),
-        *([table] if listed else []),
+        *([_table(listed).rich()] if listed else []),
         *(Text(visible(sentence)) for sentence in said),
     )
 
@@ -120,11 +112,13 @@ def markdown(comparison: Comparison) -> str:
     parts.append(f"base: {prose(_side(comparison.base))}  \nhead: {prose(_side(comparison.head))}")
     listed, rest = _listed(comparison, {"same", "undecided"})
     if listed:
-        parts.append(_table(listed))
+        parts.append(_table(listed).markdown())
     parts += [prose(sentence) for sentence in _rest(rest)]
     undecided = [line for line in lines(comparison) if line.verdict == "undecided"][:MOST_LISTED]
     if undecided:
-        parts.append(f"<details><summary>undecided: {len(undecided)}</summary>\n\n{_table(undecided)}\n\n</details>")
+        parts.append(
+            f"<details><summary>undecided: {len(undecided)}</summary>\n\n{_table(undecided).markdown()}\n\n</details>"
+        )
     parts.append("\n".join(f"- {prose(sentence)}" for sentence in explanations(comparison)))
     return "\n\n".join(parts) + "\n"
 
@@ -138,17 +132,10 @@ def _rest(rest: int) -> list[str]:
     return [f"and {rest} more findings of this kind or less; `--json` has all"] if rest else []
 
 
-def _table(listed: Sequence[Line]) -> str:
-    rows = [
-        f"| {code(line.contender)} | {prose(line.panel)} | {line.what} | {prose(line.change)} | "
-        f"{_mark(line.verdict)} | {line.absolute} |"
-        for line in listed
-    ]
-    return "\n".join([f"| {' | '.join(HEADINGS)} |", "|" + " --- |" * len(HEADINGS), *rows])
-
-
-def _mark(verdict: str) -> str:
-    return f"**{verdict}**" if verdict in ("regressed", "changed") else verdict
+def _table(listed: Sequence[Line]) -> Table:
+    verdict = HEADINGS.index("verdict")
+    styles = {(at, verdict): "bold" for at, line in enumerate(listed) if line.verdict in ("regressed", "changed")}
+    return Table(HEADINGS, tuple(line.cells for line in listed), styles=styles)
 
 
 def _side(side: Side) -> str:

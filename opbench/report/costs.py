@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from opbench.models.costs import Costs, Variant
 from opbench.quantities import MACS, PARAMS, PEAK, SAVED, SECONDS
 from opbench.report import numbers
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.statistics.ratios import METHODS, Ratio, quartiles, ratio
 
 # Of a network's layers, how many of the slowest are listed, and how far down those that were swapped.
@@ -150,7 +150,7 @@ def changes(costs: Costs) -> Table:
         for variant in alone
         for change in variant.changes
     )
-    return Table(("layer", "was", "is", "shape", PARAMS.title), rows, names=(0, 1, 2))
+    return Table(("layer", "was", "is", "shape", PARAMS.title), rows, names=(0, 1, 2), numbers=(3, 4))
 
 
 def layers(variant: Variant) -> Table:
@@ -176,7 +176,9 @@ def layers(variant: Variant) -> Table:
         ("outside layers", "sums, concatenations, Python", numbers.share(variant.profile.outside, 1.0), *[""] * 3)
     )
     header = ("layer", "kind", "share of time", "time", "holds at most", "of the network's peak")
-    return Table(header, tuple(rows), "One evaluation (inference), a clock around every layer.")
+    return Table(
+        header, tuple(rows), "One evaluation (inference), a clock around every layer.", numbers=(1, 2, 3, 4, 5)
+    )
 
 
 def _shape(shape: tuple[int, ...]) -> str:

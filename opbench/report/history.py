@@ -6,9 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from opbench import registry
@@ -17,12 +16,12 @@ from opbench.analyse.history.series import TIMED, Change, Point, Series, case_id
 from opbench.analyse.history.store import Store, moment, read
 from opbench.report import numbers
 from opbench.report.escape import visible
+from opbench.report.table import Table
 from opbench.schema import OpbenchError
 from opbench.statistics.change_points import LEAST
 
 # A part of an id may name many cases; more tables than these are no answer.
 MOST_CASES = 12
-CELL_LIMIT = 120
 
 
 def run_history(case: str, results: Path, last: int) -> int:
@@ -84,12 +83,12 @@ def _by_machine(found: Sequence[Series]) -> Iterator[list[Series]]:
         yield [one for one in found if one.machine == machine]
 
 
-def _shown(held: Sequence[Series], last: int) -> Iterator[Text | Table]:
+def _shown(held: Sequence[Series], last: int) -> Iterator[Text | RichTable]:
     """One case on one machine: a table for each timing method, then what changed and what can't be told."""
     ratios = {one.method: one for one in held if one.quantity == "ratio"}
     seconds = {one.method: one for one in held if one.quantity == "seconds"}
     for method, ratio in ratios.items():
-        yield _table(ratio, seconds[method], last)
+        yield _table(ratio, seconds[method], last).rich()
         for line in _sentences(ratio, last):
             yield Text(visible(line))
     for one in held:
@@ -99,21 +98,25 @@ def _shown(held: Sequence[Series], last: int) -> Iterator[Text | Table]:
 
 
 def _table(ratio: Series, seconds: Series, last: int) -> Table:
-    title = f"{ratio.case.id} on {ratio.machine}"
-    table = Table(title=Text(visible(title), "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("started", no_wrap=True)
-    table.add_column("commit", no_wrap=True)
-    table.add_column(Text(f"latency vs {visible(ratio.baseline, 40)}"), justify="right", overflow="fold")
-    table.add_column(Text(f"latency, median ({visible(ratio.method, 20)})"), justify="right", overflow="fold")
-    table.add_column("what happened", overflow="fold")
+    header = (
+        "started",
+        "commit",
+        f"latency vs {visible(ratio.baseline, 40)}",
+        f"latency, median ({visible(ratio.method, 20)})",
+        "what happened",
+    )
     # A case that was once planned with another baseline has more points of its seconds than of its ratio.
     absolute = {point.sha256: point for point in seconds.points}
     first = max(0, len(ratio.points) - last)
-    for index, point in enumerate(ratio.points[first:], start=first):
-        said = _happened(ratio, index)
-        cells = (_when(point), _commit(point), _ratio(point), _seconds(absolute.get(point.sha256)), said)
-        table.add_row(*(Text(visible(cell, CELL_LIMIT), "bold" if said.startswith("step") else "") for cell in cells))
-    return table
+    rows = tuple(
+        (_when(point), _commit(point), _ratio(point), _seconds(absolute.get(point.sha256)), _happened(ratio, index))
+        for index, point in enumerate(ratio.points[first:], start=first)
+    )
+    styles = {
+        (at, column): "bold" for at, row in enumerate(rows) if row[-1].startswith("step") for column in range(len(row))
+    }
+    title = f"{ratio.case.id} on {ratio.machine}"
+    return Table(header, rows, title=title, numbers=(2, 3), unbroken=(0, 1), styles=styles)
 
 
 def _when(point: Point) -> str:

@@ -10,7 +10,8 @@ from opbench.analyse.roofline import Roofline, roofline, usable
 from opbench.analyse.standings import NOT_PLANNED, Row, Standing
 from opbench.quantities import MIN_BYTES
 from opbench.report import numbers
-from opbench.report.tables import ERROR_UNIT, MACS_UNIT, Table, error, verdicts
+from opbench.report.table import Table
+from opbench.report.tables import ERROR_UNIT, MACS_UNIT, error, verdicts
 from opbench.schema import Run
 from opbench.statistics.ratios import Quartiles
 

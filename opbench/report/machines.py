@@ -18,9 +18,8 @@ from opbench.analyse.standings import Row, Standing, standings
 from opbench.document import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.escape import code, prose
-from opbench.report.markdown import render
 from opbench.report.page import page
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.schema import Run
 
 REPORT, PAGE = "machines.md", "machines.html"
@@ -65,12 +64,12 @@ def markdown(runs: Sequence[Run]) -> str:
 
 def _blocks(sides: Sequence[Side]) -> Iterator[str]:
     yield f"# {len(sides)} runs side by side"
-    yield render(_machines(sides))
+    yield _machines(sides).markdown()
     yield "## What differs"
     differing = _differences(sides)
-    yield render(differing) if differing.rows else "Nothing that a run records of its machine."
+    yield differing.markdown() if differing.rows else "Nothing that a run records of its machine."
     yield "## Yardsticks"
-    yield render(_yardsticks(sides))
+    yield _yardsticks(sides).markdown()
     yield "## Every panel"
     shared = _shared(sides)
     yield prose(NOTE) if shared else "No panel is in more than one of these runs."
@@ -78,7 +77,7 @@ def _blocks(sides: Sequence[Side]) -> Iterator[str]:
         dims = " ".join(f"{name}={size}" for name, size in identity[1])
         yield f"### {code(identity[0])}"
         yield prose(dims)
-        yield render(_panel(identity, having))
+        yield _panel(identity, having).markdown()
     yield from _alone(sides, shared)
 
 

@@ -15,14 +15,13 @@ from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.document import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.charts import Chart, charts, missing
-from opbench.report.escape import block, code, label, prose, visible
-from opbench.report.tables import Table
+from opbench.report.escape import block, code, label, prose
+from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.schema import Case, Run
 
 REPORT = "report.md"
 PAGE = "report.html"
-CELL_LIMIT = 300
 # Nobody typed what is longer; splitting a document's megabyte of quotes into words would take minutes.
 LONGEST_COMMAND = 20_000
 
@@ -76,15 +75,6 @@ def write(run: Run, folder: str | os.PathLike[str]) -> Path:
     return Path(folder) / REPORT
 
 
-def render(table: Table) -> str:
-    """A table in Markdown, every cell escaped; its note is left to the caller."""
-    lines = [_line(map(prose, table.header)), _line("---" for _ in table.header)]
-    for row in table.rows:
-        cells = enumerate(visible(cell, CELL_LIMIT) for cell in row)
-        lines.append(_line(code(cell) if column in table.names else prose(cell) for column, cell in cells))
-    return "\n".join(lines)
-
-
 def command_of(run: Run, case: Case) -> str:
     """The command that measures one row again, with its baseline beside it."""
     # As it was asked for: a suite of one's own is a file.
@@ -118,7 +108,7 @@ def _blocks(parts: Iterable[Part]) -> Iterator[str]:
         if isinstance(part, str):
             yield part
             continue
-        yield render(part)
+        yield part.markdown()
         if part.note and part.note not in said:
             said.add(part.note)
             yield prose(part.note)
@@ -200,10 +190,6 @@ def _rest(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
     yield "## Reproduce"
     yield f"The run took {numbers.seconds(run.wall_seconds)}; it and this report:"
     yield block([run.command, "opbench report run.json -o ."], "sh")
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _path(chart: Chart) -> str:

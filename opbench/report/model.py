@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from rich import box
 from rich.console import Console
-from rich.table import Table as Grid
 from rich.text import Text
 
 from opbench.document import replace_file
@@ -19,8 +17,7 @@ from opbench.models.side_by_side import measure
 from opbench.registry import nearest
 from opbench.report.costs import changes, comparison, layers, sentences, setting
 from opbench.report.escape import prose, visible
-from opbench.report.markdown import render
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.schema import DEVICES, DTYPES, OpbenchError
 
 LARGEST_SIDE = 1 << 16
@@ -104,13 +101,13 @@ def as_markdown(costs: Costs) -> str:
     parts = [
         f"## {prose(costs.target)} ({prose(costs.model)}) at {prose(setting(costs))}",
         *map(prose, sentences(costs)),
-        render(table),
+        table.markdown(),
         prose(table.note),
     ]
     if len(costs.variants) > 1:
-        parts += ["### Layers that were swapped", render(changes(costs))]
+        parts += ["### Layers that were swapped", changes(costs).markdown()]
     for variant in costs.variants:
-        parts += [f"### Where the time goes: {prose(variant.name)}", render(layers(variant))]
+        parts += [f"### Where the time goes: {prose(variant.name)}", layers(variant).markdown()]
     return "\n\n".join([*parts, prose(layers(costs.variants[0]).note)]) + "\n"
 
 
@@ -118,13 +115,13 @@ def _print(costs: Costs) -> None:
     console = Console()
     console.print(Text(visible(f"{costs.target} ({costs.model}) at {setting(costs)}"), "bold"))
     table = comparison(costs)
-    console.print(_grid(_turned(table)))
+    console.print(_turned(table).rich())
     console.print(Text(table.note, "dim"))
     if len(costs.variants) > 1:
-        console.print(_grid(changes(costs)))
+        console.print(changes(costs).rich())
     for variant in costs.variants:
         console.print(Text(visible(f"where the time goes: {variant.name}"), "bold"))
-        console.print(_grid(layers(variant)))
+        console.print(layers(variant).rich())
     for sentence in sentences(costs):
         console.print(Text(visible(sentence)))
 
@@ -132,13 +129,4 @@ def _print(costs: Costs) -> None:
 def _turned(table: Table) -> Table:
     """A column for each network: there are few, and their figures are what a narrow terminal must not break."""
     header, *rows = zip(table.header, *table.rows, strict=True)
-    return Table(header, tuple(rows))
-
-
-def _grid(table: Table) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column, name in enumerate(table.header):
-        grid.add_column(name, overflow="fold", justify="left" if column in table.names else "right")
-    for row in table.rows:
-        grid.add_row(*(Text(visible(cell, 80)) for cell in row))
-    return grid
+    return Table(header, tuple(rows), numbers=tuple(range(1, len(header))))

@@ -34,7 +34,7 @@ from opbench.registry import nearest
 from opbench.report import markdown, numbers, tables
 from opbench.report.claims import claims
 from opbench.report.escape import prose
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.schema import OpbenchError, Run, Selfcheck
 
@@ -175,7 +175,7 @@ def _of_runs(runs: Sequence[Run], selection: str) -> str:
     blocks = []
     for built, group in generated:
         devices = " and ".join(dict.fromkeys(contest.case.device for contest in group))
-        blocks += [f"**{prose(markdown.title(group[0], devices))}**", markdown.render(built)]
+        blocks += [f"**{prose(markdown.title(group[0], devices))}**", built.markdown()]
     blocks += [prose(note) for note in dict.fromkeys(built.note for built, _ in generated)]
     return "\n\n".join([*blocks, *map(_measured_on, runs)])
 
@@ -199,7 +199,7 @@ def _of_run(run: Run, view: str, selection: str) -> str:
     generated = [table(contest) for contest in chosen]
     blocks = []
     for contest, built in zip(chosen, generated, strict=True):
-        blocks += [f"**{prose(markdown.title(contest))}**", markdown.render(built)]
+        blocks += [f"**{prose(markdown.title(contest))}**", built.markdown()]
     blocks += [prose(note) for note in dict.fromkeys(built.note for built in generated)]
     return "\n\n".join([*blocks, _measured_on(run)])
 
@@ -213,7 +213,7 @@ def _measured_on(run: Run) -> str:
 
 
 def _of_table(content: Table) -> str:
-    return markdown.render(content) + (f"\n\n{prose(content.note)}" if content.note else "")
+    return content.markdown() + (f"\n\n{prose(content.note)}" if content.note else "")
 
 
 def _selected(identity: str, selection: str) -> bool:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Table as RichTable
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
 from opbench.analyse.power import NAME, OURS, Power, Share, allowance, powers, save_selfcheck, sensitivity
 from opbench.document import replace_file
 from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
+from opbench.report.table import Table
 from opbench.schema import Selfcheck
 
 HEADINGS = ("method", "code", "load", "called", "95 % interval of the rate", "undecided", "median time")
@@ -60,12 +60,14 @@ def _command(extent: Any) -> str:
     return shlex.join([*words, *(["--rivals"] if extent.rivals else []), "--seed", str(extent.seed)])
 
 
-def summary(selfcheck: Selfcheck) -> Table:
+def summary(selfcheck: Selfcheck) -> RichTable:
     """What rich prints."""
-    table = Table(*HEADINGS, title="What this machine can tell apart", title_justify="left")
-    for power in powers(selfcheck, MINIMUM_EFFECT):
-        table.add_row(*(Text(visible(cell)) for cell in _cells(power)))
-    return table
+    return _table(selfcheck, MINIMUM_EFFECT).rich()
+
+
+def _table(selfcheck: Selfcheck, minimum_effect: float) -> Table:
+    rows = tuple(map(_cells, powers(selfcheck, minimum_effect)))
+    return Table(HEADINGS, rows, title="What this machine can tell apart", names=())
 
 
 def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> str:
@@ -73,7 +75,6 @@ def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> st
     where = selfcheck.environment
     threads = "1 thread" if where.threads == 1 else f"{where.threads} threads"
     torch = prose(where.versions.get("torch", "unknown"))
-    rows = [f"| {' | '.join(prose(cell) for cell in _cells(power))} |" for power in powers(selfcheck, minimum_effect)]
     parts = [
         "# Selfcheck",
         f"{prose(where.cpu)}, {where.cores} cores, {threads}, torch {torch}, {prose(selfcheck.started)}.",
@@ -81,7 +82,7 @@ def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> st
         "faster or slower (a false alarm), or slowed-down code said to be slower (a find). opbench calls a change "
         f"where the 95 % interval lies beyond {100 * minimum_effect:g} %; undecided is neither. A rival has as much "
         "time for a pair as opbench took.",
-        "\n".join([f"| {' | '.join(HEADINGS)} |", "|" + " --- |" * len(HEADINGS), *rows]),
+        _table(selfcheck, minimum_effect).markdown(),
         "\n".join(f"- {sentence}" for sentence in _sentences(selfcheck, minimum_effect)),
         "![shares called](selfcheck.svg)",
         block([selfcheck.command]),

@@ -1,33 +1,19 @@
-"""A run as tables of text: each panel's contenders against the baseline, and both modes of a workload side by side.
-
-Cells are plain text, not yet escaped for any medium: names, sources and messages come from the document and may hold
-anything. Whoever prints a table escapes every cell.
-"""
+"""A run as tables of text: each panel's contenders against the baseline, and both modes of a workload side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
-
 from opbench.analyse.standings import NOT_PLANNED, Contest, Row, Standing
 from opbench.quantities import ERROR, MACS, RATIO, SECONDS, Quantity, exact
 from opbench.report import numbers
+from opbench.report.table import Table
 from opbench.schema import Record, Verdict
 from opbench.statistics.ratios import METHODS
 
 ERROR_UNIT = ERROR.unit
 MACS_UNIT = MACS.note.removesuffix(".")
-
-
-class Table(msgspec.Struct, frozen=True):
-    """Text in rows. `names` are the columns that hold identifiers; `note` says what the numbers mean."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    names: tuple[int, ...] = (0,)
 
 
 def contest(contest: Contest) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from opbench.analyse.standings import standings
 from opbench.analyse.targets import Judged, judge
 from opbench.report import numbers
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.schema import Quantity, Run, Target
 
 NOTE = (

@@ -10,13 +10,14 @@ import pytest
 from factory import make_case, make_environment, make_record, make_run, make_selfcheck
 
 from opbench.analyse.history import store as module
-from opbench.analyse.history.digest import digest, machine_key, parse_digest, slug
+from opbench.analyse.history.digest import digest, machine_key, parse_digest
 from opbench.analyse.history.retention import keep, let_go
 from opbench.analyse.history.series import series
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
 from opbench.document import encode, render, save
 from opbench.schema import OpbenchError
+from opbench.slug import slug
 
 
 def at(day, ratio=1.5, commit=None, noise=None, **changes):

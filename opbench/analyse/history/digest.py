@@ -8,7 +8,6 @@ there, everything in the digest can be computed from it again.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import msgspec
 from opbench.analyse.standings import Row, Standing, Timing, standings
 from opbench.quantities import exact
 from opbench.schema import Case, Environment, OpbenchError, Run
+from opbench.slug import slug
 
 # Format history of the digest:
 #   1  first version
@@ -108,16 +108,6 @@ def machine_key(environment: Environment) -> str:
     told = hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "backslashreplace")).hexdigest()[:8]
     name = slug(environment.gpu or environment.cpu)
     return f"{name}-{_small(environment.cores)}c-{_small(environment.threads)}t-{told}"
-
-
-def slug(text: str, limit: int = 40) -> str:
-    """Letters, digits and single hyphens: safe as a file's name on any system.
-
-    >>> slug("Intel(R) Xeon(R) Processor")
-    'intel-r-xeon-r-processor'
-    """
-    kept = re.sub(r"[^a-z0-9]+", "-", text[: 4 * limit].lower())[:limit].strip("-")
-    return kept or "unnamed"
 
 
 def _small(count: int) -> str:

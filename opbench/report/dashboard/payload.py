@@ -18,7 +18,7 @@ from opbench.report.dashboard.places import labels
 from opbench.report.dashboard.rows import Stand, described, rows_and_panels, sweeps
 from opbench.report.dashboard.trends import trends
 from opbench.report.markdown import carried
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.schema import OpbenchError, Run
 

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Group
 from rich.text import Text
 
-from opbench.analyse.compare.nouns import Comparison, Row, Side
+from opbench.analyse.compare.nouns import ComparedCase, ComparedRun, Comparison
 from opbench.report import numbers
 from opbench.report.escape import prose, visible
 from opbench.report.table import Table
@@ -25,7 +25,7 @@ HEADINGS = ("contender", "panel", "what", "change", "verdict", "absolute time")
 _ORDER = ("regressed", "changed", "improved", "undecided", "allowed", "same")
 
 
-class Line(msgspec.Struct, frozen=True):
+class FindingText(msgspec.Struct, frozen=True):
     """One finding, as text."""
 
     contender: str
@@ -41,20 +41,20 @@ class Line(msgspec.Struct, frozen=True):
         return (self.contender, self.panel, self.what, self.change, self.verdict, self.absolute)
 
 
-def lines(comparison: Comparison) -> list[Line]:
+def lines(comparison: Comparison) -> list[FindingText]:
     """Every finding, the worst first."""
     found = [line for row in comparison.rows for line in _lines(row)]
     return sorted(found, key=lambda line: _ORDER.index(line.verdict))
 
 
-def _lines(row: Row) -> Iterator[Line]:
+def _lines(row: ComparedCase) -> Iterator[FindingText]:
     contender, panel = row.case.contender, row.case.panel_id
     for one in row.quantities:
         verdict = "allowed" if one.allowed else one.change
-        yield Line(contender, panel, one.name, f"{one.base} -> {one.head}", verdict)
+        yield FindingText(contender, panel, one.name, f"{one.base} -> {one.head}", verdict)
     for time in row.times:
         changed = numbers.change(time.ratio, time.low, time.high)
-        yield Line(contender, panel, time.method, changed, time.decision, numbers.plain(time.absolute) + "x")
+        yield FindingText(contender, panel, time.method, changed, time.decision, numbers.plain(time.absolute) + "x")
 
 
 def tally(comparison: Comparison) -> str:
@@ -123,7 +123,7 @@ def markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _listed(comparison: Comparison, apart: set[str]) -> tuple[list[Line], int]:
+def _listed(comparison: Comparison, apart: set[str]) -> tuple[list[FindingText], int]:
     found = [line for line in lines(comparison) if line.verdict not in apart]
     return found[:MOST_LISTED], max(0, len(found) - MOST_LISTED)
 
@@ -132,13 +132,13 @@ def _rest(rest: int) -> list[str]:
     return [f"and {rest} more findings of this kind or less; `--json` has all"] if rest else []
 
 
-def _table(listed: Sequence[Line]) -> Table:
+def _table(listed: Sequence[FindingText]) -> Table:
     verdict = HEADINGS.index("verdict")
     styles = {(at, verdict): "bold" for at, line in enumerate(listed) if line.verdict in ("regressed", "changed")}
     return Table(HEADINGS, tuple(line.cells for line in listed), styles=styles)
 
 
-def _side(side: Side) -> str:
+def _side(side: ComparedRun) -> str:
     commit = (side.commit or "no commit")[:12] + (" (dirty)" if side.dirty else "")
     return (
         f"{commit}, suite {side.suite}, {side.started}, {side.cpu}, "

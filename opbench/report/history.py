@@ -12,7 +12,7 @@ from rich.text import Text
 
 from opbench import registry
 from opbench.analyse.history.retention import keep, let_go
-from opbench.analyse.history.series import TIMED, Change, Point, Series, case_ids, series
+from opbench.analyse.history.series import TIMED, LevelStep, RunFigure, Series, case_ids, series
 from opbench.analyse.history.store import Store, moment, read
 from opbench.report import numbers
 from opbench.report.escape import visible
@@ -119,20 +119,20 @@ def _table(ratio: Series, seconds: Series, last: int) -> Table:
     return Table(header, rows, title=title, numbers=(2, 3), unbroken=(0, 1), styles=styles)
 
 
-def _when(point: Point) -> str:
+def _when(point: RunFigure) -> str:
     found = moment(point.started)
     return found.strftime("%Y-%m-%d %H:%M") if found else visible(point.started, 16)
 
 
-def _commit(point: Point) -> str:
+def _commit(point: RunFigure) -> str:
     return (point.commit or "unknown")[:12] + (" + edits" if point.dirty else "")
 
 
-def _ratio(point: Point) -> str:
+def _ratio(point: RunFigure) -> str:
     return numbers.ratio(point.ratio, point.missing)
 
 
-def _seconds(point: Point | None) -> str:
+def _seconds(point: RunFigure | None) -> str:
     return numbers.seconds(point.value if point else None)
 
 
@@ -145,7 +145,7 @@ def _happened(one: Series, index: int) -> str:
     return "spike" if index in one.spikes else ""
 
 
-def _step(change: Change) -> str:
+def _step(change: LevelStep) -> str:
     if change.ratio is None:
         return f"from {numbers.plain(change.before)} to {numbers.plain(change.after)}"
     also = f" (also changed: {', '.join(change.surroundings)})" if change.surroundings else ""
@@ -167,7 +167,7 @@ def _sentences(one: Series, last: int) -> Iterator[str]:
         yield f"left out: {_runs(one.redefined)} in which the name stood for other dimensions or another baseline"
 
 
-def _exact(one: Series, change: Change) -> str:
+def _exact(one: Series, change: LevelStep) -> str:
     point = one.points[change.at]
     figures = f"{numbers.exactly(int(change.before))} -> {numbers.exactly(int(change.after))}"
     return f"{one.quantity.replace('_', ' ')} changed: {figures} at {_commit(point)} ({_when(point)})"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from opbench.analyse.compare.nouns import OPERATORS, OUTCOME, Change, ExactChange, Margins, Row
+from opbench.analyse.compare.nouns import OPERATORS, OUTCOME, Change, ComparedCase, ExactChange, Margins
 from opbench.quantities import exact
 from opbench.schema import Record
 
@@ -19,16 +19,16 @@ def exact_row(
     head: Record,
     narrowed: Collection[str],
     allow: Collection[str],
-) -> Row:
+) -> ComparedCase:
     """One case's row. `narrowed` are quantities that don't survive a difference of the runs, said once for all rows."""
     margins = Margins(margin(base), margin(head))
     if base.case != head.case:
         reason = f"everything: its definition differs ({_case_difference(base, head)})"
-        return Row(head.case, left_out=(reason,), worst_ratio=margins)
+        return ComparedCase(head.case, left_out=(reason,), worst_ratio=margins)
     outcome = _outcome(base, head, allow)
     if base.outcome != "ok" or head.outcome != "ok":
         reason = f"all but the outcome: {base.outcome} in base, {head.outcome} in head"
-        return Row(head.case, quantities=outcome, left_out=(reason,), worst_ratio=margins)
+        return ComparedCase(head.case, quantities=outcome, left_out=(reason,), worst_ratio=margins)
     left_out: list[str] = []
     quantities = list(outcome)
     for name, before, after, why_not, less_is_better in _figures(base, head):
@@ -38,7 +38,7 @@ def exact_row(
             left_out.append(f"{name}: {why_not or _unrecorded(before, after)}")
         elif before != after:
             quantities.append(_changed(name, before, after, less_is_better, name in allow))
-    return Row(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins)
+    return ComparedCase(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins)
 
 
 def margin(record: Record) -> float | None:

@@ -50,7 +50,7 @@ class Margins(msgspec.Struct, frozen=True):
     head: float | None = None
 
 
-class Row(msgspec.Struct, frozen=True):
+class ComparedCase(msgspec.Struct, frozen=True):
     """One case that both runs hold; `left_out` says what of it was not compared, and why.
 
     `worst_ratio` is not judged: a margin that shrinks within the bound is no change.
@@ -69,7 +69,7 @@ class Row(msgspec.Struct, frozen=True):
         return exact or any(time.decision == "regressed" for time in self.times)
 
 
-class Side(msgspec.Struct, frozen=True):
+class ComparedRun(msgspec.Struct, frozen=True):
     """Which run stood on one side."""
 
     commit: str | None
@@ -83,13 +83,13 @@ class Side(msgspec.Struct, frozen=True):
 class Comparison(msgspec.Struct, frozen=True):
     """The whole answer. `notes` say what was narrowed for all rows; `only_in` lists cases that one run lacks."""
 
-    base: Side
-    head: Side
+    base: ComparedRun
+    head: ComparedRun
     paired: bool
     minimum_effect: float
     allowance: Allowance | None
     notes: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedCase, ...]
     only_in_base: tuple[str, ...]
     only_in_head: tuple[str, ...]
     selfcheck: str = ""

@@ -89,7 +89,7 @@ def digest(run: Run, document: bytes) -> Digest:
 def parse_digest(data: bytes) -> Digest:
     """The digest that `document.encode` wrote; `OpbenchError` says what is wrong with it."""
     try:
-        version = msgspec.json.decode(data, type=_Header).digest_version
+        version = msgspec.json.decode(data, type=_DigestHeader).digest_version
         if version > DIGEST_VERSION:
             raise OpbenchError(
                 f"digest_version {version} is newer than this opbench reads (up to {DIGEST_VERSION}); upgrade opbench"
@@ -114,7 +114,7 @@ def _small(count: int) -> str:
     return str(count) if 0 <= count < 1_000_000 else "x"
 
 
-class _Header(msgspec.Struct):
+class _DigestHeader(msgspec.Struct):
     digest_version: int
 
 

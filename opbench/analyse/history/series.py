@@ -30,7 +30,7 @@ Figure = tuple[float | None, float | None, float | None]
 _NONE: Figure = (None, None, None)
 
 
-class Point(msgspec.Struct, frozen=True):
+class RunFigure(msgspec.Struct, frozen=True):
     """One run's figure. Where `value` is None the outcome or `missing` says why; `low` and `high` bound a time.
 
     Of a ratio they are the 95 % interval, of seconds the quartiles of the samples; of a count there are none. `ratio`
@@ -50,7 +50,7 @@ class Point(msgspec.Struct, frozen=True):
     ratio: Ratio | None = None
 
 
-class Change(msgspec.Struct, frozen=True):
+class LevelStep(msgspec.Struct, frozen=True):
     """The level steps at point `at` from `before` to `after`; `surroundings` are versions that changed there too."""
 
     at: int
@@ -77,8 +77,8 @@ class Series(msgspec.Struct, frozen=True):
     method: str
     machine: str
     baseline: str
-    points: tuple[Point, ...]
-    changes: tuple[Change, ...] = ()
+    points: tuple[RunFigure, ...]
+    changes: tuple[LevelStep, ...] = ()
     spikes: tuple[int, ...] = ()
     undecided: tuple[int, ...] = ()
     redefined: int = 0
@@ -176,7 +176,7 @@ def _series(
         baseline=comparable[-1][1].baseline,
         points=points,
         changes=tuple(
-            Change(at[index], before, after, _surroundings(comparable[at[index - 1]][0], comparable[at[index]][0]))
+            LevelStep(at[index], before, after, _surroundings(comparable[at[index - 1]][0], comparable[at[index]][0]))
             for index, before, after in steps
         ),
         spikes=tuple(at[index] for index in spikes),
@@ -194,11 +194,11 @@ def _surroundings(before: Digest, after: Digest) -> tuple[str, ...]:
     return tuple(what for one in found if one.kind == "versions" for what in one.what)
 
 
-def _point(one: Digest, entry: Entry, quantity: str, method: str) -> Point:
+def _point(one: Digest, entry: Entry, quantity: str, method: str) -> RunFigure:
     timing = next((timing for timing in entry.timings if timing.method == method), None)
     value, low, high = _figure(entry, quantity, timing)
     outcome = "not recorded" if entry.outcome == "ok" else entry.outcome
-    return Point(
+    return RunFigure(
         started=one.started,
         commit=one.environment.commit,
         dirty=one.environment.dirty,

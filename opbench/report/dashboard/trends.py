@@ -7,7 +7,7 @@ from typing import Any
 
 from opbench.analyse.compare.environments import differences
 from opbench.analyse.history.digest import Digest
-from opbench.analyse.history.series import TIMED, Point, Series, series
+from opbench.analyse.history.series import TIMED, RunFigure, Series, series
 from opbench.quantities import Quantity, published
 from opbench.report import numbers
 from opbench.report.dashboard.columns import Strings, number
@@ -103,7 +103,7 @@ def _series(one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str]
     }
 
 
-def _text(point: Point, of: Quantity) -> str:
+def _text(point: RunFigure, of: Quantity) -> str:
     value = numbers.figure(of, point.value, point.missing)
     if point.value is None or point.low is None or point.high is None:
         return value

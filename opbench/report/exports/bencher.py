@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from opbench.analyse.standings import Timing
 from opbench.quantities import SECONDS, exact, published
-from opbench.report.exports.rows import Measured, as_json, finite, passed, timed
+from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
 from opbench.schema import Run
 
 Metric = dict[str, float]
@@ -26,7 +26,7 @@ def bencher(run: Run) -> bytes:
     return as_json({name: measures for name, measures in found.items() if measures})
 
 
-def _counts(one: Measured) -> dict[str, Metric]:
+def _counts(one: ExportedCase) -> dict[str, Metric]:
     figures = ((measure, of.of(one.row.record)) for of, measure in exact("bencher"))
     return {measure: {"value": value} for measure, value in figures if value is not None}
 

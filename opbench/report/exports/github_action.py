@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from opbench.quantities import MACS, RATIO, SECONDS, exact, published
 from opbench.report import numbers
 from opbench.report.escape import visible
-from opbench.report.exports.rows import Measured, as_json, finite, passed, timed
+from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
 from opbench.schema import Run
 
 Entry = dict[str, object]
@@ -30,7 +30,7 @@ def bigger_is_better(run: Run) -> bytes:
     return as_json([entry for one in passed(run) for entry in _bigger(one, run)])
 
 
-def _smaller(one: Measured, run: Run) -> Iterator[Entry]:
+def _smaller(one: ExportedCase, run: Run) -> Iterator[Entry]:
     extra, told = _extra(one, run), dict(published("github-action", "time"))
     for name, method in timed(one):
         timing = one.row.timing(method)
@@ -46,7 +46,7 @@ def _smaller(one: Measured, run: Run) -> Iterator[Entry]:
             yield _entry(f"{one.name} {title}", value, of.unit, "", extra)
 
 
-def _bigger(one: Measured, run: Run) -> Iterator[Entry]:
+def _bigger(one: ExportedCase, run: Run) -> Iterator[Entry]:
     extra = _extra(one, run)
     macs = MACS.of(one.row.record)
     for name, method in timed(one):
@@ -63,7 +63,7 @@ def _entry(name: str, value: float, unit: str, range_: str, extra: str) -> Entry
     return {"name": name, "value": value, "unit": unit, **told, "extra": extra}
 
 
-def _extra(one: Measured, run: Run) -> str:
+def _extra(one: ExportedCase, run: Run) -> str:
     """What the chart's tooltip says: where it was measured and against what."""
     where = run.environment
     lines = (

@@ -18,13 +18,13 @@ from opbench.analyse.history.store import moment
 from opbench.analyse.standings import Timing
 from opbench.quantities import RATIO, SECONDS, Quantity, exact, published
 from opbench.report.escape import visible
-from opbench.report.exports.rows import Measured, finite, measured, passed
+from opbench.report.exports.rows import ExportedCase, finite, measured, passed
 from opbench.schema import Record, Run
 
 Labels = dict[str, str]
 
 
-class Gauge(msgspec.Struct, frozen=True):
+class MetricFamily(msgspec.Struct, frozen=True):
     """One metric family; `figure` is of a record (counts) or of a timing. A `unit` is the end of the name."""
 
     name: str
@@ -51,14 +51,16 @@ _ENDS = {
 }  # fmt: skip
 
 
-def _families() -> Iterator[Gauge]:
+def _families() -> Iterator[MetricFamily]:
     """Every family, times first."""
     for of, name in published("openmetrics", "time"):
-        yield Gauge(name, of.unit, of.help, of_timing=_timed(of, 0))
+        yield MetricFamily(name, of.unit, of.help, of_timing=_timed(of, 0))
         for end, (part, told) in enumerate(_ENDS[of], start=1):
-            yield Gauge(f"{name.removesuffix(of.unit)}{part}_{of.unit}", of.unit, told, of_timing=_timed(of, end))
+            yield MetricFamily(
+                f"{name.removesuffix(of.unit)}{part}_{of.unit}", of.unit, told, of_timing=_timed(of, end)
+            )
     for of, name in exact("openmetrics"):
-        yield Gauge(name, of.unit if of.unit == "bytes" else "", of.help, of_record=of.of)
+        yield MetricFamily(name, of.unit if of.unit == "bytes" else "", of.help, of_record=of.of)
 
 
 GAUGES = tuple(_families())
@@ -81,7 +83,7 @@ def _gauges(run: Run) -> Iterator[str]:
             yield from lines
 
 
-def _samples(gauge: Gauge, one: Measured) -> Iterator[str]:
+def _samples(gauge: MetricFamily, one: ExportedCase) -> Iterator[str]:
     if gauge.of_record and one.row.record:
         yield from _sample(gauge.name, _labels(one), gauge.of_record(one.row.record))
     if gauge.of_timing:
@@ -95,7 +97,7 @@ def _sample(name: str, labels: Labels, value: float | None) -> Iterator[str]:
         yield f"{name}{{{_written(labels)}}} {value!r}"
 
 
-def _labels(one: Measured) -> Labels:
+def _labels(one: ExportedCase) -> Labels:
     """The case's id says it all; the other labels are what a dashboard filters by."""
     case = one.case
     return {

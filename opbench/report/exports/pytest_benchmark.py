@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from opbench.quantities import exact
 from opbench.report.escape import visible
-from opbench.report.exports.rows import Measured, as_json, finite, passed, timed
+from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
 from opbench.schema import Run
 from opbench.statistics.ratios import usable_samples
 
@@ -53,7 +53,7 @@ def pytest_benchmark(run: Run) -> bytes:
     )
 
 
-def _benchmarks(one: Measured) -> Iterator[dict[str, object]]:
+def _benchmarks(one: ExportedCase) -> Iterator[dict[str, object]]:
     for name, method in timed(one):
         latency = one.latency(method)
         samples = usable_samples(latency)
@@ -70,7 +70,7 @@ def _benchmarks(one: Measured) -> Iterator[dict[str, object]]:
             }
 
 
-def _extra(one: Measured, method: str) -> dict[str, object]:
+def _extra(one: ExportedCase, method: str) -> dict[str, object]:
     ratio = one.row.timing(method).ratio
     return {
         "baseline": visible(one.standing.panel.baseline),

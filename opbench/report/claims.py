@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from opbench.analyse.claims.nouns import DECISIONS, Answer
-from opbench.report.escape import visible
-from opbench.report.tables import Table
+from opbench.report.table import TEXT_LIMIT, Table
 from opbench.schema import Run
 
 HEADINGS = ("claim", "against", "verdict", "evidence", "source")
@@ -57,12 +54,6 @@ _STYLES = {"confirmed": "green", "refuted": "bold red", "undecided": "yellow"}
 
 def summary(answers: Sequence[Answer]) -> Group:
     """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in HEADINGS[:4]:
-        shown.add_column(heading, overflow="fold")
-    for one in answers:
-        cells = (one.claim, one.baseline or "-", one.verdict, one.evidence)
-        shown.add_row(
-            *(Text(visible(cell), style=_STYLES[one.verdict] if at == 2 else "") for at, cell in enumerate(cells))
-        )
-    return Group(shown, Text(tally(answers)))
+    rows = tuple(row[:4] for row in table(answers).rows)
+    styles = {(at, 2): _STYLES[one.verdict] for at, one in enumerate(answers)}
+    return Group(Table(HEADINGS[:4], rows, styles=styles).rich(TEXT_LIMIT), Text(tally(answers)))

@@ -14,15 +14,14 @@ from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.charts import Chart, charts, missing
-from opbench.report.escape import block, code, label, prose, visible
-from opbench.report.tables import Table
+from opbench.report.escape import block, code, label, prose
+from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.run_request import row_command
 from opbench.schema import Run
 
 REPORT = "report.md"
 PAGE = "report.html"
-CELL_LIMIT = 300
 
 _HEADINGS = {
     "ratio": "Latency against the baseline",
@@ -71,15 +70,6 @@ def write(run: Run, folder: str | os.PathLike[str]) -> Path:
     return Path(folder) / REPORT
 
 
-def render(table: Table) -> str:
-    """A table in Markdown, every cell escaped; its note is left to the caller."""
-    lines = [_line(map(prose, table.header)), _line("---" for _ in table.header)]
-    for row in table.rows:
-        cells = enumerate(visible(cell, CELL_LIMIT) for cell in row)
-        lines.append(_line(code(cell) if column in table.names else prose(cell) for column, cell in cells))
-    return "\n".join(lines)
-
-
 def _blocks(parts: Iterable[Part]) -> Iterator[str]:
     """Text blocks; a note that explains many tables is printed once, below the first of them."""
     said: set[str] = set()
@@ -87,7 +77,7 @@ def _blocks(parts: Iterable[Part]) -> Iterator[str]:
         if isinstance(part, str):
             yield part
             continue
-        yield render(part)
+        yield part.markdown()
         if part.note and part.note not in said:
             said.add(part.note)
             yield prose(part.note)
@@ -169,10 +159,6 @@ def _rest(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
     yield "## Reproduce"
     yield f"The run took {numbers.seconds(run.wall_seconds)}; it and this report:"
     yield block([run.command, "opbench report run.json -o ."], "sh")
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _path(chart: Chart) -> str:

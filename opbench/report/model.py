@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table as Grid
 from rich.text import Text
 
 from opbench.models.costs import Costs
 from opbench.report.costs import changes, comparison, layers, sentences, setting
 from opbench.report.escape import prose, visible
-from opbench.report.markdown import render
-from opbench.report.tables import Table
+from opbench.report.table import Table
 
 
 def as_markdown(costs: Costs) -> str:
@@ -22,13 +19,13 @@ def as_markdown(costs: Costs) -> str:
     parts = [
         f"## {prose(costs.target)} ({prose(costs.model)}) at {prose(setting(costs))}",
         *map(prose, sentences(costs)),
-        render(table),
+        table.markdown(),
         prose(table.note),
     ]
     if len(costs.variants) > 1:
-        parts += ["### Layers that were swapped", render(changes(costs))]
+        parts += ["### Layers that were swapped", changes(costs).markdown()]
     for variant in costs.variants:
-        parts += [f"### Where the time goes: {prose(variant.name)}", render(layers(variant))]
+        parts += [f"### Where the time goes: {prose(variant.name)}", layers(variant).markdown()]
     return "\n\n".join([*parts, prose(layers(costs.variants[0]).note)]) + "\n"
 
 
@@ -36,13 +33,13 @@ def shown(costs: Costs) -> Iterator[RenderableType]:
     """The whole answer for a terminal, part by part."""
     yield Text(visible(f"{costs.target} ({costs.model}) at {setting(costs)}"), "bold")
     table = comparison(costs)
-    yield _grid(_turned(table))
+    yield _turned(table).rich()
     yield Text(table.note, "dim")
     if len(costs.variants) > 1:
-        yield _grid(changes(costs))
+        yield changes(costs).rich()
     for variant in costs.variants:
         yield Text(visible(f"where the time goes: {variant.name}"), "bold")
-        yield _grid(layers(variant))
+        yield layers(variant).rich()
     for sentence in sentences(costs):
         yield Text(visible(sentence))
 
@@ -50,13 +47,4 @@ def shown(costs: Costs) -> Iterator[RenderableType]:
 def _turned(table: Table) -> Table:
     """A column for each network: there are few, and their figures are what a narrow terminal must not break."""
     header, *rows = zip(table.header, *table.rows, strict=True)
-    return Table(header, tuple(rows))
-
-
-def _grid(table: Table) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column, name in enumerate(table.header):
-        grid.add_column(name, overflow="fold", justify="left" if column in table.names else "right")
-    for row in table.rows:
-        grid.add_row(*(Text(visible(cell, 80)) for cell in row))
-    return grid
+    return Table(header, tuple(rows), numbers=tuple(range(1, len(header))))

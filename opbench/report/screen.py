@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from opbench.report.escape import visible
+from opbench.report.table import TEXT_LIMIT, Table
 from opbench.schema import OpbenchError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 Told = Callable[[int, str], None]
 # What a pipe or a file is given: so wide that no cell is folded.
 WIDE = 160
-CELL_LIMIT = 400
 
 
 class Screen(Protocol):
@@ -91,13 +91,7 @@ class _Rich:
         self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        from rich.markup import escape
-        from rich.table import Table
-
-        found = Table(*header, title=escape(title) or None)
-        for row in rows:
-            found.add_row(*map(escape, row))
-        self._console.print(found)
+        self._console.print(_table(header, rows, title).rich(TEXT_LIMIT))
 
     def show(self, *parts: RenderableType) -> None:
         from rich.text import Text
@@ -134,7 +128,7 @@ class _Plain:
         print(text, file=self._stream, flush=True)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        self.line("\n".join(columns(header, rows, title)))
+        self.line("\n".join(_table(header, rows, title).text()))
 
     def show(self, *parts: RenderableType) -> None:
         raise OpbenchError("what this prints is laid out by rich, which isn't installed: pip install rich")
@@ -142,8 +136,8 @@ class _Plain:
     def summary(self, run: Run) -> None:
         from opbench.report.terminal import closing, contents
 
-        for block in contents(run):
-            self.table(block.header, block.rows, block.title)
+        for table in contents(run):
+            print("\n".join(table.text()), flush=True)
         self.line(closing(run))
 
     @contextlib.contextmanager
@@ -156,15 +150,5 @@ class _Plain:
         yield told
 
 
-def columns(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> list[str]:
-    """The lines of a table: columns as wide as their widest line, a cell's own lines below each other."""
-    cells = [[[visible(part, CELL_LIMIT) for part in cell.split("\n")] for cell in row] for row in (header, *rows)]
-    widths = [max(len(part) for row in cells for part in row[index]) for index in range(len(header))]
-    lines = [title] if title else []
-    for number, row in enumerate(cells):
-        for depth in range(max(map(len, row), default=0)):
-            texts = (parts[depth] if depth < len(parts) else "" for parts in row)
-            lines.append("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
-        if number == 0:
-            lines.append("  ".join("-" * width for width in widths))
-    return [*lines, ""]
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> Table:
+    return Table(tuple(header), tuple(map(tuple, rows)), title=title)

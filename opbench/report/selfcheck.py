@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
+from rich.table import Table as RichTable
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
 from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
+from opbench.report.table import Table
 from opbench.schema import Selfcheck
 from opbench.statistics.power import OURS, Power, Share, allowance, powers, sensitivity
 
@@ -19,12 +19,14 @@ HEADINGS = ("method", "code", "load", "called", "95 % interval of the rate", "un
 _LOADS = {None: "both", False: "quiet", True: "one core loaded"}
 
 
-def summary(selfcheck: Selfcheck) -> Table:
+def summary(selfcheck: Selfcheck) -> RichTable:
     """What rich prints."""
-    table = Table(*HEADINGS, title="What this machine can tell apart", title_justify="left")
-    for power in powers(selfcheck, MINIMUM_EFFECT):
-        table.add_row(*(Text(visible(cell)) for cell in _cells(power)))
-    return table
+    return _table(selfcheck, MINIMUM_EFFECT).rich()
+
+
+def _table(selfcheck: Selfcheck, minimum_effect: float) -> Table:
+    rows = tuple(map(_cells, powers(selfcheck, minimum_effect)))
+    return Table(HEADINGS, rows, title="What this machine can tell apart", names=())
 
 
 def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> str:
@@ -32,7 +34,6 @@ def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> st
     where = selfcheck.environment
     threads = "1 thread" if where.threads == 1 else f"{where.threads} threads"
     torch = prose(where.versions.get("torch", "unknown"))
-    rows = [f"| {' | '.join(prose(cell) for cell in _cells(power))} |" for power in powers(selfcheck, minimum_effect)]
     parts = [
         "# Selfcheck",
         f"{prose(where.cpu)}, {where.cores} cores, {threads}, torch {torch}, {prose(selfcheck.started)}.",
@@ -40,7 +41,7 @@ def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> st
         "faster or slower (a false alarm), or slowed-down code said to be slower (a find). opbench calls a change "
         f"where the 95 % interval lies beyond {100 * minimum_effect:g} %; undecided is neither. A rival has as much "
         "time for a pair as opbench took.",
-        "\n".join([f"| {' | '.join(HEADINGS)} |", "|" + " --- |" * len(HEADINGS), *rows]),
+        _table(selfcheck, minimum_effect).markdown(),
         "\n".join(f"- {sentence}" for sentence in _sentences(selfcheck, minimum_effect)),
         "![shares called](selfcheck.svg)",
         block([selfcheck.command]),

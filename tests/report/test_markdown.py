@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from opbench import documents
 from opbench.report import markdown
 from opbench.report.escape import visible
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.run_request import row_command
 from opbench.schema import Panel
 
@@ -197,7 +197,7 @@ def test_writing_gives_the_path_of_the_report(tmp_path):
 
 def test_a_table_marks_names_as_code_and_escapes_the_rest():
     table = Table(("a", "b"), (("x[y]", "1 | 2 <b>"),))
-    assert markdown.render(table) == "| a | b |\n| --- | --- |\n| `x[y]` | 1 \\| 2 \\<b> |"
+    assert table.markdown() == "| a | b |\n| --- | --- |\n| `x[y]` | 1 \\| 2 \\<b> |"
 
 
 def test_a_panel_without_a_baseline_says_so():

@@ -78,7 +78,9 @@ NIGHTLY = {
         "`opbench check` convicts every DCNv3 mutant", COMMAND_LINE, ("-k", "convicted and not carafe")
     ),
     "check-shipped": Part("`opbench check` acquits everything shipped", COMMAND_LINE, ("-k", "not convicted")),
-    "faults": Part("runs that are killed, interrupted, resumed", ("tests/engine",)),
+    "faults": Part(
+        "child processes, and runs that are killed, interrupted, resumed", ("tests/engine", "tests/process")
+    ),
     "measure": Part("clocks, memory and counters; the benchmark cases", ("tests/measure", "tests/bench")),
     "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
     "reports": Part("analysis, reports, dashboard", ("tests/analyse", "tests/report", "tests/browser")),

@@ -28,7 +28,7 @@ from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Reco
 
 Progress = Callable[[int, Panel | None], None]
 
-# A worker that is killed from outside, or dies in nobody's call, proves nothing against a contender the first time.
+# A worker that is killed from outside, or dies in nobody's call, is no evidence against a contender the first time.
 RETRIES = 1
 
 
@@ -146,7 +146,7 @@ def _survey(plan: Plan, journal: Journal, supervisor: Supervisor) -> tuple[Surro
 
 
 def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
-    """The cases whose first call the plan's targets ask for, those that were proven right."""
+    """The cases whose first call the plan's targets ask for, those whose answers were right."""
     asked = {
         (target.contender, target.task, target.workload, target.dtype, target.device, target.mode)
         for target in plan.targets

@@ -60,7 +60,7 @@ class WorkerLimits(msgspec.Struct, frozen=True):
 class Fault(NamedTuple):
     """How a worker was lost: on which contender (its position; None: on nobody's call), and what that is called.
 
-    `foreign`: it was killed from outside (see `Death`), so that one time proves nothing against the contender.
+    `foreign`: it was killed from outside (see `Death`), so that one time is no evidence against the contender.
     """
 
     contender: int | None

@@ -22,7 +22,7 @@ class Death(NamedTuple):
     """The end of a child that owed an answer. `message` goes on a sentence whose subject is the child.
 
     `foreign`: killed by a SIGKILL that this process did not send, perhaps by a system that is out of memory, perhaps
-    by a person: one such death proves nothing against the code that ran.
+    by a person: one such death is no evidence against the code that ran.
     """
 
     kind: DeathKind

@@ -15,8 +15,9 @@ import opbench
 from opbench import registry
 from opbench.documents import encode
 from opbench.engine import paired, revisions
-from opbench.engine.paired import Answer, RevisionWorker, WorkerLostError, measure_paired
+from opbench.engine.paired import measure_paired
 from opbench.engine.paired_worker import serve
+from opbench.engine.revision_worker import Answer, RevisionWorker, WorkerLostError
 from opbench.engine.revisions import Revision, checked_out
 from opbench.plan import plan
 from opbench.process.child import Child
@@ -79,7 +80,6 @@ def dying(monkeypatch):
 
     def start(death):
         death.arrange(monkeypatch)
-        monkeypatch.setattr(paired, "_SCRIPT", dying_script.__file__)
         monkeypatch.setattr(RevisionWorker, "__init__", start_only)
         return RevisionWorker()
 

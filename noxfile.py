@@ -61,7 +61,7 @@ NIGHTLY = {
     "relations-dcnv3": Part("every relation on every DCNv3", ("tests/conformance/test_dcnv3_properties.py",)),
     "verify": Part(
         "the gate, the search and `opbench check`",
-        ("tests/verify",),
+        ("tests/verify", "tests/conformance"),
         ("--ignore=tests/conformance/test_carafe_properties.py", "--ignore=tests/conformance/test_dcnv3_properties.py"),
     ),
     "bounds": Part("the error bounds on right operators, 200 seeds a shape", ("tests/bounds",), ("-k", "not networks")),
@@ -81,7 +81,10 @@ NIGHTLY = {
     "faults": Part("runs that are killed, interrupted, resumed", ("tests/engine",)),
     "measure": Part("clocks, memory and counters; the benchmark cases", ("tests/measure", "tests/bench")),
     "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
-    "reports": Part("analysis, reports, dashboard", ("tests/analyse", "tests/report", "tests/browser")),
+    "reports": Part(
+        "statistics, analysis, reports, dashboard",
+        ("tests/statistics", "tests/analyse", "tests/report", "tests/browser"),
+    ),
     "docs": Part("every block of the pages, those that take minutes too", ("tests/docs",)),
     "command-line": Part(
         "commands, suites, plans, the CI recipe: the files of tests/ itself", ("tests",), ("--ignore-glob=tests/*/*",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.util
 import os
 import subprocess
 import sys
@@ -40,7 +41,9 @@ class Extent:
 
 
 def selfcheck(extent: Extent, command: str, progress: Callable[[int, int], None]) -> Selfcheck:
-    """Takes all trials; `progress(done, total)` counts them."""
+    """Takes all trials; `progress(done, total)` counts them. Raises OpbenchError where a rival isn't installed."""
+    if extent.rivals and importlib.util.find_spec("pytest_benchmark") is None:
+        raise OpbenchError("selfcheck --rivals needs pytest-benchmark: pip install 'opbench[pytest]'")
     began = time.perf_counter()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     batches = lay_out(extent)

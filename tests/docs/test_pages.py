@@ -108,10 +108,25 @@ def test_every_block_of_a_page_runs(page, tmp_path, request, record_property):
             record_property("not run", f"{block.where} ({', '.join(marks)})")
 
 
+def test_every_outcome_is_explained():
+    import declared
+
+    page = (ROOT / "docs" / "reference" / "outcomes.md").read_text(encoding="utf-8")
+    table = page[: page.index("## Why timing stopped")]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(declared.outcomes())
+
+
+def test_every_quantity_that_a_change_may_be_allowed_of_is_explained():
+    from opbench.analyse.compare.nouns import QUANTITIES
+
+    page = (ROOT / "docs" / "how-to" / "what-turns-a-ci-red.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(QUANTITIES)
+
+
 def test_the_blocks_of_all_pages_together_cost_at_most_a_minute(request):
     """Of a quiet core; it stands last, after the pages."""
     if not SECONDS or request.config.getoption("--nightly"):
         pytest.skip("no page was run in this process, or all of them were, whole")
     if os.getloadavg()[0] > os.cpu_count():
-        pytest.skip("the machine is busy: processor seconds count more there")
+        pytest.skip(f"the machine is busy, where processor seconds count more: {sum(SECONDS):.0f} of them")
     assert sum(SECONDS) < 60

@@ -51,8 +51,10 @@ def show(request: ShowRequest) -> Exit:
 
 
 def _png(svg: str) -> bytes:
-    import vl_convert
-
+    try:
+        import vl_convert
+    except ImportError:
+        raise OpbenchError("a PNG needs vl-convert-python: pip install 'opbench[report]', or -o FILE.svg") from None
     return bytes(vl_convert.svg_to_png(svg, scale=2))
 
 

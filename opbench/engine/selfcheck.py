@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +43,9 @@ class SelfcheckExtent:
 
 
 def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, int], None]) -> Selfcheck:
-    """Takes all trials; `progress(done, total)` counts them."""
+    """Takes all trials; `progress(done, total)` counts them. Raises OpbenchError where a tool isn't installed."""
+    if extent.external_tools and importlib.util.find_spec("pytest_benchmark") is None:
+        raise OpbenchError("selfcheck --rivals needs pytest-benchmark: pip install 'opbench[pytest]'")
     began = time.perf_counter()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     batches = lay_out(extent)

@@ -61,7 +61,7 @@ NIGHTLY = {
     "relations-dcnv3": Part("every relation on every DCNv3", ("tests/conformance/test_dcnv3_properties.py",)),
     "verify": Part(
         "the gate, the search and `opbench check`",
-        ("tests/verify",),
+        ("tests/verify", "tests/conformance"),
         ("--ignore=tests/conformance/test_carafe_properties.py", "--ignore=tests/conformance/test_dcnv3_properties.py"),
     ),
     "bounds": Part("the error bounds on right operators, 200 seeds a shape", ("tests/bounds",), ("-k", "not networks")),
@@ -78,10 +78,16 @@ NIGHTLY = {
         "`opbench check` convicts every DCNv3 mutant", COMMAND_LINE, ("-k", "convicted and not carafe")
     ),
     "check-shipped": Part("`opbench check` acquits everything shipped", COMMAND_LINE, ("-k", "not convicted")),
-    "faults": Part("runs that are killed, interrupted, resumed", ("tests/engine",)),
+    "faults": Part(
+        "child processes, and runs that are killed, interrupted, resumed", ("tests/engine", "tests/process")
+    ),
     "measure": Part("clocks, memory and counters; the benchmark cases", ("tests/measure", "tests/bench")),
     "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
-    "reports": Part("analysis, reports, dashboard", ("tests/analyse", "tests/report", "tests/browser")),
+    "reports": Part(
+        "statistics, analysis, reports, dashboard",
+        ("tests/statistics", "tests/analyse", "tests/report", "tests/browser"),
+    ),
+    "docs": Part("every block of the pages, those that take minutes too", ("tests/docs",)),
     "command-line": Part(
         "commands, suites, plans, the CI recipe: the files of tests/ itself", ("tests",), ("--ignore-glob=tests/*/*",)
     ),
@@ -188,6 +194,14 @@ def gpu_site(session):
     wheels = ("--only-binary=:all:", "--python-version", python, "--platform", "manylinux2014_x86_64")
     session.run(*into, *wheels, "--platform", "manylinux_2_28_x86_64", *BARE)
     session.run(*into, "fvcore", "iopath")
+
+
+@nox.session
+def docs(session):
+    """Builds the pages into build/docs, strictly and without a network, and runs the commands and code in them."""
+    install(session, "all,dev,ultralytics")
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("pytest", "tests/docs", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

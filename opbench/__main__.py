@@ -1,6 +1,6 @@
 """`python -m opbench` is the `opbench` command."""
 
-from opbench.cli import main
+from opbench.main import main
 
 if __name__ == "__main__":
     main()

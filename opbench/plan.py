@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from opbench.schema import (
     Case,
     Device,
     DType,
+    Filter,
     Mode,
     OpbenchError,
     Operator,
@@ -32,7 +33,6 @@ from opbench.schema import (
     spread_part,
 )
 
-Filter = Literal["task", "workload", "operator", "implementation", "dtype", "device", "mode"]
 Filters = Mapping[Filter, Sequence[str]]
 # By operator, beside what a workload names.
 Asked = Mapping[str, Mapping[str, Setting]]

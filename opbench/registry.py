@@ -3,7 +3,8 @@
 Built-in operators live in `opbench.operators` (a folder each), whole networks in `opbench.models.declared`. Third
 parties add theirs from their own package through the entry-point group `opbench`, or from a file given as
 `--with FILE.py`. Either way the module is imported, and what it declares competes: the operators of its tuple
-`OPERATORS`, and whatever it gives to `register_task`, `register_operator` and `register_implementation`.
+`OPERATORS`, in tasks of their own if it has a tuple `TASKS`, and whatever it gives to `register_task`,
+`register_operator` and `register_implementation`.
 """
 
 from __future__ import annotations
@@ -184,16 +185,22 @@ def _load_built_in(name: str) -> None:
 
 
 def _declare(module: object) -> None:
-    """Registers a module's `OPERATORS`. What it registers itself it has by being imported."""
-    declared = getattr(module, "OPERATORS", ())
+    """Registers a module's `TASKS` and `OPERATORS`. What it registers itself it has by being imported."""
+    tasks, declared = getattr(module, "TASKS", ()), getattr(module, "OPERATORS", ())
+    if not (isinstance(tasks, tuple) and all(isinstance(task, Task) for task in tasks)):
+        raise OpbenchError(f"TASKS: expected a tuple of opbench.schema.Task, got {type(tasks).__name__}")
     if not (isinstance(declared, tuple) and all(isinstance(operator, Operator) for operator in declared)):
         raise OpbenchError(f"OPERATORS: expected a tuple of opbench.schema.Operator, got {type(declared).__name__}")
     # All or none.
-    before = dict(_operators)
+    tasks_before, before = dict(_tasks), dict(_operators)
     try:
+        for task in tasks:
+            register_task(task)
         for operator in declared:
             register_operator(operator)
     except OpbenchError:
+        _tasks.clear()
+        _tasks.update(tasks_before)
         _operators.clear()
         _operators.update(before)
         raise

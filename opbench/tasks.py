@@ -1,6 +1,7 @@
-"""The tasks: slots in a network, the contender that all others of a slot are compared with, and what they share.
+"""The slots of a network: the contender that all others of a slot are compared with, and what operators share.
 
-Shared are the input, what the dimensions demand, and how far offsets spread.
+Shared are the input, what the dimensions demand, and how far offsets spread. A task that is one folder's alone, such as
+a core by itself, is declared there (`TASKS`).
 """
 
 from __future__ import annotations
@@ -66,27 +67,6 @@ CONV3X3 = register_task(
 
 # The slots of a network: their operators are modules that map an image (N, C, H, W) to one.
 SLOTS = (UPSAMPLE2X.name, CONV3X3.name)
-
-CARAFE_CORE = register_task(
-    Task(
-        name="carafe_core",
-        title="CARAFE reassembly alone: x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W)",
-        baseline="carafe[unfold]",
-        dims=("N", "C", "H", "W"),
-        defaults={"k": 5, "g": 1, "s": 2},
-    )
-)
-
-DCNV3_CORE = register_task(
-    Task(
-        name="dcnv3_core",
-        title="DCNv3 sampling alone: x (N, H, W, C), offset (N, H, W, G*P*2), mask (N, H, W, G*P) -> (N, H, W, C)",
-        baseline="dcnv3[grid-sample]",
-        dims=("N", "C", "H", "W", "G"),
-        defaults={"k": 3, "stride": 1, "dilation": 1},
-        deformable=True,
-    )
-)
 
 # Pixels: every offset at a spread of 0.
 SAME = 0.3

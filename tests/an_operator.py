@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from opbench.registry import register_operator
-from opbench.schema import Cost, Implementation, Operator
+from opbench import Cost, Drawing, Implementation, Operator, Relation, Violation, register_operator
 
 SCALE = 2
 
@@ -158,8 +157,16 @@ def prepare(module, dims, spread, generator, x):
 
 def shown(shot, image):
     """A picture of where the samples start."""
-    dots = "".join(f'<circle cx="{50 + 80 * x}" cy="{50 + 80 * y}" r="3"/>' for x, y in start().T.tolist())
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">{dots}</svg>'
+    dots = (f'<circle cx="{50 + 80 * x}" cy="{50 + 80 * y}" r="3"/>' for x, y in start().T.tolist())
+    return Drawing("DySample", "where the samples of a pixel start", 100, 100, tuple(dots))
+
+
+def a_constant_image_stays(core, example):
+    """x = 1: every sample, wherever it lies, is 1, up to the rounding of its weights."""
+    out = core(**{**example.tensors, "x": torch.ones_like(example.tensors["x"])}, **example.options)
+    off = float((out - 1).abs().max())
+    if off > 8 * torch.finfo(out.dtype).eps:
+        raise Violation(f"output: expected 1 everywhere, got one that is {off:.3g} off", example)
 
 
 @torch.library.custom_op("an_operator::sampled", mutates_args=())
@@ -221,6 +228,7 @@ register_operator(
         classes=(DySample,),
         counting=Implementation("counting", lambda x, offset: sampled(x, offset)),
         formulas={"an_operator::sampled": _forward, "an_operator::sampled_backward": lambda a: 2 * _forward(a[1:])},
+        relations=lambda: (Relation("constant-image", "bounded", "x = 1: out = 1", a_constant_image_stays),),
         show=shown,
     )
 )

@@ -46,15 +46,18 @@ def leave_out(config, items, which):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The mutation score and how fast the dashboard is, which tests leave by `record_property`.
+    """The mutation score, how fast the dashboard is and which code of the pages isn't run: left by `record_property`.
 
-    A test of a mutant leaves its verdict as ("mutant", (family, by what)), the browser's a sentence as "dashboard".
+    A test of a mutant leaves its verdict as ("mutant", (family, by what)), the browser's a sentence as "dashboard", a
+    page's the place of a block as "not run".
     """
     reports = (report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ()))
     left = [(name, value) for report in reports for name, value in report.user_properties]
     for name, value in left:
         if name == "dashboard":
             terminalreporter.write_line(f"dashboard: {value}")
+        if name == "not run":
+            terminalreporter.write_line(f"parsed, not run: {value}")
     verdicts = [value for name, value in left if name == "mutant"]
     for family in sorted({family for family, _ in verdicts}):
         convicted = [by is not None for of, by in verdicts if of == family]

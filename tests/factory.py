@@ -88,7 +88,8 @@ def make_counts(macs=1_000_000, params=0, min_bytes=1 << 20, **changes):
 
 
 def make_memory(peak_bytes=1 << 20, saved_bytes=0, **changes):
-    return Memory(**{"method": "cpu-dispatch", "peak_bytes": peak_bytes, "saved_bytes": saved_bytes, **changes})
+    fields = {"method": "cpu-dispatch", "peak_bytes": peak_bytes, "saved_bytes": saved_bytes, "held_bytes": 1 << 18}
+    return Memory(**{**fields, **changes})
 
 
 def make_record(case=None, **changes):

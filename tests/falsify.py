@@ -1,11 +1,11 @@
-"""How the tests hold cores to properties: a proof by examples, and the search for one that fails."""
+"""How the tests hold cores to relations: a proof by examples, and the search for one that fails."""
 
 import contextlib
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from opbench.conformance.property import Violation
+from opbench.relations import Violation
 
 
 def examples(number):

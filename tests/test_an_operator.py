@@ -94,6 +94,46 @@ def test_a_wrong_core_is_convicted(tmp_path):
     assert "--with" in said.split("reproduce:")[1].splitlines()[0]
 
 
+def test_a_relation_of_its_own_is_tried_on_its_module_and_on_functions(tmp_path):
+    """Found where the definition isn't asked: by the relation itself."""
+    words = ("--operator", "dysample", "--quick", "--only", "constant-image", "--json")
+    for target in ("DySample", "gather"):
+        found = json.loads(opbench("check", f"{FILE}:{target}", *words))
+        assert {result["property"]: result["status"] for result in found["results"]} == {"constant-image": "holds"}
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "import sys\ndef bright(*given):\n    return 1.01 * sys.modules['opbench_with_an_operator'].gather(*given)\n"
+    )
+    (result,) = json.loads(opbench("check", f"{wrong}:bright", *words, code=1))["results"]
+    assert result["message"].startswith("output: expected 1 everywhere, got one that is 0.01 off")
+
+
+NOT_RELATIONS = """
+from torch import nn
+from opbench.registry import register_operator
+from opbench.schema import Cost, Operator
+
+register_operator(Operator(name="odd", task="upsample2x", module=lambda *_: nn.Upsample(scale_factor=2),
+                           definition=lambda dims, tensors, training: tensors["x"], relations={declared},
+                           cost=lambda dims: Cost(params=0, macs=0, macs_backward=0, elements=1)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ('"nowhere:RELATIONS"', "operator 'odd': relations: ModuleNotFoundError"),
+        ("lambda: 3", "operator 'odd': relations: expected a tuple of opbench.relations.Relation, got 3"),
+    ],
+)
+def test_relations_that_are_none_are_said_in_a_sentence(tmp_path, declared, said):
+    file = tmp_path / "odd.py"
+    file.write_text(NOT_RELATIONS.format(declared=declared))
+    answer = opbench("check", "torch.nn:Upsample", "--operator", "odd", "--with", file, with_=False, code=2)
+    assert said in answer
+    assert "Traceback" not in answer
+
+
 def test_it_takes_a_place_in_a_model(tmp_path):
     (tmp_path / "net.py").write_text(NETWORK)
     said = opbench(

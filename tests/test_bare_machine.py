@@ -1,10 +1,23 @@
-"""A machine with torch, numpy, scipy, typer and msgspec alone: a run is measured and reported all the same."""
+"""A machine with torch, numpy, scipy, typer and msgspec alone: a run is measured and reported all the same.
 
+And what is built to be installed: the wheel and the source distribution, where nothing of the extras is.
+"""
+
+import email
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
 from pathlib import Path
+
+import pytest
+
+import opbench
 
 # Finds nothing of what a bare machine with a GPU may lack; each process of the run starts with it.
 BLOCKER = """
@@ -73,3 +86,122 @@ def test_lists_and_plans_are_plain_text(tmp_path):
     planned = bare(tmp_path, "run", "--suite", "smoke", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "at most about" in planned.stdout
+
+
+# --- Distributions ------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+# What only an extra brings, by the name it is imported as.
+EXTRAS = ("vl_convert", "markdown_it", "PIL", "pytest", "pytest_benchmark", "pyarrow", "triton", "ultralytics")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The source distribution, and the wheel built from it, without a network."""
+    pytest.importorskip("build", reason="build is not installed")
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "-o", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def metadata(built):
+    with zipfile.ZipFile(built[0]) as wheel:
+        name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(wheel.read(name))
+
+
+@pytest.mark.slow
+def test_the_version_stands_in_one_place(metadata):
+    assert metadata["Version"] == opbench.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" not in project
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited[1] == opbench.__version__
+
+
+@pytest.mark.slow
+def test_the_base_installs_what_every_command_needs_and_no_more(metadata):
+    required = metadata.get_all("Requires-Dist")
+    base = {re.match(r"[\w-]+", text)[0] for text in required if "extra ==" not in text}
+    assert base == {
+        "torch", "numpy", "scipy", "fvcore", "hypothesis", "msgspec", "typer", "rich", "llvmlite", "psutil",
+        "nvidia-ml-py",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_both_distributions_hold_the_data_that_the_package_reads(built):
+    wheel, source = built
+    data = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "opbench").rglob("*")
+        if path.suffix in {".toml", ".js", ".css", ".html", ".typed", ".py"} or path.name == "py.typed"
+    }
+    with zipfile.ZipFile(wheel) as opened:
+        assert not data - set(opened.namelist())
+    with tarfile.open(source) as opened:
+        assert not data - {name.partition("/")[2] for name in opened.getnames()}
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """An environment of its own with the wheel, in which nothing is found that only an extra brings."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder / "env", with_pip=False, symlinks=True)
+    python = folder / "env" / "bin" / "python"
+    into = next((folder / "env" / "lib").glob("python*")) / "site-packages"
+    install = ("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(into))
+    subprocess.run([sys.executable, *install, str(built[0])], check=True, timeout=120)
+    # The dependencies are those installed here; a path added by site comes after the environment's own packages.
+    others = [path for path in sys.path if path.endswith("site-packages")]
+    (into / "dependencies.pth").write_text("".join(f"{path}\n" for path in others))
+    (into / "sitecustomize.py").write_text(BLOCKER.format(names=EXTRAS))
+
+    def run(*arguments, cwd):
+        kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+        return subprocess.run(
+            [python, "-m", "opbench", *arguments], cwd=cwd, env=kept, capture_output=True, text=True, timeout=300
+        )
+
+    run.python = python
+    return run
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_where_nothing_of_the_extras_is(installed, tmp_path):
+    where = subprocess.run(
+        [installed.python, "-c", "import opbench; print(opbench.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    assert str(ROOT) not in where.stdout, where.stdout + where.stderr
+    checked = installed(
+        "check", "opbench.operators.carafe:carafe_cpu", "--operator", "carafe", "--only", "definition", "--quick",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    only = ("--task", "carafe_core", "--operator", "carafe", "--implementation", "cpu", "--mode", "inference")
+    ran = installed("run", "--suite", "smoke", *only, "--budget", "0.05", "-o", "out", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    compared = installed("compare", "out/run.json", "out/run.json", cwd=tmp_path)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+
+
+@pytest.mark.slow
+def test_what_an_extra_would_bring_is_said_in_a_sentence(installed, tmp_path):
+    document = ROOT / "results" / "xeon-2core" / "default" / "run.json"
+    asked = {
+        "opbench[report]": ("show", "carafe", "-o", "carafe.png"),
+        "opbench[parquet]": ("export", str(document), "--format", "parquet", "-o", "runs.parquet"),
+        "opbench[pytest]": ("selfcheck", "--rivals", "-o", "selfcheck"),
+    }
+    for extra, command in asked.items():
+        done = installed(*command, cwd=tmp_path)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert f"pip install '{extra}'" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1

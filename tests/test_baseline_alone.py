@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from opbench import baseline_alone, plan, suites
+from opbench.commands.compare import CompareRequest, compare
 from opbench.engine import revisions
-from opbench.report.gate import Answer, run_paired
 from opbench.schema import OpbenchError
 
 SUITE = """
@@ -217,6 +217,7 @@ def test_the_summary_says_where_the_baseline_is_alone(folder, dry):
 def test_a_paired_comparison_refuses_as_a_run_does(monkeypatch):
     monkeypatch.setattr(revisions, "checked_out", lambda reference: pytest.fail("begins to measure"))
     filters = {"task": ("carafe_core",), "operator": ("spatial-attention",)}
+    asked = CompareRequest(paired="HEAD", suite="fpn", threads=1, **filters)
     said = r"^--task carafe_core --operator spatial-attention.*no panel of suite 'fpn' has a contender"
     with pytest.raises(OpbenchError, match=said):
-        run_paired("HEAD", (None, None), "fpn", filters, 1, None, Answer())
+        compare(asked)

@@ -69,9 +69,31 @@ def test_the_token_can_do_nothing_that_a_job_does_not_need():
 
 
 def test_every_action_is_the_platform_s_own_and_names_its_version():
-    used = [step["uses"] for job in RECIPE["jobs"].values() for step in job["steps"] if "uses" in step]
-    assert used
-    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", name) for name in used)
+    """By the commit, as a tag can be moved; the version stands beside it for people."""
+    for workflow in sorted(WORKFLOW.parent.glob("*.yml")):
+        used = re.findall(r"uses: (.*)", workflow.read_text(encoding="utf-8"))
+        assert used
+        assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", name) for name in used), (
+            workflow.name
+        )
+
+
+def test_the_same_action_is_of_the_same_commit_everywhere():
+    text = "".join(path.read_text(encoding="utf-8") for path in WORKFLOW.parent.glob("*.yml"))
+    pins = set(re.findall(r"uses: (actions/[a-z-]+)@(\w+)", text))
+    assert len(pins) == len(dict(pins))
+
+
+def test_pull_requests_are_held_to_style_types_pages_and_tests():
+    declared = re.findall(r"@nox\.session\ndef (\w+)", (ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load((WORKFLOW.parent / "test.yml").read_text(encoding="utf-8"))
+    # YAML 1.1 reads the key `on` as true.
+    assert "pull_request" in workflow[True]
+    assert workflow["permissions"] == {"contents": "read"}
+    sessions = workflow["jobs"]["nox"]["strategy"]["matrix"]["session"]
+    assert sessions == ["lint", "docs", "tests"]
+    assert set(sessions) <= set(declared)
+    assert "${{" not in "".join(step.get("run", "") for step in workflow["jobs"]["nox"]["steps"])
 
 
 def test_every_job_ends_by_itself():
@@ -162,14 +184,24 @@ def runner(tmp_path):
 
 
 def test_a_user_s_repository_installs_the_package_and_this_one_installs_itself(runner):
-    assert runner.run("measure", "install").returncode == 0
+    place = "opbench[all] @ git+https://example.org/somebody/opbench@0123abc"
+    assert runner.run("measure", "install", OPBENCH_FROM=place).returncode == 0
     (runner.tree / "opbench").mkdir()
     (runner.tree / "opbench" / "__main__.py").touch()
     assert runner.run("measure", "install").returncode == 0
     assert runner.calls.read_text().splitlines() == [
-        "pip install opbench[all]",
+        f"pip install {place}",
         "pip install -e .[all] -c constraints.txt",
     ]
+
+
+def test_a_recipe_that_does_not_say_where_opbench_is_installs_nobody_s(runner):
+    """A name alone would be whatever somebody has published under it."""
+    for job in ("measure", "publish"):
+        done = runner.run(job, "install")
+        assert done.returncode != 0
+        assert "set OPBENCH_FROM: the repository of opbench at a commit" in done.stderr
+    assert not runner.calls.read_text()
 
 
 def test_without_a_base_commit_the_gate_says_so_and_passes(runner):

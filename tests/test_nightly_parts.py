@@ -105,7 +105,7 @@ def at_the_root(monkeypatch):
 def test_the_parts_that_are_named_run_with_the_arguments_after_them(noxfile):
     session = Session("operators", "faults", "-x", "-k", "operators")
     noxfile.nightly(session)
-    assert session.paths == ["tests/operators", "tests/engine"]
+    assert session.paths == ["tests/operators", "tests/engine", "tests/process"]
     for command, success_codes in session.ran:
         assert {"--nightly", "--hypothesis-profile=nightly"} <= set(command)
         assert command[-3:] == ("-x", "-k", "operators")

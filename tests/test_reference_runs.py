@@ -1,4 +1,4 @@
-"""What the README shows is what the run documents in results/ say."""
+"""What results/ shows is what its run documents say."""
 
 import posixpath
 import re
@@ -8,42 +8,16 @@ from pathlib import Path
 import pytest
 
 from opbench.documents import read
-from opbench.report import markdown, readme, selfcheck, study
+from opbench.report import markdown, selfcheck, study
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-EACH_README = pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+PAGES = [*READMES, *sorted((ROOT / "docs").rglob("*.md"))]
 # Plain, or gzipped above 1 MB.
 RUNS = sorted((ROOT / "results").glob("*/*/run.json*"))
 STUDIES = sorted((ROOT / "results").glob("*/*/study.json*"))
 SELFCHECKS = sorted((ROOT / "results").glob("*/selfcheck.json*"))
 MEGABYTE = 1_000_000
-
-
-@EACH_README
-def test_every_table_is_generated_and_up_to_date(path):
-    text = path.read_text(encoding="utf-8")
-    assert readme.names(text)
-    assert readme.update(text, lambda name: readme.document(ROOT / name)) == text
-
-
-@EACH_README
-def test_every_link_and_picture_exists(path):
-    targets = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
-    missing = [target for target in targets if not target.startswith("http") and not (ROOT / target).exists()]
-    assert not missing
-
-
-def test_the_readmes_say_the_same():
-    """As far as it can be told without knowing both languages: tables, links, code and headings follow each other."""
-
-    def skeleton(path):
-        text = path.read_text(encoding="utf-8").replace("README.zh-CN.md", "README.md")
-        links = [target for target in re.findall(r"\]\(([^)]+)\)", text) if target != "README.md"]
-        return readme.names(text), links, text.count("```"), re.findall("^#+", text, flags=re.MULTILINE)
-
-    first, second = map(skeleton, READMES)
-    assert first == second
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.parent.relative_to(ROOT)))
@@ -102,7 +76,7 @@ def linked(pages):
 
 def test_results_hold_documents_and_what_pages_link_to_and_nothing_else(committed):
     """What is generated from a document and shown nowhere is not committed; `NAME.jsonl.gz` are the rows of NAME.md."""
-    shown = linked([*READMES, *(ROOT / "docs").rglob("*.md")])
+    shown = linked(PAGES)
     others = [name for name in committed if name not in shown and name.removesuffix(".jsonl.gz") + ".md" not in shown]
     for name in others:
         assert re.search(r"\.json(\.gz)?$", name), f"{name}: no page links to it and it is no document"
@@ -110,7 +84,7 @@ def test_results_hold_documents_and_what_pages_link_to_and_nothing_else(committe
 
 
 def test_the_pages_of_results_link_to_what_is_committed(committed):
-    missing = {path for path in linked(READMES) if not (ROOT / path).is_dir()} - committed.keys()
+    missing = {path for path in linked(PAGES) if not (ROOT / path).is_dir()} - committed.keys()
     assert not missing
 
 

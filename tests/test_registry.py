@@ -27,6 +27,16 @@ OPERATORS = (
 """
 
 
+OWN_TASK = (
+    OPERATORS.format(name="own").replace("upsample2x", "a_slot")
+    + """
+from opbench.schema import Task
+
+TASKS = (Task("a_slot", "a slot of its own", "own[torch]", ("N", "C", "H", "W")),)
+"""
+)
+
+
 def told(script, *arguments):
     """What a script prints as JSON in a process of its own: a registry is filled once."""
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
@@ -35,7 +45,7 @@ def told(script, *arguments):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Beside the built-in folders: one that is right, and five that are each wrong in another way."""
+    """Beside the built-in folders: two that are right, and six that are each wrong in another way."""
     files = {
         "right": OPERATORS.format(name="right"),
         "no_module": "import a_package_that_nobody_has",
@@ -43,6 +53,8 @@ def folder(tmp_path):
         "nothing": "OPERATOR = None",
         "no_tuple": "OPERATORS = 3",
         "taken": OPERATORS.format(name="nearest"),
+        "own_task": OWN_TASK,
+        "no_tasks": "TASKS = [1]",
     }
     for name, text in files.items():
         (tmp_path / name).mkdir()
@@ -63,12 +75,14 @@ BESIDE = """
 def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(folder):
     script = """
     known = list(registry.operators("upsample2x"))
-    print(json.dumps([known, list(registry.operators("conv3x3")), registry.broken()]))
+    own = list(registry.operators("a_slot"))
+    print(json.dumps([known, list(registry.operators("conv3x3")), own, registry.broken()]))
     """
-    upsamplers, convolutions, broken = told(BESIDE + script, folder)
+    upsamplers, convolutions, own, broken = told(BESIDE + script, folder)
     assert upsamplers[:3] == ["carafe", "yolo-carafe", "nearest"]
     assert upsamplers[-1] == "right"
     assert convolutions[-1] == "dcnv2"
+    assert own == ["own"], "in a task that its folder declares"
     assert broken == {
         f"operators/{name}": f"operators/{name} {wrong}"
         for name, wrong in {
@@ -77,6 +91,7 @@ def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(folder):
             "no_python": f"can't be loaded: SyntaxError at {folder}/no_python/__init__.py:1: "
             "invalid syntax (__init__.py, line 1)",
             "no_tuple": "can't be loaded: OPERATORS: expected a tuple of opbench.schema.Operator, got int",
+            "no_tasks": "can't be loaded: TASKS: expected a tuple of opbench.schema.Task, got list",
             "nothing": "declares nothing: expected a tuple OPERATORS of opbench.schema.Operator",
             "taken": "can't be loaded: operator 'nearest' is declared twice in task 'upsample2x'",
         }.items()
@@ -131,5 +146,8 @@ def test_importing_an_operator_imports_nothing_that_checks_or_draws_it(name):
     import opbench.operators.{name}
     print(json.dumps([module for module in sys.modules if module.startswith("opbench.")]))
     """
-    packages = {module.split(".")[1] for module in told(script)}
-    assert packages == {"errors", "schema", "registry", "tasks", "kernels", "operators"}
+    loaded = told(script)
+    assert {name.split(".")[1] for name in loaded} == {
+        "schema", "constructors", "registry", "tasks", "kernels", "operators"
+    }  # fmt: skip
+    assert not [name for name in loaded if name.endswith((".relations", ".show"))]

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from opbench.analyse.standings import Row, Standing
+from opbench.quantities import HELD, MIN_BYTES, PEAK
 from opbench.schema import Quantity, Run, Target
 from opbench.statistics.roofline import over_least_time, roofline
 
@@ -17,7 +18,7 @@ Met = Literal["met", "missed", "undecided", "not measured"]
 Value = tuple[float, float, float]
 
 
-class Judged(msgspec.Struct, frozen=True):
+class JudgedTarget(msgspec.Struct, frozen=True):
     """A target and what the run says of it. Without a value, `missing` names the reason.
 
     met: the whole interval is on the right side; missed: none of it; undecided: the target lies inside it.
@@ -33,28 +34,28 @@ class Judged(msgspec.Struct, frozen=True):
     missing: str = ""
 
 
-def judge(run: Run, standings: Sequence[Standing]) -> tuple[Judged, ...]:
+def judge(run: Run, standings: Sequence[Standing]) -> tuple[JudgedTarget, ...]:
     """Every target of the run, once for each panel that it speaks of."""
     return tuple(judged for target in run.targets for judged in _judge(run, standings, target))
 
 
-def _judge(run: Run, standings: Sequence[Standing], target: Target) -> Iterator[Judged]:
+def _judge(run: Run, standings: Sequence[Standing], target: Target) -> Iterator[JudgedTarget]:
     place = (target.task, target.workload, target.dtype, target.device, target.mode)
     found = [s for s in standings if (s.case.task, s.case.workload, s.case.dtype, s.case.device, s.case.mode) == place]
     if not found:
-        yield Judged(target, "/".join(place), "not measured", missing="no such panel in this run")
+        yield JudgedTarget(target, "/".join(place), "not measured", missing="no such panel in this run")
     for standing in found:
         against = target.against or standing.panel.baseline
         row = standing.row(target.contender) or _variant(standing, target.contender)
         if row is None or row.outcome != "ok":
             reason = f"{target.contender} {row.outcome if row else 'is not in this panel'}"
-            yield Judged(target, standing.panel.id, "not measured", missing=reason)
+            yield JudgedTarget(target, standing.panel.id, "not measured", missing=reason)
             continue
         value = _VALUES[target.quantity](run, standing, row, against)
         if isinstance(value, str):
-            yield Judged(target, standing.panel.id, "not measured", missing=value)
+            yield JudgedTarget(target, standing.panel.id, "not measured", missing=value)
         else:
-            yield Judged(target, standing.panel.id, _verdict(target, value), *value, against=against)
+            yield JudgedTarget(target, standing.panel.id, _verdict(target, value), *value, against=against)
 
 
 def _variant(standing: Standing, contender: str) -> Row | None:
@@ -85,12 +86,12 @@ def _over_the_limit(run: Run, standing: Standing, row: Row, against: str) -> Val
 
 
 def _memory(run: Run, standing: Standing, row: Row, against: str) -> Value | str:
-    memory, counts = (row.record.memory, row.record.counts) if row.record else (None, None)
-    if memory is None or counts is None or memory.peak_bytes is None or memory.held_bytes is None:
+    held, peak, least = (of.of(row.record) for of in (HELD, PEAK, MIN_BYTES))
+    if held is None or peak is None or least is None:
         return "memory was not measured"
-    if not counts.min_bytes:
+    if not least:
         return "no closed form"
-    value = (memory.held_bytes + memory.peak_bytes) / counts.min_bytes
+    value = (held + peak) / least
     return value, value, value
 
 

@@ -7,22 +7,17 @@ side never imports the target, nor torch.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from opbench.child import Child, ending
 from opbench.conformance.findings import (
     FULL,
     QUICK,
     Calling,
     Conformance,
     Counterexample,
-    Failed,
     Finished,
     Job,
     Limits,
@@ -36,13 +31,16 @@ from opbench.conformance.findings import (
     Step,
     Tried,
     Unsupported,
-    Unusable,
 )
 from opbench.conformance.target import parse
+from opbench.process.child import Child
+from opbench.process.death import Death
 from opbench.schema import DType, OpbenchError
 
 WORKER = "opbench.conformance.worker"
 Progress = Callable[[int, int, str], None]
+# What torch holds itself, and on a GPU its context: on top of what the target is allowed.
+OWN_BYTES = 2 << 30
 
 
 def check(
@@ -61,7 +59,13 @@ def check(
     faults = 0
     while not log.finished:
         left = max(1.0, limits.search_seconds - (time.monotonic() - begin))
-        with _child(Job(request, limits, left, log.done)) as child:
+        with Child[Message](
+            ["-m", WORKER],
+            Message,
+            memory_bytes=limits.memory_bytes + OWN_BYTES,
+            broken="the checker failed, not the target",
+        ) as child:
+            child.send(Job(request, limits, left, log.done))
             fault = log.follow(child)
         if fault is None:
             continue
@@ -91,20 +95,19 @@ class _Log:
     def done(self) -> tuple[Step, ...]:
         return tuple((result.property, result.dtype) for result in self.results)
 
-    def follow(self, child: Child) -> tuple[Status, str] | None:
+    def follow(self, child: Child[Message]) -> tuple[Status, str] | None:
         """Takes down what a process says until it has finished (None) or is at an end (how, and in what words)."""
         self.current = self.call = None
         planned = False
         while True:
             limit = self.limits.call_seconds if planned else self.limits.import_seconds
-            try:
-                message = _message(child, limit)
-            except TimeoutError:
+            message = child.receive(limit)
+            if isinstance(message, Death) and message.kind == "hang":
                 what = "a call, or the backward pass after it," if self.call else "it"
                 doing = "" if planned else " while the target was imported"
                 return "hangs", f"hangs: killed after {limit:g} s{doing}, in which {what} did not end"
-            if message is None:
-                return "died", _ending(child)
+            if isinstance(message, Death):
+                return "died", message.message
             planned = planned or isinstance(message, Planned)
             self.take(message)
             if self.finished:
@@ -113,10 +116,6 @@ class _Log:
     def take(self, message: Message) -> None:
         """One message."""
         match message:
-            case Unusable(message=text):
-                raise OpbenchError(text)
-            case Failed(traceback=text):
-                raise RuntimeError(f"the checker failed, not the target:\n{text}")
             case Planned():
                 self.plan = message
             case Started():
@@ -131,7 +130,7 @@ class _Log:
                 self.refusals += [(dtype, refusal) for refusal in message.refusals]
                 self.current = self.call = None
             case Finished():
-                self.finished = True
+                self.give_up("its outcome was lost on the way")  # what nothing is known of, if there is any
 
     def note(self, fault: tuple[Status, str]) -> None:
         """Books a death on the property that was being tried; it is not tried again in other dtypes."""
@@ -198,34 +197,3 @@ def unsupported(
         if dtype not in old.dtypes:
             old.dtypes.append(dtype)
     return tuple(groups.values())
-
-
-# --- The process ------------------------------------------------------------------------------------------------
-
-
-def _message(child: Child, limit: float) -> Message | None:
-    """The next message; None when there are no more. TimeoutError after `limit` seconds of silence."""
-    line = child.line(limit)
-    try:
-        # strict=False reads "Infinity" into a float.
-        return None if line is None else msgspec.json.decode(line, type=Message, strict=False)
-    except msgspec.DecodeError:  # cut off in the middle, or written over
-        return None
-
-
-def _ending(child: Child) -> str:
-    """How the process came to its end, in words."""
-    code = child.code()
-    if code is None:
-        return "closed its connection to the checker"
-    return ending(code, child.last_error())
-
-
-@contextlib.contextmanager
-def _child(job: Job) -> Iterator[Child]:
-    child = Child(WORKER)
-    try:
-        child.tell(msgspec.json.encode(job))
-        yield child
-    finally:
-        child.end()

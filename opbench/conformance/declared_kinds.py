@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from opbench import registry
 from opbench.build import draw_parameters
-from opbench.conformance.module_kinds import FAMILIES, KINDS, Kind, Settings
+from opbench.conformance.cores import cores
+from opbench.conformance.module_kinds import Kind
 from opbench.conformance.modules import ModuleTarget
+from opbench.constructors import Settings
 from opbench.schema import Implementation, Operator, Setting, Tensors
 from opbench.tasks import SLOTS
 
@@ -33,7 +35,15 @@ _ALIASES = {
 class Declared(Kind):
     """The module of a declared operator, whose settings are channels, groups where its task has them, and its own."""
 
-    operator: Operator
+    @property
+    def module(self) -> type[nn.Module]:
+        """The class that the operator stands for; any where it names none."""
+        return self.operator.classes[0] if self.operator.classes else nn.Module
+
+    @property
+    def published(self) -> str:
+        """What the module is called."""
+        return self.module.__name__ if self.operator.classes else self.operator.title
 
     def dims(self, settings: Settings, height: int = 4, width: int = 4, batch: int = 1) -> dict[str, Any]:
         """What the operator is called with at these settings."""
@@ -49,6 +59,10 @@ class Declared(Kind):
     def beyond(self, asked: Settings) -> str:
         """Its definition covers every value of a setting; `requires` says which don't go together."""
         known = {name: value for name, value in asked.items() if name in self.settings}
+        for name, value in known.items():
+            if isinstance(value, str) != isinstance(self.settings[name][0], str):
+                expected = "a word" if isinstance(self.settings[name][0], str) else "a number, true or false"
+                return f"{name}={value}: expected {expected}, as in {name}={self.settings[name][0]}"
         settings = {name: known.get(name, values[0]) for name, values in self.settings.items()}
         return (self.operator.requires(self.dims(settings)) or "") if known else ""
 
@@ -85,16 +99,20 @@ class InPlace(ModuleTarget):
 
 
 def names() -> list[str]:
-    """The operators that a target can be held to as a module, published ones among them."""
-    slots = [name for task in SLOTS for name in registry.operators(task)]
-    return sorted({*KINDS, *slots})
+    """The operators that a target can be held to as a module."""
+    return sorted(name for task in SLOTS for name in registry.operators(task))
+
+
+def slot_operator(name: str) -> Operator:
+    """The operator of that name that is a module: one in a slot of a network."""
+    return next(found[name] for task in SLOTS if name in (found := registry.operators(task)))
 
 
 def kind_named(name: str) -> Kind:
-    """The published module of that name, else that of the declared operator."""
-    if name in KINDS:
-        return KINDS[name]
-    operator = next(found[name] for task in SLOTS if name in (found := registry.operators(task)))
+    """The module of that name: as it declares its constructor, else at its slot's dimensions and its own settings."""
+    operator = slot_operator(name)
+    if operator.constructor is not None:
+        return Kind(operator=operator, **vars(operator.constructor))
     own: Mapping[str, tuple[Setting, ...]] = {
         setting: operator.draws.get(setting, (default, not default) if isinstance(default, bool) else (default,))
         for setting, default in operator.settings.items()
@@ -109,18 +127,19 @@ def kind_named(name: str) -> Kind:
         return operator.definition(kind.dims(settings, height, width, batch), tensors, training)
 
     kind = Declared(
-        name,
-        operator.classes[0] if operator.classes else nn.Module,
-        {"channels": CHANNELS, **groups, **own},
-        {alias: setting for alias, setting in _ALIASES.items() if setting in have and alias not in own},
-        definition,
-        "channels",
-        title=operator.classes[0].__name__ if operator.classes else operator.title,
         operator=operator,
+        settings={"channels": CHANNELS, **groups, **own},
+        aliases={alias: setting for alias, setting in _ALIASES.items() if setting in have and alias not in own},
+        definition=definition,
+        channels="channels",
     )
     return kind
 
 
 def family(name: str) -> tuple[Kind, ...]:
-    """The modules that a person may mean by an operator's name."""
-    return tuple(kind_named(one) for one in FAMILIES.get(name, (name,)))
+    """The modules that a person may mean by an operator's name: a core's is that of every module around it."""
+    core = cores().get(name)
+    if core is None:
+        return (kind_named(name),)
+    slots = [operator for task in SLOTS for operator in registry.operators(task).values()]
+    return tuple(kind_named(one.name) for one in slots if one.name == name or one.counting is core.counting)

@@ -19,7 +19,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to check. `only` names properties; empty means all of them. `skip` names those the target doesn't promise,
     `forward_only` leaves out all that ask for gradients.
 
-    `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Property`.
+    `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Relation`.
     """
 
     target: str
@@ -206,18 +206,6 @@ class Job(msgspec.Struct, frozen=True):
     done: tuple[Step, ...] = ()
 
 
-class Unusable(msgspec.Struct, frozen=True, tag=True):
-    """Wrong usage: the check can't begin."""
-
-    message: str
-
-
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The fault is the checking process's own. Said here, because an exit status may be the target's."""
-
-    traceback: str
-
-
 class Planned(msgspec.Struct, frozen=True, tag=True):
     """Every (property, dtype) that will be tried, and what the target is held to."""
 
@@ -252,4 +240,4 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """Nothing is left to try."""
 
 
-Message = Unusable | Failed | Planned | Started | Calling | Tried | Finished
+Message = Planned | Started | Calling | Tried | Finished

@@ -1,4 +1,4 @@
-"""Modules under check: CARAFE's and DCNv3's, by their own constructors, against their definitions.
+"""Modules under check, by their own constructors, against their definitions.
 
 A module is a core whose tensors are its input and its parameters under their state-dict names, and whose options are
 the settings it is constructed with. So it is searched, shrunk and reported like any core: a drawn call names its
@@ -8,6 +8,7 @@ settings, its shapes and its parameters, and the definition says what output and
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from opbench.build import TORCH_DTYPES
-from opbench.conformance.module_kinds import DIMENSIONS, Kind, Settings
+from opbench.conformance.comparing import record, run
+from opbench.conformance.cores import relations_of
+from opbench.conformance.module_kinds import DIMENSIONS, Kind
 from opbench.conformance.oracle import answers
-from opbench.conformance.property import Core, Example, Property, Space, Violation, record, run
 from opbench.conformance.search import WHAT_A_TARGET_RAISES
 from opbench.conformance.strategies import noise
 from opbench.conformance.target import TargetName, Value
+from opbench.constructors import Settings
 from opbench.errors import nearest
+from opbench.relations import Core, Example, Relation, Space, Violation
 from opbench.schema import DType, OpbenchError, Tensors
 from opbench.verify.bounds import judge
 from opbench.verify.rounding.terms import rounding_terms
@@ -182,13 +186,11 @@ def _difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple
 # --- The relations of a module ----------------------------------------------------------------------------------
 
 
-def module_properties(kind: Kind) -> tuple[Property, ...]:
-    """What is asked of a module; the first of them, `MATCHES`, is what the others build on."""
+def module_relations(kind: Kind) -> tuple[Relation, ...]:
+    """What is asked of a module; the first of them, `MATCHES`, is what the others build on, its own ones among them."""
 
-    def of(name: str, statement: str, check: Callable[[Core, Example], None], training: bool) -> Property:
-        return Property(
-            name, kind.name, statement, "bounded", lambda space: _calls(space, kind, training), check, name != MATCHES
-        )
+    def of(name: str, statement: str, check: Callable[[Core, Example], None], training: bool) -> Relation:
+        return Relation(name, "bounded", statement, check, lambda space: calls(space, kind, training), name != MATCHES)
 
     published = kind.published
     return (
@@ -205,11 +207,15 @@ def module_properties(kind: Kind) -> tuple[Property, ...]:
             lambda core, example: _is_the_definition(kind, core, example),
             True,
         ),
+        *(
+            relation if relation.draws else dataclasses.replace(relation, draws=lambda space: calls(space, kind, False))
+            for relation in relations_of(kind.operator)
+        ),
     )
 
 
 @st.composite
-def _calls(draw: st.DrawFn, space: Space, kind: Kind, training: bool) -> Example:
+def calls(draw: st.DrawFn, space: Space, kind: Kind, training: bool) -> Example:
     """Settings first, then a shape, then the seed of all values."""
     settings: dict[str, Any] = {
         name: space.fixed[name] if name in space.fixed else draw(st.sampled_from(values))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from opbench.conformance.property import Core, Example, Violation, close, run
+from opbench.conformance.comparing import close, run
 from opbench.conformance.strategies import noise_like
+from opbench.relations import Core, Example, Violation
 from opbench.schema import Terms
 
 Magnitude = Callable[[Example, Tensor | None], Mapping[str, Terms]]

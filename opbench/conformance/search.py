@@ -1,4 +1,4 @@
-"""The search for a counterexample: one property, one core, Hypothesis in between.
+"""The search for a counterexample: one relation, one core, Hypothesis in between.
 
 What a core raises is its own doing and becomes part of the finding. Two things it may say are no fault: that it does
 not implement something (NotImplementedError), and that an option is out of its range (a ValueError that names the
@@ -19,7 +19,8 @@ import torch
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 
-from opbench.conformance.property import Core, Example, Property, Space, Violation, collecting
+from opbench.conformance.comparing import collecting
+from opbench.relations import Core, Example, Relation, Space, Violation
 from opbench.schema import OpbenchError
 
 MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_?alloc", re.IGNORECASE)
@@ -66,7 +67,7 @@ class Searched:
 
 
 def search(
-    prop: Property,
+    relation: Relation,
     core: Core,
     space: Space,
     *,
@@ -77,14 +78,15 @@ def search(
     words: Collection[str] = (),
     before_call: Callable[[Example], None] = lambda call: None,
 ) -> Searched:
-    """Tries `prop` on `core` on up to `examples` examples, the same ones for the same seed.
+    """Tries `relation` on `core` on up to `examples` examples, the same ones for the same seed.
 
     Ends early after `seconds`, and the shrinking of a counterexample after `shrink_seconds`, though never before one
     example was tried. `words` are further names by which a ValueError may mean an option. `before_call` hears of every
     call of the core. Raises OpbenchError if the core turns out to need CUDA where the space is on the CPU.
     """
-    attempt = _Attempt(prop, core, space, words, before_call, time.monotonic() + seconds, shrink_seconds)
-    strategy = prop.draws(space)
+    attempt = _Attempt(relation, core, space, words, before_call, time.monotonic() + seconds, shrink_seconds)
+    assert relation.draws is not None
+    strategy = relation.draws(space)
     if strategy.is_empty:
         return attempt.outcome()
     test = hypothesis.given(strategy)(lambda example: attempt(example))
@@ -110,7 +112,7 @@ def search(
 
 
 class _Convicted(Exception):
-    """The property does not hold on this example."""
+    """The relation does not hold on this example."""
 
 
 class _OutOfTime(BaseException):
@@ -121,7 +123,7 @@ class _OutOfTime(BaseException):
 class _Attempt:
     """The test that Hypothesis repeats, and what it has seen so far."""
 
-    prop: Property
+    relation: Relation
     core: Core
     space: Space
     words: Collection[str]
@@ -145,7 +147,7 @@ class _Attempt:
         fault: tuple[str, Example] | None = None
         try:
             with collecting(self.ratios):
-                self.prop.check(self.call, example)
+                self.relation.check(self.call, example)
         except (HypothesisException, OpbenchError):
             raise  # assume() inside a check; wrong usage
         except Violation as violation:
@@ -194,7 +196,7 @@ class _Attempt:
         if self.smallest is None:
             self.deadline = time.monotonic() + self.shrink_seconds
         if self.smallest is None or _size(example) <= _size(self.smallest.example):
-            self.smallest = Finding(self.prop.name, self.prop.statement, message, example)
+            self.smallest = Finding(self.relation.name, self.relation.statement, message, example)
         raise _Convicted
 
     def outcome(self) -> Searched:

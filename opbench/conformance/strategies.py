@@ -1,4 +1,4 @@
-"""What examples are made of: tensor values, memory layouts, and spaces that a property narrows.
+"""What examples are made of: tensor values, memory layouts, and spaces that a relation narrows.
 
 Every choice shrinks towards the plainer one: fewer elements, ones instead of noise, contiguous memory. Values are
 either structured, so that a counterexample can be followed by hand, or drawn from a seeded generator: Hypothesis then
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from opbench.build import TORCH_DTYPES
-from opbench.conformance.property import Example, Space
+from opbench.relations import Example, Space
 
 
 def narrowed(space: Space, **options: Any) -> Space | None:

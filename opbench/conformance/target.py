@@ -22,7 +22,7 @@ from opbench.schema import OpbenchError
 if TYPE_CHECKING:
     import torch
 
-Value = int | float | bool
+Value = int | float | bool | str
 
 
 @dataclass(frozen=True)
@@ -194,18 +194,17 @@ def _wrong(target: TargetName, function: Callable[..., Any], core: CoreSignature
 
 
 def assignments(option: str, texts: Sequence[str]) -> dict[str, Value]:
-    """`NAME=VALUE` pairs of a command-line option; values are ints, floats, or true and false."""
+    """`NAME=VALUE` pairs of a command-line option; values are ints, floats, true and false, else words."""
     found: dict[str, Value] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        parsed = _value(value.strip())
-        if not equals or not name.strip().isidentifier() or parsed is None:
-            raise OpbenchError(f"{option} {text}: expected NAME=NUMBER, NAME=true or NAME=false, as in kernel_size=5")
-        found[name.strip()] = parsed
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name.isidentifier() or not value:
+            raise OpbenchError(f"{option} {text}: expected NAME=VALUE, as in kernel_size=5, act=false or norm=LN")
+        found[name] = _value(value)
     return found
 
 
-def _value(text: str) -> Value | None:
+def _value(text: str) -> Value:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -213,4 +212,4 @@ def _value(text: str) -> Value | None:
             return kind(text)
         except ValueError:
             continue
-    return None
+    return text

@@ -24,7 +24,7 @@ COMPARISON_VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of document. `noun` is "module:class", imported when such a document is read: opbench's half otherwise.
+    """One kind of document. `noun` is "module:class", imported when such a document is read: all are half of opbench.
 
     `fields` tell a document from before documents named their kind: no other kind has them. `file` is its name in the
     folder that the command writes. `older` makes today's noun of what an earlier version held, by that version. `depth`

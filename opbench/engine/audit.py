@@ -27,8 +27,10 @@ from opbench.schema import Verdict
 Tensors = tuple[torch.Tensor, ...]
 
 SHARE = 0.05
-# So many of each kind always happen.
+# So many of each kind always happen,
 FIRST = 3
+# or one of a contender whose block takes longer: its audits would take longer than its timing.
+LONG_BLOCK_SECONDS = 0.1
 # A single call on values that were just written may well take twice as long as one of many. The fastest of at least
 # `FIRST` is judged: an interrupted call is none.
 UNSEEN_TIMES_AS_LONG = 5.0
@@ -91,7 +93,10 @@ class Audit:
     def _due(self, kind: str) -> bool:
         done = self._done.count(kind)
         turn = 2 * done <= len(self._done)  # neither kind uses up the time of the other
-        return done < FIRST or (turn and sum(self._spent.values()) < SHARE * self._timed)
+        return done < self._first() or (turn and sum(self._spent.values()) < SHARE * self._timed)
+
+    def _first(self) -> int:
+        return 1 if self._known and self._known[-1] * self._block > LONG_BLOCK_SECONDS else FIRST
 
     def _timing(self, kind: str, work: Callable[[], None]) -> None:
         begin = self.now()
@@ -126,7 +131,7 @@ class Audit:
         if torch.equal(seen, unseen) and not all(map(torch.equal, before, moved)) and len(seen.unique()) > 1:
             raise Caught("answers from memory: other values in its inputs get the very same output")
         known, least = statistics.median(self._known), min(self._unseen)
-        if len(self._unseen) >= FIRST and least > UNSEEN_TIMES_AS_LONG * known + UNSEEN_SECONDS:
+        if len(self._unseen) >= self._first() and least > UNSEEN_TIMES_AS_LONG * known + UNSEEN_SECONDS:
             raise Caught(
                 f"answers from memory: a call takes {known:.3g} s on inputs that it has seen, {least:.3g} s on others"
             )

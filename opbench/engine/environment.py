@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from opbench.engine import gpu
-from opbench.engine.memory import total_bytes
+from opbench.measure import cores, disturbance
+from opbench.process.memory import total_bytes
 from opbench.schema import Environment
 
 _PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore", "torchvision", "mmcv", "opbench")
@@ -38,6 +39,8 @@ def environment() -> Environment:
             if hasattr(os, "sched_getaffinity")
             else "not reported on this platform",
             "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "not reported",
+            **cores.described(cores.look()),
+            **disturbance.described(disturbance.Kernel()),
             **_gpu_details(),
         },
     )

@@ -1,6 +1,6 @@
 """run.log beside run.json: what a run did and when, one line a step, for whoever wants to know where its time went.
 
-Nothing reads it again: what counts is in the journal and in the run document. A resumed run goes on with it.
+Nothing reads it again: what counts is in the journal and in the run document. A resumed run adds to it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the run and its worker say to each other: frozen data, one JSON line each.
 
 The run gives one assignment at a time; the worker answers `Began`, then whatever the work is, then its result. Who
-is being called is not said in lines but on the board (`board.py`), because it changes with every sample.
+is being called is not said in lines but in the heartbeat (`steps.py`), because it changes with every sample.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag=True):
     called_seconds: float
 
 
-class Measured(msgspec.Struct, frozen=True, tag=True):
+class PanelMeasured(msgspec.Struct, frozen=True, tag=True):
     """The result of a `Measure`: one record per case. `worn`: the process is no longer fit for another panel."""
 
     records: tuple[Record, ...]
@@ -77,23 +77,11 @@ class CalledFirst(msgspec.Struct, frozen=True, tag=True):
     called_seconds: float
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
-    """An `OpbenchError` of the worker: what a user can mend."""
-
-    message: str
-
-
-class Broken(msgspec.Struct, frozen=True, tag=True):
-    """A fault of opbench itself, with its traceback."""
-
-    traceback: str
-
-
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """The nursery's word that the process `pid` is gone; `code` as subprocess has it: negative for a signal."""
+    """The fork server's report that the process `pid` is gone; `code` as subprocess has it: negative for a signal."""
 
     pid: int
     code: int
 
 
-Message = Began | Surveyed | Measured | CalledFirst | Refused | Broken | Ended
+Message = Began | Surveyed | PanelMeasured | CalledFirst | Ended

@@ -8,24 +8,26 @@ whose rounds pair up: round r of process p of one was taken beside round r of pr
 from __future__ import annotations
 
 import datetime
-import json
 import math
-import os
 import random
-import subprocess
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from opbench.documents import decode, encode
 from opbench.engine.environment import environment
+from opbench.engine.revision_worker import (
+    Answer,
+    CheckedAgain,
+    Prepared,
+    RevisionWorker,
+    TimedBlock,
+    Unknown,
+    WorkerLostError,
+)
 from opbench.engine.revisions import Revision
 from opbench.measure.pairs import Rounds, Turn, take_turns
 from opbench.schema import (
@@ -33,7 +35,6 @@ from opbench.schema import (
     SCHEMA_VERSION,
     Case,
     Latency,
-    OpbenchError,
     Panel,
     Plan,
     Record,
@@ -45,83 +46,35 @@ from opbench.statistics.shifts import LEAST_CLEAN
 
 # Short, so that a block comes through whole now and then beside a busy process; a longer call is a block by itself.
 SHORTEST_BLOCK_SECONDS = 1e-3
-# Seconds that building, proving and counting one case may take.
+# Seconds that building, checking and counting one case may take.
 LONGEST_PREPARATION = 600.0
 METHOD = "cpu-wall"
-_SCRIPT = Path(__file__).with_name("turns.py")
-
-
-class WorkerLostError(Exception):
-    """A worker ended or was ended in the middle of a request."""
-
-
-class Worker:
-    """One process of one revision. `ask` sends a request and waits for the answer, for so long."""
-
-    def __init__(self, revision: Revision, threads: int) -> None:
-        paths = [str(revision.root), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
-        package = Path(self.ask(120, do="hello", threads=threads)["package"])
-        if package != (revision.root / "opbench").resolve():
-            self.close()
-            raise OpbenchError(f"the worker of {revision.root} imported {package}: it would time the wrong code")
-
-    def ask(self, patience: float, **request: Any) -> dict[str, Any]:
-        """One request, one answer; raises `WorkerLostError` if the process ends, or takes longer and is ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        alarm = threading.Timer(patience, self._process.kill)
-        alarm.start()
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        finally:
-            alarm.cancel()
-        if not line:
-            raise WorkerLostError(f"the worker ended, or took more than {patience:.0f} s, at {request['do']!r}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.communicate()
 
 
 @dataclass
-class _Side:
+class _RevisionSide:
     """One revision while the panels run: its worker, and per case the record and samples so far."""
 
     revision: Revision
     threads: int
-    worker: Worker | None = None
+    worker: RevisionWorker | None = None
     records: dict[str, Record] = field(default_factory=dict)
     latencies: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
     first_calls: dict[str, float] = field(default_factory=dict)
 
     def start(self) -> None:
         self.stop()
-        self.worker = Worker(self.revision, self.threads)
+        self.worker = RevisionWorker(self.revision, self.threads)
 
     def stop(self) -> None:
         if self.worker is not None:
             self.worker.close()
         self.worker = None
 
-    def ask(self, patience: float, **request: Any) -> dict[str, Any]:
+    def ask(self, seconds: float, **request: Any) -> Answer:
         if self.worker is None:
-            self.worker = Worker(self.revision, self.threads)
-        return self.worker.ask(patience, **request)
+            self.worker = RevisionWorker(self.revision, self.threads)
+        return self.worker.ask(seconds, **request)
 
 
 def measure_paired(
@@ -141,7 +94,7 @@ def measure_paired(
     """
     began = time.perf_counter()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    sides = (_Side(base, threads), _Side(head, threads))
+    sides = (_RevisionSide(base, threads), _RevisionSide(head, threads))
     cases = [case for panel in plan.panels for case in panel.cases]
     calls: dict[str, int] = {}
     stops: dict[str, str] = {}
@@ -165,7 +118,7 @@ def measure_paired(
 
 def _measure(
     case: Case,
-    sides: tuple[_Side, _Side],
+    sides: tuple[_RevisionSide, _RevisionSide],
     settings: Settings,
     replica: int,
     replicas: int,
@@ -177,9 +130,10 @@ def _measure(
     if any(name in side.records and side.records[name].outcome != "ok" for side in sides):
         return
     prepared = [_prepare(side, case, count=replica == 0) for side in sides]
-    if any(answer is None or "seconds" not in answer for answer in prepared):
+    seconds = [answer.seconds for answer in prepared if answer is not None and answer.seconds is not None]
+    if len(seconds) < len(sides):
         return
-    slowest = max(answer["seconds"] for answer in prepared if answer)
+    slowest = max(seconds)
     # One number of calls for both: a block of either is the same work.
     count = calls.setdefault(name, max(1, math.ceil(SHORTEST_BLOCK_SECONDS / max(slowest, 1e-9))))
     order = random.Random(f"{settings.seed}/{name}/{replica}")
@@ -191,10 +145,10 @@ def _measure(
             budget_seconds=settings.budget_seconds / replicas,
             order=order,
         )
-        verdicts = [decode(encode(side.ask(patience, do="finish")["verdict"]), Verdict) for side in sides]
+        verdicts = [_check_again(side, patience) for side in sides]
     except WorkerLostError as error:
         for side in sides:
-            side.records[name] = Record(case, "crashed", f"{error}; in one of the two revisions")
+            side.records[name] = Record(case, error.outcome, f"{error}; in one of the two revisions")
             side.stop()
         return
     stops[name] = "budget" if stops.get(name) == "budget" else rounds.stop
@@ -206,28 +160,36 @@ def _measure(
         side.latencies.setdefault(name, []).append(tuple(value / count for value in samples))
 
 
-def _prepare(side: _Side, case: Case, *, count: bool) -> dict[str, Any] | None:
+def _prepare(side: _RevisionSide, case: Case, *, count: bool) -> Prepared | None:
     """The worker's answer, with the record kept; None where this revision doesn't know the case or lost its worker."""
     try:
-        answer = side.ask(LONGEST_PREPARATION, do="prepare", case=json.loads(encode(case)), count=count)
+        answer = side.ask(LONGEST_PREPARATION, do="prepare", case=case, count=count)
     except WorkerLostError as error:
-        side.records[case.id] = Record(case, "crashed", str(error))
+        side.records[case.id] = Record(case, error.outcome, str(error))
         side.stop()
         return None
-    if "unknown" in answer:
+    if isinstance(answer, Unknown):
         return None
-    if count or answer["record"]["outcome"] != "ok":
-        side.records[case.id] = decode(encode(answer["record"]), Record)
-    side.first_calls.setdefault(case.id, answer.get("first_call", 0.0))
+    assert isinstance(answer, Prepared)
+    if count or answer.record.outcome != "ok":
+        side.records[case.id] = answer.record
+    side.first_calls.setdefault(case.id, answer.first_call)
     return answer
 
 
-def _turn(side: _Side, calls: int, patience: float) -> Turn:
+def _turn(side: _RevisionSide, calls: int, patience: float) -> Turn:
     def turn() -> tuple[float, bool]:
         answer = side.ask(patience, do="block", calls=calls)
-        return answer["seconds"], answer["interrupted"]
+        assert isinstance(answer, TimedBlock)
+        return answer.seconds, answer.interrupted
 
     return turn
+
+
+def _check_again(side: _RevisionSide, patience: float) -> Verdict:
+    answer = side.ask(patience, do="finish")
+    assert isinstance(answer, CheckedAgain)
+    return answer.verdict
 
 
 def _whole(rounds: Rounds) -> tuple[list[float], list[float]]:
@@ -243,7 +205,7 @@ def _whole(rounds: Rounds) -> tuple[list[float], list[float]]:
 
 
 def _document(
-    side: _Side,
+    side: _RevisionSide,
     panels: tuple[Panel, ...],
     settings: Settings,
     token: str,

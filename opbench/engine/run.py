@@ -16,29 +16,20 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from opbench.documents import encode
-from opbench.engine.journal import (
-    Finished,
-    FirstCalled,
-    Header,
-    Journal,
-    Lost,
-    Surroundings,
-    differences,
-    digests,
-    refuse,
-    session,
-)
+from opbench.engine.entries import FirstCalled, Header, Lost, PanelFinished, Surroundings, session
+from opbench.engine.journal import Journal
 from opbench.engine.log import Write, finished
 from opbench.engine.log import surroundings as about
-from opbench.engine.messages import Measure, Measured, Survey
+from opbench.engine.messages import Measure, PanelMeasured, Survey
 from opbench.engine.replicas import merge
-from opbench.engine.workplace import Fault, Workplace
+from opbench.engine.resuming import differences, digests, refuse
+from opbench.engine.supervisor import Fault, Supervisor
 from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings, Skipped
 
 Progress = Callable[[int, Panel | None], None]
 
-# A worker that is killed from outside, or dies in nobody's call, convicts no contender the first time.
-PARDONS = 1
+# A worker that is killed from outside, or dies in nobody's call, is no evidence against a contender the first time.
+RETRIES = 1
 
 
 def execute(
@@ -48,7 +39,7 @@ def execute(
     *,
     command: str,
     progress: Progress,
-    workplace: Workplace,
+    supervisor: Supervisor,
     finish: Callable[[Run], None] = lambda run: None,
     resume: bool = False,
     within_seconds: float | None = None,
@@ -69,25 +60,25 @@ def execute(
         settings=settings,
         panels=digests({panel.id: encode(panel) for panel in plan.panels}),
         extensions=digests({path: Path(path).read_bytes() for path in settings.extensions}),
-        threads=workplace.threads,
+        threads=supervisor.threads,
         started=started,
     )
     with Journal(folder, header, session(command, started), resume=resume) as journal:
         log(command)
-        surroundings, repeated_seconds = _survey(plan, journal, workplace)
+        surroundings, repeated_seconds = _survey(plan, journal, supervisor)
         for line in about(surroundings.environment, surroundings.yardsticks):
             log(line)
         done = 0
         for replica in range(settings.replicas):
             if replica:
-                workplace.fresh()
+                supervisor.fresh()
             for panel in plan.panels:
                 begun = (replica, panel.id) in journal.finished
                 if not begun and within_seconds is not None and time.monotonic() - began > within_seconds:
                     continue
                 progress(done, panel)
                 if not begun:
-                    _Attempts(panel, replica, settings, journal, workplace).run()
+                    _Attempts(panel, replica, settings, journal, supervisor).run()
                     entry = journal.finished[replica, panel.id]
                     for line in finished(panel.id, replica, entry.records, entry.wall_seconds):
                         log(line)
@@ -97,8 +88,8 @@ def execute(
         records = tuple(record for panel in reached for record in _records(panel, settings.replicas, journal))
         if not skipped:
             for case in _first_called(plan, records):
-                _call_first(case, journal, workplace)
-        entries: tuple[Surroundings | Finished | FirstCalled, ...]
+                _call_first(case, journal, supervisor)
+        entries: tuple[Surroundings | PanelFinished | FirstCalled, ...]
         entries = (surroundings, *journal.finished.values(), *journal.first_calls.values())
         run = Run(
             schema_version=SCHEMA_VERSION,
@@ -136,7 +127,7 @@ def _reached(
     return reached, tuple(Skipped(case.id, reason) for panel in left for case in panel.cases)
 
 
-def _survey(plan: Plan, journal: Journal, workplace: Workplace) -> tuple[Surroundings, float]:
+def _survey(plan: Plan, journal: Journal, supervisor: Supervisor) -> tuple[Surroundings, float]:
     """Where this is measured, and the seconds that a resumed run took to see that it is still the same.
 
     A journal that began elsewhere is refused.
@@ -144,7 +135,7 @@ def _survey(plan: Plan, journal: Journal, workplace: Workplace) -> tuple[Surroun
     began = time.perf_counter()
     before = journal.surroundings
     measured = dict.fromkeys((panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels)
-    surveyed = workplace.survey(Survey(() if before else tuple(measured)))
+    surveyed = supervisor.survey(Survey(() if before else tuple(measured)))
     if before is not None:
         refuse(journal.path, differences(before.environment, surveyed.environment))
         return before, time.perf_counter() - began
@@ -155,7 +146,7 @@ def _survey(plan: Plan, journal: Journal, workplace: Workplace) -> tuple[Surroun
 
 
 def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
-    """The cases whose first call the plan's targets ask for, those that were proven right."""
+    """The cases whose first call the plan's targets ask for, those whose answers were right."""
     asked = {
         (target.contender, target.task, target.workload, target.dtype, target.device, target.mode)
         for target in plan.targets
@@ -169,19 +160,21 @@ def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
             yield case
 
 
-def _call_first(case: Case, journal: Journal, workplace: Workplace) -> None:
+def _call_first(case: Case, journal: Journal, supervisor: Supervisor) -> None:
     if case.id not in journal.first_calls:
         began = time.perf_counter()
-        result = workplace.first_call(case)
+        result = supervisor.first_call(case)
         journal.append(FirstCalled(result.first_call, result.called_seconds, time.perf_counter() - began))
 
 
 class _Attempts:
     """One panel in one process, until it succeeds: without those who brought the worker down."""
 
-    def __init__(self, panel: Panel, replica: int, settings: Settings, journal: Journal, workplace: Workplace) -> None:
+    def __init__(
+        self, panel: Panel, replica: int, settings: Settings, journal: Journal, supervisor: Supervisor
+    ) -> None:
         self.panel, self.replica, self.settings = panel, replica, settings
-        self.journal, self.workplace = journal, workplace
+        self.journal, self.supervisor = journal, supervisor
         self.earlier = [journal.finished[process, panel.id] for process in range(replica)]
         # What failed in an earlier process has its outcome; what was lost in this one before the run was resumed, too.
         failed = {r.case.id for entry in self.earlier for r in entry.records if r.outcome != "ok"}
@@ -191,17 +184,17 @@ class _Attempts:
     def run(self) -> None:
         """Journals the panel."""
         began = time.perf_counter()
-        pardoned: Counter[str] = Counter()
-        measured = Measured((), 0.0)
+        retried: Counter[str] = Counter()
+        measured = PanelMeasured((), 0.0)
         while self.left:
-            result = self.workplace.measure(self._assignment())
-            if isinstance(result, Measured):
+            result = self.supervisor.measure(self._assignment())
+            if isinstance(result, PanelMeasured):
                 measured = result
                 break
             case = None if result.contender is None else self.left[result.contender]
             name = "" if case is None else case.id
-            if (case is None or result.foreign) and pardoned[name] < PARDONS:
-                pardoned[name] += 1
+            if (case is None or result.foreign) and retried[name] < RETRIES:
+                retried[name] += 1
                 continue
             for guilty in [case] if case else list(self.left):
                 self._lose(guilty, result)
@@ -209,7 +202,7 @@ class _Attempts:
         by_case |= {record.case.id: record for record in self.journal.lost.get((self.replica, self.panel.id), ())}
         records = tuple(by_case[case.id] for case in self.panel.cases if case.id in by_case)
         seconds = time.perf_counter() - began
-        self.journal.append(Finished(self.replica, self.panel.id, records, measured.called_seconds, seconds))
+        self.journal.append(PanelFinished(self.replica, self.panel.id, records, measured.called_seconds, seconds))
 
     def _assignment(self) -> Measure:
         calls: dict[str, dict[str, int]] = {}
@@ -220,7 +213,7 @@ class _Attempts:
         return Measure(
             panel=replace(self.panel, cases=tuple(self.left)),
             settings=self.settings,
-            memory_bytes=self.workplace.memory_bytes,
+            memory_bytes=self.supervisor.memory_bytes,
             calls_per_sample=calls,
             counting=self.replica == 0,
         )

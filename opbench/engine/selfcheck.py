@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.util
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,18 +14,22 @@ from pathlib import Path
 import msgspec
 
 import opbench
-from opbench.documents import decode, encode
 from opbench.engine.environment import environment
-from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Wanted
+from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Taken, Wanted
+from opbench.process.child import Child
+from opbench.process.death import Death
 from opbench.schema import SCHEMA_VERSION, OpbenchError, Selfcheck, Trial
 
-# A trial takes a quarter of a second or so; a process that takes this much longer is stuck.
-_PATIENCE = 20.0
+_WORKER = "opbench.engine.trials"
+# Starting takes some seconds, and a trial a quarter of a second or so beside its budget; three external tools take as
+# long as the turns did, each.
+_START_SECONDS = 60.0
+_TRIAL_SECONDS = 20.0
 _LOAD = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"
 
 
 @dataclass(frozen=True)
-class Extent:
+class SelfcheckExtent:
     """How much to take: identical pairs, pairs of every planted effect, processes; half of each beside a load."""
 
     identical: int
@@ -35,12 +38,14 @@ class Extent:
     threads: int
     precision: float
     budget_seconds: float
-    rivals: bool
+    external_tools: bool
     seed: int = 0
 
 
-def selfcheck(extent: Extent, command: str, progress: Callable[[int, int], None]) -> Selfcheck:
-    """Takes all trials; `progress(done, total)` counts them."""
+def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, int], None]) -> Selfcheck:
+    """Takes all trials; `progress(done, total)` counts them. Raises OpbenchError where a tool isn't installed."""
+    if extent.external_tools and importlib.util.find_spec("pytest_benchmark") is None:
+        raise OpbenchError("selfcheck --rivals needs pytest-benchmark: pip install 'opbench[pytest]'")
     began = time.perf_counter()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     batches = lay_out(extent)
@@ -64,7 +69,7 @@ def selfcheck(extent: Extent, command: str, progress: Callable[[int, int], None]
     )
 
 
-def lay_out(extent: Extent) -> list[Batch]:
+def lay_out(extent: SelfcheckExtent) -> list[Batch]:
     """Trials dealt to processes in turn: quiet, loaded, quiet, ... A quiet process also takes the replicas."""
     kinds = 2 * extent.processes
     hands: list[list[Wanted]] = [[] for _ in range(kinds)]
@@ -85,7 +90,7 @@ def lay_out(extent: Extent) -> list[Batch]:
             threads=extent.threads,
             precision=extent.precision,
             budget_seconds=extent.budget_seconds,
-            rivals=extent.rivals,
+            external_tools=extent.external_tools,
             seed=extent.seed,
         )
         for index, hand in enumerate(hands)
@@ -93,35 +98,22 @@ def lay_out(extent: Extent) -> list[Batch]:
     ]
 
 
-def _in_a_process(batch: Batch) -> list[Trial]:
-    """Hands a batch to a fresh process; its trials."""
-    patience = 60 + _PATIENCE * len(batch.trials) * (1 + batch.budget_seconds)
+def _in_a_process(batch: Batch) -> Iterator[Trial]:
+    """Hands a batch to a fresh process; its trials. Each is a sign of life."""
     root = str(Path(opbench.__file__).parents[1])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "opbench.engine.trials"],
-            input=encode(batch),
-            capture_output=True,
-            env={**os.environ, "PYTHONPATH": paths},
-            timeout=patience,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise OpbenchError(
-            f"selfcheck: process {batch.process} took more than {patience:.0f} s for {len(batch.trials)} trials"
-        ) from None
-    if done.returncode != 0:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise OpbenchError(f"selfcheck: process {batch.process} ended with code {done.returncode}: {last}")
-    return decode(done.stdout, list[Trial])
+    seconds = _START_SECONDS + _TRIAL_SECONDS * (1 + batch.budget_seconds)
+    with Child[Taken](["-P", "-m", _WORKER], Taken, environment={**os.environ, "PYTHONPATH": paths}) as child:
+        child.send(batch)
+        for _ in batch.trials:
+            taken = child.receive(seconds)
+            if isinstance(taken, Death):
+                raise OpbenchError(f"selfcheck: process {batch.process} {taken.message}")
+            yield taken.trial
 
 
 @contextlib.contextmanager
 def _one_core_loaded() -> Iterator[None]:
     """Another process that computes without pause, and that ends with this one whatever happens."""
-    with subprocess.Popen([sys.executable, "-c", _LOAD]) as load:
-        try:
-            yield
-        finally:
-            load.kill()
+    with Child[Taken](["-c", _LOAD], Taken):
+        yield

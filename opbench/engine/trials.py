@@ -3,25 +3,24 @@
 A unit of work is 20 calls of one small case. Slower by 5 % is 21 calls of the very same kind: real work, exact to the
 share, alike for every method that times the unit. Each contender of a pair has buffers of its own, built anew.
 
-Run as `python -m opbench.engine.trials`: a `Batch` as JSON on standard input, its `Trial`s on standard output.
+Run as `python -m opbench.engine.trials`, which answers a `Batch` with a message for every trial it has taken.
 """
 
 from __future__ import annotations
 
 import gc
 import random
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import torch
 
 from opbench import registry
 from opbench.build import build
-from opbench.documents import decode, encode
 from opbench.measure.interruptions import interruptions
 from opbench.measure.pairs import Turn, take_turns
+from opbench.process.channel import serve
 from opbench.schema import Called, Case, Trial
 
 _UPSAMPLED = {"N": 1, "C": 16, "H": 8, "W": 8, "k_up": 5, "k_enc": 3, "c_mid": 64, "g": 1}
@@ -61,11 +60,17 @@ class Batch(msgspec.Struct, frozen=True):
     threads: int
     precision: float
     budget_seconds: float
-    rivals: bool
+    external_tools: bool
     seed: int
 
 
-def take(batch: Batch) -> list[Trial]:
+class Taken(msgspec.Struct, frozen=True, tag=True):
+    """One trial of a batch."""
+
+    trial: Trial
+
+
+def take(batch: Batch) -> Iterator[Taken]:
     """Takes the trials in random order, so that no effect lines up with a spell of the machine."""
     torch.set_num_threads(batch.threads)
     registry.load()
@@ -73,7 +78,8 @@ def take(batch: Batch) -> list[Trial]:
     wanted = list(batch.trials)
     draw.shuffle(wanted)
     with torch.inference_mode():
-        return [_take_one(one, batch, draw) for one in wanted]
+        for one in wanted:
+            yield Taken(_take_one(one, batch, draw))
 
 
 def _take_one(wanted: Wanted, batch: Batch, draw: random.Random) -> Trial:
@@ -94,8 +100,8 @@ def _take_one(wanted: Wanted, batch: Batch, draw: random.Random) -> Trial:
     finally:
         gc.enable()
     called: tuple[Called, ...] = ()
-    if batch.rivals:
-        from opbench.engine.rivals import call_all
+    if batch.external_tools:
+        from opbench.engine.external_tools import call_all
 
         called = call_all(first, second, seconds, draw)
     return Trial(
@@ -138,11 +144,5 @@ def turn(work: Callable[[], object]) -> Turn:
     return timed
 
 
-def main() -> None:
-    """Standard input to standard output."""
-    batch = decode(sys.stdin.buffer.read(), Batch)
-    sys.stdout.buffer.write(encode(take(batch)))
-
-
 if __name__ == "__main__":
-    main()
+    serve(Batch, take)

@@ -9,77 +9,90 @@ from __future__ import annotations
 
 import os
 import site
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import torch
 
 from opbench import registry
 from opbench.build import build
+from opbench.process.channel import serve
+from opbench.process.child import Child
+from opbench.process.death import Death
 from opbench.schema import Case, FirstCall
 from opbench.verify.gate import call
 
 SAMPLES = 3
+_WORKER = "opbench.measure.first_call"
 LIMIT_SECONDS = 300.0
 # Where caches lie: of the CPU kernels on each platform, of inductor, of triton.
 _CACHES = ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 
-class _Job(msgspec.Struct):
+class FirstCallJob(msgspec.Struct, frozen=True):
+    """What a process is to call, with how many threads."""
+
     case: Case
     threads: int
     extensions: tuple[str, ...]
 
 
+class FirstCallTime(msgspec.Struct, frozen=True, tag=True):
+    """The first call took so long."""
+
+    seconds: float
+
+
+class FirstCallRaised(msgspec.Struct, frozen=True, tag=True):
+    """The contender, or building it, raised this."""
+
+    message: str
+
+
 def measure_first_call(case: Case, extensions: Sequence[str] = ()) -> FirstCall:
     """Times the first call of the case in `SAMPLES` pairs of processes. A child that fails is named in the note."""
-    job = msgspec.json.encode(_Job(case, torch.get_num_threads(), tuple(extensions)))
+    job = FirstCallJob(case, torch.get_num_threads(), tuple(extensions))
     cold: list[float] = []
     cached: list[float] = []
-    try:
-        for _ in range(SAMPLES):
-            with tempfile.TemporaryDirectory() as folder:
-                cold.append(_in_fresh_process(job, folder))
-                cached.append(_in_fresh_process(job, folder))
-    except subprocess.TimeoutExpired:
-        return FirstCall(case.id, tuple(cold), tuple(cached), f"took longer than {LIMIT_SECONDS:.0f} s")
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        return FirstCall(case.id, tuple(cold), tuple(cached), last)
+    for _ in range(SAMPLES):
+        with tempfile.TemporaryDirectory() as folder:
+            for samples in (cold, cached):
+                answer = _in_fresh_process(job, folder)
+                if not isinstance(answer, FirstCallTime):
+                    return FirstCall(case.id, tuple(cold), tuple(cached), answer.message)
+                samples.append(answer.seconds)
     return FirstCall(case.id, tuple(cold), tuple(cached))
 
 
-def _in_fresh_process(job: bytes, folder: str) -> float:
-    child = subprocess.run(
-        [sys.executable, "-m", "opbench.measure.first_call"],
-        input=job.decode(),
-        # Packages installed for the user alone are found from HOME, too.
-        env=os.environ | dict.fromkeys(_CACHES, folder) | {"PYTHONUSERBASE": site.getuserbase()},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=True,
-    )
-    # A contender may print: the figure is the last line.
-    return float(child.stdout.splitlines()[-1])
+def _in_fresh_process(job: FirstCallJob, folder: str) -> FirstCallTime | FirstCallRaised | Death:
+    # Packages installed for the user alone are found from HOME, too.
+    environment = os.environ | dict.fromkeys(_CACHES, folder) | {"PYTHONUSERBASE": site.getuserbase()}
+    # A worker starts this process, and whoever ends the worker's group is to end this one as well.
+    with Child[FirstCallTime | FirstCallRaised](
+        ["-m", _WORKER], FirstCallTime | FirstCallRaised, environment=environment, own_group=False
+    ) as child:
+        child.send(job)
+        return child.receive(LIMIT_SECONDS)
 
 
-def _child(job: _Job) -> float:
+def _first_call(job: FirstCallJob) -> Iterator[FirstCallTime | FirstCallRaised]:
     torch.set_num_threads(job.threads)
     registry.load()
-    for path in job.extensions:
-        registry.load_file(path)
-    built = build(job.case)
-    begin = time.perf_counter()
-    call(built)
-    if job.case.device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    try:
+        for path in job.extensions:
+            registry.load_file(path)
+        built = build(job.case)
+        begin = time.perf_counter()
+        call(built)
+        if job.case.device == "cuda":
+            torch.cuda.synchronize()
+        yield FirstCallTime(time.perf_counter() - begin)
+    except Exception as error:  # a contender may raise anything; the note on its first call says what
+        yield FirstCallRaised(traceback.format_exception_only(error)[-1].strip())
 
 
 if __name__ == "__main__":
-    print(_child(msgspec.json.decode(sys.stdin.read(), type=_Job)))
+    serve(FirstCallJob, _first_call)

@@ -130,7 +130,7 @@ def _heard_by_torch(built: Built, formulas: Mapping[str, Formula]) -> tuple[Coun
     """What FlopCounterMode sees of one call, and every operation that was dispatched, with how often."""
     mapping = {_packet(name): _torch_formula(formula) for name, formula in formulas.items()}
     counter = FlopCounterMode(display=False, custom_mapping=mapping)
-    with counter, _Listening(frozenset(str(packet) for packet in counter.flop_registry)) as heard:
+    with counter, _CalledOperations(frozenset(str(packet) for packet in counter.flop_registry)) as heard:
         _call(built)
     flops = counter.get_total_flops()
     missed = {name: n for name, n in heard.dispatched.items() if name not in heard.known and not _is_free(name)}
@@ -160,7 +160,7 @@ def by_fvcore(built: Built, formulas: Mapping[str, Formula]) -> Counted:
     return Counted(macs=total, unaccounted=missed)
 
 
-class _Listening(torch.utils._python_dispatch.TorchDispatchMode):
+class _CalledOperations(torch.utils._python_dispatch.TorchDispatchMode):
     """Counts calls by operation. `known` are those that the counter has a formula for."""
 
     def __init__(self, known: frozenset[str]) -> None:

@@ -41,7 +41,7 @@ class Reading(NamedTuple):
     reasons: int = 0
 
 
-class Gauge(Protocol):
+class GpuGauge(Protocol):
     """Where readings come from."""
 
     def read(self) -> Reading:
@@ -76,7 +76,7 @@ class NvmlGauge:
 class ThrottleGuard:
     """Judges each sample by the reading taken right after it, while the clock is still that of the load."""
 
-    def __init__(self, gauge: Gauge, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, gauge: GpuGauge, sleep: Callable[[float], None] = time.sleep) -> None:
         self._gauge = gauge
         self._sleep = sleep
         self.highest_mhz = 0.0

@@ -149,33 +149,41 @@ def spread_offsets(model: nn.Module, x: Tensor, spread: float, seed: int = 0) ->
     """
     generator = torch.Generator().manual_seed(seed)
     done: list[nn.Module] = []
-    known = cored()
 
     def prepare(module: nn.Module, arguments: Sequence[Tensor]) -> None:
-        (given,) = arguments
-        if module in done:
-            return
-        done.append(module)
-        operator = operator_of(module, known)
-        first = given.permute(0, 3, 1, 2) if getattr(module, "channels_last", False) else given
-        assert operator is not None
-        assert operator.prepare is not None
-        try:
-            operator.prepare(module, operator.given({"C": first.shape[1]}), spread, generator, first)
-        except ValueError as error:
-            raise OpbenchError(f"{type(module).__name__}: its offsets can't be spread: {error}") from error
+        if module not in done:
+            done.append(module)
+            spread_layer(module, arguments, spread, generator)
 
-    deforming = {module for module in model.modules() if _deforms(operator_of(module, known))}
-    # A block around a deformable layer is spread by that layer.
-    deformable = [module for module in model.modules() if deforming.intersection(module.modules()) == {module}]
-    handles = [module.register_forward_pre_hook(prepare) for module in deformable]
+    layers = deformable(model)
+    handles = [module.register_forward_pre_hook(prepare) for module in layers]
     try:
-        if deformable:
+        if layers:
             evaluate(model.eval(), ((x,), {}))
     finally:
         for handle in handles:
             handle.remove()
     return len(done)
+
+
+def deformable(model: nn.Module) -> list[nn.Module]:
+    """The deformable layers of a model. A block around one is spread by that layer."""
+    known = cored()
+    deforming = {module for module in model.modules() if _deforms(operator_of(module, known))}
+    return [module for module in model.modules() if deforming.intersection(module.modules()) == {module}]
+
+
+def spread_layer(module: nn.Module, arguments: Sequence[Tensor], spread: float, generator: torch.Generator) -> None:
+    """Sets one deformable layer's offset branch so that on its input its offsets deviate by `spread` pixels."""
+    (given,) = arguments
+    operator = operator_of(module, cored())
+    first = given.permute(0, 3, 1, 2) if getattr(module, "channels_last", False) else given
+    assert operator is not None
+    assert operator.prepare is not None
+    try:
+        operator.prepare(module, operator.given({"C": first.shape[1]}), spread, generator, first)
+    except ValueError as error:
+        raise OpbenchError(f"{type(module).__name__}: its offsets can't be spread: {error}") from error
 
 
 def _deforms(operator: Operator | None) -> bool:

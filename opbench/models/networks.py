@@ -7,14 +7,14 @@ the modules around the cores are held to written-out definitions in the tasks `u
 
 Parameters are drawn like those of every operator; one forward pass in float64 on the case's own input then makes the
 network behave like a trained one. Batch norms take the statistics of the activations that reach them, so that nothing
-fades or blows up on the way; the offsets of every DCNv3 are scaled to the stated spread on the features that reach it.
+fades or blows up on the way; the offsets of every deformable layer are scaled to the stated spread on the features that
+reach it.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -22,46 +22,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from opbench import registry
 from opbench.models.closed_form import structure
-from opbench.operators.carafe import cost as carafe_counting
-from opbench.operators.carafe.definition import reassembly
+from opbench.models.network_case import cored, deformable, operator_of, spread_layer
 from opbench.operators.common.choice import Core
-from opbench.operators.dcnv3 import cost as dcnv3_counting
-from opbench.operators.dcnv3.conv3x3 import prepare_dcnv3
-from opbench.operators.dcnv3.definition import dcnv3_definition
-from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
 from opbench.registry import register_operator
-from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
+from opbench.schema import Cost, Dims, Implementation, OpbenchError, Operator, Tensors
 
-
-@dataclass(frozen=True)
-class Cores:
-    """Both cores as one: called as CARAFE's or as DCNv3's, it is the one whose settings it is given."""
-
-    carafe: Core
-    dcnv3: Core
-
-    def __call__(self, *tensors: Tensor, **settings: Any) -> Tensor:
-        """(x, mask, *, scale_factor, ...) or (x, offset, mask, *, group, ...)."""
-        return (self.carafe if "scale_factor" in settings else self.dcnv3)(*tensors, **settings)
-
-
-DEFINITION = Cores(reassembly, dcnv3_definition)
-COUNTING = Implementation(
-    "counting",
-    Cores(carafe_counting.counting, dcnv3_counting.count),
-    note="allocates the cores' outputs and computes none of them",
-)
+# For every core of a network, that of the operator whose module holds it.
+COUNTING = Implementation("counting", note="allocates the cores' outputs and computes none of them")
 # Evaluations with drawn roundings that the error bounds of a network are taken from.
 SAMPLES = 6
-# Nearest interpolation copies, and the mean that ends a classifier is elementwise: no counter need know either.
-FORMULAS: Mapping[str, Callable[..., int]] = {
-    **carafe_counting.FORMULAS,
-    **dcnv3_counting.FORMULAS,
-    "aten::upsample_nearest2d": lambda arguments: 0,
-}
 
-# network(dims, core) -> the module, one tensor out; the core is for every CARAFE and DCNv3 in it
+# network(dims, core) -> the module, one tensor out; the core is for every module in it that holds one
 Network = Callable[[Dims, str | Core], nn.Module]
 Inputs = Callable[[Dims], Mapping[str, tuple[int, ...]]]
 
@@ -79,6 +52,49 @@ def image(dims: Dims) -> dict[str, tuple[int, ...]]:
 def image_of_32(dims: Dims) -> str | None:
     """Why an image doesn't halve five times, or None."""
     return None if dims["H"] % 32 == dims["W"] % 32 == 0 else f"{dims['H']} x {dims['W']} is no multiple of 32"
+
+
+def formulas() -> dict[str, Callable[[Sequence[Any]], int]]:
+    """What counters are told of: the operations of cores. Nearest interpolation copies, by whatever factor."""
+    own = [(operator, registry.tasks()[operator.task].formulas) for operator in registry.every_operator()]
+    counted = [(operator, shared) for operator, shared in own if operator.counting is not None]
+    found = {
+        name: formula
+        for operator, shared in counted
+        for name, formula in operator.formulas.items()
+        if name not in shared
+    }
+    return {**found, "aten::upsample_nearest2d": lambda arguments: 0}
+
+
+def filled(network: nn.Module, core_of: Callable[[Operator], Core | None]) -> nn.Module:
+    """The network, every core in it replaced by that of the operator whose module holds it.
+
+    Raises OpbenchError for an operator that has none.
+    """
+    known = cored()
+    for part in network.modules():
+        operator = operator_of(part, known)
+        if operator is None or not hasattr(part, "implementation"):
+            continue
+        core = core_of(operator)
+        if core is None:
+            raise OpbenchError(
+                f"{type(part).__name__}: a network of it needs core_definition and counting of operator "
+                f"{operator.name!r}: one of them is missing"
+            )
+        part.implementation = core  # type: ignore[assignment]
+    return network
+
+
+def defined(network: nn.Module) -> nn.Module:
+    """With the definition in place of every core."""
+    return filled(network, lambda operator: operator.core_definition)
+
+
+def counted(network: nn.Module) -> nn.Module:
+    """With what counts, and computes nothing, in place of every core."""
+    return filled(network, lambda operator: operator.counting.function if operator.counting else None)
 
 
 def register_network(
@@ -101,7 +117,7 @@ def register_network(
 
     @functools.lru_cache(maxsize=4)
     def skeleton(items: tuple[tuple[str, int], ...], training: bool) -> nn.Module:
-        return network(dict(items), DEFINITION).train(training)
+        return defined(network(dict(items), "auto")).train(training)
 
     def definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
         hollow = skeleton(tuple(dims.items()), training)
@@ -118,8 +134,7 @@ def register_network(
     @functools.lru_cache(maxsize=64)
     def cost(items: tuple[tuple[str, int], ...]) -> Cost:
         dims = dict(items)
-        assert COUNTING.function is not None
-        hollow = network(dims, COUNTING.function)
+        hollow = counted(network(dims, "auto"))
         images = [torch.empty(shape, device="meta") for shape in inputs(dims).values()]
         found = {}
         for training in (True, False):
@@ -143,13 +158,15 @@ def register_network(
         key = (*dims.items(), spread, generator.initial_seed())
         if key not in prepared:
             prepared.clear()
-            defined = network(dims, DEFINITION).double()
-            defined.load_state_dict(module.state_dict())
-            prepare(defined, x, spread, generator)
-            prepared[key] = defined.state_dict()
+            exact = defined(network(dims, "auto")).double()
+            exact.load_state_dict(module.state_dict())
+            prepare(exact, x, spread, generator)
+            prepared[key] = exact.state_dict()
         module.load_state_dict(prepared[key])
 
     def module(dims: Dims, implementation: Implementation) -> nn.Module:
+        if implementation is COUNTING:
+            return counted(network(dims, "auto"))
         return network(dims, implementation.function or implementation.name)
 
     return register_operator(
@@ -167,33 +184,24 @@ def register_network(
             prepare=take,
             requires=requires,
             counting=COUNTING,
-            formulas=FORMULAS,
+            formulas=formulas(),
         )
     )
 
 
 def prepare(network: nn.Module, x: Tensor, spread: float, generator: torch.Generator) -> None:
-    """Batch norms take the statistics of what reaches them, and DCNv3s draw offsets that spread as asked on it.
+    """Batch norms take the statistics of what reaches them, and deformable layers spread as asked on it.
 
     x (N, 3, H, W); a network of several inputs has neither, and stays as it was drawn.
     """
     norms = [part for part in network.eval().modules() if isinstance(part, nn.BatchNorm2d)]
-    blocks = [part for part in network.modules() if isinstance(part, DCNv3)]
-    if not norms and not blocks:
+    layers = deformable(network)
+    if not norms and not layers:
         return
     for norm in norms:
         norm.momentum = 1.0
         norm.train()
-
-    def draw(block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(block, DCNv3)
-        prepare_dcnv3(block, _channels_last(block, inputs[0]), spread, generator)
-
-    for block in blocks:
-        block.register_forward_pre_hook(draw)
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda layer, given: spread_layer(layer, given, spread, generator))
     with torch.no_grad():
         network(x)
-
-
-def _channels_last(block: DCNv3, x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1) if isinstance(block, ChannelsFirstDCNv3) else x

@@ -14,6 +14,7 @@ from opbench.report.drawing import Spec
 from opbench.report.families import families, pages
 from opbench.report.plots import PLOTS
 from opbench.schema import Run
+from opbench.slug import slug
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ def charts(run: Run, standings: Sequence[Standing]) -> tuple[Chart, ...]:
                     family.mode,
                     family.method,
                 )
-                name = _unique(_slug(parts), drawn)
+                name = _unique(slug("-".join(filter(None, parts)), 120), drawn)
                 drawn[name] = Chart(name, plot.kind, picture.title, svg(picture.spec))
     return tuple(drawn.values())
 
@@ -69,10 +70,6 @@ def svg(spec: Spec) -> str:
     for index, name in enumerate(found):
         text = text.replace(f'id="{name}"', f'id="part{index}"').replace(f"url(#{name})", f"url(#part{index})")
     return text
-
-
-def _slug(parts: Sequence[str]) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", "-".join(part for part in parts if part).lower())[:120].strip("-")
 
 
 def _unique(name: str, taken: Mapping[str, object]) -> str:

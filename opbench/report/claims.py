@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-from rich import box
-from rich.console import Console, Group
-from rich.table import Table as RichTable
+from rich.console import Group
 from rich.text import Text
 
 from opbench.analyse.claims.nouns import DECISIONS, Answer
-from opbench.documents import encode, read
-from opbench.report.escape import visible
-from opbench.report.tables import Table
+from opbench.report.table import TEXT_LIMIT, Table
 from opbench.schema import Run
 
 HEADINGS = ("claim", "against", "verdict", "evidence", "source")
@@ -45,20 +39,6 @@ def tally(answers: Sequence[Answer]) -> str:
     return ", ".join(f"{counted[name]} {name}" for name in DECISIONS if counted[name])
 
 
-def run_claims(paths: Sequence[Path], *, as_json: bool) -> int:
-    """Prints every claim's answer; 0 whatever they are: a refuted claim is no fault of the code."""
-    from opbench.analyse.claims.answers import evaluate
-
-    answers = evaluate([read(path, Run) for path in paths])
-    if as_json:
-        sys.stdout.write(encode(answers).decode() + "\n")
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(summary(answers))
-        for sentence in unclaimed():
-            print(sentence)
-    return 0
-
-
 def unclaimed() -> list[str]:
     """A sentence for each operator that came with a file or a package and that no claim speaks of."""
     from opbench import registry
@@ -74,12 +54,6 @@ _STYLES = {"confirmed": "green", "refuted": "bold red", "undecided": "yellow"}
 
 def summary(answers: Sequence[Answer]) -> Group:
     """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in HEADINGS[:4]:
-        shown.add_column(heading, overflow="fold")
-    for one in answers:
-        cells = (one.claim, one.baseline or "-", one.verdict, one.evidence)
-        shown.add_row(
-            *(Text(visible(cell), style=_STYLES[one.verdict] if at == 2 else "") for at, cell in enumerate(cells))
-        )
-    return Group(shown, Text(tally(answers)))
+    rows = tuple(row[:4] for row in table(answers).rows)
+    styles = {(at, 2): _STYLES[one.verdict] for at, one in enumerate(answers)}
+    return Group(Table(HEADINGS[:4], rows, styles=styles).rich(TEXT_LIMIT), Text(tally(answers)))

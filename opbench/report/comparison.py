@@ -9,16 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from opbench.analyse.compare.nouns import Comparison, Row, Side
+from opbench.analyse.compare.nouns import ComparedCase, ComparedRun, Comparison
 from opbench.report import numbers
-from opbench.report.escape import code, prose, visible
+from opbench.report.escape import prose, visible
+from opbench.report.table import Table
 
-CELL_LIMIT = 120
 # A reviewer reads the first rows of a group; the rest is in the JSON.
 MOST_LISTED = 60
 
@@ -27,7 +25,7 @@ HEADINGS = ("contender", "panel", "what", "change", "verdict", "absolute time")
 _ORDER = ("regressed", "changed", "improved", "undecided", "allowed", "same")
 
 
-class Line(msgspec.Struct, frozen=True):
+class FindingText(msgspec.Struct, frozen=True):
     """One finding, as text."""
 
     contender: str
@@ -43,20 +41,20 @@ class Line(msgspec.Struct, frozen=True):
         return (self.contender, self.panel, self.what, self.change, self.verdict, self.absolute)
 
 
-def lines(comparison: Comparison) -> list[Line]:
+def lines(comparison: Comparison) -> list[FindingText]:
     """Every finding, the worst first."""
     found = [line for row in comparison.rows for line in _lines(row)]
     return sorted(found, key=lambda line: _ORDER.index(line.verdict))
 
 
-def _lines(row: Row) -> Iterator[Line]:
+def _lines(row: ComparedCase) -> Iterator[FindingText]:
     contender, panel = row.case.contender, row.case.panel_id
     for one in row.quantities:
         verdict = "allowed" if one.allowed else one.change
-        yield Line(contender, panel, one.name, f"{one.base} -> {one.head}", verdict)
+        yield FindingText(contender, panel, one.name, f"{one.base} -> {one.head}", verdict)
     for time in row.times:
         changed = numbers.change(time.ratio, time.low, time.high)
-        yield Line(contender, panel, time.method, changed, time.decision, numbers.plain(time.absolute) + "x")
+        yield FindingText(contender, panel, time.method, changed, time.decision, numbers.plain(time.absolute) + "x")
 
 
 def tally(comparison: Comparison) -> str:
@@ -99,17 +97,11 @@ def explanations(comparison: Comparison) -> Iterator[str]:
 
 def summary(comparison: Comparison) -> Group:
     """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, overflow="fold")
     listed, rest = _listed(comparison, {"same"})
-    for line in listed:
-        style = "bold" if line.verdict in ("regressed", "changed") else ""
-        table.add_row(*(Text(visible(cell, CELL_LIMIT), style=style) for cell in line.cells))
     said = [*_rest(rest), *explanations(comparison), tally(comparison)]
     return Group(
         Text(f"base {visible(_side(comparison.base))}\nhead {visible(_side(comparison.head))}"),
-        *([table] if listed else []),
+        *([_table(listed).rich()] if listed else []),
         *(Text(visible(sentence)) for sentence in said),
     )
 
@@ -120,16 +112,18 @@ def markdown(comparison: Comparison) -> str:
     parts.append(f"base: {prose(_side(comparison.base))}  \nhead: {prose(_side(comparison.head))}")
     listed, rest = _listed(comparison, {"same", "undecided"})
     if listed:
-        parts.append(_table(listed))
+        parts.append(_table(listed).markdown())
     parts += [prose(sentence) for sentence in _rest(rest)]
     undecided = [line for line in lines(comparison) if line.verdict == "undecided"][:MOST_LISTED]
     if undecided:
-        parts.append(f"<details><summary>undecided: {len(undecided)}</summary>\n\n{_table(undecided)}\n\n</details>")
+        parts.append(
+            f"<details><summary>undecided: {len(undecided)}</summary>\n\n{_table(undecided).markdown()}\n\n</details>"
+        )
     parts.append("\n".join(f"- {prose(sentence)}" for sentence in explanations(comparison)))
     return "\n\n".join(parts) + "\n"
 
 
-def _listed(comparison: Comparison, apart: set[str]) -> tuple[list[Line], int]:
+def _listed(comparison: Comparison, apart: set[str]) -> tuple[list[FindingText], int]:
     found = [line for line in lines(comparison) if line.verdict not in apart]
     return found[:MOST_LISTED], max(0, len(found) - MOST_LISTED)
 
@@ -138,20 +132,13 @@ def _rest(rest: int) -> list[str]:
     return [f"and {rest} more findings of this kind or less; `--json` has all"] if rest else []
 
 
-def _table(listed: Sequence[Line]) -> str:
-    rows = [
-        f"| {code(line.contender)} | {prose(line.panel)} | {line.what} | {prose(line.change)} | "
-        f"{_mark(line.verdict)} | {line.absolute} |"
-        for line in listed
-    ]
-    return "\n".join([f"| {' | '.join(HEADINGS)} |", "|" + " --- |" * len(HEADINGS), *rows])
+def _table(listed: Sequence[FindingText]) -> Table:
+    verdict = HEADINGS.index("verdict")
+    styles = {(at, verdict): "bold" for at, line in enumerate(listed) if line.verdict in ("regressed", "changed")}
+    return Table(HEADINGS, tuple(line.cells for line in listed), styles=styles)
 
 
-def _mark(verdict: str) -> str:
-    return f"**{verdict}**" if verdict in ("regressed", "changed") else verdict
-
-
-def _side(side: Side) -> str:
+def _side(side: ComparedRun) -> str:
     commit = (side.commit or "no commit")[:12] + (" (dirty)" if side.dirty else "")
     return (
         f"{commit}, suite {side.suite}, {side.started}, {side.cpu}, "

@@ -1,79 +1,21 @@
-"""What `opbench check` prints: for people, what is wrong and how to see it again; for machines, the same as JSON."""
+"""What a check found: for people, what is wrong and how to see it again; for machines, the same as JSON."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from opbench import registry
-from opbench.conformance.check import check
-from opbench.conformance.findings import BAD, Conformance, Counterexample, Limits, Request, Result, Unsupported, Values
+from opbench.conformance.findings import BAD, Conformance, Counterexample, Result, Unsupported, Values
 from opbench.documents import encode, header
-from opbench.errors import nearest
 from opbench.report.escape import visible
-from opbench.schema import DEVICES, DTYPES, OpbenchError
+
+# The command that repeats a check: the whole of it, or one relation (named) in one dtype (named).
+Repeat = Callable[[str, str], str]
 
 # Of this many failing relations the inputs are shown; of the others, what was expected and got.
 SHOWN_IN_FULL = 4
-
-
-def run_check(
-    target: str,
-    *,
-    operator: str,
-    device: str = "cpu",
-    quick: bool = False,
-    json_output: bool = False,
-    fix: Sequence[str] = (),
-    arguments: Sequence[str] = (),
-    dtypes: Sequence[str] = (),
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    forward_only: bool = False,
-    seed: int = 0,
-    properties: str = "",
-    limits: Limits | None = None,
-) -> int:
-    """Checks TARGET and prints the outcome. Returns 0 if it conforms and 1 if not; OpbenchError for wrong usage."""
-    for kind, given, known in (("device", (device,), DEVICES), ("dtype", dtypes, DTYPES)):
-        for name in given:
-            if name not in known:
-                raise OpbenchError(f"--{kind}: {nearest(kind, name, known)}")
-    request = Request(
-        target=target,
-        operator=operator,
-        device=device,  # type: ignore[arg-type]
-        dtypes=tuple(dtypes),  # type: ignore[arg-type]
-        fix=tuple(fix),
-        arguments=tuple(arguments),
-        only=tuple(only),
-        skip=tuple(skip),
-        forward_only=forward_only,
-        seed=seed,
-        quick=quick,
-        properties=properties,
-    )
-    conformance = _with_progress(request, limits)
-    if json_output:
-        print(as_json(conformance))
-    else:
-        print("\n".join(lines(conformance)))
-    return 0 if conformance.conformant else 1
-
-
-def _with_progress(request: Request, limits: Limits | None) -> Conformance:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("loading the target", total=None)
-        return check(
-            request, limits, lambda done, of, name: bar.update(task, completed=done, total=of, description=name)
-        )
 
 
 def as_json(conformance: Conformance) -> str:
@@ -91,14 +33,14 @@ def as_json(conformance: Conformance) -> str:
     return msgspec.json.format(encode(document), indent=2).decode()
 
 
-def lines(conformance: Conformance) -> list[str]:
+def lines(conformance: Conformance, repeat: Repeat) -> list[str]:
     """The outcome for a terminal or a log; nothing that the target says is obeyed by it."""
     request = conformance.request
     text = [f"{request.target} as {conformance.judged_as}, on {request.device}, seed {request.seed}"]
     if conformance.refused:
-        text += ["", f"REFUSES EVERY CALL  {conformance.refused}", f"  reproduce: {command(request)}"]
+        text += ["", f"REFUSES EVERY CALL  {conformance.refused}", f"  reproduce: {repeat('', '')}"]
     for position, (name, *others) in enumerate(_alike(conformance)):
-        text += ["", *_failure(conformance, name, in_full=position < SHOWN_IN_FULL)]
+        text += ["", *_failure(conformance, name, repeat, in_full=position < SHOWN_IN_FULL)]
         text += [f"  the same of: {', '.join(others)}"] if others else []
     if conformance.left_out:
         names = ", ".join(conformance.left_out)
@@ -137,21 +79,6 @@ def closing(conformance: Conformance) -> str:
     return f"NOT conformant: nothing could be checked under what is fixed ({took})"
 
 
-def command(request: Request, only: str = "", dtype: str = "") -> str:
-    """The command that repeats a check, or one relation of it in one dtype."""
-    words = ["opbench", "check", request.target, "--operator", request.operator]
-    words += [part for name in ((only,) if only else request.only) for part in ("--only", name)]
-    words += [part for name in (() if only else request.skip) for part in ("--skip", name)]
-    words += [part for name in ((dtype,) if dtype else request.dtypes) for part in ("--dtype", name)]
-    words += [part for text in request.fix for part in ("--fix", text)]
-    words += [part for text in request.arguments for part in ("--arg", text)]
-    words += ["--device", request.device] if request.device != "cpu" else []
-    words += ["--forward-only"] if request.forward_only else []
-    words += ["--quick"] if request.quick else []
-    words += [part for path in registry.added_files() for part in ("--with", path)]
-    return shlex.join([*words, "--seed", str(request.seed)])
-
-
 def _first(conformance: Conformance, name: str) -> Result:
     return next(result for result in conformance.results if result.property == name)
 
@@ -173,7 +100,7 @@ def _answers_in(conformance: Conformance, dtype: str) -> bool:
     return any(result.dtype == dtype and result.status in ("holds", "fails") for result in conformance.results)
 
 
-def _failure(conformance: Conformance, name: str, *, in_full: bool) -> list[str]:
+def _failure(conformance: Conformance, name: str, repeat: Repeat, *, in_full: bool) -> list[str]:
     bad = [result for result in conformance.results if _fails(result, name)]
     first, *others = bad
     also = [result.dtype for result in others]
@@ -184,7 +111,7 @@ def _failure(conformance: Conformance, name: str, *, in_full: bool) -> list[str]
     ]
     if first.counterexample is not None and in_full:
         text += [f"  {line}" for line in _call(first.counterexample)]
-    return [*text, f"  reproduce: {command(conformance.request, name, first.dtype)}"]
+    return [*text, f"  reproduce: {repeat(name, first.dtype)}"]
 
 
 def _call(call: Counterexample) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from opbench.models.costs import Costs, Variant
+from opbench.quantities import MACS, PARAMS, PEAK, SAVED, SECONDS
 from opbench.report import numbers
-from opbench.report.tables import MACS_UNIT, Table
+from opbench.report.table import Table
 from opbench.statistics.ratios import METHODS, Ratio, quartiles, ratio
 
 # Of a network's layers, how many of the slowest are listed, and how far down those that were swapped.
@@ -27,8 +28,8 @@ def _cost(costs: Costs, variant: Variant) -> str:
     return (
         f"{variant.title} costs "
         f"{numbers.signed(variant.params - base.params)} params ({numbers.relative(variant.params, base.params)}), "
-        f"{numbers.relative(variant.macs.macs, base.macs.macs)} MACs, "
-        f"{numbers.relative(variant.memory.peak_bytes, base.memory.peak_bytes)} peak memory, "
+        f"{numbers.relative(variant.macs.macs, base.macs.macs)} {MACS.title}, "
+        f"{numbers.relative(variant.memory.peak_bytes, base.memory.peak_bytes)} {PEAK.title}, "
         f"{numbers.relative(variant.training_memory.peak_bytes, base.training_memory.peak_bytes)} training memory and "
         f"{numbers.ratio(found)} latency at {setting(costs)}."
     )
@@ -111,14 +112,14 @@ def comparison(costs: Costs) -> Table:
     ]
     header = (
         "network",
-        "params",
-        f"MACs ({costs.mode})",
+        PARAMS.title,
+        f"{MACS.title} ({costs.mode})",
         "torch's counter alone",
-        "peak memory (inference)",
-        "peak memory (training)",
-        "saved for backward",
+        f"{PEAK.title} (inference)",
+        f"{PEAK.title} (training)",
+        SAVED.title,
         f"latency ({costs.mode}) vs as it is",
-        "median latency",
+        SECONDS.title,
     )
     return Table(header, tuple(rows), _note(ratios))
 
@@ -131,7 +132,7 @@ def _median(variant: Variant) -> str:
 def _note(ratios: Sequence[Ratio | None]) -> str:
     methods = dict.fromkeys(METHODS[found.method] for found in ratios if found)
     brackets = f" In brackets: {'; '.join(methods)}." if methods else ""
-    return f"Above 1x is slower.{brackets} {MACS_UNIT}. Memory is above inputs and parameters."
+    return f"Above 1x is slower.{brackets} {MACS.note} {PEAK.note}"
 
 
 def changes(costs: Costs) -> Table:
@@ -149,7 +150,7 @@ def changes(costs: Costs) -> Table:
         for variant in alone
         for change in variant.changes
     )
-    return Table(("layer", "was", "is", "shape", "params"), rows, names=(0, 1, 2))
+    return Table(("layer", "was", "is", "shape", PARAMS.title), rows, names=(0, 1, 2), numbers=(3, 4))
 
 
 def layers(variant: Variant) -> Table:
@@ -175,7 +176,9 @@ def layers(variant: Variant) -> Table:
         ("outside layers", "sums, concatenations, Python", numbers.share(variant.profile.outside, 1.0), *[""] * 3)
     )
     header = ("layer", "kind", "share of time", "time", "holds at most", "of the network's peak")
-    return Table(header, tuple(rows), "One evaluation (inference), a clock around every layer.")
+    return Table(
+        header, tuple(rows), "One evaluation (inference), a clock around every layer.", numbers=(1, 2, 3, 4, 5)
+    )
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from opbench.analyse.standings import NOT_RUN, Row, Standing
 from opbench.report import numbers
-from opbench.report.tables import MACS_UNIT, Table, verdicts
+from opbench.report.table import Table
+from opbench.report.tables import MACS_UNIT, verdicts
 from opbench.schema import Counted, Counts, Run
 
 MESSAGE_LIMIT = 300

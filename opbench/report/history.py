@@ -1,59 +1,33 @@
-"""`opbench history` and `opbench keep`: a case's figures run by run, with the points where they changed."""
+"""A case's figures run by run, with the points where they changed."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from opbench.analyse.history.retention import keep, let_go
-from opbench.analyse.history.series import TIMED, Change, Point, Series, case_ids, series
-from opbench.analyse.history.store import Store, moment, read
+from opbench.analyse.history.series import TIMED, LevelStep, RunFigure, Series, case_ids, series
+from opbench.analyse.history.store import Store, moment
 from opbench.errors import nearest
 from opbench.report import numbers
 from opbench.report.escape import visible
+from opbench.report.table import Table
 from opbench.schema import OpbenchError
 from opbench.statistics.change_points import LEAST
 
 # A part of an id may name many cases; more tables than these are no answer.
 MOST_CASES = 12
-CELL_LIMIT = 120
 
 
-def run_history(case: str, results: Path, last: int) -> int:
-    """Prints the history of a case in a results folder; its newest `last` runs as rows. The exit code is 0."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    store = read(results)
-    for problem in _problems(store):
-        print(f"opbench: {visible(problem)}", file=sys.stderr)
-    if not store.digests:
-        raise OpbenchError(
-            f"{results}: no readable run document in it, so there is no history (`opbench keep RUN.json` adds one)"
-        )
+def shown(store: Store, case: str, last: int) -> Iterator[Text | RichTable]:
+    """The history of the cases that `case` names: tables with the newest `last` runs as rows, and sentences."""
     for name in _named(case, case_ids(store.digests)):
         found = series(store.digests, case=name)
         if not any(one.quantity == "ratio" for one in found):
-            console.print(Text(visible(_never_timed(name, store))), soft_wrap=True)
+            yield Text(visible(_never_timed(name, store)))
         for held in _by_machine(found):
-            for line in _shown(held, last):
-                console.print(line, soft_wrap=isinstance(line, Text))
-    return 0
-
-
-def run_keep(documents: Sequence[Path], results: Path, raw: int | None) -> int:
-    """Appends run documents to a results folder's history; with `raw`, lets older raw samples go. Returns 0."""
-    for document in documents:
-        kept = keep(document, results)
-        print(f"{'kept' if kept.new else 'already there'}: {results / kept.path}")
-    if raw is not None:
-        for path in let_go(results, raw):
-            print(f"raw samples let go, digest kept: {results / path}")
-    return 0
+            yield from _shown(held, last)
 
 
 def _named(case: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -84,12 +58,12 @@ def _by_machine(found: Sequence[Series]) -> Iterator[list[Series]]:
         yield [one for one in found if one.machine == machine]
 
 
-def _shown(held: Sequence[Series], last: int) -> Iterator[Text | Table]:
+def _shown(held: Sequence[Series], last: int) -> Iterator[Text | RichTable]:
     """One case on one machine: a table for each timing method, then what changed and what can't be told."""
     ratios = {one.method: one for one in held if one.quantity == "ratio"}
     seconds = {one.method: one for one in held if one.quantity == "seconds"}
     for method, ratio in ratios.items():
-        yield _table(ratio, seconds[method], last)
+        yield _table(ratio, seconds[method], last).rich()
         for line in _sentences(ratio, last):
             yield Text(visible(line))
     for one in held:
@@ -99,37 +73,41 @@ def _shown(held: Sequence[Series], last: int) -> Iterator[Text | Table]:
 
 
 def _table(ratio: Series, seconds: Series, last: int) -> Table:
-    title = f"{ratio.case.id} on {ratio.machine}"
-    table = Table(title=Text(visible(title), "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("started", no_wrap=True)
-    table.add_column("commit", no_wrap=True)
-    table.add_column(Text(f"latency vs {visible(ratio.baseline, 40)}"), justify="right", overflow="fold")
-    table.add_column(Text(f"latency, median ({visible(ratio.method, 20)})"), justify="right", overflow="fold")
-    table.add_column("what happened", overflow="fold")
+    header = (
+        "started",
+        "commit",
+        f"latency vs {visible(ratio.baseline, 40)}",
+        f"latency, median ({visible(ratio.method, 20)})",
+        "what happened",
+    )
     # A case that was once planned with another baseline has more points of its seconds than of its ratio.
     absolute = {point.sha256: point for point in seconds.points}
     first = max(0, len(ratio.points) - last)
-    for index, point in enumerate(ratio.points[first:], start=first):
-        said = _happened(ratio, index)
-        cells = (_when(point), _commit(point), _ratio(point), _seconds(absolute.get(point.sha256)), said)
-        table.add_row(*(Text(visible(cell, CELL_LIMIT), "bold" if said.startswith("step") else "") for cell in cells))
-    return table
+    rows = tuple(
+        (_when(point), _commit(point), _ratio(point), _seconds(absolute.get(point.sha256)), _happened(ratio, index))
+        for index, point in enumerate(ratio.points[first:], start=first)
+    )
+    styles = {
+        (at, column): "bold" for at, row in enumerate(rows) if row[-1].startswith("step") for column in range(len(row))
+    }
+    title = f"{ratio.case.id} on {ratio.machine}"
+    return Table(header, rows, title=title, numbers=(2, 3), unbroken=(0, 1), styles=styles)
 
 
-def _when(point: Point) -> str:
+def _when(point: RunFigure) -> str:
     found = moment(point.started)
     return found.strftime("%Y-%m-%d %H:%M") if found else visible(point.started, 16)
 
 
-def _commit(point: Point) -> str:
+def _commit(point: RunFigure) -> str:
     return (point.commit or "unknown")[:12] + (" + edits" if point.dirty else "")
 
 
-def _ratio(point: Point) -> str:
+def _ratio(point: RunFigure) -> str:
     return numbers.ratio(point.ratio, point.missing)
 
 
-def _seconds(point: Point | None) -> str:
+def _seconds(point: RunFigure | None) -> str:
     return numbers.seconds(point.value if point else None)
 
 
@@ -142,7 +120,7 @@ def _happened(one: Series, index: int) -> str:
     return "spike" if index in one.spikes else ""
 
 
-def _step(change: Change) -> str:
+def _step(change: LevelStep) -> str:
     if change.ratio is None:
         return f"from {numbers.plain(change.before)} to {numbers.plain(change.after)}"
     also = f" (also changed: {', '.join(change.surroundings)})" if change.surroundings else ""
@@ -164,7 +142,7 @@ def _sentences(one: Series, last: int) -> Iterator[str]:
         yield f"left out: {_runs(one.redefined)} in which the name stood for other dimensions or another baseline"
 
 
-def _exact(one: Series, change: Change) -> str:
+def _exact(one: Series, change: LevelStep) -> str:
     point = one.points[change.at]
     figures = f"{numbers.exactly(int(change.before))} -> {numbers.exactly(int(change.after))}"
     return f"{one.quantity.replace('_', ' ')} changed: {figures} at {_commit(point)} ({_when(point)})"
@@ -178,7 +156,8 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}s" if count > 1 else f"1 {what}" if count else f"no {what}"
 
 
-def _problems(store: Store) -> Iterator[str]:
+def problems(store: Store) -> Iterator[str]:
+    """A sentence for each file that can't be shown; of many, the first few and how many more."""
     for problem in store.problems[:5]:
         yield f"{problem.path}: {problem.sentence}"
     if len(store.problems) > 5:

@@ -7,8 +7,10 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 from opbench.analyse.standings import NOT_PLANNED, Row, Standing
+from opbench.quantities import MIN_BYTES
 from opbench.report import numbers
-from opbench.report.tables import ERROR_UNIT, MACS_UNIT, Table, error, verdicts
+from opbench.report.table import Table
+from opbench.report.tables import ERROR_UNIT, MACS_UNIT, error, verdicts
 from opbench.schema import Run
 from opbench.statistics.ratios import Quartiles
 from opbench.statistics.roofline import Roofline, roofline, usable
@@ -28,7 +30,7 @@ def limits(standing: Standing, run: Run) -> Table:
     """One panel: what each contender reaches of the machine's rates, and how far it is from the definition."""
     header = (
         "contender",
-        "least traffic",
+        MIN_BYTES.title,
         "MACs per byte",
         "of copy rate",
         "of matmul rate",

@@ -17,9 +17,8 @@ from opbench.analyse.standings import Row, Standing, standings
 from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.escape import code, prose
-from opbench.report.markdown import render
 from opbench.report.page import page
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.schema import Run
 from opbench.statistics.roofline import over_least_time, roofline
 
@@ -38,7 +37,7 @@ _OF_THE_RUN = frozenset({"started", "wall time", "asked precision", "budget", "s
 Identity = tuple[str, tuple[tuple[str, int], ...]]
 
 
-class Side(msgspec.Struct, frozen=True):
+class MachineColumn(msgspec.Struct, frozen=True):
     """One run and its panels by what makes them the same work."""
 
     label: str
@@ -57,20 +56,20 @@ def write(runs: Sequence[Run], folder: str | os.PathLike[str]) -> Path:
 def markdown(runs: Sequence[Run]) -> str:
     """The comparison of two runs or more as Markdown; the same runs give the same text."""
     sides = [
-        Side(f"run {number}", run, {_identity(standing): standing for standing in standings(run)})
+        MachineColumn(f"run {number}", run, {_identity(standing): standing for standing in standings(run)})
         for number, run in enumerate(runs, start=1)
     ]
     return "\n\n".join(_blocks(sides)) + "\n"
 
 
-def _blocks(sides: Sequence[Side]) -> Iterator[str]:
+def _blocks(sides: Sequence[MachineColumn]) -> Iterator[str]:
     yield f"# {len(sides)} runs side by side"
-    yield render(_machines(sides))
+    yield _machines(sides).markdown()
     yield "## What differs"
     differing = _differences(sides)
-    yield render(differing) if differing.rows else "Nothing that a run records of its machine."
+    yield differing.markdown() if differing.rows else "Nothing that a run records of its machine."
     yield "## Yardsticks"
-    yield render(_yardsticks(sides))
+    yield _yardsticks(sides).markdown()
     yield "## Every panel"
     shared = _shared(sides)
     yield prose(NOTE) if shared else "No panel is in more than one of these runs."
@@ -78,11 +77,11 @@ def _blocks(sides: Sequence[Side]) -> Iterator[str]:
         dims = " ".join(f"{name}={size}" for name, size in identity[1])
         yield f"### {code(identity[0])}"
         yield prose(dims)
-        yield render(_panel(identity, having))
+        yield _panel(identity, having).markdown()
     yield from _alone(sides, shared)
 
 
-def _machines(sides: Sequence[Side]) -> Table:
+def _machines(sides: Sequence[MachineColumn]) -> Table:
     rows = []
     for side in sides:
         where = side.run.environment
@@ -103,7 +102,7 @@ def _machines(sides: Sequence[Side]) -> Table:
     return Table(header, tuple(rows), names=())
 
 
-def _differences(sides: Sequence[Side]) -> Table:
+def _differences(sides: Sequence[MachineColumn]) -> Table:
     """Every detail of the environment that is not the same in all runs."""
     found = [{row[0]: row[1] for row in evidence.environment(side.run).rows} for side in sides]
     names = dict.fromkeys(name for details in found for name in details if name not in _OF_THE_RUN)
@@ -115,14 +114,14 @@ def _differences(sides: Sequence[Side]) -> Table:
     return Table(("what", *(side.label for side in sides)), rows, names=())
 
 
-def _yardsticks(sides: Sequence[Side]) -> Table:
+def _yardsticks(sides: Sequence[MachineColumn]) -> Table:
     found = [{row[:3]: row[3] for row in limits.yardsticks(side.run).rows} for side in sides]
     names = dict.fromkeys(name for rates in found for name in rates)
     rows = tuple((" ".join(name), *(rates.get(name, numbers.NOT_MEASURED) for rates in found)) for name in names)
     return Table(("yardstick", *(side.label for side in sides)), rows, names=())
 
 
-def _shared(sides: Sequence[Side]) -> dict[Identity, list[Side]]:
+def _shared(sides: Sequence[MachineColumn]) -> dict[Identity, list[MachineColumn]]:
     """The panels that more than one run has, in the order they first appear."""
     every = dict.fromkeys(identity for side in sides for identity in side.panels)
     having = {identity: [side for side in sides if identity in side.panels] for identity in every}
@@ -133,7 +132,7 @@ def _identity(standing: Standing) -> Identity:
     return standing.panel.id, tuple(sorted(standing.case.dims.items()))
 
 
-def _panel(identity: Identity, sides: Sequence[Side]) -> Table:
+def _panel(identity: Identity, sides: Sequence[MachineColumn]) -> Table:
     """A row for each contender; for each run its multiple of the least time, its ratio, and the median."""
     contenders = dict.fromkeys(
         row.case.contender for side in sides for row in side.panels[identity].ranked()
@@ -170,7 +169,7 @@ def _multiple(run: Run, standing: Standing, row: Row | None) -> str:
     return f"{value}x [{low}, {high}] ({seconds})"
 
 
-def _alone(sides: Sequence[Side], shared: Iterable[Identity]) -> Iterator[str]:
+def _alone(sides: Sequence[MachineColumn], shared: Iterable[Identity]) -> Iterator[str]:
     """What one run has and no other, counted, so that nobody takes the tables for all of it."""
     compared = set(shared)
     for side in sides:

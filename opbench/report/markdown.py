@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,19 +14,14 @@ from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.charts import Chart, charts, missing
-from opbench.report.escape import block, code, label, prose, visible
-from opbench.report.tables import Table
+from opbench.report.escape import block, code, label, prose
+from opbench.report.table import Table
 from opbench.report.targets import targets
-from opbench.schema import Case, Run
+from opbench.run_request import row_command
+from opbench.schema import Run
 
 REPORT = "report.md"
 PAGE = "report.html"
-CELL_LIMIT = 300
-# Nobody typed what is longer; splitting a document's megabyte of quotes into words would take minutes.
-LONGEST_COMMAND = 20_000
-
-# Options of the run that change what a row measures; a row's own command carries them over.
-_CARRIED = ("--precision", "--budget", "--threads", "--replicas", "--seed", "--set", "--with")
 
 _HEADINGS = {
     "ratio": "Latency against the baseline",
@@ -76,41 +70,6 @@ def write(run: Run, folder: str | os.PathLike[str]) -> Path:
     return Path(folder) / REPORT
 
 
-def render(table: Table) -> str:
-    """A table in Markdown, every cell escaped; its note is left to the caller."""
-    lines = [_line(map(prose, table.header)), _line("---" for _ in table.header)]
-    for row in table.rows:
-        cells = enumerate(visible(cell, CELL_LIMIT) for cell in row)
-        lines.append(_line(code(cell) if column in table.names else prose(cell) for column, cell in cells))
-    return "\n".join(lines)
-
-
-def command_of(run: Run, case: Case) -> str:
-    """The command that measures one row again, with its baseline beside it."""
-    # As it was asked for: a suite of one's own is a file.
-    suite = dict(_pairs(run.command)).get("--suite", run.settings.suite)
-    words = ["opbench", "run", "--suite", suite]
-    for option in ("task", "workload", "operator", "implementation", "dtype", "device", "mode"):
-        words += [f"--{option}", getattr(case, option)]
-    return shlex.join([*words, *carried(run.command)])
-
-
-def carried(command: str) -> list[str]:
-    """The options of a run's command that change what a row measures, as words."""
-    pairs = [pair for pair in _pairs(command) if pair[0] in _CARRIED and pair != ("--seed", "0")]
-    return [word for pair in pairs for word in pair]
-
-
-def _pairs(command: str) -> list[tuple[str, str]]:
-    """Each word of a command and the one after it; none where it is no command line."""
-    if len(command) > LONGEST_COMMAND:
-        return []
-    try:
-        return list(itertools.pairwise(shlex.split(command)))
-    except ValueError:
-        return []
-
-
 def _blocks(parts: Iterable[Part]) -> Iterator[str]:
     """Text blocks; a note that explains many tables is printed once, below the first of them."""
     said: set[str] = set()
@@ -118,7 +77,7 @@ def _blocks(parts: Iterable[Part]) -> Iterator[str]:
         if isinstance(part, str):
             yield part
             continue
-        yield render(part)
+        yield part.markdown()
         if part.note and part.note not in said:
             said.add(part.note)
             yield prose(part.note)
@@ -183,7 +142,7 @@ def _details(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
                 yield table
         yield from (f"{code(contender)}, {prose(remark)}." for contender, remark in evidence.remarks(panel))
         yield "To measure a row again:"
-        yield block([command_of(run, row.case) for row in panel.ranked()], "sh")
+        yield block([row_command(run, row.case) for row in panel.ranked()], "sh")
 
 
 def _rest(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
@@ -200,10 +159,6 @@ def _rest(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
     yield "## Reproduce"
     yield f"The run took {numbers.seconds(run.wall_seconds)}; it and this report:"
     yield block([run.command, "opbench report run.json -o ."], "sh")
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _path(chart: Chart) -> str:

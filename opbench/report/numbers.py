@@ -7,8 +7,10 @@ takes binary ones (KiB, MiB, GiB). One MAC is two FLOPs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from opbench.quantities import Quantity, Style
 from opbench.statistics.ratios import Ratio
 
 NOT_MEASURED = "not measured"
@@ -112,6 +114,21 @@ def plain(value: float | None, missing: str = NOT_MEASURED, digits: int = 3) -> 
     if not 1e-3 <= abs(value) < 1e6:
         return f"{value:.{digits - 1}e}"
     return _fixed(value, _decimals(value, digits=digits))
+
+
+def figure(of: Quantity, value: float | None, missing: str = NOT_MEASURED) -> str:
+    """A figure of a quantity, as its row says that it is written."""
+    return missing if value is None else _STYLES[of.style](value)
+
+
+_STYLES: Mapping[Style, Callable[[Any], str]] = {
+    "count": exactly,
+    "macs": macs,
+    "size": size,
+    "seconds": seconds,
+    "ratio": lambda value: f"{plain(value)}x",
+    "plain": plain,
+}
 
 
 def _scaled(value: float | None, units: Units, missing: str, whole: bool = False) -> str:

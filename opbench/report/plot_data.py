@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from opbench.analyse.standings import Row, Standing
+from opbench.quantities import exact
 from opbench.report import numbers
 from opbench.report.drawing import LABEL_LIMIT, Datum, name_of
 from opbench.report.escape import visible
@@ -84,15 +85,14 @@ def roofline_data(standing: Standing, method: str) -> Iterator[Datum]:
 
 def memory_data(row: Row) -> Iterator[Datum]:
     """Peak bytes, and in training what is saved for backward; a failure by its name."""
-    memory = row.record.memory if row.record and row.outcome == "ok" else None
-    kinds = {"peak": memory.peak_bytes if memory else None}
-    if row.case.mode == "training":
-        kinds["saved for backward"] = memory.saved_bytes if memory else None
     missing = numbers.NOT_MEASURED if row.outcome == "ok" else row.outcome
-    for kind, value in kinds.items():
+    for of, kind in exact("memory chart"):
+        if of.training and row.case.mode == "inference":
+            continue
+        value = of.of(row.record) if row.outcome == "ok" else None
         yield {
             "contender": name_of(row),
             "kind": kind,
             "bytes": float(value or 0),
-            "label": numbers.size(value, missing),
+            "label": numbers.figure(of, value, missing),
         }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from opbench.analyse.standings import Standing
+from opbench.quantities import PEAK, SAVED
 from opbench.report import numbers
 from opbench.report.drawing import (
     GUIDE,
@@ -203,7 +204,7 @@ def memory_bars(family: Family, run: Run) -> Iterator[Picture]:
             ),
         ]
         parts.append(_drawing(layers, index, {"step": 15 if offset else 20}, standing))
-    title = "Peak memory" if len(kinds) == 1 else "Peak memory, and memory saved for backward"
+    title = PEAK.title.capitalize() + (f", and {SAVED.label}" if len(kinds) > 1 else "")
     yield picture(title, family, "", parts, [data for _, data in groups])
 
 

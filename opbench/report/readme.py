@@ -30,10 +30,11 @@ from pathlib import Path
 from opbench.analyse.standings import Contest, Row, Standing, contests, standings
 from opbench.documents import read
 from opbench.errors import nearest
+from opbench.quantities import MACS, RATIO, exact
 from opbench.report import markdown, numbers, tables
 from opbench.report.claims import claims
 from opbench.report.escape import prose
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.schema import OpbenchError, Run, Selfcheck
 
@@ -109,20 +110,19 @@ def table(contest: Contest, *others: Contest) -> Table:
     header = (
         "contender",
         *(
-            f"{standing.case.device.upper()} {standing.case.mode} latency vs baseline{tables.suffix(standing, method)}"
+            f"{standing.case.device.upper()} {standing.case.mode} {RATIO.title}{tables.suffix(standing, method)}"
             for standing, method in timed
         ),
-        "params",
-        f"MACs / FLOPs ({first.case.mode})",
-        f"peak memory ({first.case.mode})",
+        *(tables.heading(name, first) for _, name in exact("readme")),
     )
     rows = []
     everyone = dict.fromkeys(contender for one in (contest, *others) for contender in one.contenders())
     for contender in everyone:
         row = next((row for one in (contest, *others) if (row := one.standings[0].row(contender))), None)
         ratios = (tables.latency_ratio(standing.row(contender), method) for standing, method in timed)
-        rows.append((contender, *ratios, tables.params(row), _macs_and_flops(row), tables.peak(row)))
-    notes = dict.fromkeys(tables.contest(one).note for one in (contest, *others))
+        figures = (_macs_and_flops(row) if of is MACS else tables.cell(of, row) for of, _ in exact("readme"))
+        rows.append((contender, *ratios, *figures))
+    notes = dict.fromkeys(tables.note(one.standings, "readme") for one in (contest, *others))
     return Table(header, tuple(rows), max(notes, key=len))
 
 
@@ -173,7 +173,7 @@ def _of_runs(runs: Sequence[Run], selection: str) -> str:
     blocks = []
     for built, group in generated:
         devices = " and ".join(dict.fromkeys(contest.case.device for contest in group))
-        blocks += [f"**{prose(markdown.title(group[0], devices))}**", markdown.render(built)]
+        blocks += [f"**{prose(markdown.title(group[0], devices))}**", built.markdown()]
     blocks += [prose(note) for note in dict.fromkeys(built.note for built, _ in generated)]
     return "\n\n".join([*blocks, *map(_measured_on, runs)])
 
@@ -197,7 +197,7 @@ def _of_run(run: Run, view: str, selection: str) -> str:
     generated = [table(contest) for contest in chosen]
     blocks = []
     for contest, built in zip(chosen, generated, strict=True):
-        blocks += [f"**{prose(markdown.title(contest))}**", markdown.render(built)]
+        blocks += [f"**{prose(markdown.title(contest))}**", built.markdown()]
     blocks += [prose(note) for note in dict.fromkeys(built.note for built in generated)]
     return "\n\n".join([*blocks, _measured_on(run)])
 
@@ -211,7 +211,7 @@ def _measured_on(run: Run) -> str:
 
 
 def _of_table(content: Table) -> str:
-    return markdown.render(content) + (f"\n\n{prose(content.note)}" if content.note else "")
+    return content.markdown() + (f"\n\n{prose(content.note)}" if content.note else "")
 
 
 def _selected(identity: str, selection: str) -> bool:
@@ -219,7 +219,5 @@ def _selected(identity: str, selection: str) -> bool:
 
 
 def _macs_and_flops(row: Row | None) -> str:
-    counts = row.record.counts if row and row.record else None
-    if counts is None:
-        return tables.macs(row)
-    return f"{numbers.macs(counts.macs)} / {numbers.macs(2 * counts.macs)}"
+    macs = MACS.of(row.record if row else None)
+    return tables.cell(MACS, row) if macs is None else f"{numbers.macs(macs)} / {numbers.macs(2 * macs)}"

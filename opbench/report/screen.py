@@ -1,22 +1,25 @@
-"""Standard output: through rich where it is installed, as plain text otherwise. Nothing printed is read as markup."""
+"""The one console: rich where it is installed, plain text otherwise. Nothing printed is read as markup."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from opbench.report.escape import visible
+from opbench.report.table import TEXT_LIMIT, Table
+from opbench.schema import OpbenchError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-    from opbench.schema import Run
+    from opbench.schema import Plan, Run
 
 # What progress is told: how many are done, and what comes next.
 Told = Callable[[int, str], None]
-CELL_LIMIT = 400
+# What a pipe or a file is given: so wide that no cell is folded.
+WIDE = 160
 
 
 class Screen(Protocol):
@@ -30,6 +33,10 @@ class Screen(Protocol):
         """Text in columns."""
         ...
 
+    def show(self, *parts: RenderableType) -> None:
+        """What rich renders, one part below the other."""
+        ...
+
     def summary(self, run: Run) -> None:
         """What a run found."""
         ...
@@ -39,13 +46,41 @@ class Screen(Protocol):
         ...
 
 
-def screen() -> Screen:
-    """Standard output; where that is a file or a pipe, wide enough that no cell is folded."""
+def screen(*, error: bool = False) -> Screen:
+    """Standard output, or standard error; where that is a file or a pipe, wide enough that no cell is folded."""
+    console = _console(error=error)
+    return _Plain(sys.stderr if error else sys.stdout) if console is None else _Rich(console)
+
+
+def print_plan(shown: Screen, plan: Plan) -> None:
+    """What would be measured, and what not and why."""
+    panels = [(panel.id, "\n".join(case.contender for case in panel.cases)) for panel in plan.panels]
+    shown.table(("panel", "contenders"), panels, f"suite {plan.suite}: {len(panels)} panels")
+    if plan.skipped:
+        skipped = [(case.case, case.reason) for case in plan.skipped]
+        shown.table(("skipped case", "reason"), skipped, f"{len(skipped)} cases skipped")
+
+
+@contextlib.contextmanager
+def status(first: str) -> Iterator[Callable[[str], None]]:
+    """A line of what is being done, on standard error while that is a terminal; the yielded function changes it."""
+    console = _console(error=True)
+    if console is None or not console.is_terminal:
+        yield lambda text: None
+        return
+    from rich.text import Text
+
+    with console.status(Text(visible(first))) as shown:
+        yield lambda text: shown.update(Text(visible(text)))
+
+
+def _console(*, error: bool) -> Console | None:
     try:
         from rich.console import Console
     except ImportError:
-        return _Plain()
-    return _Rich(Console(width=None if sys.stdout.isatty() else 160))
+        return None
+    wide = not (sys.stderr if error else sys.stdout).isatty()
+    return Console(stderr=error, width=WIDE if wide else None)
 
 
 class _Rich:
@@ -56,13 +91,14 @@ class _Rich:
         self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        from rich.markup import escape
-        from rich.table import Table
+        self._console.print(_table(header, rows, title).rich(TEXT_LIMIT))
 
-        found = Table(*header, title=escape(title) or None)
-        for row in rows:
-            found.add_row(*map(escape, row))
-        self._console.print(found)
+    def show(self, *parts: RenderableType) -> None:
+        from rich.text import Text
+
+        for part in parts:
+            # A sentence is left to the terminal to fold, so that it can be copied whole.
+            self._console.print(part, soft_wrap=isinstance(part, Text))
 
     def summary(self, run: Run) -> None:
         from opbench.report.terminal import summary
@@ -85,17 +121,23 @@ class _Rich:
 
 
 class _Plain:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
     def line(self, text: str) -> None:
-        print(text, flush=True)
+        print(text, file=self._stream, flush=True)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        print("\n".join(columns(header, rows, title)), flush=True)
+        self.line("\n".join(_table(header, rows, title).text()))
+
+    def show(self, *parts: RenderableType) -> None:
+        raise OpbenchError("what this prints is laid out by rich, which isn't installed: pip install rich")
 
     def summary(self, run: Run) -> None:
         from opbench.report.terminal import closing, contents
 
-        for block in contents(run):
-            self.table(block.header, block.rows, block.title)
+        for table in contents(run):
+            print("\n".join(table.text()), flush=True)
         self.line(closing(run))
 
     @contextlib.contextmanager
@@ -108,15 +150,5 @@ class _Plain:
         yield told
 
 
-def columns(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> list[str]:
-    """The lines of a table: columns as wide as their widest line, a cell's own lines below each other."""
-    cells = [[[visible(part, CELL_LIMIT) for part in cell.split("\n")] for cell in row] for row in (header, *rows)]
-    widths = [max(len(part) for row in cells for part in row[index]) for index in range(len(header))]
-    lines = [title] if title else []
-    for number, row in enumerate(cells):
-        for depth in range(max(map(len, row), default=0)):
-            texts = (parts[depth] if depth < len(parts) else "" for parts in row)
-            lines.append("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
-        if number == 0:
-            lines.append("  ".join("-" * width for width in widths))
-    return [*lines, ""]
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> Table:
+    return Table(tuple(header), tuple(map(tuple, rows)), title=title)

@@ -1,22 +1,17 @@
-"""`opbench selfcheck`: what this machine can tell apart, as a document, a table and a chart."""
+"""What this machine can tell apart, as a table and a chart."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Table as RichTable
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
-from opbench.documents import KINDS, replace_file, save
 from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
+from opbench.report.table import Table
 from opbench.schema import Selfcheck
 from opbench.statistics.power import OURS, Power, Share, allowance, powers, sensitivity
 
@@ -24,48 +19,14 @@ HEADINGS = ("method", "code", "load", "called", "95 % interval of the rate", "un
 _LOADS = {None: "both", False: "quiet", True: "one core loaded"}
 
 
-def run_selfcheck(
-    output: Path,
-    *,
-    identical: int,
-    planted: int,
-    processes: int,
-    threads: int,
-    precision: float,
-    budget_seconds: float,
-    rivals: bool,
-    seed: int,
-) -> int:
-    """Takes the trials and writes selfcheck.json, selfcheck.md and selfcheck.svg into a folder."""
-    from opbench.engine.selfcheck import Extent, selfcheck
-
-    extent = Extent(identical, planted, processes, threads, precision, budget_seconds, rivals, seed)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    with console.status("selfcheck") as status:
-        found = selfcheck(
-            extent, _command(extent), lambda done, total: status.update(f"selfcheck: {done} of {total} trials")
-        )
-    save(found, output / KINDS["selfcheck"].file)
-    replace_file(output / "selfcheck.md", markdown(found).encode())
-    replace_file(output / "selfcheck.svg", chart(found).encode())
-    console.print(summary(found))
-    console.print(f"report: {output / 'selfcheck.md'}", soft_wrap=True, markup=False, highlight=False)
-    return 0
-
-
-def _command(extent: Any) -> str:
-    words = ["opbench", "selfcheck", "--identical", str(extent.identical), "--planted", str(extent.planted)]
-    words += ["--processes", str(extent.processes), "--threads", str(extent.threads)]
-    words += ["--precision", f"{extent.precision:g}", "--budget", f"{extent.budget_seconds:g}"]
-    return shlex.join([*words, *(["--rivals"] if extent.rivals else []), "--seed", str(extent.seed)])
-
-
-def summary(selfcheck: Selfcheck) -> Table:
+def summary(selfcheck: Selfcheck) -> RichTable:
     """What rich prints."""
-    table = Table(*HEADINGS, title="What this machine can tell apart", title_justify="left")
-    for power in powers(selfcheck, MINIMUM_EFFECT):
-        table.add_row(*(Text(visible(cell)) for cell in _cells(power)))
-    return table
+    return _table(selfcheck, MINIMUM_EFFECT).rich()
+
+
+def _table(selfcheck: Selfcheck, minimum_effect: float) -> Table:
+    rows = tuple(map(_cells, powers(selfcheck, minimum_effect)))
+    return Table(HEADINGS, rows, title="What this machine can tell apart", names=())
 
 
 def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> str:
@@ -73,7 +34,6 @@ def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> st
     where = selfcheck.environment
     threads = "1 thread" if where.threads == 1 else f"{where.threads} threads"
     torch = prose(where.versions.get("torch", "unknown"))
-    rows = [f"| {' | '.join(prose(cell) for cell in _cells(power))} |" for power in powers(selfcheck, minimum_effect)]
     parts = [
         "# Selfcheck",
         f"{prose(where.cpu)}, {where.cores} cores, {threads}, torch {torch}, {prose(selfcheck.started)}.",
@@ -81,7 +41,7 @@ def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> st
         "faster or slower (a false alarm), or slowed-down code said to be slower (a find). opbench calls a change "
         f"where the 95 % interval lies beyond {100 * minimum_effect:g} %; undecided is neither. A rival has as much "
         "time for a pair as opbench took.",
-        "\n".join([f"| {' | '.join(HEADINGS)} |", "|" + " --- |" * len(HEADINGS), *rows]),
+        _table(selfcheck, minimum_effect).markdown(),
         "\n".join(f"- {sentence}" for sentence in _sentences(selfcheck, minimum_effect)),
         "![shares called](selfcheck.svg)",
         block([selfcheck.command]),

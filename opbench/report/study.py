@@ -8,7 +8,9 @@ from pathlib import Path
 from opbench.documents import replace_file
 from opbench.report import numbers
 from opbench.report.escape import block, label, prose
-from opbench.report.study_charts import charts, slug
+from opbench.report.study_charts import charts
+from opbench.report.table import Table
+from opbench.slug import slug
 from opbench.study.changes import QUANTITIES
 from opbench.study.differences import Estimate, Standing, changes, standings, step_ratio
 from opbench.study.document import Metric, Result, StudyDocument
@@ -183,5 +185,5 @@ def _search(result: Result) -> list[tuple[str, ...]]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = (f"| {' | '.join(map(prose, row))} |" for row in rows)
-    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
+    header, *body = map(tuple, rows)
+    return Table(header, tuple(body), names=()).markdown()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from opbench.report.charts import svg
 from opbench.report.drawing import GUIDE, LABEL_LIMIT, PALETTE, SHAPES, STYLE, WIDTH, Spec, ticks
 from opbench.report.escape import visible
+from opbench.slug import slug
 from opbench.study.differences import Point, loss_curves, loss_differences, standings
 from opbench.study.document import Metric, Result, StudyDocument
 
@@ -25,11 +25,6 @@ def charts(study: StudyDocument) -> dict[str, str]:
             drawn[f"loss-{slug(result.name)}.svg"] = svg(loss_picture(result))
             drawn[f"score-{slug(result.name)}.svg"] = svg(score_picture(result))
     return drawn
-
-
-def slug(name: str) -> str:
-    """A name as a part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:60].strip("-")
 
 
 def loss_picture(result: Result) -> Spec:

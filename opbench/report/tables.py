@@ -1,32 +1,19 @@
-"""A run as tables of text: each panel's contenders against the baseline, and both modes of a workload side by side.
-
-Cells are plain text, not yet escaped for any medium: names, sources and messages come from the document and may hold
-anything. Whoever prints a table escapes every cell.
-"""
+"""A run as tables of text: each panel's contenders against the baseline, and both modes of a workload side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
-
 from opbench.analyse.standings import NOT_PLANNED, Contest, Row, Standing
+from opbench.quantities import ERROR, MACS, RATIO, SECONDS, Quantity, exact
 from opbench.report import numbers
+from opbench.report.table import Table
 from opbench.schema import Record, Verdict
 from opbench.statistics.ratios import METHODS
 
-ERROR_UNIT = "eps·Σ|terms|"
-MACS_UNIT = "1 MAC = 2 FLOPs"
-
-
-class Table(msgspec.Struct, frozen=True):
-    """Text in rows. `names` are the columns that hold identifiers; `note` says what the numbers mean."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    names: tuple[int, ...] = (0,)
+ERROR_UNIT = ERROR.unit
+MACS_UNIT = MACS.note.removesuffix(".")
 
 
 def contest(contest: Contest) -> Table:
@@ -34,33 +21,27 @@ def contest(contest: Contest) -> Table:
     first = contest.standings[0]
     training = next((standing for standing in contest.standings if standing.case.mode == "training"), None)
     timed = [(standing, method) for standing in contest.standings for method in standing.methods or ("",)]
+    shown = [(of, name) for of, name in exact("contest") if training or not of.training]
     header = (
         "contender",
-        *(f"{standing.case.mode} latency vs baseline{suffix(standing, method)}" for standing, method in timed),
-        "params",
-        f"MACs ({first.case.mode})",
-        f"peak memory ({first.case.mode})",
-        *(["saved for backward"] if training else []),
-        f"max error ({ERROR_UNIT})",
+        *(f"{standing.case.mode} {RATIO.title}{suffix(standing, method)}" for standing, method in timed),
+        *(heading(name, first) for of, name in shown),
+        _heading_of_error("contest"),
         "outcome",
     )
     rows = []
     for contender in contest.contenders():
         present = [row for standing in contest.standings if (row := standing.row(contender))]
-        leading = first.row(contender)
         rows.append(
             (
                 contender,
                 *(latency_ratio(standing.row(contender), method) for standing, method in timed),
-                params(present[0]),
-                macs(leading),
-                peak(leading),
-                *([saved(training.row(contender))] if training else []),
+                *(cell(of, _telling(of, present, first, training)) for of, _ in shown),
                 error(present),
                 _joint_outcome(present),
             )
         )
-    return Table(header, tuple(rows), _note([row for standing in contest.standings for row in standing.rows]))
+    return Table(header, tuple(rows), note(contest.standings, "contest"))
 
 
 def panel(standing: Standing) -> Table:
@@ -68,32 +49,22 @@ def panel(standing: Standing) -> Table:
     methods = standing.methods or ("",)
     header = (
         "contender",
-        *(
-            f"{what}{suffix(standing, method)}"
-            for method in methods
-            for what in ("latency vs baseline", "median latency")
-        ),
-        "params",
-        f"MACs ({standing.case.mode})",
-        "peak memory",
-        "saved for backward",
-        f"max error ({ERROR_UNIT})",
+        *(f"{what}{suffix(standing, method)}" for method in methods for what in (RATIO.title, SECONDS.title)),
+        *(heading(name, standing) for _, name in exact("panel")),
+        _heading_of_error("panel"),
         "outcome",
     )
     rows = tuple(
         (
             row.case.contender,
-            *(cell(row, method) for method in methods for cell in (latency_ratio, median)),
-            params(row),
-            macs(row),
-            peak(row),
-            saved(row),
+            *(text(row, method) for method in methods for text in (latency_ratio, median)),
+            *(cell(of, row) for of, _ in exact("panel")),
             error([row]),
             outcome(row),
         )
         for row in standing.ranked()
     )
-    return Table(header, rows, _note(standing.rows))
+    return Table(header, rows, note([standing], "panel"))
 
 
 def samples(standing: Standing) -> Table:
@@ -142,32 +113,31 @@ def median(row: Row | None, method: str) -> str:
     return numbers.seconds(timing.latency.median_seconds if timing.latency else None, missing=timing.missing)
 
 
-def params(row: Row | None) -> str:
-    """Parameters, to the last one."""
-    counts = row.record.counts if row and row.record else None
-    return numbers.exactly(counts.params if counts else None, missing=_absent(row))
+def heading(name: str, standing: Standing) -> str:
+    """A column's heading, with the mode of a panel where it depends on that."""
+    return name.format(mode=standing.case.mode)
 
 
-def macs(row: Row | None) -> str:
-    """The closed form of one call's multiply-accumulates."""
-    counts = row.record.counts if row and row.record else None
-    return numbers.macs(counts.macs if counts else None, missing=_absent(row))
-
-
-def peak(row: Row | None) -> str:
-    """Peak bytes above inputs and parameters."""
-    memory = row.record.memory if row and row.record else None
-    text = numbers.size(memory.peak_bytes if memory else None, missing=_absent(row))
-    return f"{text} (predicted)" if memory and memory.predicted and memory.peak_bytes is not None else text
-
-
-def saved(row: Row | None) -> str:
-    """Bytes kept for backward; inference keeps none by definition."""
-    if row and row.case.mode == "inference":
+def cell(of: Quantity, row: Row | None) -> str:
+    """A figure of a row, or why there is none; inference keeps nothing for a backward pass by definition."""
+    if of.training and row and row.case.mode == "inference":
         return "no backward"
-    memory = row.record.memory if row and row.record else None
-    text = numbers.size(memory.saved_bytes if memory else None, missing=_absent(row))
-    return f"{text} (predicted)" if memory and memory.predicted and memory.saved_bytes is not None else text
+    record = row.record if row else None
+    value = of.of(record)
+    text = numbers.figure(of, value, _absent(row))
+    predicted = of.allocated and record is not None and record.memory is not None and record.memory.predicted
+    return f"{text} (predicted)" if predicted and value is not None else text
+
+
+def _telling(of: Quantity, present: Sequence[Row], first: Standing, training: Standing | None) -> Row | None:
+    """Which of a contender's rows tells a quantity: the training one, either, or that of the mode in the heading."""
+    if of.training:
+        return training.row(present[0].case.contender) if training else None
+    return first.row(present[0].case.contender) if "{mode}" in (of.name("contest") or "") else present[0]
+
+
+def _heading_of_error(medium: str) -> str:
+    return ERROR.name(medium) or ERROR.title
 
 
 def error(rows: Sequence[Row], kind: Literal["max_error", "rms_error"] = "max_error") -> str:
@@ -220,8 +190,10 @@ def suffix(standing: Standing, method: str) -> str:
     return f" ({method})" if len(standing.methods) > 1 else ""
 
 
-def _note(rows: Sequence[Row]) -> str:
+def note(standings: Sequence[Standing], medium: str) -> str:
+    """What the figures of a table mean: how its ratios were found, and what the quantities in it say."""
+    rows = (row for standing in standings for row in standing.rows)
     used = dict.fromkeys(timing.ratio.method for row in rows for timing in row.timings if timing.ratio)
     intervals = "; ".join(METHODS[method] for method in used)
     ratio = f"Latency vs baseline: above 1x is slower. In brackets: {intervals}. " if intervals else ""
-    return f"{ratio}{MACS_UNIT}. Memory is above inputs and parameters."
+    return ratio + " ".join(of.note for of, _ in exact(medium) if of.note)

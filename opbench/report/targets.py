@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from opbench.analyse.standings import standings
-from opbench.analyse.targets import Judged, judge
+from opbench.analyse.targets import JudgedTarget, judge
 from opbench.report import numbers
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.schema import Quantity, Run, Target
 
 NOTE = (
@@ -46,7 +46,7 @@ def _wanted(target: Target) -> str:
     return f"at most {_number(target, target.at_most)}"
 
 
-def _measured(found: Judged) -> str:
+def _measured(found: JudgedTarget) -> str:
     if found.value is None or found.low is None or found.high is None:
         return found.missing
     value = _number(found.target, found.value)

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from opbench.analyse.standings import Standing, standings
+from opbench.quantities import RATIO, exact
 from opbench.report import evidence, tables
 from opbench.report.escape import visible
+from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.schema import Run
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
 
 CELL_LIMIT = 80
 
 
-class Block(NamedTuple):
-    """One table: `numbers` are the columns set to the right; the last cell of a row is bold unless it is `fine`."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: range
-    fine: str
-
-
-def contents(run: Run) -> Iterator[Block]:
+def contents(run: Run) -> Iterator[Table]:
     """Every table of the summary, as text."""
     yield from map(_panel, standings(run))
     if run.targets:
         found = targets(run)
-        yield Block("targets", found.header, found.rows, range(0), "met")
+        yield _noticed(msgspec.structs.replace(found, title="targets"), "met")
 
 
 def closing(run: Run) -> str:
@@ -47,32 +40,24 @@ def summary(run: Run) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    return Group(*map(_table, contents(run)), Text(closing(run)))
+    return Group(*(table.rich(CELL_LIMIT) for table in contents(run)), Text(closing(run)))
 
 
-def _panel(standing: Standing) -> Block:
+def _panel(standing: Standing) -> Table:
     methods = standing.methods or ("",)
-    latencies = (f"latency vs baseline{tables.suffix(standing, method)}" for method in methods)
-    header = ("contender", *latencies, "params", "MACs", "peak memory", "outcome")
+    latencies = (f"{RATIO.title}{tables.suffix(standing, method)}" for method in methods)
+    shown = exact("terminal")
+    header = ("contender", *latencies, *(tables.heading(name, standing) for _, name in shown), "outcome")
     rows = []
     for row in standing.ranked():
         ratios = (tables.latency_ratio(row, method) for method in methods)
-        numbers = (tables.params(row), tables.macs(row), tables.peak(row))
-        rows.append((row.case.contender, *ratios, *numbers, tables.outcome(row)))
-    return Block(standing.panel.id, header, rows, range(1, len(header) - 1), "ok")
+        rows.append((row.case.contender, *ratios, *(tables.cell(of, row) for of, _ in shown), tables.outcome(row)))
+    numbers = tuple(range(1, len(header) - 1))
+    return _noticed(Table(header, tuple(rows), title=standing.panel.id, numbers=numbers), "correct")
 
 
-def _table(block: Block) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    def text(value: str, style: str = "") -> Text:
-        return Text(visible(value, CELL_LIMIT), style=style)
-
-    table = Table(title=text(block.title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(block.header):
-        table.add_column(name, justify="right" if index in block.numbers else "left", overflow="fold")
-    for row in block.rows:
-        table.add_row(*map(text, row[:-1]), text(row[-1], "" if row[-1] == block.fine else "bold"))
-    return table
+def _noticed(table: Table, fine: str) -> Table:
+    """With the last cell of every row in bold that is not `fine`."""
+    last = len(table.header) - 1
+    styles = {(at, last): "bold" for at, row in enumerate(table.rows) if not row[last].startswith(fine)}
+    return msgspec.structs.replace(table, styles=styles)

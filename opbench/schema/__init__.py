@@ -43,7 +43,7 @@ from opbench.schema.recorded import (
     Yardstick,
 )
 from opbench.schema.trials import Called, Selfcheck, Trial
-from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Mode, Setting, Tensors
+from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 
 __all__ = [
     "DEFAULT_MEMORY_FORMAT",
@@ -63,6 +63,7 @@ __all__ = [
     "Device",
     "Dims",
     "Environment",
+    "Filter",
     "FirstCall",
     "Implementation",
     "Inputs",

@@ -145,9 +145,16 @@ class Operator:
     learnt(module, tensors)             -> figures that training changes, of what the module hands its core, by name
     draws                               -> the values of settings that `opbench check` tries, the plainest first
     core                                -> the public function whose signature every core has
-    relations                           -> "package.module:NAME" of what `opbench check` holds a core to besides
-    show                                -> the function `(shot, image) -> SVG text` behind `opbench show`, or where it
-                                           is; loaded by that command alone
+    core_definition                     -> what a core of its classes computes, with a core's signature, in any dtype:
+                                           what whole networks of them are held to
+    relations                           -> what `opbench check` holds it to besides (`opbench.relations.Relation`), the
+                                           core's where `core` is given, else its module's: "package.module:NAME" of a
+                                           tuple, or a function that returns one; loaded by that command alone
+    constructor                         -> how the first of its classes is constructed at any of its own arguments
+                                           (`opbench.constructors.Constructor`), for `opbench check`; left out, modules
+                                           are judged at the slot's dimensions and the operator's settings
+    show                                -> the function `(shot, image) -> Drawing` behind `opbench show`
+                                           (`opbench.drawings`), or where it is; loaded by that command alone
 
     Counters see a core only if it is one dispatched operation. `counting` is such an implementation (a
     `torch.library` operation that allocates its output and computes nothing); `formulas` maps the qualified names of
@@ -180,8 +187,10 @@ class Operator:
     learnt: Callable[..., Mapping[str, float]] | None = None
     draws: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     core: Callable[..., torch.Tensor] | None = None
-    relations: str = ""
-    show: str | Callable[..., str] = ""
+    core_definition: Callable[..., torch.Tensor] | None = None
+    relations: str | Callable[[], tuple[Any, ...]] = ""
+    constructor: Any = None
+    show: str | Callable[..., Any] = ""
 
     def given(self, dims: Dims) -> dict[str, Any]:
         """Dimensions with the operator's settings: those among them, else the defaults."""

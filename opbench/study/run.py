@@ -6,16 +6,12 @@ training is a function of its contender, learning rate and seed.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import datetime
 import math
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +22,7 @@ import psutil
 from opbench.documents import save
 from opbench.documents.kinds import STUDY_VERSION
 from opbench.engine.environment import environment
+from opbench.process.pool import ChildLostError, Pool
 from opbench.schema import OpbenchError
 from opbench.study.counting import counted
 from opbench.study.declared import Study
@@ -42,12 +39,16 @@ from opbench.study.images import Source, pictures
 from opbench.study.steps import step_seconds
 from opbench.study.studies import study_named
 from opbench.study.training import SCHEDULE, Job, examples, train
+from opbench.study.worker import Trained
 
 # The same for every contender of every study, fixed before any held-out image was scored.
 RATES = (0.003, 0.01, 0.03)
 SEARCH_SEED = 1000
 ROUNDS = 30
 MOST_PROCESSES = 8
+WORKER = "opbench.study.worker"
+# The longest training of the studies takes some minutes on a core of its own.
+TRAINING_SECONDS = 7200.0
 
 Progress = Callable[[int, int, str], None]
 CarryOut = Callable[[Sequence[Job]], Iterator[Training]]
@@ -198,30 +199,11 @@ def _workers(extent: Extent) -> Iterator[CarryOut]:
     if count == 1 or extent.quick:
         yield lambda jobs: map(train, jobs)
         return
-    others = multiprocessing.active_children()
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=_deaf_to_ctrl_c)
     try:
-        yield lambda jobs: _as_completed(pool, jobs)
-    except BrokenProcessPool:
-        raise TrainingLostError("a training process was killed: out of memory, perhaps") from None
-    except BaseException:
-        for process in multiprocessing.active_children():
-            if process not in others:
-                process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _as_completed(pool: concurrent.futures.Executor, jobs: Sequence[Job]) -> Iterator[Training]:
-    for done in concurrent.futures.as_completed([pool.submit(train, job) for job in jobs]):
-        yield done.result()
-
-
-def _deaf_to_ctrl_c() -> None:
-    """The terminal sends it to every process; only the first should act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with Pool[Trained](["-m", WORKER], Trained, count, seconds=TRAINING_SECONDS) as pool:
+            yield lambda jobs: (trained.training for trained in pool.map(jobs))
+    except ChildLostError as error:
+        raise TrainingLostError(f"a training process {error}") from None
 
 
 def _cores() -> int:

@@ -53,6 +53,15 @@ def test_a_document_against_itself_is_the_same_throughout():
     assert not any(row.quantities or row.left_out for row in found.rows)
 
 
+def test_held_memory_is_compared_where_both_runs_have_it():
+    older, newer, larger = (run(1, memory=make_memory(held_bytes=held)) for held in (None, 1000, 1100))
+    assert exact(compare(newer, larger)) == {("held", "regressed")}
+    assert not compare(newer, larger, allow=("held",)).regressed
+    found = compare(older, newer)
+    assert not found.regressed
+    assert row(found).left_out == ("held: not recorded in base",)
+
+
 def test_a_loud_document_is_the_same_as_itself_too():
     """One measurement, not two that agree: its noise says nothing about a difference."""
     loud = run(1, latencies=(make_latency(ratio=3.0, seed="loud", processes=4, rounds=8, noise=0.5),))

@@ -11,13 +11,14 @@ import pytest
 from factory import make_case, make_environment, make_record, make_run, make_selfcheck
 
 from opbench.analyse.history import store as module
-from opbench.analyse.history.digest import Digest, digest, machine_key, slug
+from opbench.analyse.history.digest import Digest, digest, machine_key
 from opbench.analyse.history.retention import keep, let_go
 from opbench.analyse.history.series import series
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
 from opbench.documents import encode, parse, render, save
 from opbench.schema import OpbenchError
+from opbench.slug import slug
 
 
 def at(day, ratio=1.5, commit=None, noise=None, **changes):
@@ -182,6 +183,17 @@ def test_the_digest_holds_what_standings_say(tmp_path):
         row = rows[entry.case.id]
         assert (entry.outcome, entry.message, entry.timings) == (row.outcome, row.message, row.timings)
     assert parse(encode(made), Digest) == made
+
+
+def test_a_digest_from_before_a_quantity_was_recorded_still_opens():
+    run = at(1)
+    older = json.loads(encode(digest(run, render(run))))
+    for entry in older["entries"]:
+        assert entry.pop("held_bytes") == 1 << 18
+    opened = parse(json.dumps(older).encode(), Digest)
+    assert {entry.figure("held_bytes") for entry in opened.entries} == {None}
+    assert {entry.figure("peak_bytes") for entry in opened.entries} == {1 << 20}
+    assert "held_bytes" not in {one.quantity for one in series([opened])}
 
 
 def test_a_digest_of_an_interval_without_ends_survives_its_file():

@@ -99,7 +99,11 @@ def test_a_first_call_is_the_median_and_range_of_fresh_processes(quantity, value
         (target(), (record(BASE, 1.0), make_failure(FAST, "incorrect")), "carafe[cpu] incorrect"),
         (target(), (make_failure(BASE, "raised"), record(FAST, 1.0)), "nearest[torch] raised"),
         (target(against="x[y]"), (), "x[y] is not in this panel"),
-        (target("memory"), (), "memory was not measured"),
+        (
+            target("memory"),
+            (record(BASE, 1.0), record(FAST, 1.0, memory=make_memory(held_bytes=None))),
+            "memory was not measured",
+        ),
         (target("first-call-cold"), (), "the first call was not measured"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from opbench import plan, registry, suites
-from opbench.engine.proof import prove, tally
+from opbench.engine.check_case import check_case, count_case
 from opbench.verify.gate import call
 
 
@@ -34,10 +34,10 @@ def device_clock():
 
 @pytest.mark.benchmark(timer=device_clock)
 def test_case(benchmark, case):
-    proof = prove(case)
+    proof = check_case(case)
     built, verdict = proof.built, proof.verdict
     assert verdict.correct, f"{case.id} is incorrect and is not timed: {verdict.reason}"
-    counts, memory = tally(built)
+    counts, memory = count_case(built)
     benchmark.group = case.panel_id
     benchmark.extra_info.update(
         case=case.id,

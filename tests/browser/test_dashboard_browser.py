@@ -11,7 +11,7 @@ from hostile import EVIL
 from opbench.analyse.claims.nouns import Answer
 from opbench.analyse.history.store import read
 from opbench.report.dashboard.site import write_site
-from opbench.report.markdown import command_of
+from opbench.run_request import row_command
 
 VIEWS = ("overview", "compare", "shapes", "roofline", "trends", "difference", "proof", "claims", "runs")
 CLAIMS = (
@@ -272,7 +272,7 @@ def test_a_run_shows_its_command_and_the_one_of_each_row(page, history):
     page.open("runs?runPath=bench-01/003/run.json")
     assert page.texts("main pre")[0] == "opbench run --suite smoke --seed 3"
     run = next(one.run for one in read(history.parent.parent / "results").runs if one.path == "bench-01/003/run.json")
-    assert set(page.texts("#commands")[0].split("\n")) == {command_of(run, record.case) for record in run.records}
+    assert set(page.texts("#commands")[0].split("\n")) == {row_command(run, record.case) for record in run.records}
     assert "bench-01" in page.texts("main table:has(caption:has-text('Environment')) tbody tr")[0]
 
 

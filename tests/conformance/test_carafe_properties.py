@@ -10,14 +10,14 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from opbench.conformance.carafe_properties import PROPERTIES
-from opbench.conformance.carafe_strategies import calls, outside, sizes
 from opbench.conformance.oracle import answers
-from opbench.conformance.property import Example, Space, Violation
 from opbench.conformance.strategies import LAYOUTS, narrowed, noise, values
 from opbench.operators.carafe import IMPLEMENTATIONS, contraction
 from opbench.operators.carafe import cost as carafe_cost
 from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
+from opbench.operators.carafe.relations import RELATIONS
+from opbench.operators.carafe.relations.examples import calls, outside, sizes
+from opbench.relations import Example, Space, Violation
 from opbench.schema import DTYPES
 from opbench.verify.bounds import coefficient
 
@@ -25,7 +25,7 @@ EAGER = [
     name for name, it in IMPLEMENTATIONS.items() if not it.compiles and "cpu" in it.devices and it.missing() is None
 ]
 COMPILED = [name for name, it in IMPLEMENTATIONS.items() if it.compiles and it.missing() is None]
-RELATIONS = {relation.name: relation for relation in PROPERTIES}
+BY_NAME = {relation.name: relation for relation in RELATIONS}
 OPTIONS = {"kernel_size": 3, "group_size": 2, "scale_factor": 2}
 
 
@@ -37,7 +37,7 @@ def inputs(dtype=torch.float32, **changes):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize("relation", PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)
 @pytest.mark.parametrize("name", EAGER)
 def test_every_implementation_meets_every_relation(name, relation, dtype):
     assert_holds(relation, IMPLEMENTATIONS[name].function, Space(dtype), number=12)
@@ -46,7 +46,7 @@ def test_every_implementation_meets_every_relation(name, relation, dtype):
 @pytest.mark.parametrize("name", EAGER)
 @pytest.mark.parametrize("relation", ["definition-gradients", "powers-of-two", "outside-taps", "huge-values"])
 def test_float16_meets_the_relations_that_its_range_endangers(name, relation):
-    assert_holds(RELATIONS[relation], IMPLEMENTATIONS[name].function, Space("float16"), number=12)
+    assert_holds(BY_NAME[relation], IMPLEMENTATIONS[name].function, Space("float16"), number=12)
 
 
 @pytest.mark.slow
@@ -54,11 +54,11 @@ def test_float16_meets_the_relations_that_its_range_endangers(name, relation):
 @pytest.mark.parametrize("name", COMPILED)
 def test_what_compiles_meets_the_relations_on_few_shapes(name, relation):
     space = Space("float32", fixed={**OPTIONS, "N": 2, "H": 3, "W": 4})
-    assert_holds(RELATIONS[relation], IMPLEMENTATIONS[name].function, space, number=2)
+    assert_holds(BY_NAME[relation], IMPLEMENTATIONS[name].function, space, number=2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("relation", PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)
 def test_the_definition_meets_every_relation(relation, dtype):
     def core(x, mask, **options):
         return (
@@ -123,9 +123,8 @@ def call_of(x, mask):
 
 
 def test_relations_have_distinct_names_and_say_what_they_say():
-    assert len(RELATIONS) == len(PROPERTIES)
-    for relation in PROPERTIES:
-        assert relation.operator == "carafe"
+    assert len(BY_NAME) == len(RELATIONS)
+    for relation in RELATIONS:
         assert relation.check.__doc__, relation.name
 
 
@@ -151,7 +150,7 @@ def test_a_counterexample_is_small():
         return reassembly(x, mask, **options) * (1 + (x.shape[3] > 2))
 
     with pytest.raises(Violation) as violation:
-        assert_holds(RELATIONS["definition"], wrong, Space("float32"), number=50)
+        assert_holds(BY_NAME["definition"], wrong, Space("float32"), number=50)
     assert violation.value.example.tensors["x"].shape == (1, 1, 1, 3)
 
 
@@ -168,7 +167,7 @@ def test_taps_outside_are_those_the_definition_does_not_read(data):
 def test_fixed_options_narrow_what_is_drawn_and_leave_out_what_needs_others():
     space = Space("float32", fixed={"kernel_size": 5, "scale_factor": 2})
     assert find(calls(space), lambda call: call.tensors["x"].shape[3] > 2).options["kernel_size"] == 5
-    empty = {relation.name for relation in PROPERTIES if relation.draws(space).is_empty}
+    empty = {relation.name for relation in RELATIONS if relation.draws(space).is_empty}
     assert empty == {"one-pixel-kernel", "tent-is-bilinear", "phases", "equal-children", "constant-mask"}
 
 
@@ -196,4 +195,4 @@ def test_a_core_that_is_a_convolution_of_nearest_is_not_a_carafe():
     def plausible(x, mask, *, kernel_size, group_size, scale_factor):
         return F.interpolate(x, scale_factor=scale_factor, mode="bilinear")
 
-    assert falsify(RELATIONS["definition"], plausible, Space("float32"), number=10)
+    assert falsify(BY_NAME["definition"], plausible, Space("float32"), number=10)

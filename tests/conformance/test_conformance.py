@@ -2,18 +2,24 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import torch
+from dying import DEATHS, MEMORY_BYTES
 
+from opbench.commands.check import CheckRequest
+from opbench.commands.check import check as command
+from opbench.conformance import check as checking
 from opbench.conformance.check import check, unsupported
 from opbench.conformance.findings import Limits, Refusal, Request
-from opbench.conformance.property import Space
+from opbench.conformance.judging import prepare
 from opbench.conformance.search import search
-from opbench.conformance.worker import prepare
-from opbench.report.conformance import lines, run_check
+from opbench.relations import Space
+from opbench.report.conformance import closing
 from opbench.schema import OpbenchError
 
 LIMITS = Limits(
@@ -25,6 +31,13 @@ LIMITS = Limits(
     import_seconds=60.0,
     faults=9,
 )
+
+
+def run_check(target, limits=None, **asked):
+    """The command's body; its exit code."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
+    return command(CheckRequest(target=target, **given), limits)
+
 
 RIGHT = """
 from opbench.operators.carafe.cores import shift_add
@@ -59,7 +72,8 @@ def on_cuda(x, mask, *, kernel_size, group_size, scale_factor):
 STAND_INS = """
 import torch
 from hypothesis import strategies as st
-from opbench.conformance.property import Example, Property, run, same
+from opbench.conformance.comparing import run, same
+from opbench.relations import Example, Relation
 
 def _of(name):
     draws = lambda space: st.builds(
@@ -67,7 +81,7 @@ def _of(name):
         st.integers(1, 4),
     )
     check = lambda core, example: same(run(core, example), example.tensors["x"], example)
-    return Property(name, "carafe", f"{name}: core(x) = x", "exact", draws, check)
+    return Relation(name, "exact", f"{name}: core(x) = x", check, draws)
 
 NAMES = ("fine", "hangs", "exits", "exits as checkers do", "crashes", "floods", "prints", "also-fine")
 PROPERTIES = tuple(map(_of, NAMES))
@@ -140,11 +154,22 @@ def test_hostile_code_costs_its_own_relation_and_no_other(survived, name, status
 def test_a_target_that_brings_its_process_down_does_not_conform(survived):
     assert not survived.conformant
     assert survived.failing == ("hangs", "exits", "exits as checkers do", "crashes", "floods")
-    assert lines(survived)[-1].startswith("NOT conformant: 5 of 8 relations fail")
+    assert closing(survived).startswith("NOT conformant: 5 of 8 relations fail")
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
+def test_every_death_of_the_checking_process_is_named(right, monkeypatch, death):
+    monkeypatch.setattr(checking, "WORKER", "dying")
+    monkeypatch.setattr(checking, "OWN_BYTES", 0)
+    death.arrange(monkeypatch)
+    limits = msgspec.structs.replace(LIMITS, import_seconds=death.seconds, memory_bytes=MEMORY_BYTES)
+    said = death.said if death.name != "hang" else "hangs: killed after 1 s while the target was imported"
+    with pytest.raises(OpbenchError, match=f"importing it: .*{re.escape(said)}"):
+        check(Request(f"{right}:carafe", "carafe"), limits)
 
 
 def test_a_fault_of_the_checker_is_not_laid_at_the_target_s_door(right, tmp_path, monkeypatch):
-    broken = "PROPERTIES = (_of('fine').__class__('fine', 'carafe', '', 'exact', lambda space: 1 / 0, None),)"
+    broken = "PROPERTIES = (_of('fine').__class__('fine', 'exact', '', None, lambda space: 1 / 0),)"
     (tmp_path / "broken.py").write_text(STAND_INS + broken)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
     request = Request(f"{right}:carafe", "carafe", dtypes=("float32",), properties="broken:PROPERTIES")
@@ -162,7 +187,7 @@ def test_code_that_dies_while_it_is_imported_is_wrong_usage(tmp_path):
 
 
 def test_a_right_carafe_is_acquitted(right, capfd):
-    assert run_check(f"{right}:carafe", operator="carafe", dtypes=["float32"], limits=LIMITS) == 0
+    assert run_check(f"{right}:carafe", operator="carafe", dtype=["float32"], limits=LIMITS) == 0
     out = capfd.readouterr().out
     assert out.strip().splitlines()[-1].startswith("conformant: ")
     assert "noise" not in out
@@ -210,7 +235,7 @@ def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, cap
 
 
 def test_json_holds_the_same(right, capfd):
-    assert run_check(f"{right}:transposed", operator="carafe", only=["definition"], quick=True, json_output=True) == 1
+    assert run_check(f"{right}:transposed", operator="carafe", only=["definition"], quick=True, as_json=True) == 1
     document = json.loads(capfd.readouterr().out)
     assert document["conformant"] is False
     assert document["failing"] == ["definition"]
@@ -221,7 +246,7 @@ def test_json_holds_the_same(right, capfd):
 
 def test_an_option_that_is_refused_is_listed_and_no_fault(right, capfd):
     options = {"operator": "carafe", "only": ["definition", "tent-is-bilinear"], "quick": True}
-    assert run_check(f"{right}:five_only", **options, dtypes=["float64"]) == 0
+    assert run_check(f"{right}:five_only", **options, dtype=["float64"]) == 0
     out = capfd.readouterr().out
     (line,) = [line for line in out.splitlines() if line.startswith("unsupported: kernel_size = ")]
     assert "3" in line
@@ -247,6 +272,7 @@ def test_a_target_that_needs_cuda_where_there_is_none_is_wrong_usage(right):
         ({"operator": "caraf"}, "unknown operator 'caraf'; did you mean 'carafe'?"),
         ({"fix": ("kernelsize=5",)}, "unknown option 'kernelsize'; did you mean 'kernel_size'?"),
         ({"fix": ("kernel_size=0",)}, "--fix kernel_size=0: expected an integer of at least 1"),
+        ({"fix": ("kernel_size=five",)}, "--fix kernel_size=five: expected a number, true or false"),
         ({"only": ("definitions",)}, "unknown relation 'definitions'; did you mean 'definition'?"),
         ({"operator": "yolo-carafe"}, "expected target"),
         ({"arguments": ("c=4",)}, "carafe is a function, which is not constructed"),
@@ -260,7 +286,7 @@ def test_wrong_usage_is_one_line(right, changed, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("option", "value"), [("device", "gpu"), ("dtypes", ["half"])])
+@pytest.mark.parametrize(("option", "value"), [("device", "gpu"), ("dtype", ["half"])])
 def test_an_unknown_device_or_dtype_is_said(right, option, value):
     with pytest.raises(OpbenchError, match="unknown d"):
         run_check(f"{right}:carafe", operator="carafe", **{option: value})
@@ -437,6 +463,8 @@ def test_a_constructor_that_can_t_be_called_so_is_wrong_usage(pasted, name, opti
         ("DCNV3_YoLo", "dcnv3", {"arguments": ("act=false",)}, "the definition of DCNV3_YoLo has no act to choose"),
         ("DCNv3", "dcnv3", {"arguments": ("channels=0",)}, "channels=0: expected an integer of at least 1"),
         ("Pasted", "carafe", {"fix": ("H=0",)}, "H=0: expected an integer of at least 1"),
+        ("DCNv3", "dcnv3", {"fix": ("remove_center=maybe",)}, "remove_center=maybe: expected a number, true or false"),
+        ("DCNv3", "dcnv3", {"arguments": ("norm_layer=BN",)}, "the definition of DCNv3 has no norm_layer to choose"),
     ],
 )
 def test_settings_that_no_definition_covers_are_wrong_usage_and_convict_nobody(pasted, name, operator, options, said):
@@ -474,6 +502,7 @@ def test_only_values_that_were_never_accepted_are_unsupported():
 
 
 def test_the_checker_s_own_process_imports_neither_the_target_nor_torch():
-    script = "import sys, opbench.report.conformance; print([m for m in ('torch', 'hypothesis') if m in sys.modules])"
+    own = "opbench.commands.check, opbench.conformance.check, opbench.report.conformance"
+    script = f"import sys, {own}; print([m for m in ('torch', 'hypothesis') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

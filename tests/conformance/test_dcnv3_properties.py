@@ -7,19 +7,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from opbench.conformance import dcnv3_strategies as fields
-from opbench.conformance.dcnv3_properties import PROPERTIES
-from opbench.conformance.dcnv3_strategies import calls, locations, output_size, pairs, points
 from opbench.conformance.oracle import answers
-from opbench.conformance.property import Example, Space
 from opbench.conformance.strategies import noise
 from opbench.operators.dcnv3 import CORES, DCNv3
 from opbench.operators.dcnv3 import cost as dcnv3_cost
 from opbench.operators.dcnv3.definition import dcnv3_by_loops
+from opbench.operators.dcnv3.relations import RELATIONS
+from opbench.operators.dcnv3.relations import examples as fields
+from opbench.operators.dcnv3.relations.examples import calls, locations, output_size, pairs, points
+from opbench.relations import Example, Space
 
 EAGER = [name for name, core in CORES.items() if not core.compiles and "cpu" in core.devices and core.missing() is None]
 COMPILED = [name for name, core in CORES.items() if core.compiles and core.missing() is None]
-RELATIONS = {relation.name: relation for relation in PROPERTIES}
+BY_NAME = {relation.name: relation for relation in RELATIONS}
 OPTIONS = {"kernel_size": 3, "stride": 2, "pad": 1, "dilation": 1, "group": 2, "offset_scale": 2.0}
 OPTIONS = {**OPTIONS, "remove_center": True}
 # What the order of atomic additions may change; see `Implementation.deterministic_backward`.
@@ -38,7 +38,7 @@ def call(dtype=torch.float32):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize("relation", PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)
 @pytest.mark.parametrize("name", EAGER)
 def test_every_implementation_meets_every_relation(name, relation, dtype):
     if relation.name in NEEDS_AN_ORDER and not CORES[name].deterministic_backward:
@@ -49,7 +49,7 @@ def test_every_implementation_meets_every_relation(name, relation, dtype):
 @pytest.mark.parametrize("relation", ["definition-gradients", "powers-of-two", "huge-offsets", "offsets-not-finite"])
 @pytest.mark.parametrize("name", EAGER)
 def test_float16_meets_the_relations_that_its_range_endangers(name, relation):
-    assert_holds(RELATIONS[relation], CORES[name].function, Space("float16"), number=10)
+    assert_holds(BY_NAME[relation], CORES[name].function, Space("float16"), number=10)
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_float16_meets_the_relations_that_its_range_endangers(name, relation):
 @pytest.mark.parametrize("name", COMPILED)
 def test_what_compiles_meets_the_relations_on_few_shapes(name, relation):
     fixed = {**OPTIONS, "N": 2, "H": 5, "W": 4, "C": 6}
-    assert_holds(RELATIONS[relation], CORES[name].function, Space("float32", fixed=fixed), number=2)
+    assert_holds(BY_NAME[relation], CORES[name].function, Space("float32", fixed=fixed), number=2)
 
 
 # --- What torch asks of a core ----------------------------------------------------------------------------------
@@ -167,11 +167,11 @@ def test_a_counterexample_is_small_and_says_what_is_wrong():
     def transposed(x, offset, mask, **options):
         return CORES["gather"].function(x, offset.unflatten(-1, (-1, 2)).flip(-1).flatten(-2), mask, **options)
 
-    message = str(falsify(RELATIONS["whole-locations"], transposed, Space(), 20))
+    message = str(falsify(BY_NAME["whole-locations"], transposed, Space(), 20))
     assert message.startswith("output[")
     assert "rounding explains" in message
 
 
 def test_names_are_unique_and_every_relation_says_what_it_states():
-    assert len(RELATIONS) == len(PROPERTIES)
-    assert all(relation.operator == "dcnv3" and relation.statement for relation in PROPERTIES)
+    assert len(BY_NAME) == len(RELATIONS)
+    assert all(relation.statement for relation in RELATIONS)

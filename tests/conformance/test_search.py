@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from opbench.conformance.property import Example, Property, Space, run, same
+from opbench.conformance.comparing import run, same
 from opbench.conformance.search import search
+from opbench.relations import Example, Relation, Space
 from opbench.schema import OpbenchError
 
 
@@ -22,7 +23,7 @@ def is_a_product(core, example):
     same(run(core, example), example.tensors["x"] * example.options["times"], example)
 
 
-PRODUCT = Property("product", "toy", "core(x, times) = times x", "exact", draws, is_a_product)
+PRODUCT = Relation("product", "exact", "core(x, times) = times x", is_a_product, draws)
 
 
 def attempt(core, **options):
@@ -165,7 +166,7 @@ def test_shrinking_ends_when_its_time_is_up():
 
 
 def test_nothing_to_draw_is_nothing_found():
-    empty = Property("empty", "toy", "", "exact", lambda space: st.nothing(), is_a_product)
+    empty = Relation("empty", "exact", "", is_a_product, lambda space: st.nothing())
     done = search(empty, right, Space(), examples=5, seed=0)
     assert (done.finding, done.examples, done.refusals) == (None, 0, ())
 

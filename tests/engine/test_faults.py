@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from opbench.engine.run import execute
-from opbench.engine.workplace import Limits, Workplace
+from opbench.engine.supervisor import Supervisor, WorkerLimits
 from opbench.schema import Case, Panel, Plan, Settings
 
 HERE = Path(__file__).parent
 EXTENSIONS = (str(HERE.parent / "toys.py"), str(HERE / "faults.py"))
-LIMITS = Limits(step_seconds=4.0, own_seconds=120.0, memory_bytes=3 << 28)
+LIMITS = WorkerLimits(step_seconds=4.0, own_seconds=120.0, memory_bytes=3 << 28)
 
 LOST = {
     # contender: (outcome, what the message says)
@@ -19,7 +19,7 @@ LOST = {
     "abort": ("crashed", "died with SIGABRT (giving up)"),
     "exit": ("crashed", "ended the process, exit code 3"),
     "system-exit": ("crashed", "ended the process, exit code 70"),
-    "floods": ("out-of-memory", "where 0.75 GiB are allowed"),
+    "floods": ("out-of-memory", "(allowed: 0.75 GiB)"),
     "hangs-in-c": ("timed-out", "killed after 4 s without a sign of life"),
     "hangs-in-python": ("timed-out", "killed after 4 s without a sign of life"),
     "segfault-later": ("crashed", "died with SIGSEGV"),
@@ -61,9 +61,9 @@ def measured(tmp_path_factory):
     laid_out = Plan("toy", panels, ())
     settings = Settings(suite="toy", precision=0.5, budget_seconds=0.1, extensions=EXTENSIONS)
     folder = tmp_path_factory.mktemp("faults")
-    with Workplace(extensions=EXTENSIONS, limits=LIMITS) as workplace:
+    with Supervisor(extensions=EXTENSIONS, limits=LIMITS) as supervisor:
         run = execute(
-            laid_out, settings, folder, command="test", progress=lambda done, panel: None, workplace=workplace
+            laid_out, settings, folder, command="test", progress=lambda done, panel: None, supervisor=supervisor
         )
     assert [record.case.id for record in run.records] == [case.id for panel in run.panels for case in panel.cases]
     assert not list(folder.iterdir())

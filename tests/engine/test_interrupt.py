@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opbench.engine.journal import NAME, Finished, read
+from opbench.engine.entries import NAME, PanelFinished, read
 from opbench.engine.log import NAME as LOG
 
 TOYS = Path(__file__).parent.parent / "toys.py"
@@ -41,7 +41,7 @@ def command(folder, *more):
 
 def finished(folder):
     path = folder / "out" / NAME
-    return [entry for entry in read(path)[0] if isinstance(entry, Finished)] if path.exists() else []
+    return [entry for entry in read(path)[0] if isinstance(entry, PanelFinished)] if path.exists() else []
 
 
 @pytest.fixture(scope="module")

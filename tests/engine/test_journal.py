@@ -11,7 +11,9 @@ from factory import make_environment, make_incorrect, make_record
 from msgspec.structs import replace
 
 from opbench.engine import journal as module
-from opbench.engine.journal import Finished, Header, Journal, Lost, Surroundings, differences, read, session
+from opbench.engine.entries import Header, Lost, PanelFinished, Surroundings, read, session
+from opbench.engine.journal import Journal
+from opbench.engine.resuming import differences
 from opbench.schema import OpbenchError, Settings
 
 HEADER = Header(
@@ -29,7 +31,7 @@ def open_journal(folder, *, header=HEADER, resume=False):
 
 
 def finished(panel="a", replica=0):
-    return Finished(replica, panel, (make_record(), make_incorrect(worst_ratio=math.inf)), 1.0, 2.0)
+    return PanelFinished(replica, panel, (make_record(), make_incorrect(worst_ratio=math.inf)), 1.0, 2.0)
 
 
 def written(folder):
@@ -108,7 +110,7 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path, content):
 
 def test_finished_work_is_never_overwritten_unasked(tmp_path):
     written(tmp_path)
-    with pytest.raises(OpbenchError, match="go on with --resume, or delete the file"):
+    with pytest.raises(OpbenchError, match="resume it with --resume, or delete the file"):
         open_journal(tmp_path)
     with open_journal(tmp_path, resume=True) as journal:
         assert journal.finished

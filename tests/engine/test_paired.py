@@ -2,25 +2,31 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import dying as dying_script
 import pytest
+from dying import DEATHS
 
 import opbench
 from opbench import registry
 from opbench.documents import encode
-from opbench.engine import revisions
-from opbench.engine.paired import Worker, WorkerLostError, measure_paired
+from opbench.engine import paired, revisions
+from opbench.engine.paired import measure_paired
+from opbench.engine.paired_worker import serve
+from opbench.engine.revision_worker import Answer, RevisionWorker, WorkerLostError
 from opbench.engine.revisions import Revision, checked_out
-from opbench.engine.turns import serve
 from opbench.plan import plan
+from opbench.process.child import Child
 from opbench.schema import PAIRED, Case, OpbenchError, Settings, Suite, Workload
 
 ROOT = Path(opbench.__file__).parents[1].resolve()
 HERE = Revision(ROOT, "here", False)
 DIMS = {"N": 1, "C": 4, "H": 4, "W": 4, "k_up": 5, "k_enc": 3, "c_mid": 64, "g": 1}
+WORKLOAD = Workload("upsample2x", "tiny", "made up", DIMS, ("bilinear",), ("float32",), ("cpu",), ("inference",))
 CASE = Case("upsample2x", "tiny", "bilinear", "torch", DIMS, "float32", "cpu", "inference")
 
 
@@ -49,7 +55,7 @@ def test_a_worker_proves_counts_times_and_proves_again(mode):
 
 def test_a_worker_says_what_its_revision_does_not_know():
     unknown = [as_json(operator="later"), as_json(task="later"), as_json(implementation="later")]
-    assert answers(*({"do": "prepare", "case": case, "count": False} for case in unknown)) == [{"unknown": True}] * 3
+    assert answers(*({"do": "prepare", "case": case, "count": False} for case in unknown)) == [{"type": "Unknown"}] * 3
 
 
 def test_a_case_that_raises_is_a_record_and_no_end_of_the_worker():
@@ -65,20 +71,48 @@ def test_a_case_that_raises_is_a_record_and_no_end_of_the_worker():
 
 def test_a_worker_of_another_package_is_refused(tmp_path):
     with pytest.raises(OpbenchError, match="would time the wrong code"):
-        Worker(Revision(tmp_path, None, None), 1)
+        RevisionWorker(Revision(tmp_path, None, None), 1)
 
 
-def test_a_worker_that_takes_too_long_is_ended(monkeypatch):
-    worker = Worker(HERE, 1)
-    with pytest.raises(WorkerLostError, match="took more than"):
-        worker.ask(0.0, do="prepare", case=as_json(), count=True)
-    worker.close()
+@pytest.fixture
+def dying(monkeypatch):
+    """A worker whose process is the dying one; nobody asks what package that is."""
+
+    def start(death):
+        death.arrange(monkeypatch)
+        monkeypatch.setattr(RevisionWorker, "__init__", start_only)
+        return RevisionWorker()
+
+    def start_only(self, *_):
+        self._child = Child(["-P", dying_script.__file__], Answer)
+
+    return start
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
+def test_every_death_of_a_worker_is_named_with_the_request(dying, death):
+    worker = dying(death)
+    with pytest.raises(WorkerLostError, match=re.escape(death.said)) as lost:
+        worker.ask(death.seconds, do="prepare")
+    assert str(lost.value).endswith("at 'prepare'")
+    outcome = {"hang": "timed-out", "memory": "out-of-memory"}.get(death.name, "crashed")
+    assert lost.value.outcome == outcome
+
+
+def test_a_death_costs_the_case_in_both_documents(dying, monkeypatch):
+    monkeypatch.setattr(paired, "RevisionWorker", lambda revision, threads: dying(DEATHS[2]))
+    laid_out = plan(Suite("tiny", "tiny", (WORKLOAD,)), {}, cuda=False)
+    base, head = measure_paired(
+        HERE, HERE, laid_out, Settings("tiny", 0.5, 0.2), replicas=1, threads=1, command="", progress=lambda *_: None
+    )
+    for run in (base, head):
+        assert {record.outcome for record in run.records} == {"crashed"}
+        assert "exit code 3, at 'prepare'" in run.records[0].message
 
 
 def test_both_documents_hold_rounds_that_pair():
     registry.load()
-    workload = Workload("upsample2x", "tiny", "made up", DIMS, ("bilinear",), ("float32",), ("cpu",), ("inference",))
-    laid_out = plan(Suite("tiny", "tiny", (workload,)), {}, cuda=False)
+    laid_out = plan(Suite("tiny", "tiny", (WORKLOAD,)), {}, cuda=False)
     settings = Settings("tiny", 0.5, 0.2)
     base, head = measure_paired(
         HERE, HERE, laid_out, settings, replicas=2, threads=1, command="opbench", progress=lambda *_: None

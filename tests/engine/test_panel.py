@@ -97,7 +97,7 @@ def test_past_the_cap_of_discarded_samples_the_outcome_is_throttled(monkeypatch)
     readings = iter([Reading(1980.0, 60.0)] * 20)
     gauge = SimpleNamespace(read=lambda: next(readings, Reading(990.0, 91.0, 0x40)))
     guard = ThrottleGuard(gauge, sleep=lambda seconds: None)
-    monkeypatch.setattr("opbench.engine.panel._clocks", lambda case, entries: iter([(WallClock(), guard)]))
+    monkeypatch.setattr("opbench.engine.timing.clocks", lambda case, entries: iter([(WallClock(), guard)]))
     monkeypatch.setattr("test_panel.SETTINGS", Settings(suite="toy", precision=1e-9, budget_seconds=2.0))
     record = records("inference", "also-right")["also-right"]
     assert record.outcome == "throttled"
@@ -114,7 +114,7 @@ def test_a_method_that_is_not_possible_is_noted_and_the_other_one_counts(monkeyp
             raise RuntimeError("cannot be captured")
 
     clocks = [(WallClock(), None), (Impossible(), None)]
-    monkeypatch.setattr("opbench.engine.panel._clocks", lambda case, entries: iter(clocks))
+    monkeypatch.setattr("opbench.engine.timing.clocks", lambda case, entries: iter(clocks))
     record = records("inference", "also-right")["also-right"]
     assert [latency.method for latency in record.latencies] == ["cpu-wall"]
     assert record.notes == ("cuda-graph-hot: not timed: RuntimeError: cannot be captured",)

@@ -12,9 +12,9 @@ from factory import make_environment
 from msgspec.structs import replace
 from toy_plan import PANELS, REPLICAS, search_path, toy_plan, toy_run, toy_settings
 
-from opbench import documents
-from opbench.engine.journal import NAME, Finished, read
-from opbench.engine.workplace import Workplace
+from opbench.documents import read as read_document
+from opbench.engine.journal import NAME, PanelFinished, read
+from opbench.engine.supervisor import Supervisor
 from opbench.schema import OpbenchError, Target
 
 QUICK_KILLS, ALL_KILLS = 8, 120
@@ -30,7 +30,7 @@ def finished(folder):
     """What the journal holds, by panel and process."""
     path = folder / NAME
     entries = read(path)[0] if path.exists() else []
-    done = [entry for entry in entries if isinstance(entry, Finished)]
+    done = [entry for entry in entries if isinstance(entry, PanelFinished)]
     assert len({(entry.replica, entry.panel) for entry in done}) == len(done), "a panel is in the journal twice"
     return {(entry.replica, entry.panel): entry.records for entry in done}
 
@@ -85,7 +85,7 @@ def test_random_kills_lose_and_double_nothing(tmp_path, kills):
             assert seen.items() <= now.items(), "a finished panel was lost or measured again"
             partly += 0 < len(now) < len(expected) // 2 * REPLICAS and len(now) > len(seen)
             seen = now
-        run = documents.read(folder / "run.json")
+        run = read_document(folder / "run.json")
         assert [record.case.id for record in run.records] == expected
         assert all(len(latency.samples_seconds) == REPLICAS for record in run.records for latency in record.latencies)
         first = {case: stamp for (replica, _), records in seen.items() if replica == 0 for case, stamp in
@@ -136,11 +136,11 @@ def test_a_contender_that_was_lost_is_not_waited_for_again(tmp_path, monkeypatch
     assert not (tmp_path / "run.json").exists()
     path = tmp_path / NAME
     lines = path.read_bytes().splitlines(keepends=True)
-    assert isinstance(read(path)[0][-1], Finished)
+    assert isinstance(read(path)[0][-1], PanelFinished)
     path.write_bytes(b"".join(lines[:-1]))  # as if it had been killed between the loss and the end of the panel
-    given, measure = [], Workplace.measure
+    given, measure = [], Supervisor.measure
     monkeypatch.setattr(
-        Workplace, "measure", lambda place, work: given.append(work.panel.cases) or measure(place, work)
+        Supervisor, "measure", lambda place, work: given.append(work.panel.cases) or measure(place, work)
     )
     run = toy_run(tmp_path, plan=plan, resume=True)
     assert [record.outcome for record in run.records] == ["ok", "timed-out"]
@@ -157,7 +157,7 @@ def test_a_first_call_that_was_timed_is_not_timed_again(tmp_path, monkeypatch):
     cases = [panel.cases[1] for panel in toy_plan().panels[:2]]
     targets = tuple(Target("first-call-cold", case.task, case.workload, case.contender, at_most=1.0) for case in cases)
     plan = replace(toy_plan(), targets=targets)
-    asked, really = [], Workplace.first_call
+    asked, really = [], Supervisor.first_call
 
     def first_call(place, case):
         asked.append(case)
@@ -165,7 +165,7 @@ def test_a_first_call_that_was_timed_is_not_timed_again(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return really(place, case)
 
-    monkeypatch.setattr(Workplace, "first_call", first_call)
+    monkeypatch.setattr(Supervisor, "first_call", first_call)
     with pytest.raises(KeyboardInterrupt):
         toy_run(tmp_path, plan=plan)
     run = toy_run(tmp_path, plan=plan, resume=True)
@@ -202,7 +202,7 @@ def test_another_machine_is_refused(tmp_path, monkeypatch):
 
 
 def _differences(before, now):
-    from opbench.engine.journal import differences
+    from opbench.engine.resuming import differences
 
     return differences(before, now)
 

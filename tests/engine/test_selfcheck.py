@@ -1,17 +1,24 @@
 """How a selfcheck is laid out, and one small one in fresh processes."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from dying import DEATHS
 
+from opbench.engine import selfcheck as module
 from opbench.engine import trials
-from opbench.engine.selfcheck import Extent, lay_out, selfcheck
+from opbench.engine.selfcheck import SelfcheckExtent, lay_out, selfcheck
 from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Wanted, take
 from opbench.schema import OpbenchError
 
-SMALL = Extent(identical=2, planted=0, processes=1, threads=1, precision=0.5, budget_seconds=0.05, rivals=False)
-FULL = Extent(identical=500, planted=100, processes=5, threads=1, precision=0.01, budget_seconds=2.0, rivals=True)
+SMALL = SelfcheckExtent(
+    identical=2, planted=0, processes=1, threads=1, precision=0.5, budget_seconds=0.05, external_tools=False
+)
+FULL = SelfcheckExtent(
+    identical=500, planted=100, processes=5, threads=1, precision=0.01, budget_seconds=2.0, external_tools=True
+)
 
 
 def test_half_of_every_kind_of_trial_is_taken_beside_a_load():
@@ -48,7 +55,7 @@ def test_a_planted_slow_down_is_exact():
 def test_a_trial_keeps_its_raw_rounds():
     name = next(iter(SUBJECTS))
     batch = Batch((Wanted(name, name, 0.05),), 3, True, 1, 0.5, 0.05, False, 0)
-    (found,) = take(batch)
+    (found,) = (taken.trial for taken in take(batch))
     assert (found.contender, found.effect, found.process, found.loaded) == (name, 0.05, 3, True)
     assert len(found.first_nanoseconds) == len(found.second_nanoseconds) >= 2
     assert min(found.first_nanoseconds) > 0
@@ -65,7 +72,11 @@ def test_a_selfcheck_takes_every_trial_in_fresh_processes():
     assert found.environment.threads == 1
 
 
-def test_a_process_that_fails_is_named_with_its_last_words(monkeypatch):
-    monkeypatch.setattr("opbench.engine.selfcheck.encode", lambda batch: b"not a batch")
-    with pytest.raises(OpbenchError, match=r"process 0 ended with code 1: .*JSON"):
+@pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
+def test_every_death_of_a_process_is_named(monkeypatch, death):
+    monkeypatch.setattr(module, "_WORKER", "dying")
+    monkeypatch.setattr(module, "_START_SECONDS", death.seconds)
+    monkeypatch.setattr(module, "_TRIAL_SECONDS", 0.0)
+    death.arrange(monkeypatch)
+    with pytest.raises(OpbenchError, match=f"process 0 .*{re.escape(death.said)}"):
         selfcheck(SMALL, "opbench selfcheck", lambda done, total: None)

@@ -8,11 +8,11 @@ from factory import make_case
 
 from opbench.documents import save
 from opbench.engine.run import execute
-from opbench.engine.workplace import Limits, Workplace
+from opbench.engine.supervisor import Supervisor, WorkerLimits
 from opbench.schema import Panel, Plan, Settings
 
 HERE = Path(__file__).parent
-LIMITS = Limits(step_seconds=0.5, own_seconds=60.0, memory_bytes=1 << 40)
+LIMITS = WorkerLimits(step_seconds=0.5, own_seconds=60.0, memory_bytes=1 << 40)
 REPLICAS = 2
 # Of the run that is killed: long enough to be hit, most often, in the middle.
 PANELS = 12
@@ -30,22 +30,22 @@ def toy_settings(**changes):
     return Settings(**{"suite": "toy", "precision": 0.01, "budget_seconds": 1.0, "replicas": REPLICAS, **changes})
 
 
-def toy_workplace(limits=LIMITS, **changes):
-    return Workplace(limits=limits, worker="toy_worker", **changes)
+def toy_supervisor(limits=LIMITS, **changes):
+    return Supervisor(limits=limits, worker="toy_worker", **changes)
 
 
 def toy_run(
     folder, *, plan=None, settings=None, progress=lambda done, panel: None, resume=False, limits=LIMITS, **more
 ):
     """A run of the toy plan by toy workers."""
-    with toy_workplace(limits) as workplace:
+    with toy_supervisor(limits) as supervisor:
         return execute(
             plan or toy_plan(),
             settings or toy_settings(),
             folder,
             command="toy",
             progress=progress,
-            workplace=workplace,
+            supervisor=supervisor,
             finish=lambda run: save(run, folder / "run.json"),
             resume=resume,
             **more,

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from falsify import assert_holds
 
-from opbench.conformance import carafe_properties, dcnv3_properties
-from opbench.conformance.property import Space
 from opbench.kernels.triton import launch as triton_launch
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.carafe.definition import reassembly
+from opbench.operators.carafe.relations import RELATIONS as CARAFE_RELATIONS
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.relations import RELATIONS as DCNV3_RELATIONS
+from opbench.relations import Space
 
 pytestmark = pytest.mark.gpu
 
@@ -134,7 +135,7 @@ EXAMPLES = 3
 
 @pytest.mark.usefixtures("first_tiles")
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("relation", carafe_properties.PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("relation", CARAFE_RELATIONS, ids=lambda relation: relation.name)
 def test_carafe_meets_every_relation(relation, dtype):
     assert_holds(relation, carafe_triton, Space(dtype, device="cuda"), number=EXAMPLES)
 
@@ -145,7 +146,7 @@ def test_carafe_meets_every_relation(relation, dtype):
     [(dcnv3_triton, "float32"), (dcnv3_triton, "float16"), (deterministic, "float32")],
     ids=["float32", "float16", "deterministic-float32"],
 )
-@pytest.mark.parametrize("relation", dcnv3_properties.PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("relation", DCNV3_RELATIONS, ids=lambda relation: relation.name)
 def test_dcnv3_meets_every_relation(relation, dtype, core):
     if relation.name == "repeatable-gradients" and core is dcnv3_triton:
         pytest.skip("x's gradient is added up by atomics: repeatable with deterministic=True")

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from opbench import registry, session
+from opbench import registry
 from opbench.build import build
+from opbench.commands.list import ListRequest, list_
 from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.carafe import carafe_cpu
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
@@ -158,10 +159,10 @@ def gradients(layer, x):
 
 
 def test_the_listing_says_what_is_available_and_why_not(monkeypatch, capsys):
-    session.listing("implementations", "smoke", ())
+    list_(ListRequest(what="implementations"))
     assert "available" in line_of("dcnv3[cpu]", capsys.readouterr().out)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    session.listing("implementations", "smoke", ())
+    list_(ListRequest(what="implementations"))
     assert "llvmlite is not installed" in line_of("carafe[cpu]", capsys.readouterr().out)
 
 

@@ -6,14 +6,14 @@ import torch.nn.functional as F
 from falsify import assert_holds
 from torch.library import opcheck
 
-from opbench.conformance.carafe_properties import PROPERTIES
-from opbench.conformance.property import Example, Space
 from opbench.conformance.strategies import noise
 from opbench.kernels.triton import carafe as triton_carafe
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe.definition import reassembly
+from opbench.operators.carafe.relations import RELATIONS
+from opbench.relations import Example, Space
 
-RELATIONS = {relation.name: relation for relation in PROPERTIES}
+BY_NAME = {relation.name: relation for relation in RELATIONS}
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 FORMATS = {"first": torch.contiguous_format, "last": torch.channels_last}
 
@@ -43,7 +43,7 @@ def results(core, x, mask, grad, **call):
 
 def is_the_definition(shape, call, dtype, format):
     x, mask, _ = tensors(shape, call, dtype=dtype, format=format)
-    RELATIONS["definition-gradients"].check(carafe_triton, Example({"x": x, "mask": mask}, call))
+    BY_NAME["definition-gradients"].check(carafe_triton, Example({"x": x, "mask": mask}, call))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -121,7 +121,7 @@ SMALL = {"N": 1, "H": 2, "W": 3, "kernel_size": 3, "group_size": 1, "scale_facto
 
 
 def holds(relation, dtype, fixed, number):
-    assert_holds(RELATIONS[relation], carafe_triton, Space(dtype, fixed=fixed), number)
+    assert_holds(BY_NAME[relation], carafe_triton, Space(dtype, fixed=fixed), number)
 
 
 @pytest.mark.parametrize("relation", ["outside-taps", "layouts", "gradient-layouts", "gradient-subsets"])
@@ -130,7 +130,7 @@ def test_it_meets_the_relations_that_its_indexing_endangers(interpreted, relatio
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize("relation", BY_NAME)
 def test_it_meets_every_relation(interpreted, relation):
     interpreted(holds, relation, "float32", {"N": 1}, 2)
 

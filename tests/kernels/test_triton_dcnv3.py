@@ -5,15 +5,15 @@ import torch
 from falsify import assert_holds
 from torch.library import opcheck
 
-from opbench.conformance.dcnv3_properties import PROPERTIES
-from opbench.conformance.dcnv3_strategies import output_size
-from opbench.conformance.property import Example, Space
 from opbench.conformance.strategies import noise
 from opbench.kernels.triton import dcnv3 as triton_dcnv3
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.relations import RELATIONS
+from opbench.operators.dcnv3.relations.examples import output_size
+from opbench.relations import Example, Space
 
-RELATIONS = {relation.name: relation for relation in PROPERTIES}
+BY_NAME = {relation.name: relation for relation in RELATIONS}
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 NAMES = ("out", "grad x", "grad offset", "grad mask")
 
@@ -58,7 +58,7 @@ def is_the_definition(shape, call, dtype, deterministic, spread=2.0):
         return dcnv3_triton(**given, deterministic=deterministic)
 
     example = Example({"x": x, "offset": offset, "mask": mask}, call)
-    RELATIONS["definition-gradients"].check(core, example)
+    BY_NAME["definition-gradients"].check(core, example)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -168,7 +168,7 @@ def holds(relation, dtype, fixed, number, deterministic):
     def core(*tensors, **given):
         return dcnv3_triton(*tensors, **given, deterministic=deterministic)
 
-    assert_holds(RELATIONS[relation], core, Space(dtype, fixed=fixed), number)
+    assert_holds(BY_NAME[relation], core, Space(dtype, fixed=fixed), number)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_it_meets_the_relations_that_its_indexing_endangers(interpreted, relatio
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize("relation", BY_NAME)
 def test_it_meets_every_relation(interpreted, relation, deterministic):
     interpreted(holds, relation, "float32", {"N": 1}, 3, deterministic)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from opbench import documents
+from opbench.commands.model import parse_size
 from opbench.models import network_case, side_by_side, variants
 from opbench.models.costs import BASELINE, Costs, Request, Swap, parse_swap
 from opbench.models.layers import profile
@@ -21,7 +22,7 @@ from opbench.models.target import load_model
 from opbench.operators.carafe import CARAFE
 from opbench.operators.dcnv3 import DCNv3
 from opbench.report.costs import changes, comparison, layers, sentences
-from opbench.report.model import as_markdown, parse_size
+from opbench.report.model import as_markdown
 from opbench.schema import OpbenchError
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -7,16 +7,18 @@ from torch import nn
 
 from opbench import registry
 from opbench.build import build, trained
+from opbench.engine.check_case import check_case, count_case
 from opbench.engine.panel import Context, run_panel
-from opbench.engine.proof import prove, tally
 from opbench.models.closed_form import structure
+from opbench.models.declared.yolov8_model import Cores
 from opbench.models.internimage import InternImage, Variant
-from opbench.models.networks import Cores, plain, register_network
+from opbench.models.networks import defined, filled, plain, register_network
 from opbench.operators.carafe import CARAFE
 from opbench.operators.carafe.cores import shift_add
+from opbench.operators.dcnv2 import DCNv2
 from opbench.operators.dcnv3 import DCNv3
 from opbench.operators.dcnv3.cores import gather, grid_sample
-from opbench.schema import Case, Implementation, Panel, Settings, Task
+from opbench.schema import Case, Implementation, OpbenchError, Panel, Settings, Task
 
 TASK = "toy_network"
 TINY = Variant(16, 8, 1, 2, post_norm=False, layer_scale=None)
@@ -86,6 +88,22 @@ def declared():
         )
 
 
+def test_a_core_that_has_no_definition_is_refused_in_a_network():
+    with pytest.raises(OpbenchError, match="DCNv3: a network of it needs core_definition and counting of operator"):
+        filled(nn.Sequential(DCNv3(16, group=1)), lambda operator: None)
+
+
+@pytest.mark.parametrize("core", [DCNv2(4, 4), CARAFE(4)], ids=["dcnv2", "carafe"])
+def test_any_operator_s_core_is_exchanged_for_its_definition(core):
+    """Whatever it is called with: nothing tells cores apart by their settings."""
+    x = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = core(x)
+        network = defined(nn.Sequential(core))
+        assert not isinstance(core.implementation, str)
+        torch.testing.assert_close(network(x), expected)
+
+
 def case(implementation="eager", mode="inference", dtype="float32", spread=2.0):
     return Case(
         task=TASK,
@@ -103,18 +121,18 @@ def case(implementation="eager", mode="inference", dtype="float32", spread=2.0):
 @pytest.mark.parametrize("mode", ["inference", "training"])
 @pytest.mark.parametrize("implementation", ["eager", "grid"])
 def test_a_right_core_is_acquitted(implementation, mode):
-    verdict = prove(case(implementation, mode)).verdict
+    verdict = check_case(case(implementation, mode)).verdict
     assert verdict.correct, verdict.reason
     assert verdict.judged >= 2 * 8 * 8 * 8
 
 
 @pytest.mark.parametrize(("implementation", "mode"), [*((name, "inference") for name in WRONG), ("scaled", "training")])
 def test_a_wrong_core_somewhere_in_the_network_is_convicted(implementation, mode):
-    assert not prove(case(implementation, mode)).verdict.correct
+    assert not check_case(case(implementation, mode)).verdict.correct
 
 
 def test_a_gradient_that_a_core_forgets_is_missed_by_name():
-    verdict = prove(case("no-gradient-of-masks", "training")).verdict
+    verdict = check_case(case("no-gradient-of-masks", "training")).verdict
     assert not verdict.correct
     assert "None" in verdict.reason
 
@@ -131,7 +149,7 @@ def test_a_network_with_a_wrong_core_is_recorded_and_never_timed():
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_three_counts_agree_and_stock_counters_miss_the_cores(mode):
-    counts, memory = tally(prove(case(mode=mode)).built)
+    counts, memory = count_case(check_case(case(mode=mode)).built)
     assert counts.torch.macs == counts.macs
     assert counts.fvcore.macs == (counts.macs if mode == "inference" else None)
     assert counts.stock_torch.unaccounted
@@ -140,7 +158,7 @@ def test_three_counts_agree_and_stock_counters_miss_the_cores(mode):
 
 
 def test_training_counts_forward_and_both_gradients_of_what_it_runs():
-    counts = {mode: tally(build(case(mode=mode)))[0].macs for mode in ("inference", "training")}
+    counts = {mode: count_case(build(case(mode=mode)))[0].macs for mode in ("inference", "training")}
     assert counts["training"] == 3 * counts["inference"]
 
 

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from opbench import plan, registry, suites
-from opbench.engine.proof import prove, tally
+from opbench.engine.check_case import check_case, count_case
 from opbench.models.declared import yolov8_model
 from opbench.models.yolov8 import PUBLISHED_PARAMETERS
 from opbench.schema import Case
@@ -52,9 +52,9 @@ def test_the_closed_form_is_the_published_network(size):
     ],
 )
 def test_a_detector_is_proven_and_counted_three_ways(operator, implementation, mode):
-    proof = prove(case(operator, implementation, mode))
+    proof = check_case(case(operator, implementation, mode))
     assert proof.verdict.correct, proof.verdict.reason
-    counts, _ = tally(proof.built)
+    counts, _ = count_case(proof.built)
     assert counts.torch.macs == counts.macs
     assert counts.fvcore.macs in (counts.macs, None)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from opbench.conformance.module_kinds import KINDS
+from opbench.conformance.declared_kinds import kind_named
 from opbench.operators.carafe import carafe
 
 
@@ -237,4 +237,4 @@ def __getattr__(name):
     if name not in MODULE_MUTANTS:
         raise AttributeError(name)
     mutant = MODULE_MUTANTS[name]
-    return type(name, (KINDS[mutant.operator].module,), {"__doc__": mutant.description, "forward": mutant.forward})
+    return type(name, (kind_named(mutant.operator).module,), {"__doc__": mutant.description, "forward": mutant.forward})

@@ -11,8 +11,8 @@ from falsify import falsify
 from kills import lonely_and_idle, said
 
 from opbench.build import build
-from opbench.conformance.carafe_properties import PROPERTIES
-from opbench.conformance.property import Space
+from opbench.operators.carafe.relations import RELATIONS
+from opbench.relations import Space
 from opbench.schema import Case
 from opbench.verify import gate
 
@@ -35,14 +35,12 @@ FIRST = (
     "fully-written",
     "gradient-layouts",
 )
-RELATIONS = sorted(
-    PROPERTIES, key=lambda relation: FIRST.index(relation.name) if relation.name in FIRST else len(FIRST)
-)
+BY_NAME = sorted(RELATIONS, key=lambda relation: FIRST.index(relation.name) if relation.name in FIRST else len(FIRST))
 
 
 def convicted_by(core, number):
     """The first relation that the core violates, with its dtype and what it says; None if there is none."""
-    for relation in RELATIONS:
+    for relation in BY_NAME:
         for dtype in DTYPES:
             violation = falsify(relation, core, Space(dtype), number)
             if violation:
@@ -50,7 +48,7 @@ def convicted_by(core, number):
     return None
 
 
-@pytest.mark.parametrize("relation", PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)
 @pytest.mark.parametrize("core", [RIGHT, after_backward()], ids=["right", "right backward"])
 def test_the_unchanged_recipe_meets_every_relation(core, relation):
     for dtype in DTYPES:
@@ -106,7 +104,7 @@ def test_every_relation_convicts_some_mutant(capsys):
     def convicts(relation, core, dtype):
         return falsify(relation, core, Space(dtype), number=5)
 
-    lonely, idle = lonely_and_idle(MUTANTS, RELATIONS, DTYPES, convicts)
+    lonely, idle = lonely_and_idle(MUTANTS, BY_NAME, DTYPES, convicts)
     with capsys.disabled():
         print("", *said("CARAFE cores", lonely, idle), sep="\n")
     assert None not in lonely.values()

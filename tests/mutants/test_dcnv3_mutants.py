@@ -14,10 +14,10 @@ from kills import lonely_and_idle, said
 
 from opbench import registry
 from opbench.build import build
-from opbench.conformance.dcnv3_properties import PROPERTIES
-from opbench.conformance.property import Space
 from opbench.operators.dcnv3.conv3x3 import MODULE
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition
+from opbench.operators.dcnv3.relations import RELATIONS
+from opbench.relations import Space
 from opbench.schema import Case
 from opbench.verify import gate
 
@@ -37,14 +37,14 @@ def convicts(relation, core, dtype, number):
 
 def convicted_by(core, number):
     """The first relation that the core violates, and in which dtype; None if there is none."""
-    for relation in PROPERTIES:
+    for relation in RELATIONS:
         for dtype in DTYPES:
             if convicts(relation, core, dtype, number):
                 return relation.name, dtype
     return None
 
 
-@pytest.mark.parametrize("relation", PROPERTIES, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)
 def test_the_unchanged_sampler_meets_every_relation(relation):
     for dtype in DTYPES:
         assert falsify(relation, RIGHT, Space(dtype), number=4) is None
@@ -110,7 +110,7 @@ def test_every_module_mutant_is_convicted(name, monkeypatch, record_property):
 
 @pytest.mark.nightly
 def test_every_relation_convicts_some_mutant(capsys):
-    lonely, idle = lonely_and_idle(CORES, PROPERTIES, DTYPES, lambda *tried: convicts(*tried, number=6))
+    lonely, idle = lonely_and_idle(CORES, RELATIONS, DTYPES, lambda *tried: convicts(*tried, number=6))
     with capsys.disabled():
         print("", *said("DCNv3 cores", lonely, idle), sep="\n")
     assert None not in lonely.values()

@@ -13,19 +13,20 @@ import pytest
 import torch
 from falsify import assert_holds
 
-from opbench.conformance import carafe_properties, dcnv3_properties
-from opbench.conformance.property import Example, Space
 from opbench.conformance.strategies import noise
 from opbench.operators import carafe
 from opbench.operators.carafe.definition import reassembly
+from opbench.operators.carafe.relations import RELATIONS as CARAFE_RELATIONS
 from opbench.operators.dcnv2 import cores as dcnv2_cores
 from opbench.operators.dcnv3 import cores as dcnv3_cores
 from opbench.operators.dcnv3 import dcnv3
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.relations import RELATIONS as DCNV3_RELATIONS
 from opbench.operators.external import dcnv4, internimage, peers
 from opbench.operators.external import torchvision as adapter
+from opbench.relations import Example, Space
 
-RELATIONS = {"carafe": carafe_properties.PROPERTIES, "dcnv3": dcnv3_properties.PROPERTIES}
+RELATIONS = {"carafe": CARAFE_RELATIONS, "dcnv3": DCNV3_RELATIONS}
 SETTINGS = {"kernel_size": 3, "stride": 1, "pad": 1, "dilation": 1, "group": 2, "offset_scale": 1.5}
 ADAPTERS = [(operator, name) for operator, adapters in peers.ADAPTERS.items() for name in adapters]
 

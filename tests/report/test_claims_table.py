@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from opbench import documents
 from opbench.analyse.claims.nouns import Answer
 from opbench.cli import app
-from opbench.report import markdown, readme
+from opbench.report import readme
 from opbench.report.claims import NOTE, summary, table, tally
 
 EVIL_ANSWER = Answer(EVIL, EVIL, "refuted", EVIL, EVIL, EVIL, (EVIL,))
@@ -27,7 +27,7 @@ def test_a_row_names_claim_baseline_verdict_evidence_and_source():
 
 
 def test_hostile_text_stays_text_in_markdown():
-    tokens = [child for token in PARSER.parse(markdown.render(table([EVIL_ANSWER]))) for child in token.children or ()]
+    tokens = [child for token in PARSER.parse(table([EVIL_ANSWER]).markdown()) for child in token.children or ()]
     assert {token.type for token in tokens} <= {"text", "code_inline"}
 
 

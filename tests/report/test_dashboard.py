@@ -19,6 +19,7 @@ from opbench import documents
 from opbench.analyse.claims.nouns import Answer
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
+from opbench.quantities import PEAK
 from opbench.report import tables
 from opbench.report.dashboard import page, payload
 from opbench.report.dashboard.columns import Columns, Strings, number
@@ -135,7 +136,7 @@ def test_the_texts_of_a_row_are_those_of_the_report(tmp_path):
     expected = [row for one in standings(run) for row in one.ranked()]
     assert column(rows, "contender", strings) == [row.case.contender for row in expected]
     assert column(rows, "ratioText", strings) == [tables.latency_ratio(row, "cpu-wall") for row in expected]
-    assert column(rows, "peakText", strings) == [tables.peak(row) for row in expected]
+    assert column(rows, "peakText", strings) == [tables.cell(PEAK, row) for row in expected]
     assert column(rows, "errorText", strings) == [tables.error([row]) for row in expected]
 
 

@@ -8,8 +8,10 @@ from hostile import EVIL, make_hostile_run
 from typer.testing import CliRunner
 
 from opbench.cli import app
+from opbench.commands.export import ExportRequest
+from opbench.commands.export import export as run
 from opbench.documents import save
-from opbench.report.exports import FORMATS, export, run_export
+from opbench.report.exports import FORMATS, export
 from opbench.report.exports.rows import name_of
 from opbench.schema import OpbenchError
 
@@ -97,7 +99,7 @@ def test_a_place_that_cannot_be_written_is_told(name, tmp_path):
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path):
     with pytest.raises(OpbenchError, match=r"unknown format 'parket'; did you mean 'parquet'\? \(known: asv, bencher"):
-        run_export([tmp_path / "run.json"], "parket", tmp_path / "out")
+        run(ExportRequest(runs=(tmp_path / "run.json",), format_="parket", output=tmp_path / "out"))
 
 
 def test_the_help_names_every_format():
@@ -107,7 +109,7 @@ def test_the_help_names_every_format():
 
 def test_the_command_writes_and_names_the_file(tmp_path, capsys):
     save(small_run(), tmp_path / "run.json")
-    assert run_export([tmp_path / "run.json"], "csv", tmp_path / "new" / "out.csv") == 0
+    assert run(ExportRequest(runs=(tmp_path / "run.json",), format_="csv", output=tmp_path / "new" / "out.csv")) == 0
     assert capsys.readouterr().out == f"written: {tmp_path / 'new' / 'out.csv'}\n"
     assert (tmp_path / "new" / "out.csv").exists()
 

@@ -8,8 +8,9 @@ from hostile import make_hostile_run
 from typer.testing import CliRunner
 
 from opbench.cli import app
+from opbench.commands.history import HistoryRequest, history
+from opbench.commands.keep import KeepRequest, keep
 from opbench.documents import save
-from opbench.report.history import run_history, run_keep
 from opbench.schema import OpbenchError
 
 CASE = make_case("carafe[cpu]").id
@@ -31,8 +32,12 @@ def results(tmp_path_factory):
     for day in range(1, 21):
         ratio = 2.0 * (1.1 if day >= 12 else 1) * (1.6 if day == 5 else 1)
         save(at(day, ratio, params=100 + (day >= 12)), folder / "new" / f"{day}.json")
-    run_keep(sorted((folder / "new").iterdir()), folder / "results", None)
+    keep(KeepRequest(runs=tuple(sorted((folder / "new").iterdir())), into=folder / "results"))
     return folder / "results"
+
+
+def run_history(case, results, last=40):
+    return history(HistoryRequest(case=case, results=results, last=last))
 
 
 def shown(capsys, *arguments, last=40):
@@ -65,20 +70,20 @@ def test_a_part_of_an_id_shows_every_case_that_has_it(results, capsys):
 
 def test_an_unknown_case_is_told_with_the_nearest(results):
     with pytest.raises(OpbenchError, match=r"unknown case .*carafe\[cpo\].*did you mean .*carafe\[cpu\]"):
-        run_history(CASE.replace("cpu]", "cpo]"), results, 40)
+        run_history(CASE.replace("cpu]", "cpo]"), results)
 
 
 def test_a_part_of_too_many_cases_asks_for_more(tmp_path):
     save(make_run([make_record(make_case(f"op{index}[torch]")) for index in range(20)]), tmp_path / "run.json")
     with pytest.raises(OpbenchError, match="'torch' is part of 20 case ids"):
-        run_history("torch", tmp_path, 40)
+        run_history("torch", tmp_path)
     with pytest.raises(OpbenchError, match="and 8 more"):
-        run_history("none", tmp_path, 40)
+        run_history("none", tmp_path)
 
 
 def test_an_empty_history_is_a_sentence(tmp_path):
     with pytest.raises(OpbenchError, match="no readable run document in it, so there is no history"):
-        run_history(CASE, tmp_path, 40)
+        run_history(CASE, tmp_path)
 
 
 def test_one_run_is_shown_and_said_to_be_too_few(tmp_path, capsys):
@@ -98,7 +103,7 @@ def test_unreadable_documents_are_named_on_the_error_stream(tmp_path, capsys):
     save(at(1, 2.0), tmp_path / "run.json")
     for index in range(7):
         (tmp_path / f"bad{index}.json").write_text("{")
-    run_history(CASE, tmp_path, 40)
+    run_history(CASE, tmp_path)
     told = capsys.readouterr().err
     assert "bad0.json: not shown: " in told
     assert "and 2 more files that can't be shown" in told
@@ -113,8 +118,8 @@ def test_hostile_names_reach_no_terminal(tmp_path, capsys):
 
 def test_keeping_says_what_is_new_and_what_was_let_go(tmp_path, capsys):
     save(at(1, 2.0), tmp_path / "run.json")
-    run_keep([tmp_path / "run.json"], tmp_path / "results", None)
-    run_keep([tmp_path / "run.json"], tmp_path / "results", 0)
+    keep(KeepRequest(runs=(tmp_path / "run.json",), into=tmp_path / "results"))
+    keep(KeepRequest(runs=(tmp_path / "run.json",), into=tmp_path / "results", raw=0))
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith(f"kept: {tmp_path}/results/history/example-cpu")
     assert second.startswith("already there: ")

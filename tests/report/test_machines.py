@@ -9,9 +9,9 @@ from hostile import EVIL, make_hostile_run
 from markdown_it import MarkdownIt
 
 from opbench import documents
+from opbench.commands.report import ReportRequest, report
 from opbench.report import machines
 from opbench.schema import Yardstick
-from opbench.session import write_reports
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 COUNTS = make_counts(macs=1, min_bytes=10**9)
@@ -109,7 +109,7 @@ def test_hostile_runs_stay_text():
 @pytest.mark.parametrize("count", [1, 2])
 def test_several_documents_are_written_with_a_page_that_compares_them(tmp_path, capsys, count):
     documents.save(make_run([]), tmp_path / "run.json")
-    write_reports([tmp_path / "run.json"] * count, tmp_path / "out")
+    report(ReportRequest(runs=(tmp_path / "run.json",) * count, output=tmp_path / "out"))
     written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     if count == 1:
         assert written == ["report.html", "report.md"]

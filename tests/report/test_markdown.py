@@ -15,7 +15,8 @@ from markdown_it import MarkdownIt
 from opbench import documents
 from opbench.report import markdown
 from opbench.report.escape import visible
-from opbench.report.tables import Table
+from opbench.report.table import Table
+from opbench.run_request import row_command
 from opbench.schema import Panel
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -112,22 +113,22 @@ def test_every_row_has_a_command_that_measures_it_again(text):
     ("command", "carried"),
     [
         ("opbench run --suite smoke --seed 0", ""),
-        ("opbench run --suite smoke --seed 7 --task x --threads 2", " --seed 7 --threads 2"),
+        ("opbench run --suite smoke --seed 7 --task x --threads 2", " --threads 2 --seed 7"),
         (
             "opbench run --with 'my ops.py' --with b.py --precision 0.02",
-            " --with 'my ops.py' --with b.py --precision 0.02",
+            " --precision 0.02 --with 'my ops.py' --with b.py",
         ),
         ("opbench run --with 'unclosed", ""),
     ],
 )
 def test_a_row_carries_over_what_changes_its_measurement(command, carried):
     run = small_run(command=command)
-    assert markdown.command_of(run, run.records[0].case).endswith(f"--mode inference{carried}")
+    assert row_command(run, run.records[0].case).endswith(f"--mode inference{carried}")
 
 
 def test_names_are_quoted_for_the_shell():
     case = make_case(workload="x; rm -rf ~")
-    assert shlex.split(markdown.command_of(small_run(), case))[7] == "x; rm -rf ~"
+    assert shlex.split(row_command(small_run(), case))[7] == "x; rm -rf ~"
 
 
 def test_a_note_is_printed_once(text):
@@ -196,7 +197,7 @@ def test_writing_gives_the_path_of_the_report(tmp_path):
 
 def test_a_table_marks_names_as_code_and_escapes_the_rest():
     table = Table(("a", "b"), (("x[y]", "1 | 2 <b>"),))
-    assert markdown.render(table) == "| a | b |\n| --- | --- |\n| `x[y]` | 1 \\| 2 \\<b> |"
+    assert table.markdown() == "| a | b |\n| --- | --- |\n| `x[y]` | 1 \\| 2 \\<b> |"
 
 
 def test_a_panel_without_a_baseline_says_so():

@@ -15,7 +15,7 @@ from factory import (
 
 from opbench.documents import save
 from opbench.report import readme
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.schema import OpbenchError
 
 NAME = "results/desk/run.json#upsample2x/yolov8n-p5"

@@ -3,7 +3,16 @@
 import io
 
 import pytest
-from factory import make_case, make_counts, make_failure, make_latency, make_record, make_run, make_verdict
+from factory import (
+    make_case,
+    make_counts,
+    make_failure,
+    make_latency,
+    make_memory,
+    make_record,
+    make_run,
+    make_verdict,
+)
 from hostile import EVIL, make_hostile_run
 from rich.console import Console
 
@@ -21,7 +30,7 @@ PLACE = {"task": "upsample2x", "workload": "yolov8n-p5", "contender": "carafe[cp
 def small_run(**changes):
     records = [
         make_record(BASE, latencies=(make_latency(1.0, noise=0.0, drift=0.0),)),
-        make_record(FAST, latencies=(make_latency(0.05, noise=0.0, drift=0.0),)),
+        make_record(FAST, latencies=(make_latency(0.05, noise=0.0, drift=0.0),), memory=make_memory(held_bytes=None)),
     ]
     fields = {
         "targets": (

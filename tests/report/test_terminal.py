@@ -28,6 +28,14 @@ def test_a_failure_is_a_row_with_its_name():
     assert "timed-out: 60 s passed" in text
 
 
+def test_only_what_is_not_correct_is_bold():
+    console = Console(file=io.StringIO(), width=140, force_terminal=True, color_system="standard")
+    console.print(summary(make_run([make_record(make_case()), make_failure(make_case("x[y]"), "raised", "no")])))
+    text = console.file.getvalue()
+    assert "\x1b[1mraised: no" in text
+    assert "\x1b[1mcorrect" not in text
+
+
 def test_a_narrow_terminal_loses_no_digit():
     text = printed(make_run([make_record(make_case()), make_record(make_case("carafe[cpu]"), ratio=3.0)]), width=60)
     assert "…" not in text

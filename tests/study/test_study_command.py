@@ -2,27 +2,31 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from dying import DEATHS, MEMORY_BYTES
 
+from opbench.commands.study import StudyRequest
+from opbench.commands.study import study as study_command
 from opbench.documents import read, save
 from opbench.documents.kinds import STUDY_VERSION
 from opbench.report.study import write_study
 from opbench.report.study_charts import charts
-from opbench.report.study_command import study_command
 from opbench.schema import OpbenchError
+from opbench.study import run
 from opbench.study.document import NAME, PART, StudyDocument
-from opbench.study.run import Extent, best_rate, run_study
+from opbench.study.run import Extent, TrainingLostError, best_rate, run_study
 from opbench.study.studies import STUDIES
 
 
 def quick(folder, **changed):
-    settings = {"seeds": 2, "images": "generated", "processes": 1, "quick": True, "document": None}
-    return study_command((), folder, **{**settings, **changed})
+    settings = {"seeds": 2, "images": "generated", "processes": 1, "quick": True}
+    return study_command(StudyRequest(output=folder, **{**settings, **changed}))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +119,7 @@ def test_a_training_that_diverged_never_chooses_the_rate(study):
 
 def test_an_unknown_study_lists_the_known(tmp_path):
     with pytest.raises(OpbenchError, match=r"unknown study 'upsampel'; did you mean 'upsample'\? \(known: conv3x3, up"):
-        study_command(["upsampel"], tmp_path, seeds=2, images="auto", processes=1, quick=True, document=None)
+        study_command(StudyRequest(studies=("upsampel",), output=tmp_path, seeds=2, processes=1, quick=True))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +172,6 @@ def test_trainings_in_processes_are_those_of_one_process(tmp_path, monkeypatch):
     """More than one process is what a full study takes; here each of its trainings has one step."""
     import dataclasses
 
-    from opbench.study import run
     from opbench.study.training import train
 
     tiny = dataclasses.replace(STUDIES["upsample"], steps=1, entrants=STUDIES["upsample"].entrants[:2])
@@ -180,3 +183,16 @@ def test_trainings_in_processes_are_those_of_one_process(tmp_path, monkeypatch):
     for training in result.of("bilinear", "scored"):
         job = run.Job("upsample", "bilinear", "scored", training.rate, training.seed, 1, "generated", False)
         assert train(job) == training
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
+def test_every_death_of_a_training_process_is_named(monkeypatch, death):
+    monkeypatch.setattr(run, "WORKER", "dying")
+    monkeypatch.setattr(run, "TRAINING_SECONDS", death.seconds)
+    death.arrange(monkeypatch)
+    monkeypatch.setattr("opbench.process.pool.free_bytes", lambda: 2 * MEMORY_BYTES)
+    monkeypatch.setattr("opbench.process.pool.MEMORY_SHARE", 1.0)
+    job = run.Job("upsample", "bilinear", "scored", 0.01, 0, 1, "generated", False)
+    said = pytest.raises(TrainingLostError, match=f"a training process .*{re.escape(death.said)}")
+    with said, run._workers(Extent(("upsample",), processes=2)) as carry_out:
+        list(carry_out([job, job]))

@@ -7,12 +7,15 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from opbench.commands.check import CheckRequest
+from opbench.commands.check import check as command
 from opbench.conformance.check import check
+from opbench.conformance.comparing import close, collecting, run, same
 from opbench.conformance.findings import Conformance, Limits, Request, Result, plain
-from opbench.conformance.general_relations import _within
-from opbench.conformance.property import Example, Property, Space, Violation, close, collecting, run, same
+from opbench.conformance.general_checks import _within
 from opbench.conformance.search import search
-from opbench.report.conformance import as_json, run_check
+from opbench.relations import Example, Relation, Space, Violation
+from opbench.report.conformance import as_json
 from opbench.schema import Terms
 from opbench.verify.bounds import allowed
 
@@ -90,7 +93,7 @@ def relation(compare, kind="bounded"):
         else:
             close(run(core, example), expected, Terms(expected.clone(), 1), example, sides=1)
 
-    return Property("identity", "toy", "core(x) = x", kind, draws, holds)
+    return Relation("identity", kind, "core(x) = x", holds, draws)
 
 
 def searched(core, compare="bounded"):
@@ -141,9 +144,15 @@ def targets(tmp_path_factory):
     return path
 
 
+def run_check(target, limits=None, **asked):
+    """The command's body; its exit code."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
+    return command(CheckRequest(target=target, **given), limits)
+
+
 def test_json_has_the_worst_ratio_of_each_relation_and_of_all(targets, capfd):
     only = ["definition", "definition-gradients", "repeatable", "adjointness"]
-    asked = {"operator": "carafe", "only": only, "dtypes": ["float32", "bfloat16"], "json_output": True}
+    asked = {"operator": "carafe", "only": only, "dtype": ["float32", "bfloat16"], "as_json": True}
     assert run_check(f"{targets}:right", **asked, limits=LIMITS) == 0
     document = json.loads(capfd.readouterr().out)
     found = {(result["property"], result["dtype"]): result["worst_ratio"] for result in document["results"]}
@@ -172,7 +181,7 @@ def test_a_relation_that_fails_has_its_ratio_and_an_infinite_one_stays_infinite(
 
 
 def test_a_module_has_the_worst_ratio_of_output_and_gradients(capfd):
-    asked = {"operator": "carafe", "arguments": ["c=8"], "dtypes": ["float32"], "json_output": True}
+    asked = {"operator": "carafe", "arg": ["c=8"], "dtype": ["float32"], "as_json": True}
     assert run_check("opbench.operators.carafe:YoloCARAFE", **asked, limits=LIMITS) == 0
     ratios = json.loads(capfd.readouterr().out)["worst_ratios"]
     assert ratios["state-dict"] is None

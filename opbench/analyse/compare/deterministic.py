@@ -7,13 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from opbench.analyse.compare.nouns import Change, Margins, Quantity, QuantityName, Row
-from opbench.schema import Counts, Memory, Record
+from opbench.analyse.compare.nouns import OPERATORS, OUTCOME, Change, ComparedCase, ExactChange, Margins
+from opbench.quantities import exact
+from opbench.schema import Record
 
-# What has a better and a worse direction; any other change says that the case is no longer the same computation.
-_LESS_IS_BETTER: frozenset[QuantityName] = frozenset({"peak", "saved"})
-
-Figure = int | dict[str, int] | None
+Figure = float | dict[str, int] | None
 
 
 def exact_row(
@@ -21,26 +19,26 @@ def exact_row(
     head: Record,
     narrowed: Collection[str],
     allow: Collection[str],
-) -> Row:
+) -> ComparedCase:
     """One case's row. `narrowed` are quantities that don't survive a difference of the runs, said once for all rows."""
     margins = Margins(margin(base), margin(head))
     if base.case != head.case:
         reason = f"everything: its definition differs ({_case_difference(base, head)})"
-        return Row(head.case, left_out=(reason,), worst_ratio=margins)
+        return ComparedCase(head.case, left_out=(reason,), worst_ratio=margins)
     outcome = _outcome(base, head, allow)
     if base.outcome != "ok" or head.outcome != "ok":
         reason = f"all but the outcome: {base.outcome} in base, {head.outcome} in head"
-        return Row(head.case, quantities=outcome, left_out=(reason,), worst_ratio=margins)
+        return ComparedCase(head.case, quantities=outcome, left_out=(reason,), worst_ratio=margins)
     left_out: list[str] = []
     quantities = list(outcome)
-    for name, before, after, why_not in _figures(base, head):
+    for name, before, after, why_not, less_is_better in _figures(base, head):
         if name in narrowed:
             continue
         if why_not or before is None or after is None:
             left_out.append(f"{name}: {why_not or _unrecorded(before, after)}")
         elif before != after:
-            quantities.append(_quantity(name, before, after, allow))
-    return Row(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins)
+            quantities.append(_changed(name, before, after, less_is_better, name in allow))
+    return ComparedCase(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins)
 
 
 def margin(record: Record) -> float | None:
@@ -55,32 +53,23 @@ def _case_difference(base: Record, head: Record) -> str:
     return ", ".join(f"{key} {value} -> {theirs[key]}" for key, value in ours.items() if value != theirs[key])
 
 
-def _outcome(base: Record, head: Record, allow: Collection[str]) -> tuple[Quantity, ...]:
+def _outcome(base: Record, head: Record, allow: Collection[str]) -> tuple[ExactChange, ...]:
     if base.outcome == head.outcome:
         return ()
     change: Change = "regressed" if base.outcome == "ok" else "improved" if head.outcome == "ok" else "changed"
-    return (Quantity("outcome", base.outcome, head.outcome, change, "outcome" in allow),)
+    return (ExactChange(OUTCOME, base.outcome, head.outcome, change, OUTCOME in allow),)
 
 
-def _figures(base: Record, head: Record) -> Iterator[tuple[QuantityName, Figure, Figure, str]]:
-    """(name, before, after, why they are no pair) of every deterministic quantity of an `ok` case."""
-    ours, theirs = base.counts, head.counts
-    counted: tuple[tuple[QuantityName, str], ...] = (
-        ("params", "params"), ("macs", "macs"), ("min-bytes", "min_bytes"), ("operators", "dispatched"),
-    )  # fmt: skip
-    for name, attribute in counted:
-        yield name, _attribute(ours, attribute), _attribute(theirs, attribute), ""
+def _figures(base: Record, head: Record) -> Iterator[tuple[str, Figure, Figure, str, bool]]:
+    """(name, before, after, why they are no pair, whether less is better) of every deterministic quantity."""
     held, holds = base.memory, head.memory
-    why_not = ""
+    differently = ""
     if held and holds and held.method != holds.method:
-        why_not = f"measured by {held.method} in base and by {holds.method} in head"
-    yield "peak", _attribute(held, "peak_bytes"), _attribute(holds, "peak_bytes"), why_not
-    yield "saved", _attribute(held, "saved_bytes"), _attribute(holds, "saved_bytes"), why_not
-
-
-def _attribute(of: Counts | Memory | None, name: str) -> Figure:
-    value: Figure = getattr(of, name, None)
-    return value
+        differently = f"measured by {held.method} in base and by {holds.method} in head"
+    for of, name in exact("compare"):
+        yield name, of.of(base), of.of(head), differently if of.allocated else "", of.less_is_better
+    before, after = (record.counts.dispatched if record.counts else None for record in (base, head))
+    yield OPERATORS, before, after, "", False
 
 
 def _unrecorded(before: Figure, after: Figure) -> str:
@@ -89,14 +78,13 @@ def _unrecorded(before: Figure, after: Figure) -> str:
     return f"not recorded in {'base' if before is None else 'head'}"
 
 
-def _quantity(name: QuantityName, before: Figure, after: Figure, allow: Collection[str]) -> Quantity:
-    change: Change = "changed"
+def _changed(name: str, before: Figure, after: Figure, less_is_better: bool, allowed: bool) -> ExactChange:
+    """Without a better and a worse direction a change says that the case is no longer the same computation."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         moved = [key for key in sorted({*before, *after}) if before.get(key, 0) != after.get(key, 0)]
         old, new = (", ".join(f"{key} x{side.get(key, 0)}" for key in moved) for side in (before, after))
-        return Quantity(name, old, new, change, name in allow)
-    assert isinstance(before, int)
-    assert isinstance(after, int)
-    if name in _LESS_IS_BETTER:
-        change = "regressed" if after > before else "improved"
-    return Quantity(name, f"{before:,}", f"{after:,}", change, name in allow)
+        return ExactChange(name, old, new, "changed", allowed)
+    assert isinstance(before, int | float)
+    assert isinstance(after, int | float)
+    change: Change = ("regressed" if after > before else "improved") if less_is_better else "changed"
+    return ExactChange(name, f"{before:,}", f"{after:,}", change, allowed)

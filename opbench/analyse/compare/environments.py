@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from opbench.analyse.compare.nouns import OPERATORS
+from opbench.quantities import exact
 from opbench.schema import Environment
 
 Kind = Literal["machine", "threads", "versions"]
@@ -14,10 +16,11 @@ KINDS: tuple[Kind, ...] = ("machine", "threads", "versions")
 
 # What is compared all the same: parameters and MACs are the same everywhere. What torch allocates and dispatches is
 # the same on every machine, but of one version of it.
+_ALLOCATED = tuple(name for of, name in exact("compare") if of.allocated)
 _LEAVES_OUT: dict[Kind, tuple[str, ...]] = {
     "machine": ("time",),
     "threads": ("time",),
-    "versions": ("time", "peak", "saved", "operators"),
+    "versions": ("time", *_ALLOCATED, OPERATORS),
 }
 # The version under comparison is no difference of the surroundings.
 _SUBJECT = "opbench"
@@ -50,7 +53,7 @@ def differences(base: Environment, head: Environment) -> tuple[Difference, ...]:
 
 def _leaves_out(kind: Kind, base: Environment, head: Environment) -> tuple[str, ...]:
     """A caching allocator's peak depends on the GPU as well: the workspaces that libraries choose for it."""
-    extra = ("peak", "saved") if kind == "machine" and base.gpu != head.gpu and base.gpu and head.gpu else ()
+    extra = _ALLOCATED if kind == "machine" and base.gpu != head.gpu and base.gpu and head.gpu else ()
     return (*_LEAVES_OUT[kind], *extra)
 
 

@@ -6,18 +6,20 @@ from typing import Literal
 
 import msgspec
 
+from opbench.quantities import exact
 from opbench.schema import Case
 from opbench.statistics.change import Allowance, Decision
 
-QuantityName = Literal["outcome", "params", "macs", "min-bytes", "peak", "saved", "operators"]
-QUANTITIES: tuple[QuantityName, ...] = ("outcome", "params", "macs", "min-bytes", "peak", "saved", "operators")
+# What `allow` names: the outcome, the deterministic quantities, and the operations that torch dispatched.
+OUTCOME, OPERATORS = "outcome", "operators"
+QUANTITIES: tuple[str, ...] = (OUTCOME, *(name for _, name in exact("compare")), OPERATORS)
 Change = Literal["regressed", "improved", "changed"]
 
 
-class Quantity(msgspec.Struct, frozen=True):
+class ExactChange(msgspec.Struct, frozen=True):
     """One deterministic quantity that differs; `allowed` says that the user expected it."""
 
-    name: QuantityName
+    name: str
     base: str
     head: str
     change: Change
@@ -48,14 +50,14 @@ class Margins(msgspec.Struct, frozen=True):
     head: float | None = None
 
 
-class Row(msgspec.Struct, frozen=True):
+class ComparedCase(msgspec.Struct, frozen=True):
     """One case that both runs hold; `left_out` says what of it was not compared, and why.
 
     `worst_ratio` is not judged: a margin that shrinks within the bound is no change.
     """
 
     case: Case
-    quantities: tuple[Quantity, ...] = ()
+    quantities: tuple[ExactChange, ...] = ()
     times: tuple[Time, ...] = ()
     left_out: tuple[str, ...] = ()
     worst_ratio: Margins = Margins()
@@ -67,7 +69,7 @@ class Row(msgspec.Struct, frozen=True):
         return exact or any(time.decision == "regressed" for time in self.times)
 
 
-class Side(msgspec.Struct, frozen=True):
+class ComparedRun(msgspec.Struct, frozen=True):
     """Which run stood on one side."""
 
     commit: str | None
@@ -81,13 +83,13 @@ class Side(msgspec.Struct, frozen=True):
 class Comparison(msgspec.Struct, frozen=True):
     """The whole answer. `notes` say what was narrowed for all rows; `only_in` lists cases that one run lacks."""
 
-    base: Side
-    head: Side
+    base: ComparedRun
+    head: ComparedRun
     paired: bool
     minimum_effect: float
     allowance: Allowance | None
     notes: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedCase, ...]
     only_in_base: tuple[str, ...]
     only_in_head: tuple[str, ...]
     selfcheck: str = ""

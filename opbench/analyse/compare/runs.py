@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from opbench.analyse.compare.deterministic import exact_row
 from opbench.analyse.compare.environments import differences
-from opbench.analyse.compare.nouns import Comparison, Row, Side
+from opbench.analyse.compare.nouns import ComparedCase, ComparedRun, Comparison
 from opbench.analyse.compare.time import timed_rows
 from opbench.schema import PAIRED, OpbenchError, Run
 from opbench.statistics.change import Allowance
@@ -74,12 +74,12 @@ def compare(
     )
 
 
-def _side(run: Run) -> Side:
+def _side(run: Run) -> ComparedRun:
     where = run.environment
-    return Side(where.commit, where.dirty, run.started, where.cpu, where.threads, run.settings.suite)
+    return ComparedRun(where.commit, where.dirty, run.started, where.cpu, where.threads, run.settings.suite)
 
 
-def _moved_together(rows: Sequence[Row]) -> Iterator[str]:
+def _moved_together(rows: Sequence[ComparedCase]) -> Iterator[str]:
     """A baseline that got slower makes all others look faster: said where a whole panel moved one way."""
     by_panel: dict[str, list[float]] = {}
     for row in rows:

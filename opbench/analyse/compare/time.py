@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from opbench.analyse.compare.nouns import Row, Time
+from opbench.analyse.compare.nouns import ComparedCase, Time
 from opbench.schema import Latency, Record, Run
 from opbench.statistics.change import Allowance, Evidence, decide, holm, p_value, shifts
 from opbench.statistics.ratios import paired_log_ratios, quartiles, saturating_exp
@@ -39,8 +39,8 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 def timed_rows(
-    rows: Sequence[Row], base: Run, head: Run, *, paired: bool, allowance: Allowance, minimum_effect: float
-) -> list[Row]:
+    rows: Sequence[ComparedCase], base: Run, head: Run, *, paired: bool, allowance: Allowance, minimum_effect: float
+) -> list[ComparedCase]:
     """The rows with their times; all rows are corrected together."""
     ours, theirs = _Index.of(base), _Index.of(head)
     pairs = [pair for index, row in enumerate(rows) for pair in _pairs(index, row, ours, theirs, paired=paired)]
@@ -78,7 +78,7 @@ def timed_rows(
     ]
 
 
-def _pairs(index: int, row: Row, base: _Index, head: _Index, *, paired: bool) -> Iterator[Pair]:
+def _pairs(index: int, row: ComparedCase, base: _Index, head: _Index, *, paired: bool) -> Iterator[Pair]:
     """What there is to judge one row by, for every timing method."""
     name, panel = row.case.id, row.case.panel_id
     before, after = base.records[name], head.records[name]

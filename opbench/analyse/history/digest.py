@@ -8,30 +8,46 @@ there, everything in the digest can be computed from it again.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from opbench.analyse.standings import Row, Standing, Timing, standings
 from opbench.documents.kinds import DIGEST_VERSION
+from opbench.quantities import exact
 from opbench.schema import Case, Environment, Run
+from opbench.slug import slug
 
 
 # gc=False, here and in what it holds: no cycle is possible, and looking for one takes longer than reading the file.
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One case's figures. `baseline` is its panel's; None where a figure was not recorded."""
-
+class _Case(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     case: Case
     baseline: str
     outcome: str
     message: str
-    params: int | None
-    macs: int | None
-    peak_bytes: int | None
-    saved_bytes: int | None
+
+
+if TYPE_CHECKING:
+    _Figures = _Case
+else:  # a field for each deterministic quantity under its key; None where it was not recorded
+    _Figures = msgspec.defstruct(
+        "_Figures",
+        [(key, int | float | None, None) for _, key in exact("digest")],
+        bases=(_Case,), module=__name__, frozen=True, gc=False, kw_only=True,
+    )  # fmt: skip
+
+
+class Entry(_Figures, frozen=True, gc=False, kw_only=True):
+    """One case's figures. `baseline` is its panel's; of the quantities, `figure` gives the deterministic ones."""
+
     worst_ratio: float | None
     timings: tuple[Timing, ...]
+
+    def figure(self, key: str) -> float | None:
+        """A deterministic quantity by its key; None where it was not recorded."""
+        found: float | None = getattr(self, key)
+        return found
 
 
 class Digest(msgspec.Struct, frozen=True):
@@ -77,16 +93,6 @@ def machine_key(environment: Environment) -> str:
     return f"{name}-{_small(environment.cores)}c-{_small(environment.threads)}t-{told}"
 
 
-def slug(text: str, limit: int = 40) -> str:
-    """Letters, digits and single hyphens: safe as a file's name on any system.
-
-    >>> slug("Intel(R) Xeon(R) Processor")
-    'intel-r-xeon-r-processor'
-    """
-    kept = re.sub(r"[^a-z0-9]+", "-", text[: 4 * limit].lower())[:limit].strip("-")
-    return kept or "unnamed"
-
-
 def _small(count: int) -> str:
     return str(count) if 0 <= count < 1_000_000 else "x"
 
@@ -100,16 +106,12 @@ def _entries(standing: Standing) -> Iterator[Entry]:
 def _entry(row: Row, baseline: str) -> Entry:
     record = row.record
     assert record is not None
-    counts, memory, verdict = record.counts, record.memory, record.verdict
     return Entry(
         case=row.case,
         baseline=baseline,
         outcome=row.outcome,
         message=record.message,
-        params=counts.params if counts else None,
-        macs=counts.macs if counts else None,
-        peak_bytes=memory.peak_bytes if memory else None,
-        saved_bytes=memory.saved_bytes if memory else None,
-        worst_ratio=verdict.worst_ratio if verdict else None,
+        worst_ratio=record.verdict.worst_ratio if record.verdict else None,
         timings=row.timings,
+        **{key: of.of(record) for of, key in exact("digest")},
     )

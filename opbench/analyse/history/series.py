@@ -8,27 +8,29 @@ MACs, bytes) are the same in every run of one code, so each difference of neighb
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from opbench.analyse.compare.environments import differences
 from opbench.analyse.history.digest import Digest, Entry
+from opbench.analyse.standings import Timing
+from opbench.quantities import published
 from opbench.schema import Case
 from opbench.statistics.change_points import MINIMUM_EFFECT, changes
 from opbench.statistics.ratios import Ratio
 
-QuantityName = Literal["ratio", "seconds", "params", "macs", "peak_bytes", "saved_bytes"]
-TIMED: tuple[QuantityName, ...] = ("ratio", "seconds")
-EXACT: tuple[QuantityName, ...] = ("params", "macs", "peak_bytes", "saved_bytes")
-QUANTITIES: tuple[QuantityName, ...] = (*TIMED, *EXACT)
+# By the key under which a digest has them; what is timed has more than a figure there.
+_OF = {key: of for of, key in published("digest")}
+TIMED = tuple(key for key, of in _OF.items() if of.timed)
+QUANTITIES = tuple(_OF)
 
 Figure = tuple[float | None, float | None, float | None]
 _NONE: Figure = (None, None, None)
 
 
-class Point(msgspec.Struct, frozen=True):
+class RunFigure(msgspec.Struct, frozen=True):
     """One run's figure. Where `value` is None the outcome or `missing` says why; `low` and `high` bound a time.
 
     Of a ratio they are the 95 % interval, of seconds the quartiles of the samples; of a count there are none. `ratio`
@@ -48,7 +50,7 @@ class Point(msgspec.Struct, frozen=True):
     ratio: Ratio | None = None
 
 
-class Change(msgspec.Struct, frozen=True):
+class LevelStep(msgspec.Struct, frozen=True):
     """The level steps at point `at` from `before` to `after`; `surroundings` are versions that changed there too."""
 
     at: int
@@ -71,12 +73,12 @@ class Series(msgspec.Struct, frozen=True):
     """
 
     case: Case
-    quantity: QuantityName
+    quantity: str
     method: str
     machine: str
     baseline: str
-    points: tuple[Point, ...]
-    changes: tuple[Change, ...] = ()
+    points: tuple[RunFigure, ...]
+    changes: tuple[LevelStep, ...] = ()
     spikes: tuple[int, ...] = ()
     undecided: tuple[int, ...] = ()
     redefined: int = 0
@@ -86,7 +88,7 @@ def series(
     digests: Sequence[Digest],
     *,
     case: str | None = None,
-    quantities: Iterable[QuantityName] = QUANTITIES,
+    quantities: Iterable[str] = QUANTITIES,
     minimum_effect: float = MINIMUM_EFFECT,
 ) -> tuple[Series, ...]:
     """Every series of the digests, oldest run first; with `case`, of that case id alone.
@@ -94,7 +96,7 @@ def series(
     A quantity that no run recorded of a case makes no series. Ordered by machine, then as the newest run lists cases.
     """
     kept = tuple(quantities)
-    found: dict[tuple[str, str, QuantityName, str], list[tuple[Digest, Entry]]] = {}
+    found: dict[tuple[str, str, str, str], list[tuple[Digest, Entry]]] = {}
     for one in digests:
         machine = one.machine
         for entry in one.entries:
@@ -125,14 +127,14 @@ def case_ids(digests: Iterable[Digest]) -> tuple[str, ...]:
     return tuple(sorted({entry.case.id for one in digests for entry in one.entries}))
 
 
-def _methods(entry: Entry, quantity: QuantityName) -> tuple[str, ...]:
+def _methods(entry: Entry, quantity: str) -> tuple[str, ...]:
     if quantity in TIMED:
         return tuple(timing.method for timing in entry.timings)
-    return ("",) if getattr(entry, quantity) is not None else ()
+    return ("",) if entry.figure(quantity) is not None else ()
 
 
 def _with_failures(
-    found: dict[tuple[str, str, QuantityName, str], list[tuple[Digest, Entry]]],
+    found: dict[tuple[str, str, str, str], list[tuple[Digest, Entry]]],
     digests: Sequence[Digest],
     case: str | None,
 ) -> None:
@@ -148,7 +150,7 @@ def _with_failures(
 
 
 def _series(
-    machine: str, quantity: QuantityName, method: str, held: Sequence[tuple[Digest, Entry]], minimum_effect: float
+    machine: str, quantity: str, method: str, held: Sequence[tuple[Digest, Entry]], minimum_effect: float
 ) -> Series:
     newest = _definition(held[-1][1], quantity)
     comparable = [(one, entry) for one, entry in held if _definition(entry, quantity) == newest]
@@ -174,7 +176,7 @@ def _series(
         baseline=comparable[-1][1].baseline,
         points=points,
         changes=tuple(
-            Change(at[index], before, after, _surroundings(comparable[at[index - 1]][0], comparable[at[index]][0]))
+            LevelStep(at[index], before, after, _surroundings(comparable[at[index - 1]][0], comparable[at[index]][0]))
             for index, before, after in steps
         ),
         spikes=tuple(at[index] for index in spikes),
@@ -183,7 +185,7 @@ def _series(
     )
 
 
-def _definition(entry: Entry, quantity: QuantityName) -> tuple[Case, str]:
+def _definition(entry: Entry, quantity: str) -> tuple[Case, str]:
     return entry.case, entry.baseline if quantity == "ratio" else ""
 
 
@@ -192,11 +194,11 @@ def _surroundings(before: Digest, after: Digest) -> tuple[str, ...]:
     return tuple(what for one in found if one.kind == "versions" for what in one.what)
 
 
-def _point(one: Digest, entry: Entry, quantity: QuantityName, method: str) -> Point:
-    value, low, high = _FIGURES[quantity](entry, method)
+def _point(one: Digest, entry: Entry, quantity: str, method: str) -> RunFigure:
     timing = next((timing for timing in entry.timings if timing.method == method), None)
-    missing = "" if value is not None else (timing.missing if timing else "") or entry.outcome
-    return Point(
+    value, low, high = _figure(entry, quantity, timing)
+    outcome = "not recorded" if entry.outcome == "ok" else entry.outcome
+    return RunFigure(
         started=one.started,
         commit=one.environment.commit,
         dirty=one.environment.dirty,
@@ -205,31 +207,15 @@ def _point(one: Digest, entry: Entry, quantity: QuantityName, method: str) -> Po
         value=value,
         low=low,
         high=high,
-        missing=missing,
+        missing="" if value is not None else (timing.missing if timing else "") or outcome,
         sha256=one.sha256,
         ratio=timing.ratio if timing and quantity == "ratio" and value is not None else None,
     )
 
 
-def _ratio(entry: Entry, method: str) -> Figure:
-    found = next((timing.ratio for timing in entry.timings if timing.method == method), None)
-    return (found.value, found.low, found.high) if found and 0 < found.value < float("inf") else _NONE
-
-
-def _seconds(entry: Entry, method: str) -> Figure:
-    found = next((timing.latency for timing in entry.timings if timing.method == method), None)
-    return (found.median_seconds, found.lower_seconds, found.upper_seconds) if found else _NONE
-
-
-def _count(name: QuantityName) -> Callable[[Entry, str], Figure]:
-    def figure(entry: Entry, _: str) -> Figure:
-        return getattr(entry, name), None, None
-
-    return figure
-
-
-_FIGURES: dict[QuantityName, Callable[[Entry, str], Figure]] = {
-    "ratio": _ratio,
-    "seconds": _seconds,
-    **{name: _count(name) for name in EXACT},
-}
+def _figure(entry: Entry, quantity: str, timing: Timing | None) -> Figure:
+    of = _OF[quantity]
+    if not of.timed:
+        return entry.figure(quantity), None, None
+    found = of.of_timing(timing) if timing else None
+    return found if found and 0 < found[0] < math.inf else _NONE

@@ -32,7 +32,7 @@ HELD = 200
 
 
 @dataclass(frozen=True)
-class Problem:
+class FileProblem:
     """A file that is not shown, and the sentence that says why."""
 
     path: str
@@ -70,13 +70,13 @@ class Store:
     root: Path
     runs: tuple[Stored, ...]
     digests: tuple[Digest, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[FileProblem, ...]
 
 
 def read(folder: str | os.PathLike[str]) -> Store:
     """Every run in `folder` and below. Raises `OpbenchError` only where the folder itself can't be read."""
     root = Path(folder)
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     files = _files(root, problems)
     digests: dict[str, Digest] = {}
     of_path: dict[str, Digest] = {}
@@ -138,7 +138,7 @@ def _when(one: Digest) -> tuple[datetime.datetime, str, str]:
     return found, one.started, one.sha256
 
 
-def _files(root: Path, problems: list[Problem]) -> list[str]:
+def _files(root: Path, problems: list[FileProblem]) -> list[str]:
     """Paths of the JSON files under `root`, sorted. Links to folders are not followed: they may lead in circles."""
     if not root.is_dir():
         what = "is a file" if root.exists() else "no such folder"
@@ -148,7 +148,7 @@ def _files(root: Path, problems: list[Problem]) -> list[str]:
         if error.filename == os.fspath(root):
             raise OpbenchError(f"{root}: can't be read: {error.strerror}")
         where = os.path.relpath(error.filename or root, root)
-        problems.append(Problem(where, f"folder can't be read: {error.strerror}; what is in it is not shown"))
+        problems.append(FileProblem(where, f"folder can't be read: {error.strerror}; what is in it is not shown"))
 
     return sorted(_walk(root, unreadable))
 
@@ -169,41 +169,41 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _bytes(path: Path, name: str, problems: list[Problem]) -> bytes | None:
+def _bytes(path: Path, name: str, problems: list[FileProblem]) -> bytes | None:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
-            problems.append(Problem(name, "not shown: neither a file nor a folder"))
+            problems.append(FileProblem(name, "not shown: neither a file nor a folder"))
             return None
         if status.st_size > LARGEST_BYTES:
             sizes = f"{status.st_size >> 20} MiB, more than the {LARGEST_BYTES >> 20} MiB that a document may have"
-            problems.append(Problem(name, f"not shown: {sizes}"))
+            problems.append(FileProblem(name, f"not shown: {sizes}"))
             return None
         return unpacked(path.read_bytes())
     except OpbenchError as error:
-        problems.append(Problem(name, f"not shown: {error}"))
+        problems.append(FileProblem(name, f"not shown: {error}"))
         return None
     except OSError as error:
-        problems.append(Problem(name, f"not shown: can't be read: {error.strerror or error}"))
+        problems.append(FileProblem(name, f"not shown: can't be read: {error.strerror or error}"))
         return None
 
 
-def _digest(path: Path, name: str, problems: list[Problem]) -> Digest | None:
+def _digest(path: Path, name: str, problems: list[FileProblem]) -> Digest | None:
     data = _bytes(path, name, problems)
     if data is None:
         return None
     try:
         return parse(data, Digest)
     except OpbenchError as error:
-        problems.append(Problem(name, f"not shown: {error}"))
+        problems.append(FileProblem(name, f"not shown: {error}"))
         return None
 
 
-def _run(data: bytes, name: str, problems: list[Problem]) -> Run | None:
+def _run(data: bytes, name: str, problems: list[FileProblem]) -> Run | None:
     try:
         return parse(data, Run)
     except OtherKindError:  # selfchecks and studies lie beside the runs of their machine
         return None
     except OpbenchError as error:
-        problems.append(Problem(name, f"not shown: {error}"))
+        problems.append(FileProblem(name, f"not shown: {error}"))
         return None

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from opbench.models.networks import Cores, image, image_of_32, plain, register_network
+from opbench.models.networks import image, image_of_32, plain, register_network
 from opbench.models.yolov8 import Scale, yolov8
 from opbench.operators.carafe import IMPLEMENTATIONS
 from opbench.operators.common.choice import Core
@@ -76,6 +77,18 @@ def _requires(dims: Dims) -> str | None:
     if importlib.util.find_spec("ultralytics") is None:
         return "ultralytics is not installed (pip install 'opbench[ultralytics]')"
     return image_of_32(dims)
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Both cores as one: called as CARAFE's or as DCNv3's, it is the one whose settings it is given."""
+
+    carafe: Core
+    dcnv3: Core
+
+    def __call__(self, *tensors: Tensor, **settings: Any) -> Tensor:
+        """(x, mask, *, scale_factor, ...) or (x, offset, mask, *, group, ...)."""
+        return (self.carafe if "scale_factor" in settings else self.dcnv3)(*tensors, **settings)
 
 
 def _both(names: Mapping[str, tuple[str, str]]) -> Mapping[str, Implementation]:

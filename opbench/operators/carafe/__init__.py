@@ -16,6 +16,7 @@ from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, 
 from opbench.operators.carafe.module import CARAFE, YoloCARAFE, _ConvBN
 from opbench.operators.external.peers import CARAFE_PEERS
 
+TASKS = (carafe_core.TASK,)
 OPERATORS = (carafe_core.OPERATOR, upsample2x.MODULE, upsample2x.YOLO_MODULE)
 
 # _ConvBN: models saved whole name it here.
@@ -26,6 +27,7 @@ __all__ = [
     "IMPLEMENTATIONS",
     "OPERATORS",
     "PREFERRED",
+    "TASKS",
     "YoloCARAFE",
     "_ConvBN",
     "carafe",

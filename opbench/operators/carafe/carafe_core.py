@@ -12,8 +12,15 @@ from opbench.operators.carafe.fitting import unfit
 from opbench.operators.carafe.function import carafe
 from opbench.operators.carafe.implementations import AUTOMATIC, IMPLEMENTATIONS
 from opbench.operators.common.linear_terms import multilinear
-from opbench.schema import Dims, Implementation, Operator, Tensors
-from opbench.tasks import CARAFE_CORE
+from opbench.schema import Dims, Implementation, Operator, Task, Tensors
+
+TASK = Task(
+    name="carafe_core",
+    title="CARAFE reassembly alone: x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W)",
+    baseline="carafe[unfold]",
+    dims=("N", "C", "H", "W"),
+    defaults={"k": 5, "g": 1, "s": 2},
+)
 
 
 class Reassembly(nn.Module):
@@ -52,7 +59,7 @@ def _requires(dims: Dims) -> str | None:
 
 OPERATOR = Operator(
     name="carafe",
-    task=CARAFE_CORE.name,
+    task=TASK.name,
     title="CARAFE reassembly",
     source=f"{PAPER}, section 3.2",
     inputs=_inputs,
@@ -65,6 +72,6 @@ OPERATOR = Operator(
     counting=COUNTING,
     preferred=AUTOMATIC,
     core=carafe,
-    relations="opbench.conformance.carafe_properties:PROPERTIES",
+    relations="opbench.operators.carafe.relations:RELATIONS",
     formulas=FORMULAS,
 )

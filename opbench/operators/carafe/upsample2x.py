@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from opbench.operators.carafe import cost, definition
+from opbench.operators.carafe import constructors, cost, definition
 from opbench.operators.carafe.cost import COUNTING, FORMULAS, SCALE
 from opbench.operators.carafe.definition import PAPER
 from opbench.operators.carafe.fitting import unfit
@@ -82,13 +82,15 @@ MODULE = Operator(
     task=UPSAMPLE2X.name,
     title="CARAFE (paper)",
     source=f"{PAPER}; module of its official package",
-    show="opbench.report.show.command:drawn_carafe",
+    show="opbench.operators.carafe.show:drawn",
     settings=SETTINGS,
     preferred=AUTOMATIC,
     classes=(CARAFE,),
+    constructor=constructors.PAPER,
     replaces=_paper_in_place,
     layer=cost.paper_layer,
     learnt=_entropy,
+    core_definition=definition.reassembly,
     module=_paper_module,
     definition=_paper_definition,
     cost=cost.paper_cost,
@@ -106,9 +108,11 @@ YOLO_MODULE = Operator(
     settings=YOLO_SETTINGS,
     preferred=AUTOMATIC,
     classes=(YoloCARAFE,),
+    constructor=constructors.YOLO,
     replaces=_yolo_in_place,
     layer=cost.yolo_layer,
     learnt=_entropy,
+    core_definition=definition.reassembly,
     module=_yolo_module,
     definition=_yolo_definition,
     cost=cost.yolo_cost,

@@ -17,6 +17,7 @@ from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.tasks import SAME, groups_divide
 
 CORE = dcnv3_core.OPERATOR
+TASKS = (dcnv3_core.TASK,)
 OPERATORS = (conv3x3.MODULE, conv3x3.BLOCK, CORE)
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "OPERATORS",
     "PAPER",
     "SAME",
+    "TASKS",
     "DCNV3_YoLo",
     "DCNv3",
     "Sampling",

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opbench.operators.dcnv3 import constructors
 from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, layer, module_cost
+from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
@@ -108,6 +110,7 @@ def _operator(
         formulas=FORMULAS,
         preferred=AUTOMATIC,
         deformable=True,
+        core_definition=dcnv3_definition,
         **declared,
     )
 
@@ -121,10 +124,11 @@ MODULE = _operator(
     module_cost,
     _prepare_module,
     classes=(DCNv3,),
+    constructor=constructors.MODULE,
     replaces=_module_in_place,
     layer=layer,
     learnt=_learnt,
-    show="opbench.report.show.command:drawn_dcnv3",
+    show="opbench.operators.dcnv3.show:drawn",
 )
 BLOCK = _operator(
     "yolo-dcnv3",
@@ -135,5 +139,6 @@ BLOCK = _operator(
     block_cost,
     _prepare_block,
     classes=(DCNV3_YoLo,),
+    constructor=constructors.BLOCK,
     replaces=_block_in_place,
 )

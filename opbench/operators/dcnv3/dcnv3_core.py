@@ -16,8 +16,17 @@ from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_cost, core_out
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.function import dcnv3
 from opbench.operators.dcnv3.terms import dcnv3_terms
-from opbench.schema import Dims, Implementation, Operator, Tensors, Terms
-from opbench.tasks import DCNV3_CORE, SAME, groups_divide
+from opbench.schema import Dims, Implementation, Operator, Task, Tensors, Terms
+from opbench.tasks import SAME, groups_divide
+
+TASK = Task(
+    name="dcnv3_core",
+    title="DCNv3 sampling alone: x (N, H, W, C), offset (N, H, W, G*P*2), mask (N, H, W, G*P) -> (N, H, W, C)",
+    baseline="dcnv3[grid-sample]",
+    dims=("N", "C", "H", "W", "G"),
+    defaults={"k": 3, "stride": 1, "dilation": 1},
+    deformable=True,
+)
 
 PAPER = "InternImage, arXiv 2211.05778, section 3.1"
 # Locations of drawn inputs stay this far from whole pixels, where the gradient of bilinear sampling jumps.
@@ -80,7 +89,7 @@ def _requires(dims: Dims) -> str | None:
 
 OPERATOR = Operator(
     name="dcnv3",
-    task=DCNV3_CORE.name,
+    task=TASK.name,
     title="DCNv3 sampling",
     source=f"{PAPER}, equation 2",
     inputs=_inputs,
@@ -93,6 +102,6 @@ OPERATOR = Operator(
     counting=COUNTING,
     preferred=AUTOMATIC,
     core=dcnv3,
-    relations="opbench.conformance.dcnv3_properties:PROPERTIES",
+    relations="opbench.operators.dcnv3.relations:RELATIONS",
     formulas=FORMULAS,
 )

@@ -12,7 +12,7 @@ NAME_LIMIT = 160
 TEXT_LIMIT = 600
 
 
-class Place(int):
+class StringIndex(int):
     """Where a text stands among the page's strings."""
 
 
@@ -20,18 +20,18 @@ class Strings:
     """Every text of the page, once: `add` gives its place. Only this lets text from a document into the page."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Place] = {"": Place(0)}
-        self._seen: dict[tuple[str, int], Place] = {}
+        self._places: dict[str, StringIndex] = {"": StringIndex(0)}
+        self._seen: dict[tuple[str, int], StringIndex] = {}
 
-    def add(self, text: str, limit: int = TEXT_LIMIT) -> Place:
+    def add(self, text: str, limit: int = TEXT_LIMIT) -> StringIndex:
         """The place of `text`, made one visible line of at most `limit` characters."""
         place = self._seen.get((text, limit))
         if place is None:
-            place = self._places.setdefault(visible(text, limit), Place(len(self._places)))
+            place = self._places.setdefault(visible(text, limit), StringIndex(len(self._places)))
             self._seen[text, limit] = place
         return place
 
-    def name(self, text: str) -> Place:
+    def name(self, text: str) -> StringIndex:
         """The place of an identifier."""
         return self.add(text, NAME_LIMIT)
 
@@ -59,7 +59,7 @@ class Columns:
 
     def built(self) -> dict[str, Any]:
         """The columns of texts (places among the strings) and the others, apart."""
-        texts = {name: column for name, column in self._columns.items() if isinstance(column[0], Place)}
+        texts = {name: column for name, column in self._columns.items() if isinstance(column[0], StringIndex)}
         others = {name: column for name, column in self._columns.items() if name not in texts}
         return {"length": self._length, "texts": texts, "others": others}
 

@@ -9,17 +9,17 @@ from typing import Any
 import opbench
 from opbench import registry
 from opbench.analyse.claims.nouns import Answer
-from opbench.analyse.history.store import Problem, Store, Stored
+from opbench.analyse.history.store import FileProblem, Store, Stored
 from opbench.analyse.standings import Standing, standings
 from opbench.report import evidence, limits
 from opbench.report.dashboard.columns import Strings
 from opbench.report.dashboard.differences import differences
 from opbench.report.dashboard.places import labels
-from opbench.report.dashboard.rows import Stand, rows_and_panels, sweeps
+from opbench.report.dashboard.rows import Stand, described, rows_and_panels, sweeps
 from opbench.report.dashboard.trends import trends
-from opbench.report.markdown import carried
-from opbench.report.tables import Table
+from opbench.report.table import Table
 from opbench.report.targets import targets
+from opbench.run_request import carried
 from opbench.schema import OpbenchError, Run
 
 # Rows of more runs than this would make the page slow to open; older runs keep their place in trends.
@@ -41,6 +41,7 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
     return {
         "version": opbench.__version__,
         "runs": [_run(documents[one.place], one.standings, names, strings) for one in stands],
+        "quantities": described(),
         "panels": panels.built(),
         "rows": rows.built(),
         "sweeps": sweeps(stands, strings),
@@ -58,7 +59,7 @@ def subjects() -> list[str]:
     return list(dict.fromkeys(operator.name for operator in registry.every_operator() if operator.replaces is not None))
 
 
-def _documents(store: Store) -> tuple[list[Stored], list[Problem]]:
+def _documents(store: Store) -> tuple[list[Stored], list[FileProblem]]:
     """The newest runs, as many as the page holds, oldest first; and a sentence for each file that isn't shown."""
     problems = list(store.problems)
     documents: list[Stored] = []
@@ -68,12 +69,12 @@ def _documents(store: Store) -> tuple[list[Stored], list[Problem]]:
         if documents and rows > MOST_ROWS:
             older = f", nor those of {left} older run{'' if left == 1 else 's'}" if left else ""
             newest = f"it holds the newest {len(documents)}; all of them are in trends"
-            problems.append(Problem(one.path, f"its rows are not on this page{older}: {newest}"))
+            problems.append(FileProblem(one.path, f"its rows are not on this page{older}: {newest}"))
             break
         try:
             one.run  # noqa: B018  # read when first asked for
         except OpbenchError as error:
-            problems.append(Problem("", str(error)))
+            problems.append(FileProblem("", str(error)))
         else:
             documents.append(one)
     return documents[::-1], problems
@@ -116,15 +117,15 @@ def _table(title: str, table: Table, strings: Strings) -> dict[str, Any]:
     }
 
 
-def _doubts(document: Stored) -> Iterable[Problem]:
+def _doubts(document: Stored) -> Iterable[FileProblem]:
     """What is odd in a document that could be read."""
     records = document.run.records
     twice = [name for name, times in Counter(record.case.id for record in records).items() if times > 1]
     if twice:
-        yield Problem(
+        yield FileProblem(
             document.path,
             f"{len(twice)} {'case has' if len(twice) == 1 else 'cases have'} more than one record; the last of each is "
             f"shown: {', '.join(twice[:3])}",
         )
     if not records:
-        yield Problem(document.path, "shown without rows: the run holds no record")
+        yield FileProblem(document.path, "shown without rows: the run holds no record")

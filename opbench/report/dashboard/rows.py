@@ -12,6 +12,7 @@ import msgspec
 
 from opbench.analyse.history.digest import machine_key
 from opbench.analyse.standings import Row, Standing, contests
+from opbench.quantities import ERROR, RATIO, SECONDS, Quantity, Style, exact, published
 from opbench.report import numbers, tables
 from opbench.report.dashboard.columns import Columns, Strings, number
 from opbench.report.dashboard.places import newest
@@ -21,6 +22,20 @@ from opbench.report.plots import AXES
 from opbench.schema import Case, Latency, Run, Verdict
 from opbench.statistics.ratios import FEWEST_ROUNDS, METHODS, Ratio
 from opbench.statistics.roofline import roofline, yardstick
+
+# What stands in a row of the page but in no record: it takes the yardsticks of the run.
+ROOF = Quantity(
+    key="roof",
+    title="of roofline",
+    label="share of the roofline (1: as fast as the machine allows)",
+    unit="share",
+    style="plain",
+    channel="time",
+    help="The least time that the machine's yardsticks allow, over the median latency.",
+    names={"digest": None, "contest": None},
+)
+# How the axes of the page write a number.
+_AXIS_UNITS: dict[Style, str] = {"seconds": "s", "size": "B", "ratio": "x", "plain": "plain"}
 
 
 class Stand(msgspec.Struct, frozen=True):
@@ -74,8 +89,9 @@ def _panel(one: Stand, contest: int, standing: Standing, strings: Strings) -> di
 
 def _row(run: Run, row: Row, method: str, strings: Strings) -> dict[str, Any]:
     record, timing = row.record, row.timing(method)
-    counts, memory = (record.counts, record.memory) if record else (None, None)
+    counts = record.counts if record else None
     limit, latency = roofline(run.yardsticks, row.case, counts), timing.latency
+    least, took = limit.seconds if limit else None, latency.median_seconds if latency else None
     low, high = _ends(timing.ratio)
     add = strings.add
     worst = worst_verdict(row)
@@ -87,41 +103,72 @@ def _row(run: Run, row: Row, method: str, strings: Strings) -> dict[str, Any]:
         "outcome": add(row.outcome),
         "message": add(row.message),
         "method": strings.name(method),
-        "ratio": number(timing.ratio.value if timing.ratio else None),
+        _key(RATIO): number(timing.ratio.value if timing.ratio else None),
         "low": number(low),
         "high": number(high),
         "decided": int(timing.ratio is not None and timing.ratio.rounds >= FEWEST_ROUNDS),
         "interval": add(METHODS[timing.ratio.method] if timing.ratio else ""),
-        "ratioText": add(tables.latency_ratio(row, method)),
-        "median": number(latency.median_seconds if latency else None),
-        "medianText": add(tables.median(row, method)),
+        f"{_key(RATIO)}Text": add(tables.latency_ratio(row, method)),
+        _key(SECONDS): number(latency.median_seconds if latency else None),
+        f"{_key(SECONDS)}Text": add(tables.median(row, method)),
         "sampling": add(_sampling(row, method)),
         "quartiles": add(
             f"{numbers.seconds(latency.lower_seconds)} to {numbers.seconds(latency.upper_seconds)}" if latency else ""
         ),
-        "params": number(counts.params if counts else None),
-        "paramsText": add(tables.params(row)),
-        "macs": number(counts.macs if counts else None),
-        "macsText": add(tables.macs(row)),
-        "peak": number(memory.peak_bytes if memory else None),
-        "peakText": add(tables.peak(row)),
-        "saved": number(memory.saved_bytes if memory and row.case.mode == "training" else None),
-        "savedText": add(tables.saved(row)),
-        "traffic": number(counts.min_bytes if counts else None),
-        "trafficText": add(numbers.size(counts.min_bytes if counts else None)),
-        "error": number(max((one.max_error for one in tables.verdicts(record)), default=None)),
-        "errorText": add(tables.error([row])),
+        **_counted(row, strings),
+        _key(ERROR): number(ERROR.of(record)),
+        f"{_key(ERROR)}Text": add(tables.error([row])),
         "rmsText": add(tables.error([row], "rms_error")),
         "intensity": number(_quotient(counts.macs, counts.min_bytes) if counts else None),
         "speed": number(_quotient(counts.macs, latency.median_seconds) if counts and latency else None),
-        "roof": number(limit.seconds / latency.median_seconds if limit and latency else None),
-        "roofText": add(numbers.share(limit.seconds if limit else None, latency.median_seconds if latency else None)),
+        ROOF.key: number(least / took if least is not None and took else None),
+        f"{ROOF.key}Text": add(numbers.share(least, took)),
         "verdict": add(tables.verdict(row)),
         "worst": number(worst.worst_ratio if worst else None),
         "worstText": add(f"{numbers.plain(worst.worst_ratio)}x the bound" if worst else "not verified"),
         "where": add(_where(worst)),
         "judged": add(_judged(worst)),
     }
+
+
+def _counted(row: Row, strings: Strings) -> dict[str, Any]:
+    """The deterministic quantities, each as a number to draw and sort by and as text."""
+    found: dict[str, Any] = {}
+    for of, key in exact("dashboard"):
+        known = row.case.mode == "training" or not of.training
+        found[key] = number(of.of(row.record) if known else None)
+        found[f"{key}Text"] = strings.add(tables.cell(of, row))
+    return found
+
+
+def _key(of: Quantity) -> str:
+    return of.name("dashboard") or of.key
+
+
+def described() -> list[dict[str, Any]]:
+    """What the page's script must know of each quantity of a row, in the order of tables and menus.
+
+    `key` is the column (and key + "Text" its text), `trend` what a series of it is called; `heading` may hold "{mode}".
+    `unit` is how an axis writes it; a `log` axis starts at no zero.
+    """
+    found = []
+    for of, key in (*published("dashboard"), (ROOF, ROOF.key)):
+        found.append(
+            {
+                "key": key,
+                "trend": of.name("digest") or "",
+                "title": of.name("dashboard views") or of.title,
+                "label": of.label or of.title,
+                "heading": of.name("contest") or "",
+                "note": of.note,
+                "unit": _AXIS_UNITS.get(of.style, ""),
+                "log": of.timed is not None,
+                "exact": of.channel == "deterministic",
+                "training": of.training,
+                "offered": of.name("dashboard views") is not None,
+            }
+        )
+    return found
 
 
 def worst_verdict(row: Row) -> Verdict | None:

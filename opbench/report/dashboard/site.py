@@ -21,7 +21,7 @@ _LISTED = 3
 Judge = Callable[[Sequence[Run]], Iterable[Answer]]
 
 
-class Site(NamedTuple):
+class WrittenSite(NamedTuple):
     """The page that was written, and a sentence for each document that isn't on it."""
 
     page: Path
@@ -32,7 +32,7 @@ def _none(runs: Sequence[Run]) -> Iterable[Answer]:
     return ()
 
 
-def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], claims: Judge = _none) -> Site:
+def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], claims: Judge = _none) -> WrittenSite:
     """Writes `site`/index.html. The same folder gives the same bytes.
 
     `claims` judges published claims by the newest run of each suite and machine. Raises `OpbenchError` where no run of
@@ -49,18 +49,7 @@ def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], cl
     newest = {(one.digest.machine, one.digest.suite): one for one in store.runs}
     path = Path(site) / PAGE
     replace_file(path, html(payload(store, tuple(claims([one.run for one in newest.values()])))))
-    return Site(path, said)
-
-
-def run_dashboard(results: Path, site: Path) -> int:
-    """What the command does: the page, then where it is and what it doesn't show; the exit code."""
-    from opbench.analyse.claims.answers import evaluate  # and with it torch
-
-    written = write_site(results, site, evaluate)
-    for sentence in written.problems:
-        print(visible(sentence))
-    print(f"dashboard: {written.page}")
-    return 0
+    return WrittenSite(path, said)
 
 
 def _unread(said: Sequence[str]) -> str:

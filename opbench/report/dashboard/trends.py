@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opbench.analyse.compare.environments import differences
 from opbench.analyse.history.digest import Digest
-from opbench.analyse.history.series import TIMED, Point, QuantityName, Series, series
+from opbench.analyse.history.series import TIMED, RunFigure, Series, series
+from opbench.quantities import Quantity, published
 from opbench.report import numbers
 from opbench.report.dashboard.columns import Strings, number
 
-_TEXTS: Mapping[QuantityName, Callable[[Any], str]] = {
-    "ratio": lambda value: f"{numbers.plain(value)}x",
-    "seconds": numbers.seconds,
-    "params": numbers.exactly,
-    "macs": numbers.macs,
-    "peak_bytes": numbers.size,
-    "saved_bytes": numbers.size,
-}
+_OF = {key: of for of, key in published("digest")}
 
 
 def trends(
@@ -73,7 +67,7 @@ def _changed(digests: Sequence[Digest]) -> list[tuple[str, ...]]:
 
 
 def _series(one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str], strings: Strings) -> dict[str, Any]:
-    case, text = one.case, _TEXTS[one.quantity]
+    case, of = one.case, _OF[one.quantity]
     return {
         "case": strings.name(case.id),
         "contender": strings.name(case.contender),
@@ -89,9 +83,9 @@ def _series(one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str]
         "redefined": one.redefined,
         "at": [moment_of[point.sha256] for point in one.points],
         "value": [number(point.value) for point in one.points],
-        "low": [number(point.low) for point in one.points] if one.quantity in TIMED else [],
-        "high": [number(point.high) for point in one.points] if one.quantity in TIMED else [],
-        "text": [strings.add(_text(point, one.quantity)) for point in one.points],
+        "low": [number(point.low) for point in one.points] if of.timed else [],
+        "high": [number(point.high) for point in one.points] if of.timed else [],
+        "text": [strings.add(_text(point, of)) for point in one.points],
         "spikes": list(one.spikes),
         "undecided": list(one.undecided),
         "steps": [
@@ -100,7 +94,7 @@ def _series(one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str]
                 "before": number(change.before),
                 "after": number(change.after),
                 "ratio": number(change.ratio),
-                "text": strings.add(f"{text(change.before)} -> {text(change.after)}"),
+                "text": strings.add(f"{numbers.figure(of, change.before)} -> {numbers.figure(of, change.after)}"),
                 "share": strings.add(_share(change.ratio)),
                 "with": strings.add(", ".join(change.surroundings)),
             }
@@ -109,13 +103,11 @@ def _series(one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str]
     }
 
 
-def _text(point: Point, quantity: QuantityName) -> str:
-    text = _TEXTS[quantity]
-    if point.value is None:
-        return point.missing
-    if point.low is None or point.high is None:
-        return text(point.value)
-    return f"{text(point.value)} [{text(point.low)}, {text(point.high)}]"
+def _text(point: RunFigure, of: Quantity) -> str:
+    value = numbers.figure(of, point.value, point.missing)
+    if point.value is None or point.low is None or point.high is None:
+        return value
+    return f"{value} [{numbers.figure(of, point.low)}, {numbers.figure(of, point.high)}]"
 
 
 def _share(ratio: float | None) -> str:

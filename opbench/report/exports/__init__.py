@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from opbench.documents import read, replace_file
-from opbench.errors import nearest
+from opbench.documents import replace_file
 from opbench.report.exports.asv import asv
 from opbench.report.exports.bencher import bencher
 from opbench.report.exports.comma_separated import comma_separated
@@ -43,16 +42,6 @@ FORMATS: dict[str, Format] = {
     "csv": Format("any spreadsheet", many=comma_separated),
     "parquet": Format("duckdb, pandas, polars", many=parquet),
 }
-
-
-def run_export(documents: Sequence[Path], name: str, output: Path) -> int:
-    """Writes run documents in a format; the exit code is 0. Raises `OpbenchError` where one of them doesn't fit it."""
-    if name not in FORMATS:
-        raise OpbenchError(nearest("format", name, FORMATS))
-    runs = [read(path, Run) for path in documents]
-    for path in export(runs, name, output):
-        print(f"written: {path}")
-    return 0
 
 
 def export(runs: Sequence[Run], name: str, output: Path) -> tuple[Path, ...]:

@@ -17,15 +17,14 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from opbench.analyse.history.digest import machine_key
 from opbench.analyse.history.store import moment
 from opbench.analyse.standings import Row, Standing
+from opbench.quantities import RATIO, SECONDS, Quantity, exact, published
 from opbench.report.escape import visible
 from opbench.report.exports.rows import finite, measured
 from opbench.schema import OpbenchError, Run
@@ -39,43 +38,6 @@ _RESULT_COLUMNS = ("result", "params", "version", "started_at", "duration", "sta
 
 Document = dict[str, Any]
 Figure = tuple[float, float | None, float | None]  # value, quartiles
-
-
-class Quantity(msgspec.Struct, frozen=True):
-    """What becomes a benchmark of each panel: `kind` and `unit` are asv's; `figure` is None where there is none."""
-
-    name: str
-    kind: str
-    unit: str
-    figure: Callable[[Row, str], Figure | None]
-
-
-def _latency(row: Row, method: str) -> Figure | None:
-    found = row.timing(method).latency
-    return (found.median_seconds, found.lower_seconds, found.upper_seconds) if found else None
-
-
-def _ratio(row: Row, method: str) -> Figure | None:
-    found = row.timing(method).ratio
-    return (found.value, None, None) if found and finite(found.value) else None
-
-
-def _count(part: str, name: str) -> Callable[[Row, str], Figure | None]:
-    def figure(row: Row, _: str) -> Figure | None:
-        held = getattr(row.record, part)
-        value = None if held is None else getattr(held, name)
-        return None if value is None else (value, None, None)
-
-    return figure
-
-
-TIMES = (Quantity("latency", "time", "seconds", _latency), Quantity("latency_ratio", "track", "ratio", _ratio))
-COUNTS = (
-    Quantity("peak_memory", "peakmemory", "bytes", _count("memory", "peak_bytes")),
-    Quantity("saved_for_backward", "memory", "bytes", _count("memory", "saved_bytes")),
-    Quantity("params", "track", "parameters", _count("counts", "params")),
-    Quantity("macs", "track", "MACs", _count("counts", "macs")),
-)
 
 
 def asv(runs: Sequence[Run], folder: Path) -> Mapping[str, bytes]:
@@ -121,9 +83,10 @@ def _benchmarks(run: Run) -> Iterator[tuple[str, Document, list[object]]]:
     for standing in standing_of.values():
         skipped = _skipped(run, standing)
         contenders = [*(visible(row.case.contender) for row in standing.rows), *skipped]
-        wanted = [(quantity, method) for method in standing.methods for quantity in TIMES]
-        for quantity, method in (*wanted, *((quantity, "") for quantity in COUNTS)):
-            figures = [_figure(quantity, row, method) for row in standing.rows]
+        times, counts = published("asv", "time"), exact("asv")
+        wanted = [(of, name, method) for method in standing.methods for of, name in times]
+        for of, told, method in (*wanted, *((of, name, "") for of, name in counts)):
+            figures = [_figure(of, row, method) for row in standing.rows]
             if all(figure is None for figure in figures):
                 continue
             values = [figure[0] if figure else None for figure in figures]
@@ -132,16 +95,16 @@ def _benchmarks(run: Run) -> Iterator[tuple[str, Document, list[object]]]:
             ]
             if all(low is None for low in quartiles[0]):
                 quartiles = []  # a row ends where nothing more is known
-            name = _name(standing, quantity.name, method)
-            version = _version(standing, quantity.name)
+            name = _name(standing, told, method)
+            version = _version(standing, of)
             entry = {
                 "code": "",
                 "name": name,
                 "param_names": ["contender"],
                 "params": [[repr(contender) for contender in contenders]],
                 "timeout": 60.0,
-                "type": quantity.kind,
-                "unit": quantity.unit,
+                "type": of.name("asv type"),
+                "unit": of.unit,
                 "version": version,
             }
             result: list[object] = [
@@ -150,9 +113,17 @@ def _benchmarks(run: Run) -> Iterator[tuple[str, Document, list[object]]]:
             yield name, entry, result
 
 
-def _figure(quantity: Quantity, row: Row, method: str) -> Figure | None:
-    """None for every case that did not end `ok`: null says "failed" to asv."""
-    return quantity.figure(row, method) if row.outcome == "ok" else None
+def _figure(of: Quantity, row: Row, method: str) -> Figure | None:
+    """None for every case that did not end `ok`: null says "failed" to asv. Ends, where asv knows any: of seconds."""
+    if row.outcome != "ok":
+        return None
+    if not of.timed:
+        value = of.of(row.record)
+        return None if value is None else (value, None, None)
+    found = of.of_timing(row.timing(method))
+    if found is None or not finite(found[0]):
+        return None
+    return found if of is SECONDS else (found[0], None, None)
 
 
 def _skipped(run: Run, standing: Standing) -> list[str]:
@@ -236,12 +207,12 @@ def _name(standing: Standing, quantity: str, method: str) -> str:
     return ".".join(_safe(part) for part in parts)
 
 
-def _version(standing: Standing, quantity: str) -> str:
+def _version(standing: Standing, of: Quantity) -> str:
     case = standing.case
     told = [
         case.panel_id,
         sorted(standing.panel.sizes.items()),
-        standing.panel.baseline if quantity == "latency_ratio" else "",
+        standing.panel.baseline if of is RATIO else "",
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

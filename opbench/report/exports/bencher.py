@@ -9,7 +9,8 @@ Source: https://bencher.dev/docs/reference/bencher-metric-format/
 from __future__ import annotations
 
 from opbench.analyse.standings import Timing
-from opbench.report.exports.rows import Measured, as_json, finite, passed, timed
+from opbench.quantities import SECONDS, exact, published
+from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
 from opbench.schema import Run
 
 Metric = dict[str, float]
@@ -25,25 +26,17 @@ def bencher(run: Run) -> bytes:
     return as_json({name: measures for name, measures in found.items() if measures})
 
 
-def _counts(one: Measured) -> dict[str, Metric]:
-    record = one.row.record
-    counts, memory = (record.counts, record.memory) if record else (None, None)
-    figures = {
-        "params": counts.params if counts else None,
-        "macs": counts.macs if counts else None,
-        "peak-memory-bytes": memory.peak_bytes if memory else None,
-        "saved-for-backward-bytes": memory.saved_bytes if memory else None,
-    }
-    return {measure: {"value": value} for measure, value in figures.items() if value is not None}
+def _counts(one: ExportedCase) -> dict[str, Metric]:
+    figures = ((measure, of.of(one.row.record)) for of, measure in exact("bencher"))
+    return {measure: {"value": value} for measure, value in figures if value is not None}
 
 
 def _times(timing: Timing) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
-    if timing.latency:
-        times = timing.latency
-        found["latency"] = _metric(1e9 * times.median_seconds, 1e9 * times.lower_seconds, 1e9 * times.upper_seconds)
-    if timing.ratio and finite(timing.ratio.value):
-        found["latency-ratio"] = _metric(timing.ratio.value, timing.ratio.low, timing.ratio.high)
+    for of, measure in published("bencher", "time"):
+        figure = of.of_timing(timing)
+        if figure and finite(figure[0]):
+            found[measure] = _metric(*((1e9 * value for value in figure) if of is SECONDS else figure))
     return found
 
 

@@ -12,7 +12,8 @@ import msgspec
 
 from opbench.analyse.history.digest import machine_key
 from opbench.analyse.standings import Timing
-from opbench.report.exports.rows import Measured, measured
+from opbench.quantities import Quantity, exact
+from opbench.report.exports.rows import ExportedCase, measured
 from opbench.schema import OpbenchError, Run
 
 Kind = Literal["text", "whole", "real", "truth"]
@@ -21,11 +22,11 @@ Cell = str | int | float | bool | None
 _LARGEST = 2**63 - 1
 
 
-class Line(msgspec.Struct, frozen=True):
+class ExportRow(msgspec.Struct, frozen=True):
     """What a row is made from. `timing` is None where the case was not timed."""
 
     run: Run
-    one: Measured
+    one: ExportedCase
     timing: Timing | None
 
 
@@ -34,21 +35,21 @@ class Column(msgspec.Struct, frozen=True):
 
     name: str
     kind: Kind
-    value: Callable[[Line], Cell]
+    value: Callable[[ExportRow], Cell]
 
 
-def _case(name: str) -> Callable[[Line], Cell]:
+def _case(name: str) -> Callable[[ExportRow], Cell]:
     return lambda line: getattr(line.one.case, name)
 
 
-def _where(name: str) -> Callable[[Line], Cell]:
+def _where(name: str) -> Callable[[ExportRow], Cell]:
     return lambda line: getattr(line.run.environment, name)
 
 
-def _part(part: str, name: str) -> Callable[[Line], Cell]:
+def _part(part: str, name: str) -> Callable[[ExportRow], Cell]:
     """A field of a part of the record; null where the record has no such part."""
 
-    def value(line: Line) -> Cell:
+    def value(line: ExportRow) -> Cell:
         held = getattr(line.one.row.record, part)
         found: Cell = None if held is None else getattr(held, name)
         return found
@@ -56,8 +57,19 @@ def _part(part: str, name: str) -> Callable[[Line], Cell]:
     return value
 
 
-def _timing(part: str, name: str) -> Callable[[Line], Cell]:
-    def value(line: Line) -> Cell:
+def _quantities(*parts: str) -> Iterator[Column]:
+    """A column for each deterministic quantity that one of these parts of the record holds ("": it is computed)."""
+    for of, name in exact("csv"):
+        if of.part in parts:
+            yield Column(name, "whole", _figure(of))
+
+
+def _figure(of: Quantity) -> Callable[[ExportRow], Cell]:
+    return lambda line: of.of(line.one.row.record)
+
+
+def _timing(part: str, name: str) -> Callable[[ExportRow], Cell]:
+    def value(line: ExportRow) -> Cell:
         held = getattr(line.timing, part) if line.timing else None
         found: Cell = None if held is None else getattr(held, name)
         return found
@@ -65,15 +77,15 @@ def _timing(part: str, name: str) -> Callable[[Line], Cell]:
     return value
 
 
-def _latency(name: str) -> Callable[[Line], Cell]:
-    def value(line: Line) -> Cell:
+def _latency(name: str) -> Callable[[ExportRow], Cell]:
+    def value(line: ExportRow) -> Cell:
         found: Cell = getattr(line.one.latency(line.timing.method), name) if line.timing else None
         return found
 
     return value
 
 
-def _dims(line: Line) -> Cell:
+def _dims(line: ExportRow) -> Cell:
     return " ".join(f"{name}={size}" for name, size in (*line.one.case.dims.items(), *line.one.case.settings.items()))
 
 
@@ -108,12 +120,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("worst_error_over_bound", "real", _part("verdict", "worst_ratio")),
     Column("max_error_eps", "real", _part("verdict", "max_error")),
     Column("rms_error_eps", "real", _part("verdict", "rms_error")),
-    Column("params", "whole", _part("counts", "params")),
-    Column("macs", "whole", _part("counts", "macs")),
-    Column("min_bytes", "whole", _part("counts", "min_bytes")),
+    *_quantities("counts"),
     Column("memory_method", "text", _part("memory", "method")),
-    Column("peak_bytes", "whole", _part("memory", "peak_bytes")),
-    Column("saved_bytes", "whole", _part("memory", "saved_bytes")),
+    *_quantities("memory", ""),
     Column("memory_predicted", "truth", _part("memory", "predicted")),
     Column("timing_method", "text", lambda line: line.timing.method if line.timing else None),
     Column("calls_per_sample", "whole", _latency("calls_per_sample")),
@@ -137,7 +146,7 @@ def cells(runs: Sequence[Run]) -> Iterator[tuple[Cell, ...]]:
     for run in runs:
         for one in measured(run):
             for timing in one.row.timings or (None,):
-                line = Line(run, one, timing)
+                line = ExportRow(run, one, timing)
                 yield tuple(_checked(column, column.value(line)) for column in COLUMNS)
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from opbench.quantities import MACS, RATIO, SECONDS, exact, published
 from opbench.report import numbers
 from opbench.report.escape import visible
-from opbench.report.exports.rows import Measured, as_json, finite, passed, timed
+from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
 from opbench.schema import Run
 
 Entry = dict[str, object]
@@ -29,33 +30,32 @@ def bigger_is_better(run: Run) -> bytes:
     return as_json([entry for one in passed(run) for entry in _bigger(one, run)])
 
 
-def _smaller(one: Measured, run: Run) -> Iterator[Entry]:
-    extra = _extra(one, run)
+def _smaller(one: ExportedCase, run: Run) -> Iterator[Entry]:
+    extra, told = _extra(one, run), dict(published("github-action", "time"))
     for name, method in timed(one):
         timing = one.row.timing(method)
         if timing.latency:
             low, high = timing.latency.lower_seconds, timing.latency.upper_seconds
             quartiles = f"{1e9 * low:.6g} to {1e9 * high:.6g} (quartiles)"
-            yield _entry(f"{name} latency", 1e9 * timing.latency.median_seconds, "ns", quartiles, extra)
+            yield _entry(f"{name} {told[SECONDS]}", 1e9 * timing.latency.median_seconds, "ns", quartiles, extra)
         if timing.ratio and not one.row.is_baseline and finite(timing.ratio.value):
-            yield _entry(f"{name} latency ratio", timing.ratio.value, "x", numbers.ratio(timing.ratio), extra)
-    memory = one.row.record.memory if one.row.record else None
-    if memory and memory.peak_bytes is not None:
-        yield _entry(f"{one.name} peak memory", memory.peak_bytes, "bytes", "", extra)
-    if memory and memory.saved_bytes is not None:
-        yield _entry(f"{one.name} saved for backward", memory.saved_bytes, "bytes", "", extra)
+            yield _entry(f"{name} {told[RATIO]}", timing.ratio.value, "x", numbers.ratio(timing.ratio), extra)
+    for of, title in exact("github-action"):
+        value = of.of(one.row.record)
+        if value is not None:
+            yield _entry(f"{one.name} {title}", value, of.unit, "", extra)
 
 
-def _bigger(one: Measured, run: Run) -> Iterator[Entry]:
+def _bigger(one: ExportedCase, run: Run) -> Iterator[Entry]:
     extra = _extra(one, run)
-    counts = one.row.record.counts if one.row.record else None
+    macs = MACS.of(one.row.record)
     for name, method in timed(one):
         timing = one.row.timing(method)
         if timing.ratio and not one.row.is_baseline and finite(timing.ratio.value) and timing.ratio.value > 0:
             ends = [numbers.plain(1 / end if end else float("inf")) for end in (timing.ratio.high, timing.ratio.low)]
             yield _entry(f"{name} speed-up", 1 / timing.ratio.value, "x", f"[{', '.join(ends)}]", extra)
-        if timing.latency and counts and counts.macs:
-            yield _entry(f"{name} MAC rate", counts.macs / timing.latency.median_seconds, "MAC/s", "", extra)
+        if timing.latency and macs:
+            yield _entry(f"{name} MAC rate", macs / timing.latency.median_seconds, "MAC/s", "", extra)
 
 
 def _entry(name: str, value: float, unit: str, range_: str, extra: str) -> Entry:
@@ -63,7 +63,7 @@ def _entry(name: str, value: float, unit: str, range_: str, extra: str) -> Entry
     return {"name": name, "value": value, "unit": unit, **told, "extra": extra}
 
 
-def _extra(one: Measured, run: Run) -> str:
+def _extra(one: ExportedCase, run: Run) -> str:
     """What the chart's tooltip says: where it was measured and against what."""
     where = run.environment
     lines = (

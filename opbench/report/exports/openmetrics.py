@@ -16,14 +16,15 @@ import msgspec
 from opbench.analyse.history.digest import machine_key
 from opbench.analyse.history.store import moment
 from opbench.analyse.standings import Timing
+from opbench.quantities import RATIO, SECONDS, Quantity, exact, published
 from opbench.report.escape import visible
-from opbench.report.exports.rows import Measured, finite, measured, passed
+from opbench.report.exports.rows import ExportedCase, finite, measured, passed
 from opbench.schema import Record, Run
 
 Labels = dict[str, str]
 
 
-class Gauge(msgspec.Struct, frozen=True):
+class MetricFamily(msgspec.Struct, frozen=True):
     """One metric family; `figure` is of a record (counts) or of a timing. A `unit` is the end of the name."""
 
     name: str
@@ -33,44 +34,36 @@ class Gauge(msgspec.Struct, frozen=True):
     of_timing: Callable[[Timing], float | None] | None = None
 
 
-def _latency(name: str) -> Callable[[Timing], float | None]:
-    return lambda timing: getattr(timing.latency, name) if timing.latency else None
+def _timed(of: Quantity, end: int) -> Callable[[Timing], float | None]:
+    def value(timing: Timing) -> float | None:
+        found = of.of_timing(timing)
+        return found[end] if found else None
+
+    return value
 
 
-def _ratio(name: str) -> Callable[[Timing], float | None]:
-    return lambda timing: getattr(timing.ratio, name) if timing.ratio else None
-
-
-def _counted(name: str) -> Callable[[Record], float | None]:
-    return lambda record: getattr(record.counts, name) if record.counts else None
-
-
-def _memory(name: str) -> Callable[[Record], float | None]:
-    return lambda record: getattr(record.memory, name) if record.memory else None
-
-
-GAUGES = (
-    Gauge("opbench_latency_seconds", "seconds", "Median time of a call.", of_timing=_latency("median_seconds")),
-    Gauge(
-        "opbench_latency_lower_quartile_seconds", "seconds", "Lower quartile of a call's time.",
-        of_timing=_latency("lower_seconds"),
+# What else is told of a timed quantity: the ends of its interval, with where they stand in its name.
+_ENDS = {
+    RATIO: (("lower", "Lower end of the ratio's 95 % interval."), ("upper", "Upper end of the ratio's 95 % interval.")),
+    SECONDS: (
+        ("lower_quartile", "Lower quartile of a call's time."), ("upper_quartile", "Upper quartile of a call's time."),
     ),
-    Gauge(
-        "opbench_latency_upper_quartile_seconds", "seconds", "Upper quartile of a call's time.",
-        of_timing=_latency("upper_seconds"),
-    ),
-    Gauge("opbench_latency_ratio", "ratio", "Latency over that of the panel's baseline.", of_timing=_ratio("value")),
-    Gauge("opbench_latency_lower_ratio", "ratio", "Lower end of the ratio's 95 % interval.", of_timing=_ratio("low")),
-    Gauge("opbench_latency_upper_ratio", "ratio", "Upper end of the ratio's 95 % interval.", of_timing=_ratio("high")),
-    Gauge("opbench_parameters", "", "Learnable parameters.", of_record=_counted("params")),
-    Gauge("opbench_macs", "", "Multiply-accumulates of a call; one is two FLOPs.", of_record=_counted("macs")),
-    Gauge(
-        "opbench_peak_memory_bytes", "bytes", "Peak above inputs and parameters.", of_record=_memory("peak_bytes")
-    ),
-    Gauge(
-        "opbench_saved_for_backward_bytes", "bytes", "Kept from forward for backward.", of_record=_memory("saved_bytes")
-    ),
-)  # fmt: skip
+}  # fmt: skip
+
+
+def _families() -> Iterator[MetricFamily]:
+    """Every family, times first."""
+    for of, name in published("openmetrics", "time"):
+        yield MetricFamily(name, of.unit, of.help, of_timing=_timed(of, 0))
+        for end, (part, told) in enumerate(_ENDS[of], start=1):
+            yield MetricFamily(
+                f"{name.removesuffix(of.unit)}{part}_{of.unit}", of.unit, told, of_timing=_timed(of, end)
+            )
+    for of, name in exact("openmetrics"):
+        yield MetricFamily(name, of.unit if of.unit == "bytes" else "", of.help, of_record=of.of)
+
+
+GAUGES = tuple(_families())
 
 
 def openmetrics(run: Run) -> bytes:
@@ -90,7 +83,7 @@ def _gauges(run: Run) -> Iterator[str]:
             yield from lines
 
 
-def _samples(gauge: Gauge, one: Measured) -> Iterator[str]:
+def _samples(gauge: MetricFamily, one: ExportedCase) -> Iterator[str]:
     if gauge.of_record and one.row.record:
         yield from _sample(gauge.name, _labels(one), gauge.of_record(one.row.record))
     if gauge.of_timing:
@@ -104,7 +97,7 @@ def _sample(name: str, labels: Labels, value: float | None) -> Iterator[str]:
         yield f"{name}{{{_written(labels)}}} {value!r}"
 
 
-def _labels(one: Measured) -> Labels:
+def _labels(one: ExportedCase) -> Labels:
     """The case's id says it all; the other labels are what a dashboard filters by."""
     case = one.case
     return {

@@ -15,7 +15,7 @@ def parquet(runs: Sequence[Run]) -> bytes:
         import pyarrow
         from pyarrow import parquet as format_
     except ImportError:
-        raise OpbenchError("export --format parquet needs pyarrow: pip install 'opbench[all]'") from None
+        raise OpbenchError("export --format parquet needs pyarrow: pip install 'opbench[parquet]'") from None
 
     types = {
         "text": pyarrow.string(), "whole": pyarrow.int64(), "real": pyarrow.float64(), "truth": pyarrow.bool_(),

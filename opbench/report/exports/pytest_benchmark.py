@@ -10,8 +10,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
+from opbench.quantities import exact
 from opbench.report.escape import visible
-from opbench.report.exports.rows import Measured, as_json, finite, passed, timed
+from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
 from opbench.schema import Run
 from opbench.statistics.ratios import usable_samples
 
@@ -52,7 +53,7 @@ def pytest_benchmark(run: Run) -> bytes:
     )
 
 
-def _benchmarks(one: Measured) -> Iterator[dict[str, object]]:
+def _benchmarks(one: ExportedCase) -> Iterator[dict[str, object]]:
     for name, method in timed(one):
         latency = one.latency(method)
         samples = usable_samples(latency)
@@ -69,18 +70,14 @@ def _benchmarks(one: Measured) -> Iterator[dict[str, object]]:
             }
 
 
-def _extra(one: Measured, method: str) -> dict[str, object]:
-    record, ratio = one.row.record, one.row.timing(method).ratio
-    counts, memory = (record.counts, record.memory) if record else (None, None)
+def _extra(one: ExportedCase, method: str) -> dict[str, object]:
+    ratio = one.row.timing(method).ratio
     return {
         "baseline": visible(one.standing.panel.baseline),
         "latency_ratio": ratio.value if ratio and finite(ratio.value) else None,
         "latency_ratio_low": ratio.low if ratio and finite(ratio.low) else None,
         "latency_ratio_high": ratio.high if ratio and finite(ratio.high) else None,
-        "params": counts.params if counts else None,
-        "macs": counts.macs if counts else None,
-        "peak_bytes": memory.peak_bytes if memory else None,
-        "saved_bytes": memory.saved_bytes if memory else None,
+        **{name: of.of(one.row.record) for of, name in exact("pytest-benchmark")},
     }
 
 

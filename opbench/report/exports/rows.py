@@ -18,7 +18,7 @@ from opbench.schema import Case, Latency, OpbenchError, Run
 LONGEST_NAME = 900
 
 
-class Measured(msgspec.Struct, frozen=True):
+class ExportedCase(msgspec.Struct, frozen=True):
     """One recorded case: its place in its panel, and the `name` that it goes by outside."""
 
     name: str
@@ -36,10 +36,10 @@ class Measured(msgspec.Struct, frozen=True):
         return next(latency for latency in (record.latencies if record else ()) if latency.method == method)
 
 
-def measured(run: Run) -> tuple[Measured, ...]:
+def measured(run: Run) -> tuple[ExportedCase, ...]:
     """Every recorded case, in the order of the run. Raises `OpbenchError` where two go by one name."""
     rows = ((standing, row) for standing in standings(run) for row in standing.rows if row.record is not None)
-    found = {name: Measured(name, standing, row) for standing, row in rows for name in [name_of(row.case)]}
+    found = {name: ExportedCase(name, standing, row) for standing, row in rows for name in [name_of(row.case)]}
     if len(found) != len(run.records):
         raise OpbenchError(
             f"the run document has {len(run.records)} records that go by {len(found)} names: "
@@ -48,7 +48,7 @@ def measured(run: Run) -> tuple[Measured, ...]:
     return tuple(found.values())
 
 
-def passed(run: Run) -> tuple[Measured, ...]:
+def passed(run: Run) -> tuple[ExportedCase, ...]:
     """The cases that ended `ok`: formats without a way to say "failed" leave the others out, never as 0."""
     return tuple(one for one in measured(run) if one.row.outcome == "ok")
 
@@ -61,7 +61,7 @@ def name_of(case: Case) -> str:
     return f"{name[:LONGEST_NAME]}...{hashlib.sha256(case.id.encode('utf-8', 'backslashreplace')).hexdigest()[:12]}"
 
 
-def timed(one: Measured) -> Iterator[tuple[str, str]]:
+def timed(one: ExportedCase) -> Iterator[tuple[str, str]]:
     """(name, method) of each timing: another timing method is another name, so that no series mixes two."""
     for timing in one.row.timings:
         yield f"{one.name} ({visible(timing.method, 80)})", timing.method

@@ -1,1 +1,1 @@
-"""Pictures of the operators themselves: CARAFE's kernels and DCNv3's sampling points on an image."""
+"""What pictures of operators are made of: SVG, an image, its features, weights. What is drawn is an operator's own."""

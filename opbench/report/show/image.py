@@ -29,8 +29,10 @@ def synthetic(size: int = LONGEST) -> np.ndarray:
 
 def read(path: Path) -> np.ndarray:
     """(H, W, 3) of 0 to 255: a PNG or JPEG file, its longer side reduced to LONGEST pixels."""
-    from PIL import Image, UnidentifiedImageError
-
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise OpbenchError("--image needs pillow: pip install 'opbench[report]'") from None
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as opened:
             image = opened.convert("RGB")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from opbench.drawings import Drawing
 from opbench.report.escape import visible
 
 if TYPE_CHECKING:
@@ -34,17 +35,18 @@ def text(x: float, y: float, words: str, *, size: float = 11, fill: str = INK, *
     return element("text", escape(visible(words)), x=x, y=y, font_size=size, fill=fill, **attributes)
 
 
-def picture(width: float, height: float, title: str, description: str, parts: Iterable[str]) -> str:
-    """A whole document on white, with a title and a description for those who don't see it."""
+def document(drawing: Drawing) -> str:
+    """The whole document, on white."""
+    width, height = drawing.width, drawing.height
     head = (
-        element("title", escape(visible(title))),
-        element("desc", escape(visible(description))),
+        element("title", escape(visible(drawing.title))),
+        element("desc", escape(visible(drawing.description))),
         element("rect", width=width, height=height, fill="white"),
     )
     return element(
         "svg",
         *head,
-        *parts,
+        *drawing.parts,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {_value(width)} {_value(height)}",
         width=width,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,40 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench import registry
 from opbench.build import draw_parameters
-from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
+from opbench.drawings import Shot
 from opbench.schema import OpbenchError
 
 State = Mapping[str, Tensor]
-CHANNELS, GROUPS = 64, 4
+Core = Callable[..., Tensor]
 # By the key that only this module has: how its settings are read off its shapes.
-_RECOGNISED: Mapping[str, Mapping[str, Callable[[State, Callable[..., Tensor]], nn.Module]]]
+Makers = Mapping[str, Callable[[State, Core], nn.Module]]
 
 
-def seeded(operator: str, core: Callable[..., Tensor], *, fresh: bool, seed: int) -> nn.Module:
-    """A module of 64 channels: as constructed if `fresh`, else with the parameters that measurements draw."""
+def module_of(shot: Shot, operator: str, made: Callable[[], nn.Module], makers: Makers, core: Core) -> nn.Module:
+    """The module to show, around `core`: of the state dict asked for, else `made()` with seeded parameters."""
+    if shot.weights:
+        return loaded(operator, makers, shot.weights, shot.layer, core)
+    return seeded(made, fresh=shot.fresh, seed=shot.seed)
+
+
+def seeded(made: Callable[[], nn.Module], *, fresh: bool, seed: int) -> nn.Module:
+    """A module as constructed if `fresh`, else with the parameters that measurements draw."""
     torch.manual_seed(seed)
-    module = _MADE[operator](core)
+    module = made()
     if not fresh:
         draw_parameters(module, torch.Generator().manual_seed(seed))
     return module.eval()
-
-
-def channels_of(module: nn.Module) -> int:
-    """The channels that a module of this file takes."""
-    if isinstance(module, YoloCARAFE):
-        return module.c
-    assert isinstance(module, (CARAFE, DCNv3))
-    return module.channels
-
-
-def spread_points(module: nn.Module, x: Tensor, spread: float, seed: int) -> None:
-    """Sets DCNv3's offsets to deviate by `spread` pixels on x (1, C, H, W), as measurements do."""
-    prepare = registry.operator("conv3x3", "dcnv3").prepare
-    assert prepare is not None
-    prepare(module, {}, spread, torch.Generator().manual_seed(seed), x)
 
 
 def computed(values: Tensor | None, what: str) -> Tensor:
@@ -55,18 +44,14 @@ def computed(values: Tensor | None, what: str) -> Tensor:
     return values
 
 
-def loaded(operator: str, path: Path, layer: str, core: Callable[..., Tensor]) -> nn.Module:
-    """The module of a state dict file; `layer` is the prefix of its keys where the file holds several.
-
-    Settings are read off the shapes, for a scale factor of 2, one CARAFE group and a 3x3 DCNv3 window.
-    """
+def loaded(operator: str, makers: Makers, path: Path, layer: str, core: Core) -> nn.Module:
+    """The module of a state dict file; `layer` is the prefix of its keys where the file holds several."""
     state = _read(path)
-    made = _RECOGNISED[operator]
-    found = {key.removesuffix(ending): ending for key in state for ending in made if _ends(key, ending)}
+    found = {key.removesuffix(ending): ending for key in state for ending in makers if _ends(key, ending)}
     prefixes = [prefix for prefix in found if not layer or prefix.rstrip(".") == layer.rstrip(".")]
     if not prefixes:
         known = ", ".join(prefix.rstrip(".") or "(the file itself)" for prefix in found)
-        wanted = " or ".join(made)
+        wanted = " or ".join(makers)
         asked = f"--layer {layer}: " if layer else ""
         raise OpbenchError(
             f"--weights {path}: {asked}no {operator} in it (keys end in {wanted}; found: {known or 'none'})"
@@ -77,7 +62,7 @@ def loaded(operator: str, path: Path, layer: str, core: Callable[..., Tensor]) -
     prefix = prefixes[0]
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     try:
-        module = made[found[prefix]](own, core)
+        module = makers[found[prefix]](own, core)
         module.load_state_dict({key: value.float() for key, value in own.items()})
     except (KeyError, IndexError, ValueError, RuntimeError) as error:  # IndexError: a weight of too few axes
         reason = " ".join(str(error).split())
@@ -107,53 +92,3 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _ends(key: str, ending: str) -> bool:
     return key == ending or key.endswith("." + ending)
-
-
-def _kernel(encoded: int) -> int:
-    """k of 4*k*k encoded channels."""
-    k = math.isqrt(encoded // 4)
-    if 4 * k * k != encoded:
-        raise ValueError(f"expected 4*k*k encoded channels (scale factor 2, one group), got {encoded}")
-    return k
-
-
-def _carafe(state: State, core: Callable[..., Tensor]) -> nn.Module:
-    compressor, encoder = state["channel_compressor.weight"], state["content_encoder.weight"]
-    return CARAFE(
-        compressor.shape[1],
-        up_kernel=_kernel(encoder.shape[0]),
-        encoder_kernel=encoder.shape[2],
-        compressed_channels=compressor.shape[0],
-        implementation=core,
-    )
-
-
-def _yolo_carafe(state: State, core: Callable[..., Tensor]) -> nn.Module:
-    compressor, encoder = state["comp.conv.weight"], state["enc.conv.weight"]
-    k_up = _kernel(encoder.shape[0])
-    return YoloCARAFE(compressor.shape[1], encoder.shape[2], k_up, compressor.shape[0], implementation=core)
-
-
-def _dcnv3(state: State, core: Callable[..., Tensor]) -> nn.Module:
-    depthwise, offset = state["dw_conv.0.weight"], state["offset.weight"]
-    group, rest = divmod(offset.shape[0], 18)
-    if rest:
-        raise ValueError(f"expected 18 offset rows a group (a 3x3 window), got {offset.shape[0]}")
-    return ChannelsFirstDCNv3(
-        offset.shape[1],
-        dw_kernel_size=depthwise.shape[2],
-        group=group,
-        norm_layer="LN" if "dw_conv.1.1.weight" in state else "BN",
-        center_feature_scale="center_feature_scale_proj_weight" in state,
-        implementation=core,
-    )
-
-
-_MADE: Mapping[str, Callable[[Callable[..., Tensor]], nn.Module]] = {
-    "carafe": lambda core: CARAFE(CHANNELS, implementation=core),
-    "dcnv3": lambda core: ChannelsFirstDCNv3(CHANNELS, group=GROUPS, implementation=core),
-}
-_RECOGNISED = {
-    "carafe": {"channel_compressor.weight": _carafe, "comp.conv.weight": _yolo_carafe},
-    "dcnv3": {"dw_conv.0.weight": _dcnv3},
-}

@@ -1,23 +1,12 @@
 // Bars with the whiskers of their intervals: contenders down the side, a quantity along the bottom.
 import { figure, shorten, svg, widthOf } from "./dom.js";
+import { offered } from "./data.js";
 import { extent, scale, tick } from "./scales.js";
 
 // What can be drawn of a row. A ratio is on a log axis from 1; the rest are amounts from 0.
-export const METRICS = {
-  ratio: { label: "latency against the baseline", value: "ratio", text: "ratioText", unit: "x", log: true },
-  median: { label: "median latency", value: "median", text: "medianText", unit: "s" },
-  peak: { label: "peak memory above inputs and parameters", value: "peak", text: "peakText", unit: "B" },
-  saved: { label: "memory saved for backward", value: "saved", text: "savedText", unit: "B" },
-  params: { label: "parameters", value: "params", text: "paramsText", unit: "" },
-  macs: { label: "MACs (1 MAC = 2 FLOPs)", value: "macs", text: "macsText", unit: "" },
-  error: { label: "max error, eps·Σ|terms|", value: "error", text: "errorText", unit: "plain" },
-  roof: {
-    label: "share of the roofline (1: as fast as the machine allows)",
-    value: "roof",
-    text: "roofText",
-    unit: "plain",
-  },
-};
+export const METRICS = Object.fromEntries(
+  offered.map(({ key, label, unit }) => [key, { label, value: key, text: `${key}Text`, unit, log: key === "ratio" }]),
+);
 
 export function speedOf(row) {
   if (row.base || !row.decided || row.low === null || row.high === null) return "undecided";

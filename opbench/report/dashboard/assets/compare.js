@@ -1,10 +1,10 @@
 // One task's contenders side by side: bars of a quantity for each panel, and all of it in a table.
 import { el, empty, gradually } from "./dom.js";
-import { grouped, machines, nameOf, titleOf } from "./data.js";
+import { grouped, machines, nameOf, notes, titleOf } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { METRICS, barChart } from "./bars.js";
 import { choices, filtered } from "./filters.js";
-import { COLUMNS, dataTable } from "./table.js";
+import { COLUMNS, FIGURES, dataTable } from "./table.js";
 
 export const compare = {
   name: "Tasks",
@@ -56,14 +56,7 @@ export const compare = {
           c.workload,
           ...several.map((name) => c[name]),
           c.spread,
-          c.ratio,
-          c.median,
-          c.params,
-          c.macs,
-          c.peak,
-          c.saved,
-          c.error,
-          c.roof,
+          ...FIGURES,
           c.verdict,
           ...(machines.length > 1 ? [c.machine] : []),
           c.run,
@@ -72,7 +65,7 @@ export const compare = {
       el(
         "p",
         { class: "note" },
-        `In brackets: ${[...new Set(rows.map((row) => row.interval).filter(Boolean))].join("; ") || "no interval"}. 1 MAC = 2 FLOPs. Memory is above inputs and parameters.`,
+        `In brackets: ${[...new Set(rows.map((row) => row.interval).filter(Boolean))].join("; ") || "no interval"}. ${notes}`,
       ),
     ];
   },

@@ -21,6 +21,15 @@ export const version = payload.version;
 export const problems = payload.problems.map(([path, sentence]) => ({ path: text(path), sentence: text(sentence) }));
 export const subjects = new Set(payload.subjects.map(text));
 
+// What a row holds figures of: titles, labels and units are said once, where they are measured.
+export const quantities = payload.quantities;
+export const offered = quantities.filter((one) => one.offered);
+export const counted = offered.filter((one) => one.exact && one.heading);
+export const notes = quantities
+  .map((one) => one.note)
+  .filter(Boolean)
+  .join(" ");
+
 const readTable = (one) => ({
   title: text(one.title),
   note: text(one.note),

@@ -1,6 +1,6 @@
 // Two runs: the gate's own verdict where the page holds it, and what differs in their figures for any two.
 import { el, empty } from "./dom.js";
-import { nameOf, pairs, rows, runs } from "./data.js";
+import { counted, nameOf, pairs, rows, runs } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { chosen } from "./filters.js";
 import { KINDS, dataTable } from "./table.js";
@@ -106,7 +106,7 @@ function verdict(pair, words) {
   ];
 }
 
-const EXACT = ["params", "macs", "peak", "saved", "outcome"];
+const EXACT = [...counted.map((one) => one.key), "outcome"];
 
 // Any two runs, from the figures on this page: no test, no correction, and said so.
 function figures(base, head, words) {

@@ -1,9 +1,10 @@
 // Every operator of a task at a glance: what it costs at the least and at the most over the workloads.
 import { el, plural, svg } from "./dom.js";
-import { grouped, machines, subjects } from "./data.js";
+import { counted, grouped, machines, subjects } from "./data.js";
 import { address } from "./state.js";
 import { extent, scale } from "./scales.js";
 import { ratioDomain } from "./bars.js";
+import { COLUMNS } from "./table.js";
 
 const MODES = ["inference", "training"];
 const WIDE = 112;
@@ -17,11 +18,8 @@ export function glance(rows) {
     "",
     "inference latency",
     "training latency",
-    "params",
-    "MACs (inference)",
-    "peak memory",
-    "saved for backward",
-    "max error, eps·Σ|terms|",
+    ...counted.map((one) => one.heading.replace("{mode}", "inference")),
+    COLUMNS.error.label,
   ];
   return el(
     "div",
@@ -141,10 +139,11 @@ function operatorRow({ operator, best, leading }, x) {
   const cells = [
     [best.inference, "ratio", "ratioText"],
     [best.training, "ratio", "ratioText"],
-    [leading, "params", "paramsText"],
-    [best.inference, "macs", "macsText"],
-    [leading, "peak", "peakText"],
-    [best.training, "saved", "savedText"],
+    ...counted.map(({ key, heading, training }) => [
+      training ? best.training : heading.includes("{mode}") ? best.inference : leading,
+      key,
+      `${key}Text`,
+    ]),
   ];
   return el(
     "tr",

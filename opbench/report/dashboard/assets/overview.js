@@ -1,10 +1,11 @@
 // What does CARAFE or DCNv3 cost me: every operator at a glance, then each workload's contenders and intervals.
 import { el, empty, gradually, plural } from "./dom.js";
-import { grouped, machines, nameOf, pairs, panels, problems, subjects, titleOf } from "./data.js";
+import { counted, grouped, machines, nameOf, notes, pairs, panels, problems, subjects, titleOf } from "./data.js";
 import { address } from "./state.js";
 import { ratioDomain, spark } from "./bars.js";
 import { filtered } from "./filters.js";
 import { glance, worst } from "./glance.js";
+import { COLUMNS } from "./table.js";
 
 export const overview = {
   name: "Overview",
@@ -74,7 +75,7 @@ function troubles() {
 
 function intervals(rows) {
   const kinds = [...new Set(rows.map((row) => row.interval).filter(Boolean))];
-  return `Latency vs baseline: above 1x is slower. In brackets: ${kinds.join("; ") || "no interval"}. 1 MAC = 2 FLOPs. Memory is above inputs and parameters. Bars: inference, log scale, the line is 1x.`;
+  return `Latency vs baseline: above 1x is slower. In brackets: ${kinds.join("; ") || "no interval"}. ${notes} Bars: inference, log scale, the line is 1x.`;
 }
 
 function contestTable(contest, matching) {
@@ -84,6 +85,7 @@ function contestTable(contest, matching) {
     [...new Set(panel.rows.map((row) => row.method))].map((method) => ({ panel, method })),
   );
   const training = contest.find((panel) => panel.mode === "training");
+  const shownHere = counted.filter((one) => training || !one.training);
   const every = contest.flatMap((panel) => panel.rows);
   const names = [...new Set(every.map((row) => row.contender))].filter(
     (name) => !matching || every.some((row) => row.contender === name && (row.base || matching.has(row))),
@@ -97,11 +99,8 @@ function contestTable(contest, matching) {
     ...columns.map(
       ({ panel, method }) => `${panel.mode} latency${columns.length > contest.length && method ? ` (${method})` : ""}`,
     ),
-    "params",
-    `MACs (${leading.mode})`,
-    `peak memory (${leading.mode})`,
-    ...(training ? ["saved for backward"] : []),
-    "max error, eps·Σ|terms|",
+    ...shownHere.map((one) => one.heading.replace("{mode}", leading.mode)),
+    COLUMNS.error.label,
     "outcome",
   ];
   const link = address("compare", {
@@ -151,10 +150,10 @@ function contestTable(contest, matching) {
         names.map((name) => {
           const shown = of(leading, name) ?? every.find((row) => row.contender === name);
           const amounts = [
-            shown.paramsText,
-            of(leading, name)?.macsText,
-            of(leading, name)?.peakText,
-            ...(training ? [of(training, name)?.savedText] : []),
+            ...shownHere.map(({ key, heading, training: kept }) => {
+              const told = kept ? of(training, name) : heading.includes("{mode}") ? of(leading, name) : shown;
+              return told?.[`${key}Text`];
+            }),
             worstError(every, name),
           ];
           return el(

@@ -1,10 +1,10 @@
 // One contender across shapes: its ratio on every workload, and how its time grows.
 import { el, empty } from "./dom.js";
 import { grouped, machines, rows, subjects, sweeps, titleOf } from "./data.js";
-import { barChart } from "./bars.js";
+import { METRICS, barChart } from "./bars.js";
 import { chosen, filtered } from "./filters.js";
 import { lines } from "./plots.js";
-import { COLUMNS, dataTable, natural } from "./table.js";
+import { COLUMNS, FIGURES, dataTable, natural } from "./table.js";
 
 export const shapes = {
   name: "One contender",
@@ -69,14 +69,7 @@ export const shapes = {
           c.dtype,
           c.device,
           c.mode,
-          c.ratio,
-          c.median,
-          c.params,
-          c.macs,
-          c.peak,
-          c.saved,
-          c.error,
-          c.roof,
+          ...FIGURES,
           c.verdict,
           ...(machines.length > 1 ? [c.machine] : []),
         ],
@@ -92,7 +85,7 @@ function growth(name, group, what, width) {
   const swept = sweeps.filter(
     (sweep) => sweep.method === method && sweep.points.every((point) => own.has(point.panel)),
   );
-  const seconds = { label: "median latency", unit: "s", log: true };
+  const seconds = { ...METRICS.median, log: true };
   if (swept.length) {
     return swept.slice(0, 6).map((sweep) => {
       const names = companions(

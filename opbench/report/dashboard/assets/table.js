@@ -1,5 +1,6 @@
 // A table that sorts by its heads and stands in pages; both are in the address.
 import { el, plural } from "./dom.js";
+import { offered, quantities } from "./data.js";
 import { changed, go, state } from "./state.js";
 
 const PAGE = 100;
@@ -141,14 +142,7 @@ export const COLUMNS = {
   device: { key: "device", label: "device", ...plainText("device") },
   mode: { key: "mode", label: "mode", ...plainText("mode") },
   method: { key: "method", label: "timed by", ...plainText("method") },
-  ratio: { key: "ratio", label: "latency vs baseline", ...amount("ratio") },
-  median: { key: "median", label: "median latency", ...amount("median") },
-  params: { key: "params", label: "params", ...amount("params") },
-  macs: { key: "macs", label: "MACs", ...amount("macs") },
-  peak: { key: "peak", label: "peak memory", ...amount("peak") },
-  saved: { key: "saved", label: "saved for backward", ...amount("saved") },
-  error: { key: "error", label: "max error, eps·Σ|terms|", ...amount("error") },
-  roof: { key: "roof", label: "of roofline", ...amount("roof") },
+  ...Object.fromEntries(quantities.map(({ key, title }) => [key, { key, label: title, ...amount(key) }])),
   verdict: {
     key: "verdict",
     label: "outcome",
@@ -158,3 +152,4 @@ export const COLUMNS = {
   machine: { key: "machine", label: "machine", ...plainText("machine") },
   run: { key: "run", label: "run", text: (row) => row.runPath, value: (row) => row.runPath },
 };
+export const FIGURES = offered.map(({ key }) => COLUMNS[key]);

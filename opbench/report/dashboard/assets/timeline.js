@@ -1,17 +1,12 @@
 // One series drawn over its runs: levels, steps with their size, spikes, failures and the versions that changed.
 import { el, shorten, svg } from "./dom.js";
-import { moments, shortCommit, when } from "./data.js";
+import { moments, quantities, shortCommit, when } from "./data.js";
 import { frame } from "./plots.js";
 import { mark } from "./scales.js";
 
-export const QUANTITIES = {
-  ratio: { label: "latency against the baseline", unit: "x", log: true },
-  seconds: { label: "median latency", unit: "s", log: true },
-  params: { label: "parameters", unit: "" },
-  macs: { label: "MACs (1 MAC = 2 FLOPs)", unit: "" },
-  peak_bytes: { label: "peak memory", unit: "B" },
-  saved_bytes: { label: "memory saved for backward", unit: "B" },
-};
+export const QUANTITIES = Object.fromEntries(
+  quantities.filter((one) => one.trend).map(({ trend, label, unit, log }) => [trend, { label, unit, log }]),
+);
 
 export function timeline(one, width) {
   const of = QUANTITIES[one.quantity];

@@ -1,0 +1,91 @@
+"""`opbench check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from opbench.commands import Command
+from opbench.exit_codes import Exit
+from opbench.options import Argument, Option, With, command_line
+from opbench.schema import DEVICES, DTYPES, OpbenchError
+
+if TYPE_CHECKING:
+    from opbench.conformance.findings import Conformance, Limits, Request
+
+
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose code, as what, and how much of it."""
+
+    target: Annotated[str, Argument("FILE.py:NAME or PACKAGE.MODULE:NAME, a function or a module.")]
+    operator: Annotated[str, Option("What it should compute: carafe, dcnv3, any operator of `opbench list`.")]
+    only: Annotated[tuple[str, ...], Option("Only this relation (repeatable).", metavar="RELATION")] = ()
+    skip: Annotated[
+        tuple[str, ...],
+        Option("Not this relation: the target doesn't promise it (repeatable).", metavar="RELATION"),
+    ] = ()
+    dtype: Annotated[tuple[str, ...], Option("Only this dtype (repeatable).")] = ()
+    fix: Annotated[tuple[str, ...], Option("Hold an option still, as in kernel_size=5.", metavar="NAME=VALUE")] = ()
+    arg: Annotated[tuple[str, ...], Option("A constructor argument of a module.", metavar="NAME=VALUE")] = ()
+    device: Annotated[str, Option("cpu or cuda.")] = "cpu"
+    forward_only: Annotated[bool, Option("Nothing that needs gradients: for code without a backward pass.")] = False
+    quick: Annotated[bool, Option("Fewer examples: under 20 seconds.")] = False
+    as_json: Annotated[bool, Option("Print the findings as JSON.", flag="--json", repeats=False)] = False
+    with_: With = ()
+    seed: Annotated[int, Option("Seed of the search.", least=0, spelled=True)] = 0
+
+
+def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
+    """Prove anyone's CARAFE, DCNv3 or other operator right or show, on a small input, what it breaks."""
+    from opbench.conformance.check import check as judge
+    from opbench.report.conformance import as_json, lines
+    from opbench.report.screen import status
+
+    asked = _asked(request)
+    with status("loading the target") as told:
+        found = judge(asked, limits, lambda done, of, name: told(f"{done} of {of}: {name}"))
+    print(
+        as_json(found) if request.as_json else "\n".join(lines(found, lambda only, dtype: repeat(request, only, dtype)))
+    )
+    return _code(found)
+
+
+def repeat(request: CheckRequest, only: str = "", dtype: str = "") -> str:
+    """The command that repeats a check, or one relation of it, or either in one dtype."""
+    if only:
+        request = msgspec.structs.replace(request, only=(only,), skip=())
+    return command_line("check", msgspec.structs.replace(request, dtype=(dtype,)) if dtype else request)
+
+
+def _asked(request: CheckRequest) -> Request:
+    from opbench.conformance.findings import Request
+    from opbench.errors import nearest
+
+    for kind, given, known in (("device", (request.device,), DEVICES), ("dtype", request.dtype, DTYPES)):
+        for name in given:
+            if name not in known:
+                raise OpbenchError(f"--{kind}: {nearest(kind, name, known)}")
+    return Request(
+        target=request.target,
+        operator=request.operator,
+        device=request.device,  # type: ignore[arg-type]
+        dtypes=request.dtype,  # type: ignore[arg-type]
+        fix=request.fix,
+        arguments=request.arg,
+        only=request.only,
+        skip=request.skip,
+        forward_only=request.forward_only,
+        seed=request.seed,
+        quick=request.quick,
+    )
+
+
+def _code(found: Conformance) -> Exit:
+    """A target that refuses every call is as wrong as one that answers wrongly; one that nothing was asked of isn't."""
+    if found.conformant:
+        return Exit.FINE
+    return Exit.BAD_NEWS if found.failing or found.refused else Exit.NO_ANSWER
+
+
+COMMAND = Command("check", CheckRequest, check)

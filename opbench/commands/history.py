@@ -1,0 +1,44 @@
+"""`opbench history`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from opbench.commands import Command
+from opbench.exit_codes import Exit
+from opbench.options import Argument, Option
+from opbench.schema import OpbenchError
+
+
+class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Of which case, in which folder, how far back."""
+
+    case: Annotated[str, Argument("A case's id, or a part that few ids have.", metavar="CASE")]
+    results: Annotated[Path, Argument("The results folder.", metavar="[RESULTS]")] = Path("results")
+    last: Annotated[int, Option("Show the newest N runs.", least=1, metavar="N")] = 40
+
+
+def history(request: HistoryRequest) -> Exit:
+    """Show a case over the runs of a results folder: where it got slower, and with which commit."""
+    from opbench.analyse.history.store import read
+    from opbench.report.escape import visible
+    from opbench.report.history import problems, shown
+    from opbench.report.screen import screen
+
+    store = read(request.results)
+    for problem in problems(store):
+        print(f"opbench: {visible(problem)}", file=sys.stderr)
+    if not store.digests:
+        raise OpbenchError(
+            f"{request.results}: no readable run document in it, so there is no history "
+            "(`opbench keep RUN.json` adds one)"
+        )
+    screen().show(*shown(store, request.case, request.last))
+    return Exit.FINE
+
+
+COMMAND = Command("history", HistoryRequest, history)

@@ -1,0 +1,145 @@
+"""`opbench run`: the way a case travels.
+
+    declare       opbench.registry:load                  tasks, operators, implementations, and files of `--with`
+    plan          opbench.plan:plan                      a suite and filters -> panels of cases
+    build         opbench.build:build                    a case -> a module with its parameters and inputs
+    verify        opbench.verify.gate:check              held against the definition: what is wrong is never timed
+    count         opbench.measure.macs:count             parameters, MACs, operations
+    measure       opbench.measure.memory:measure_memory  memory first,
+                  opbench.measure.latency:measure_panel  then latency, the contenders of a panel in turns
+    verify again  opbench.verify.gate:check              as right after the timing as before
+    record        opbench.engine.journal:Journal         on disk as soon as a panel is finished
+    report        opbench.report.markdown:write          run.json becomes report.md, report.html and charts
+
+From build to record it is one call, `opbench.engine.run:execute`: panel by panel, in a process apart.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+from pathlib import Path
+
+import msgspec
+
+from opbench.commands import Command
+from opbench.exit_codes import Exit, of_outcomes
+from opbench.options import command_line
+from opbench.run_request import RunRequest, settings
+from opbench.schema import OpbenchError, Plan, Run, Suite
+
+
+def run(request: RunRequest) -> Exit:
+    """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
+    if request.dry_run:
+        return _dry_run(request)
+    if request.resume and request.output is None:
+        raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
+    folder = request.output or _local_folder(Path(request.suite).stem)
+    try:
+        return _run(request, folder)
+    except KeyboardInterrupt:
+        print(f"opbench: interrupted; {_kept(request, folder)}", file=sys.stderr)
+        return Exit.INTERRUPTED
+
+
+def _run(request: RunRequest, folder: Path) -> Exit:
+    from opbench import baseline_alone
+    from opbench.engine.supervisor import Supervisor, WorkerLimits
+    from opbench.report.screen import screen
+
+    shown = screen()
+    limits = WorkerLimits(memory_bytes=None if request.memory is None else int(request.memory * 2**30))
+    if request.timeout is not None:
+        limits = msgspec.structs.replace(limits, step_seconds=request.timeout)
+    # First of all, because the worker imports torch meanwhile, as planning does here.
+    with Supervisor(extensions=request.extensions, threads=request.threads, limits=limits) as supervisor:
+        from opbench.engine.log import Log
+        from opbench.engine.run import execute
+
+        suite = _declare(request)
+        laid_out = _plan(suite, request)
+        total = len(laid_out.panels) * request.replicas
+        with shown.progress(total, "panels", "yardsticks") as told, Log(folder) as log:
+            done = execute(
+                laid_out,
+                settings(request, suite),
+                folder,
+                command=command_line("run", request),
+                progress=lambda count, panel: told(count, panel.id if panel else ""),
+                supervisor=supervisor,
+                finish=lambda finished: _report(finished, folder),
+                resume=request.resume,
+                within_seconds=request.within,
+                log=log.write,
+            )
+    shown.summary(done)
+    for sentence in baseline_alone.sentences(suite, laid_out, request.filters):
+        shown.line(sentence)
+    shown.line(f"report: {folder / 'report.md'}")
+    return of_outcomes(record.outcome for record in done.records)
+
+
+def _dry_run(request: RunRequest) -> Exit:
+    from opbench import baseline_alone
+    from opbench.engine.estimate import estimate
+    from opbench.report.screen import print_plan, screen
+
+    shown = screen()
+    suite = _declare(request)
+    laid_out = _plan(suite, request)
+    print_plan(shown, laid_out)
+    for sentence in baseline_alone.sentences(suite, laid_out, request.filters):
+        shown.line(sentence)
+    shown.line(estimate(laid_out, settings(request, suite)))
+    return Exit.FINE
+
+
+def _declare(request: RunRequest) -> Suite:
+    from opbench import registry, suites
+
+    registry.load()
+    for path in request.extensions:
+        registry.load_file(path)
+    return suites.load(request.suite)
+
+
+def _plan(suite: Suite, request: RunRequest) -> Plan:
+    import torch  # here, so that a misspelt suite is answered at once
+
+    from opbench import baseline_alone
+    from opbench import plan as planning
+
+    cuda = torch.cuda.is_available()
+    laid_out = planning.plan(suite, request.filters, cuda=cuda, seed=request.seed, settings=request.settings)
+    baseline_alone.refuse(suite, laid_out, request.filters)
+    return laid_out
+
+
+def _report(finished: Run, folder: Path) -> None:
+    from opbench.documents import save
+    from opbench.report.markdown import write
+
+    save(finished, folder / "run.json")
+    write(finished, folder)
+
+
+def _local_folder(suite: str) -> Path:
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("results") / "local" / f"{suite}-{stamp}"
+
+
+def _kept(request: RunRequest, folder: Path) -> str:
+    """What an interrupted run leaves, and how to go on."""
+    from opbench.engine.entries import NAME, PanelFinished, read
+
+    journal = folder / NAME
+    if not journal.exists():
+        return "nothing was measured yet"
+    done = sum(isinstance(entry, PanelFinished) for entry in read(journal)[0])
+    resume = f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
+    return f"{done} finished panels are kept in {journal}; go on with:\n{resume}"
+
+
+COMMAND = Command("run", RunRequest, run)

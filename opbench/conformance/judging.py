@@ -1,0 +1,143 @@
+"""A target made ready to be tried: what it is, what it is held to, and what is fixed."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from opbench import registry
+from opbench.conformance import declared_kinds, modules
+from opbench.conformance.cores import cores, relations_of
+from opbench.conformance.findings import Request
+from opbench.conformance.module_kinds import DIMENSIONS
+from opbench.conformance.target import TargetName, Value, adapt, assignments, core_signature, load, parse
+from opbench.errors import nearest
+from opbench.relations import Core, Relation
+from opbench.schema import DType, OpbenchError
+
+AT_LEAST_ONE = (*DIMENSIONS, "kernel_size", "group_size", "scale_factor", "stride", "dilation", "group")
+# What people train in first: the first dtype gets the most examples.
+DTYPES_IN_ORDER: tuple[DType, ...] = ("float32", "float64", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A target ready to be tried: what it is held to, the relations, and what is fixed."""
+
+    judged_as: str
+    core: Core
+    properties: tuple[Relation, ...]
+    fixed: Mapping[str, Value]
+    dtypes: tuple[DType, ...]
+    gate: str | None = None
+    words: Collection[str] = ()
+    notes: tuple[str, ...] = ()
+
+
+def prepare(request: Request) -> Judged:
+    """Loads the target and says what it is held to. Raises OpbenchError for wrong usage."""
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise OpbenchError("--device cuda: there is no CUDA device here")
+    target = parse(request.target)
+    fixed = assignments("--fix", request.fix)
+    given = assignments("--arg", request.arguments)
+    known = sorted({*cores(), *declared_kinds.names()})
+    if request.operator not in known:
+        raise OpbenchError(f"--operator: {registry.unknown_operator('operator', request.operator, known)}")
+    found = load(target)
+    if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
+        family = declared_kinds.family(request.operator)
+        judged = _as_module(request, modules.module_target(target, found, family, given, fixed))
+    elif request.operator not in cores() and declared_kinds.slot_operator(request.operator).constructor is None:
+        judged = _as_core(request, target, found, given, fixed)
+    else:
+        judged = _as_function(request, target, found, fixed, given)
+    names = [prop.name for prop in judged.properties]
+    for option, given_names in (("--only", request.only), ("--skip", request.skip)):
+        for name in given_names:
+            if name not in names:
+                raise OpbenchError(f"{option}: {nearest('relation', name, names)}")
+    asked = set(request.only or names) - set(request.skip)
+    kept = tuple(
+        prop for prop in judged.properties if prop.name in asked and not (request.forward_only and prop.needs_gradients)
+    )
+    notes = [f"{name}: left out by --skip" for name in request.skip]
+    if request.forward_only:
+        notes.append("gradients, and what they are needed for: left out by --forward-only")
+    return dataclasses.replace(judged, properties=kept, notes=(*judged.notes, *notes))
+
+
+def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
+    return Judged(
+        f"{candidate.kind.name} (module)",
+        candidate,
+        modules.module_relations(candidate.kind),
+        candidate.fixed,
+        request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
+        gate=modules.MATCHES,
+        words=modules.names_of(candidate.kind),
+    )
+
+
+def _as_core(
+    request: Request,
+    target: TargetName,
+    function: Callable[..., Any],
+    given: Mapping[str, Value],
+    fixed: Mapping[str, Value],
+) -> Judged:
+    """A function in the place of a core of an operator that has no public one: in the operator's own module."""
+    if given:
+        raise OpbenchError(f"--arg: {target.name} is a function, which is not constructed; settings go with --fix")
+    kind = declared_kinds.kind_named(request.operator)
+    for name in fixed:
+        if name not in {*kind.settings, *DIMENSIONS}:
+            raise OpbenchError(f"--fix: {nearest('setting', name, (*kind.settings, *DIMENSIONS))}")
+    beyond = kind.beyond(fixed)
+    if beyond:
+        raise OpbenchError(f"target {target.text!r}: {beyond}")
+    candidate = declared_kinds.InPlace(target, nn.Module, kind, {}, {}, fixed, function)
+    judged = _as_module(request, candidate)
+    return dataclasses.replace(judged, judged_as=f"{request.operator} (function, in its module)")
+
+
+def _as_function(
+    request: Request,
+    target: TargetName,
+    function: Callable[..., Any],
+    fixed: Mapping[str, Value],
+    given: Mapping[str, Value],
+) -> Judged:
+    if request.operator not in cores():
+        like = declared_kinds.slot_operator(request.operator).classes[0].__name__
+        raise OpbenchError(
+            f"--operator {request.operator} is a module: expected target {request.target!r} to be a torch.nn.Module "
+            f"like {like}, got {type(function).__name__} {target.name}"
+        )
+    if given:
+        raise OpbenchError(f"--arg: {target.name} is a function, which is not constructed; options go with --fix")
+    declared = cores()[request.operator]
+    assert declared.core is not None
+    signature = core_signature(declared.core)
+    for name, value in fixed.items():
+        if name not in {*signature.options, *DIMENSIONS}:
+            raise OpbenchError(f"--fix: {nearest('option', name, (*signature.options, *DIMENSIONS))}")
+        if isinstance(value, str):
+            raise OpbenchError(f"--fix {name}={value}: expected a number, true or false")
+        if name in AT_LEAST_ONE and (not isinstance(value, int) or value < 1):
+            raise OpbenchError(f"--fix {name}={value}: expected an integer of at least 1")
+    adapted = adapt(target, function, signature, fixed)
+    return Judged(
+        f"{request.operator} (function)",
+        adapted.function,
+        relations_of(dataclasses.replace(declared, relations=request.properties or declared.relations)),
+        {**fixed, **adapted.fixed},
+        request.dtypes or (("float32",) if request.quick else DTYPES_IN_ORDER),
+        notes=adapted.notes,
+    )

@@ -1,0 +1,32 @@
+"""A module class as people construct it: its arguments with the values to try, and what it then computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opbench.schema import Tensors
+
+if TYPE_CHECKING:
+    import torch
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constructor:
+    """The arguments of a constructor, `settings`, with the values to draw, plainest first.
+
+    `channels` and `groups` name two of them; `aliases` are what others call a setting. `derived` completes drawn
+    settings, `definition(settings, tensors, training)` gives the output, channels first unless `channels_last`.
+    A setting with one value to draw, and an argument that is no setting, has no other in the definition.
+    """
+
+    settings: Mapping[str, tuple[Any, ...]]
+    aliases: Mapping[str, str]
+    definition: Callable[[Settings, Tensors, bool], torch.Tensor]
+    channels: str
+    groups: str | None = None
+    channels_last: bool = False
+    derived: Callable[[Settings], Settings] = lambda settings: settings

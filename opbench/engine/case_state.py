@@ -1,0 +1,116 @@
+"""One case while its panel is measured: what is known of it so far, and how it failed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+
+import torch
+
+from opbench import registry
+from opbench.engine import state
+from opbench.engine.audit import Caught
+from opbench.engine.check_case import CheckedCase
+from opbench.schema import Case, Counts, Latency, Memory, Outcome, Record, Verdict
+
+# The exit code of a process whose CUDA context a contender has destroyed.
+CONTEXT_LOST = 72
+
+
+@dataclass
+class CaseState:
+    """`position` is the case's in the panel; `last` the result of its last timed call."""
+
+    case: Case
+    position: int
+    checked: CheckedCase | None = None
+    outcome: Outcome = "ok"
+    message: str = ""
+    verdict: Verdict | None = None
+    final_verdict: Verdict | None = None
+    counts: Counts | None = None
+    memory: Memory | None = None
+    latencies: list[Latency] = field(default_factory=list)
+    last: tuple[torch.Tensor, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    left_threads: int = 0
+
+    def record(self) -> Record:
+        """What the run document holds of it."""
+        return Record(
+            case=self.case,
+            outcome=self.outcome,
+            message=self.message,
+            verdict=self.verdict,
+            final_verdict=self.final_verdict,
+            counts=self.counts,
+            memory=self.memory,
+            latencies=tuple(self.latencies) if self.outcome == "ok" else (),
+            notes=tuple(self.notes),
+        )
+
+    def after_check(self) -> CheckedCase:
+        """The checked case, of one that has been checked."""
+        assert self.checked is not None
+        return self.checked
+
+    def fail(self, error: Exception) -> None:
+        """Names the failure. The exceptions of a contender are anybody's: whatever it raises is its outcome."""
+        end_with_the_device(self.case, error)
+        self.outcome = _outcome(error)
+        self.message = one_line(error)
+
+    def judge(self, verdict: Verdict) -> None:
+        """Takes the verdict for the outcome if it is a bad one."""
+        if not verdict.correct:
+            self.outcome, self.message = "incorrect", verdict.reason
+
+    def restore(self, before: state.State) -> None:
+        """Puts back what the contender changed of the process's state since `before`; raises if it leaks threads."""
+        for change in state.restore(before):
+            if change not in self.notes:
+                self.notes.append(change)
+        more = threading.active_count() - before.threads
+        if more > 0 and not _compiles(self.case):  # a compiler keeps threads of its own, once
+            self.left_threads += more
+            if self.left_threads > state.LEFT_THREADS_AT_MOST:
+                raise RuntimeError(f"leaks threads: its calls have left {self.left_threads} of them running")
+
+
+def end_with_the_device(case: Case, error: Exception) -> None:
+    """Ends the process if an error has cost it its CUDA context: after it, every other contender would fail, too.
+
+    Whose case the heartbeat names is then recorded as crashed, and the panel measured without it in a new process.
+    """
+    if case.device != "cuda" or isinstance(error, torch.OutOfMemoryError):
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        print(one_line(error), file=sys.stderr, flush=True)
+        os._exit(CONTEXT_LOST)
+
+
+def one_line(error: Exception) -> str:
+    """The error's type and the first line of its message; of what an audit has found the message alone."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return first if isinstance(error, Caught) else f"{type(error).__name__}: {first}"
+
+
+def _compiles(case: Case) -> bool:
+    return registry.operator(case.task, case.operator).implementations[case.implementation].compiles
+
+
+def _outcome(error: Exception) -> Outcome:
+    if isinstance(error, Caught):
+        return "incorrect"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "out-of-memory"
+    text = str(error)
+    if isinstance(error, NotImplementedError) or "not implemented for" in text:
+        return "unsupported"
+    if isinstance(error, RuntimeError) and "can't allocate memory" in text:
+        return "out-of-memory"
+    return "raised"

@@ -1,0 +1,123 @@
+"""What a run's journal holds, one entry a line: eight digits of CRC-32, a space, JSON.
+
+What a kill or a power cut leaves of the last line has no end of line and is passed over; any other damage shows in the
+CRC and is refused, because half a measurement is worse than none. A panel is one entry: its contenders are timed in
+the same rounds, and one of them without the others is no measurement. A contender that brought its worker down is an
+entry of its own, so that resuming doesn't wait for the same hang again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from opbench.documents import decode, encode
+from opbench.schema import Environment, FirstCall, OpbenchError, Record, Settings, Yardstick
+
+NAME = "journal.jsonl"
+VERSION = 1
+
+
+class Header(msgspec.Struct, frozen=True, tag=True):
+    """What is measured. `panels` and `extensions` map names to digests of their content."""
+
+    settings: Settings
+    panels: dict[str, str]
+    extensions: dict[str, str]
+    threads: int | None
+    started: str
+    version: int = VERSION
+
+
+class Session(msgspec.Struct, frozen=True, tag=True):
+    """A process that wrote from here on."""
+
+    pid: int
+    host: str
+    started: str
+    command: str
+
+
+class Surroundings(msgspec.Struct, frozen=True, tag=True):
+    """Where it is measured."""
+
+    environment: Environment
+    yardsticks: tuple[Yardstick, ...]
+    called_seconds: float
+    wall_seconds: float
+
+
+class Lost(msgspec.Struct, frozen=True, tag=True):
+    """A contender that brought down its worker; the rest of its panel is retried without it."""
+
+    replica: int
+    panel: str
+    record: Record
+
+
+class PanelFinished(msgspec.Struct, frozen=True, tag="Finished"):
+    """All records of a panel in one process. `wall_seconds` includes attempts that were lost."""
+
+    replica: int
+    panel: str
+    records: tuple[Record, ...]
+    called_seconds: float
+    wall_seconds: float
+
+
+class FirstCalled(msgspec.Struct, frozen=True, tag=True):
+    """The first call of a case, in processes of its own."""
+
+    first_call: FirstCall
+    called_seconds: float
+    wall_seconds: float
+
+
+Entry = Header | Session | Surroundings | Lost | PanelFinished | FirstCalled
+
+
+def session(command: str, started: str) -> Session:
+    """The session of this process."""
+    return Session(os.getpid(), socket.gethostname(), started, command)
+
+
+def read(path: Path) -> tuple[list[Entry], int]:
+    """The entries of a journal, and how many bytes they take: what follows is the torn end of a last line.
+
+    Raises OpbenchError, with the line, for any other damage.
+    """
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    entries: list[Entry] = []
+    for number, line in enumerate(data[:end].split(b"\n")[:-1], start=1):
+        try:
+            entries.append(_entry(line))
+        except ValueError as error:
+            raise OpbenchError(
+                f"{path}: line {number} is damaged or was not written by this opbench ({error}); nothing after it can "
+                "be trusted: delete the file to start anew"
+            ) from None
+    if entries and not isinstance(entries[0], Header):
+        raise OpbenchError(f"{path}: does not begin as a journal does; delete the file to start anew")
+    return entries, end
+
+
+def written(entry: Entry) -> bytes:
+    """The entry as its line."""
+    text = encode(entry)
+    return f"{zlib.crc32(text):08x} ".encode() + text + b"\n"
+
+
+def _entry(line: bytes) -> Entry:
+    """The entry on a line; ValueError says what is wrong with it."""
+    crc, _, text = line.partition(b" ")
+    if len(crc) != 8 or not text:
+        raise ValueError("no checksum")
+    if f"{zlib.crc32(text):08x}".encode() != crc:
+        raise ValueError("the checksum is wrong")
+    entry: Entry = decode(text, Entry)  # type: ignore[arg-type]  # msgspec's errors are ValueErrors
+    return entry

@@ -1,0 +1,210 @@
+"""The latency stage of a panel: all correct cases interleaved, by each timing method of their device."""
+
+from __future__ import annotations
+
+import functools
+import random
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+
+from opbench.engine import state
+from opbench.engine.audit import Audit
+from opbench.engine.case_state import CaseState, end_with_the_device, one_line
+from opbench.engine.check_case import Stopwatch
+from opbench.engine.steps import CaseStep
+from opbench.measure.cuda import ColdEvents, HotGraph, TorchDevice
+from opbench.measure.latency import Clock, WallClock, measure_panel
+from opbench.measure.surroundings import Surroundings
+from opbench.measure.throttle import NvmlGauge, ThrottleGuard
+from opbench.schema import Case, Latency, Panel, Settings
+
+# announce(contender, step): whose code runs next, for the heartbeat
+Announce = Callable[[int | None, int], None]
+
+
+def time_panel(
+    cases: Sequence[CaseState],
+    panel: Panel,
+    settings: Settings,
+    *,
+    stopwatch: Stopwatch,
+    announce: Announce,
+    calls_per_sample: Mapping[str, Mapping[str, int]],
+    around: Surroundings | None = None,
+) -> None:
+    """Times all correct cases together, by each method; one that raises is taken out and the rest timed again.
+
+    On the CPU what disturbs them is watched by `around`, and each is audited between its timed blocks.
+    """
+    around = around if panel.cases[0].device == "cpu" else None
+    for clock, guard in clocks(panel.cases[0], cases):
+        calls = calls_per_sample.get(clock.method)
+        while running := [case for case in cases if case.outcome == "ok"]:
+            work = functools.partial(_time_once, running, panel, settings, announce, calls, clock, guard, around)
+            latencies = stopwatch.time(work)
+            if latencies is None:
+                continue
+            for case in running:
+                if latency := latencies.get(case.case.contender):
+                    case.latencies.append(latency)
+                    _judge_throttling(case, latency, guard)
+                    _judge_disturbance(case, latency, around)
+            break
+
+
+def _judge_throttling(case: CaseState, latency: Latency, guard: ThrottleGuard | None) -> None:
+    if latency.stop == "throttled" and guard is not None:
+        (samples,) = latency.samples_seconds
+        discarded = sum(sample != sample for sample in samples)
+        case.outcome = "throttled"
+        case.message = f"{latency.method}: {discarded} of {len(samples)} samples discarded: {guard.why}"
+
+
+def _judge_disturbance(case: CaseState, latency: Latency, around: Surroundings | None) -> None:
+    if latency.stop == "disturbed" and around is not None:
+        (samples,) = latency.samples_seconds
+        lost = len(latency.left_out[0]) if latency.left_out else 0
+        case.outcome = "disturbed"
+        case.message = (
+            f"{around.guard.why}: it or its baseline, in {lost} of {len(samples)} rounds; "
+            "ask for fewer threads (--threads auto), or for another hour"
+        )
+
+
+def _time_once(
+    running: Sequence[CaseState],
+    panel: Panel,
+    settings: Settings,
+    announce: Announce,
+    calls_per_sample: Mapping[str, int] | None,
+    clock: Clock,
+    guard: ThrottleGuard | None,
+    around: Surroundings | None,
+) -> dict[str, Latency] | None:
+    """One timing of the panel by one method; None if a contender raised, which is then marked as failed."""
+    before = state.state()
+    guilty: list[CaseState] = []
+    calls, audits = {}, {}
+    for case in running:
+        audit = _audit(case, settings.seed)
+        if panel.cases[0].device == "cpu":
+            audits[case.case.contender] = audit
+        timed = _guarded(case, audit, guilty)
+        announce(case.position, CaseStep.TIME)
+        try:
+            clock.prepare(timed)
+        except Exception as error:  # not timed by this method, and said so; the other methods still count
+            end_with_the_device(case.case, error)
+            case.notes.append(f"{clock.method}: not timed: {one_line(error)}")
+            guilty.clear()
+        else:
+            calls[case.case.contender] = timed
+    try:
+        return measure_panel(
+            calls,
+            panel.baseline if panel.baseline in calls else None,
+            clock=clock,
+            precision=settings.precision,
+            budget_seconds=settings.budget_seconds,
+            least_rounds=settings.least_rounds,
+            first_call_seconds={case.case.contender: case.after_check().first_call_seconds for case in running},
+            seed=settings.seed + zlib.crc32(panel.id.encode()),
+            calls_per_sample=calls_per_sample,
+            watch=_Blocks({case.case.contender: case for case in running}, audits, announce, guilty),
+            guard=guard,
+            around=around,
+        )
+    except Exception as error:  # a contender may raise anything; anything else is a fault of opbench
+        if not guilty:
+            raise
+        guilty[0].fail(error)
+        guilty[0].notes += state.restore(before)
+        return None
+
+
+class _Blocks:
+    """Around each block of calls: says whose it is, puts back what it changed of the process's state, and audits it."""
+
+    def __init__(
+        self,
+        cases: Mapping[str, CaseState],
+        audits: Mapping[str, Audit],
+        announce: Announce,
+        guilty: list[CaseState],
+    ) -> None:
+        self._cases, self._audits, self._announce, self._guilty = cases, audits, announce, guilty
+        self._state = state.state()
+
+    def before(self, name: str) -> None:
+        """The contender is about to be called."""
+        self._announce(self._cases[name].position, CaseStep.TIME)
+        self._state = state.state()
+        if name in self._audits:
+            self._audits[name].begin()
+
+    def after(self, name: str) -> None:
+        """The block is over."""
+        try:
+            if name in self._audits:
+                self._audits[name].end()
+            self._cases[name].restore(self._state)
+        except Exception:
+            self._guilty.append(self._cases[name])
+            raise
+
+
+def _audit(case: CaseState, seed: int) -> Audit:
+    """The case's call with what is looked at beside it."""
+    built, expected = case.after_check().built, case.after_check().expected
+    module, inputs, grad_output = built.module, built.inputs, built.grad_output
+    leaves, names = built.leaves(), ("output", *built.differentiated)
+
+    def inference() -> tuple[torch.Tensor, ...]:
+        with torch.inference_mode():
+            return (module(*inputs),)
+
+    def training() -> tuple[torch.Tensor, ...]:
+        output = module(*inputs)
+        return (output.detach(), *torch.autograd.grad(output, leaves, grad_output))
+
+    return Audit(
+        work=inference if grad_output is None else training,
+        judge=lambda results: expected.judge(dict(zip(names, results, strict=True))),
+        inputs=inputs,
+        draw=random.Random(seed + zlib.crc32(case.case.id.encode())),
+    )
+
+
+def _guarded(case: CaseState, audit: Audit, guilty: list[CaseState]) -> Callable[[], object]:
+    """The call as it is timed.
+
+    It keeps its last result for the verdict after timing, and an exception marks its contender as the guilty one on
+    its way out.
+    """
+
+    def timed() -> None:
+        try:
+            case.last = audit.call()
+        except Exception:
+            guilty.append(case)
+            raise
+
+    return timed
+
+
+def clocks(first: Case, cases: Sequence[CaseState]) -> Iterator[tuple[Clock, ThrottleGuard | None]]:
+    """The timing methods of a panel's device, each made when it is needed: the cold one holds a large buffer."""
+    if first.device == "cpu":
+        yield WallClock(), None
+        return
+    guard = None
+    try:
+        guard = ThrottleGuard(NvmlGauge(f"GPU-{torch.cuda.get_device_properties(0).uuid}"))
+    except (OSError, ImportError) as error:
+        for case in cases:
+            case.notes.append(f"throttling not watched: {one_line(error)}")
+    device = TorchDevice()
+    yield ColdEvents(device, guard), guard
+    yield HotGraph(device, guard), guard

@@ -1,0 +1,96 @@
+"""The program: finds the commands, reads a command line as a request, runs the body, ends with its exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+import opbench.commands as package
+from opbench.commands import ORDER, Command
+from opbench.exit_codes import Exit
+from opbench.options import callback
+from opbench.schema import OpbenchError
+
+# What a person is asked for who met a fault of opbench itself.
+REPORT_IT = (
+    "this is a fault of opbench, not of what it was given: please open an issue where opbench came from, with the "
+    "lines above, the command, and what `opbench env` prints"
+)
+
+
+def commands() -> tuple[Command, ...]:
+    """Every command: what each file of opbench/commands declares."""
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    found: list[Command] = [importlib.import_module(f"{package.__name__}.{name}").COMMAND for name in names]
+    rank = {name: position for position, name in enumerate(ORDER)}
+    return tuple(sorted(found, key=lambda command: (rank.get(command.name, len(rank)), command.name)))
+
+
+def application() -> typer.Typer:
+    """Typer's application of all commands."""
+    made = typer.Typer(
+        name="opbench",
+        help="What CARAFE and DCNv3 really cost against Upsample and Conv, and whether your implementation is right.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: rich's renderer would double the time to print it
+    )
+    for command in commands():
+        made.command(command.name)(callback(command.request, _ending(command), command.body.__doc__ or ""))
+    return made
+
+
+def _ending(command: Command) -> Callable[[Any], None]:
+    def end(request: Any) -> None:
+        raise typer.Exit(carry_out(command, request))
+
+    return end
+
+
+def carry_out(command: Command, request: Any) -> Exit:
+    """Runs a command's body; whatever becomes of it is an exit code, and a sentence on standard error."""
+    try:
+        if files := getattr(request, "with_", ()):
+            from opbench.registry import add_files
+
+            add_files(files)
+        return command.body(request)
+    except OpbenchError as error:
+        _say(str(error))
+        return Exit.NO_ANSWER
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the answer has gone; what is still to be flushed has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.NO_ANSWER
+    except Exception as error:
+        traceback.print_exc()
+        _say(f"{type(error).__name__}: {REPORT_IT}")
+        return Exit.FAULT
+    finally:
+        # Whatever the command was: an operator that is missing from it may be one that couldn't be loaded.
+        registry = sys.modules.get("opbench.registry")
+        for sentence in registry.broken_so_far() if registry else ():
+            _say(sentence)
+
+
+def _say(sentence: str) -> None:
+    print(f"opbench: {sentence}", file=sys.stderr)
+
+
+app = application()
+
+
+def main() -> None:
+    """The `opbench` command."""
+    app()

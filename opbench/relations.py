@@ -1,0 +1,67 @@
+"""What an operator promises beside its definition: a relation, the space its examples are drawn from, a broken promise.
+
+Plain data, so that an operator's own files can return them without importing the rooms that use them. `opbench check`
+tries relations (`opbench.conformance`, which has the comparisons and strategies to write one with).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from opbench.schema import DType
+
+if TYPE_CHECKING:
+    import torch
+    from hypothesis.strategies import SearchStrategy
+
+Options = Mapping[str, Any]
+Core = Callable[..., "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call of a core: `core(**tensors, **options)`."""
+
+    tensors: Mapping[str, torch.Tensor]
+    options: Options
+
+    def replace(self, options: Options | None = None, /, **tensors: torch.Tensor) -> Example:
+        """The same call with some tensors or options exchanged."""
+        return Example({**self.tensors, **tensors}, {**self.options, **(options or {})})
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where examples are drawn from: the implementation's dtype and device, and options the caller has fixed."""
+
+    dtype: DType = "float32"
+    device: str = "cpu"
+    fixed: Options = field(default_factory=dict)
+
+
+class Violation(AssertionError):
+    """A relation does not hold: what the relation says and what was got, on which example."""
+
+    def __init__(self, message: str, example: Example) -> None:
+        super().__init__(message)
+        self.example = example
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One statement of mathematics that every right implementation meets.
+
+    `statement` says it in a sentence: what a person reads when it fails. `check(core, example)` calls the core, usually
+    more than once on related inputs, compares, and raises `Violation`; *exact* is bit for bit, *bounded* within the
+    error bound. `draws(space)` makes the examples it speaks of; left out, they are the calls of the operator's module
+    that `opbench check` draws anyway.
+    """
+
+    name: str
+    kind: Literal["exact", "bounded"]
+    statement: str
+    check: Callable[[Core, Example], None]
+    draws: Callable[[Space], SearchStrategy[Example]] | None = None
+    needs_gradients: bool = False

@@ -1,0 +1,121 @@
+"""What `opbench run` is asked for. Run documents carry it as a command line, and reports repeat a row of them by it."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from pathlib import Path
+from typing import Annotated, get_args
+
+import msgspec
+
+from opbench.options import Option, command_line, parse, words
+from opbench.schema import Case, Filter, OpbenchError, Run, Settings, Suite
+
+FILTERS: tuple[Filter, ...] = get_args(Filter)
+# Nobody typed what is longer; splitting a document's megabyte of quotes into words would take minutes.
+LONGEST_COMMAND = 20_000
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """None leaves the choice to the suite or to torch."""
+
+    suite: Annotated[str, Option("A suite's name, or a suite file of your own (FILE.toml).", spelled=True)] = "default"
+    output: Annotated[
+        Path | None,
+        Option("Folder for run.json and report.md [results/local/...].", short="-o", repeats=False),
+    ] = None
+    task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).")] = ()
+    workload: Annotated[tuple[str, ...], Option("Only this workload.")] = ()
+    operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline.")] = ()
+    implementation: Annotated[tuple[str, ...], Option("Only this implementation, beside the baseline.")] = ()
+    dtype: Annotated[tuple[str, ...], Option("This dtype: float64, float32, bfloat16, float16.")] = ()
+    device: Annotated[tuple[str, ...], Option("Only this device: cpu, cuda.")] = ()
+    mode: Annotated[tuple[str, ...], Option("This mode: inference, training.")] = ()
+    precision: Annotated[
+        float | None, Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True)
+    ] = None
+    budget: Annotated[float | None, Option("Seconds of timing per panel at most.", least=0.0)] = None
+    threads: Annotated[int | None, Option("CPU threads [torch's own choice].", least=1)] = None
+    replicas: Annotated[int, Option("Fresh processes that each panel is measured in.", least=1)] = 1
+    timeout: Annotated[
+        float | None, Option("Seconds for one step of a contender, compiling included [300].", least=0.1)
+    ] = None
+    memory: Annotated[
+        float | None, Option("GiB for the measuring process [nine tenths of what is free].", least=0.1)
+    ] = None
+    within: Annotated[
+        float | None,
+        Option("Seconds after which no other panel is begun; what is missing, --resume adds.", least=1.0),
+    ] = None
+    resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
+    seed: Annotated[int, Option("Seed of every input, parameter and random order.", least=0)] = 0
+    set_: Annotated[
+        tuple[str, ...], Option("One of an operator's own settings.", flag="--set", metavar="OPERATOR.NAME=VALUE")
+    ] = ()
+    extensions: Annotated[
+        tuple[str, ...], Option("A file whose declarations compete.", flag="--with", metavar="FILE.py")
+    ] = ()
+    dry_run: Annotated[bool, Option("Print what would be measured, and what not and why.", repeats=False)] = False
+
+    @property
+    def filters(self) -> dict[Filter, tuple[str, ...]]:
+        """What was asked of each filter, where something was."""
+        return {name: getattr(self, name) for name in FILTERS if getattr(self, name)}
+
+    @property
+    def settings(self) -> dict[str, dict[str, str]]:
+        """`dysample.groups=8` as {"dysample": {"groups": "8"}}: the operator says of which type its settings are."""
+        found: dict[str, dict[str, str]] = {}
+        for text in self.set_:
+            place, _, value = text.partition("=")
+            operator, _, name = place.partition(".")
+            if not (operator and name and value):
+                raise OpbenchError(f"--set {text}: expected OPERATOR.NAME=VALUE, as in carafe.k_up=3")
+            found.setdefault(operator, {})[name] = value
+        return found
+
+
+def settings(request: RunRequest, suite: Suite) -> Settings:
+    """What a run is recorded with: as asked for, else as the suite says."""
+    from opbench.plan import checked
+
+    return Settings(
+        suite=suite.name,
+        precision=request.precision or suite.precision,
+        budget_seconds=suite.budget_seconds if request.budget is None else request.budget,
+        seed=request.seed,
+        filters={str(name): values for name, values in request.filters.items()},
+        extensions=request.extensions,
+        least_rounds=suite.least_rounds,
+        replicas=request.replicas,
+        operator_settings=checked(suite, request.settings),
+    )
+
+
+def row_command(run: Run, case: Case) -> str:
+    """The command that measures one row of a run again, with its baseline beside it."""
+    of_case = {name: (getattr(case, name),) for name in FILTERS}
+    asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)
+    return command_line("run", asked)
+
+
+def carried(command: str) -> list[str]:
+    """The options of a run's command that change what a row measures, as words: what no row says by itself."""
+    return words(_asked(command, ""), leave_out=("suite", "within", *FILTERS))
+
+
+@functools.lru_cache(maxsize=64)
+def _asked(command: str, suite: str) -> RunRequest:
+    """The request that a document's command line repeats, as far as it is one; of `suite` where it names no other.
+
+    A suite of one's own is a file, which only the command line names; a paired comparison shares most options of a run.
+    """
+    nothing = RunRequest(suite=suite)
+    if len(command) > LONGEST_COMMAND:
+        return nothing
+    try:
+        said = shlex.split(command)
+        return parse(RunRequest, ["--suite", suite, *said[2:]], lenient=True) if said[:1] == ["opbench"] else nothing
+    except (OpbenchError, ValueError):
+        return nothing

@@ -1,0 +1,95 @@
+"""The page on adding an operator: what becomes of a declaration that contradicts itself, or can't be used.
+
+That it works as written, the test of all pages says.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+PAGE = ROOT / "docs" / "how-to" / "add-an-operator.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A newcomer's: the file that the page prints, under the name that it prints."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    printed = re.search(r"^```python file=grown.py\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    (folder / "grown.py").write_text(printed[1])
+    return folder
+
+
+def run(folder, command):
+    words = [sys.executable, "-m", *shlex.split(command)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=folder, env=dict(os.environ))
+
+
+def test_it_is_verified_and_its_counts_agree(folder):
+    command = "opbench run --suite smoke --operator grown --with grown.py --task upsample2x --budget 0 -o out"
+    done = run(folder, command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = (folder / "out" / "report.md").read_text()
+    assert "`grown[torch]`" in report
+    assert "no bound could be derived" not in report
+    assert "NO:" not in report
+
+
+def test_it_takes_a_place_in_a_model(folder):
+    pytest.importorskip("ultralytics")
+    done = run(folder, "opbench model yolov8n.yaml --swap upsample=grown --with grown.py --size 64x64 --budget 0.1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "grown for 2 Upsample" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("params=C * C", "params=C", "its cost says 32 parameters, its module has 1,024"),
+        ("F.interpolate(self.mix(x)", "F.interpolate(0.9 * self.mix(x)", "grown[torch] incorrect"),
+        (
+            "mixed.repeat_interleave(2, 2)",
+            "mixed.round().repeat_interleave(2, 2)",
+            "finds a sample's cell by torch.round",
+        ),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_costs_its_own_rows(folder, tmp_path, old, new, said):
+    text = (folder / "grown.py").read_text()
+    assert text.count(old) == 1
+    (tmp_path / "grown.py").write_text(text.replace(old, new))
+    done = run(
+        tmp_path, "opbench run --suite smoke --task upsample2x --operator grown --with grown.py --budget 0 -o out"
+    )
+    assert done.returncode == 1
+    report = (tmp_path / "out" / "report.md").read_text().replace("`", "").replace("|", "")
+    assert said in " ".join(report.split())
+    assert "nearest[torch] baseline" in " ".join(report.split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            'task="upsample2x"',
+            'task="upsample3x"',
+            "operator 'grown': unknown task 'upsample3x'; did you mean 'upsample2x'?",
+        ),
+        ("        cost=cost,\n", "", "missing 1 required keyword-only argument: 'cost'"),
+        ("import torch.nn.functional as F\n", "import torchh\n", "No module named 'torchh'"),
+    ],
+)
+def test_a_file_that_can_not_be_used_is_one_sentence(folder, tmp_path, old, new, said):
+    text = (folder / "grown.py").read_text()
+    (tmp_path / "grown.py").write_text(text.replace(old, new, 1))
+    done = run(tmp_path, "opbench run --suite smoke --task upsample2x --operator grown --with grown.py")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -44,6 +44,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """A page as it is built: generated parts, links into results/, blocks without their marks."""
     folder = posixpath.dirname(page.file.src_uri)
     if folder.startswith("results"):
+        page.meta["search"] = {"exclude": True}  # their hundreds of headings would stand before every page
         return markdown
     markdown = _DECLARED.sub(lambda found: declared.part(found[1]), markdown)
     markdown = _LINK.sub(lambda found: f"{found[1]}{site_link(found[2], folder)}{found[3]}", markdown)

@@ -170,7 +170,7 @@ def installed(built, tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_wheel_runs_where_nothing_of_the_extras_is(installed, tmp_path):
     where = subprocess.run(
         [installed.python, "-c", "import opbench; print(opbench.__file__)"],
@@ -192,7 +192,7 @@ def test_the_wheel_runs_where_nothing_of_the_extras_is(installed, tmp_path):
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_an_extra_would_bring_is_said_in_a_sentence(installed, tmp_path):
     document = ROOT / "results" / "xeon-2core" / "default" / "run.json"
     asked = {

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from opbench.analyse.standings import Row, Standing
+from opbench.quantities import SECONDS
 from opbench.report.escape import visible
 from opbench.report.families import Family
 
@@ -106,7 +107,7 @@ def log_axis(
 def millisecond_axis(data: Sequence[Datum]) -> Spec:
     """The vertical axis of every drawing of absolute latency."""
     times = [datum["milliseconds"] for datum in data]
-    return log_axis("milliseconds", min(times) / 1.4, max(times) * 1.4, "median latency, ms")
+    return log_axis("milliseconds", min(times) / 1.4, max(times) * 1.4, f"{SECONDS.title}, ms")
 
 
 def contender_axis(data: Sequence[Datum]) -> Spec:

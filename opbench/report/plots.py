@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from opbench.analyse.standings import Standing
-from opbench.quantities import PEAK, SAVED
+from opbench.quantities import MACS, MIN_BYTES, PEAK, SAVED
 from opbench.report import numbers
 from opbench.report.drawing import (
     GUIDE,
@@ -164,7 +164,7 @@ def roofline(family: Family, run: Run) -> Iterator[Picture]:
     left, right = min(reach) / 2, max(reach) * 2
     roof = [{"intensity": at, "speed": min(at * copy, matmul)} for at in (left, ridge, right)]
     speeds = [datum["speed"] for datum in (*data, *roof)]
-    x = log_axis("intensity", left, right, "MACs per byte of least traffic")
+    x = log_axis("intensity", left, right, f"{MACS.title} per byte of {MIN_BYTES.title}")
     unit, label = f"MACs per second, {MACS_UNIT}", "format(datum.value, '~s')"
     y = log_axis("speed", min(speeds) / 1.5, max(speeds) * 1.5, unit, label)
     layers = [

@@ -8,7 +8,7 @@ import torch
 from toy_plan import search_path, toy_run, toy_settings
 
 from opbench.documents import read
-from opbench.engine import panel as panels
+from opbench.engine import case_state
 from opbench.engine import run as engine
 from opbench.engine.log import NAME as LOG
 from opbench.engine.log import Log
@@ -61,14 +61,14 @@ def test_an_error_that_costs_the_device_ends_the_process(monkeypatch, capfd):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(torch.cuda, "synchronize", lost)
-    monkeypatch.setattr(panels.os, "_exit", lambda code: (_ for _ in ()).throw(SystemExit(code)))
-    with pytest.raises(SystemExit, match=str(panels.CONTEXT_LOST)):
-        panels._Entry(cuda_case(), 0).fail(RuntimeError("index out of bounds"))
+    monkeypatch.setattr(case_state.os, "_exit", lambda code: (_ for _ in ()).throw(SystemExit(code)))
+    with pytest.raises(SystemExit, match=str(case_state.CONTEXT_LOST)):
+        case_state.CaseState(cuda_case(), 0).fail(RuntimeError("index out of bounds"))
     assert "RuntimeError: index out of bounds" in capfd.readouterr().err
 
 
 def test_an_error_that_leaves_the_device_working_is_the_case_s_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    entry = panels._Entry(cuda_case(), 0)
+    entry = case_state.CaseState(cuda_case(), 0)
     entry.fail(RuntimeError("wrong shape"))
     assert (entry.outcome, entry.message) == ("raised", "RuntimeError: wrong shape")

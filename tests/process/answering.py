@@ -37,6 +37,8 @@ def answer(ask):
             raise ValueError("worn out")
         case "refuses":
             raise OpbenchError("a sentence")
+        case "sleeps":
+            time.sleep(1000)
         case "slow":
             for _ in range(3):
                 time.sleep(0.4)

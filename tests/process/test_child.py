@@ -112,6 +112,7 @@ from opbench.process.child import Child
 child = Child(["-m", "answering"], Answer)
 child.send(Ask("pid"))
 print(int(child.receive(60).value), flush=True)
+child.send(Ask("sleeps"))
 try:
     child.receive(60)
 finally:

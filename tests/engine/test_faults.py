@@ -142,4 +142,6 @@ def test_a_case_that_is_too_large_is_named_before_it_runs(measured, name):
 def test_nothing_is_left_running(measured):
     import psutil
 
-    assert not [child for child in psutil.Process(os.getpid()).children() if "opbench.engine" in " ".join(child.cmdline())]
+    assert not [
+        child for child in psutil.Process(os.getpid()).children() if "opbench.engine" in " ".join(child.cmdline())
+    ]

@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import torch
-from opbench.report.show.command import picture
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -17,6 +16,7 @@ from opbench.operators.carafe import show as carafe
 from opbench.operators.dcnv3 import show as dcnv3
 from opbench.operators.dcnv3.module import DCNv3, DCNV3_YoLo
 from opbench.report.show import image, svg, weights
+from opbench.report.show.picture import picture
 from opbench.schema import OpbenchError
 
 SVG = "{http://www.w3.org/2000/svg}"

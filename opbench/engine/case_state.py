@@ -61,6 +61,8 @@ class CaseState:
         end_with_the_device(self.case, error)
         self.outcome = _outcome(error)
         self.message = one_line(error)
+        if isinstance(error, Caught):
+            self.final_verdict = error.verdict
 
     def judge(self, verdict: Verdict) -> None:
         """Takes the verdict for the outcome if it is a bad one."""
@@ -68,10 +70,12 @@ class CaseState:
             self.outcome, self.message = "incorrect", verdict.reason
 
     def restore(self, before: state.State) -> None:
-        """Puts back what the contender changed of the process's state since `before`; raises if it leaks threads."""
+        """Puts back what the contender changed of the process's state since `before`; raises if it can't be."""
         for change in state.restore(before):
             if change not in self.notes:
                 self.notes.append(change)
+        if clock := state.replaced_clock():
+            raise Caught(f"replaces {clock}, by which contenders are timed")
         more = threading.active_count() - before.threads
         if more > 0 and not _compiles(self.case):  # a compiler keeps threads of its own, once
             self.left_threads += more

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,19 @@ SETTINGS = (
     Setting("cuDNN's benchmark mode", lambda: torch.backends.cudnn.benchmark, _set_benchmark),
     Setting("the garbage collector", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
 )
+
+# By what contenders are timed: as they were before any of them was loaded.
+CLOCKS = {name: getattr(time, name) for name in ("perf_counter", "perf_counter_ns", "monotonic", "time")}
+
+
+def replaced_clock() -> str:
+    """The name of a clock that is no longer the one that was loaded, which is then put back; "" where none is."""
+    for name, clock in CLOCKS.items():
+        if getattr(time, name) is not clock:
+            setattr(time, name, clock)
+            return f"time.{name}"
+    return ""
+
 
 # One thread may be a library's own; one more with every call is a leak, and each slows down all that follows.
 LEFT_THREADS_AT_MOST = 16

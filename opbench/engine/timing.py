@@ -122,6 +122,9 @@ def _time_once(
         guilty[0].fail(error)
         guilty[0].notes += state.restore(before)
         return None
+    finally:
+        for audit in audits.values():
+            audit.abandon()
 
 
 class _Blocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -98,6 +98,8 @@ def check(built: Built, expected: Reference) -> Verdict:
     compiles = built.operator.implementations[built.case.implementation].compiles
     with recycled(expected) if compiles else poisoned():
         got = call(built)
+    if reason := disowned(got["output"], built.inputs):
+        return Verdict(False, float("inf"), None, float("inf"), float("inf"), 0, sampled=False, reason=reason)
     verdict = expected.judge(got)
     for name, old, new in zip(built.tensors, before, built.inputs, strict=False):
         if verdict.correct and not torch.equal(old, new.detach()):
@@ -112,6 +114,22 @@ def check(built: Built, expected: Reference) -> Verdict:
                 reason=f"{name}: the call changed its input",
             )
     return verdict
+
+
+def disowned(output: object, inputs: Sequence[torch.Tensor]) -> str:
+    """Why an output isn't a plain tensor in memory of its own; "" where it is."""
+    if type(output) is not torch.Tensor:
+        return f"the output is a {type(output).__name__}, expected a plain torch.Tensor"
+    for value in inputs:
+        if shares_memory(output, value):
+            return "the output is a view of an input"
+    return ""
+
+
+def shares_memory(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors lie in one storage, empty ones aside."""
+    ours, theirs = first.untyped_storage(), second.untyped_storage()
+    return ours.data_ptr() == theirs.data_ptr() != 0
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import shlex
 from pathlib import Path
@@ -74,6 +75,12 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
                 raise OpbenchError(f"--set {text}: expected OPERATOR.NAME=VALUE, as in carafe.k_up=3")
             found.setdefault(operator, {})[name] = value
         return found
+
+
+def local_folder(request: RunRequest) -> Path:
+    """Where a run is written that was not told where."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("results") / "local" / f"{Path(request.suite).stem}-{stamp}"
 
 
 def settings(request: RunRequest, suite: Suite) -> Settings:

@@ -16,18 +16,20 @@ From build to record it is one call, `opbench.engine.run:execute`: panel by pane
 
 from __future__ import annotations
 
-import datetime
 import shlex
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
-from opbench.run_request import RunRequest, settings
+from opbench.run_request import RunRequest, local_folder, settings
 from opbench.schema import OpbenchError, Plan, Run, Suite
+
+# progress(total, unit, what comes first) as told: told(how many are done, what comes next)
+Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
 
 
 def run(request: RunRequest) -> Exit:
@@ -36,7 +38,7 @@ def run(request: RunRequest) -> Exit:
         return _dry_run(request)
     if request.resume and request.output is None:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
-    folder = request.output or _local_folder(Path(request.suite).stem)
+    folder = request.output or local_folder(request)
     try:
         return _run(request, folder)
     except KeyboardInterrupt:
@@ -46,13 +48,24 @@ def run(request: RunRequest) -> Exit:
 
 def _run(request: RunRequest, folder: Path) -> Exit:
     from opbench import baseline_alone
-    from opbench.engine.supervisor import Supervisor, WorkerLimits
     from opbench.report.screen import screen
 
     shown = screen()
-    limits = WorkerLimits(memory_bytes=None if request.memory is None else int(request.memory * 2**30))
-    if request.timeout is not None:
-        limits = msgspec.structs.replace(limits, step_seconds=request.timeout)
+    done, suite, laid_out = measured(request, folder, shown.progress, _report)
+    shown.summary(done)
+    for line in (*baseline_alone.sentences(suite, laid_out, request.filters), f"report: {folder / 'report.md'}"):
+        shown.line(line)
+    return of_outcomes(record.outcome for record in done.records)
+
+
+def measured(
+    request: RunRequest, folder: Path, progress: Progress, finish: Callable[[Run, Path], None]
+) -> tuple[Run, Suite, Plan]:
+    """From declaring to recording; `finish(run, folder)` writes what is kept beside the journal."""
+    from opbench.engine.supervisor import Supervisor, WorkerLimits
+
+    memory = None if request.memory is None else int(request.memory * 2**30)
+    limits = WorkerLimits(memory_bytes=memory, **({} if request.timeout is None else {"step_seconds": request.timeout}))
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with Supervisor(extensions=request.extensions, threads=request.threads, limits=limits) as supervisor:
         from opbench.engine.log import Log
@@ -61,7 +74,7 @@ def _run(request: RunRequest, folder: Path) -> Exit:
         suite = _declare(request)
         laid_out = _plan(suite, request)
         total = len(laid_out.panels) * request.replicas
-        with shown.progress(total, "panels", "yardsticks") as told, Log(folder) as log:
+        with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
             done = execute(
                 laid_out,
                 settings(request, suite),
@@ -69,16 +82,12 @@ def _run(request: RunRequest, folder: Path) -> Exit:
                 command=command_line("run", request),
                 progress=lambda count, panel: told(count, panel.id if panel else ""),
                 supervisor=supervisor,
-                finish=lambda finished: _report(finished, folder),
+                finish=lambda finished: finish(finished, folder),
                 resume=request.resume,
                 within_seconds=request.within,
                 log=log.write,
             )
-    shown.summary(done)
-    for sentence in baseline_alone.sentences(suite, laid_out, request.filters):
-        shown.line(sentence)
-    shown.line(f"report: {folder / 'report.md'}")
-    return of_outcomes(record.outcome for record in done.records)
+    return done, suite, laid_out
 
 
 def _dry_run(request: RunRequest) -> Exit:
@@ -90,9 +99,9 @@ def _dry_run(request: RunRequest) -> Exit:
     suite = _declare(request)
     laid_out = _plan(suite, request)
     print_plan(shown, laid_out)
-    for sentence in baseline_alone.sentences(suite, laid_out, request.filters):
-        shown.line(sentence)
-    shown.line(estimate(laid_out, settings(request, suite)))
+    sentences = baseline_alone.sentences(suite, laid_out, request.filters)
+    for line in (*sentences, estimate(laid_out, settings(request, suite))):
+        shown.line(line)
     return Exit.FINE
 
 
@@ -123,11 +132,6 @@ def _report(finished: Run, folder: Path) -> None:
 
     save(finished, folder / "run.json")
     write(finished, folder)
-
-
-def _local_folder(suite: str) -> Path:
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("results") / "local" / f"{suite}-{stamp}"
 
 
 def _kept(request: RunRequest, folder: Path) -> str:

@@ -65,7 +65,7 @@ def measured(
     from opbench.engine.supervisor import Supervisor, WorkerLimits
 
     memory = None if request.memory is None else int(request.memory * 2**30)
-    limits = WorkerLimits(memory_bytes=memory, **({} if request.timeout is None else {"step_seconds": request.timeout}))
+    limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with Supervisor(extensions=request.extensions, threads=request.threads, limits=limits) as supervisor:
         from opbench.engine.log import Log

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from opbench.errors import OpbenchError
 from opbench.schema import Device, DType, Mode, Operator, Run, Setting, Task
@@ -110,7 +110,7 @@ def run(
     mode: Sequence[Mode] = (),
     precision: float | None = None,
     budget_seconds: float | None = None,
-    threads: int | None = None,
+    threads: int | Literal["auto"] | None = None,
     replicas: int = 1,
     seed: int = 0,
     settings: Mapping[str, Mapping[str, Setting]] | None = None,
@@ -128,7 +128,7 @@ def run(
     >>> from opbench import run
     >>> found = run("smoke", task=["carafe_core"], budget_seconds=0.1)  # doctest: +SKIP
     """
-    from opbench.commands.run import measured
+    from opbench.commands.run import measured, report
     from opbench.run_request import RunRequest
 
     asked = {name: dict(values) for name, values in (settings or {}).items()}
@@ -143,16 +143,16 @@ def run(
         mode=tuple(mode),
         precision=precision,
         budget=budget_seconds,
-        threads=threads,
+        threads=None if threads is None else str(threads),
         replicas=replicas,
         seed=seed,
         set_=tuple(f"{name}.{key}={value}" for name, values in asked.items() for key, value in values.items()),
         extensions=tuple(os.fspath(path) for path in with_),
     )
     if output is not None:
-        return measured(request, Path(output), _silent, _report)[0]
+        return measured(request, Path(output), _silent, report, _unsaid)[0]
     with tempfile.TemporaryDirectory(prefix="opbench-") as folder:
-        return measured(request, Path(folder), _silent, lambda done, folder: None)[0]
+        return measured(request, Path(folder), _silent, lambda done, folder: None, _unsaid)[0]
 
 
 def compare_runs(
@@ -198,12 +198,8 @@ def _silent(total: int, unit: str, first: str) -> Iterator[Callable[[int, str], 
     yield lambda done, text: None
 
 
-def _report(done: Run, folder: Path) -> None:
-    from opbench.documents import save
-    from opbench.report.markdown import write
-
-    save(done, folder / "run.json")
-    write(done, folder)
+def _unsaid(text: str) -> None:
+    """What a terminal would be told stands in the run's environment, too."""
 
 
 def _spelled(target: Checked) -> str:

@@ -28,7 +28,8 @@ Request = TypeVar("Request", bound=msgspec.Struct)
 class Option:
     """How a field stands on a command line.
 
-    `flag` is `--name-of-the-field` where none is given. `share` reads `1%` as 0.01. Of the command line that repeats a
+    `flag` is `--name-of-the-field` where none is given. `share` reads `1%` as 0.01, `auto`
+    takes a number of at least 1 or the word. Of the command line that repeats a
     request, a field that says where output goes or how it looks is no part (`repeats=False`), and a default is left
     out unless a reader looks for it (`spelled`).
     """
@@ -40,6 +41,7 @@ class Option:
     least: float | None = None
     most: float | None = None
     share: bool = False
+    auto: bool = False
     repeats: bool = True
     spelled: bool = False
 
@@ -106,6 +108,15 @@ def share(value: str | float) -> float:
     return found
 
 
+def count_or_auto(value: str) -> str:
+    """`2` or `auto`."""
+    if value != "auto" and not (value.isascii() and value.isdigit() and int(value) > 0):
+        import typer
+
+        raise typer.BadParameter(f"expected a number of at least 1, or auto, got {value!r}")
+    return value
+
+
 # --- from a command line ----------------------------------------------------------------------------------------
 
 
@@ -134,7 +145,7 @@ def _parameter(field: Field) -> inspect.Parameter:
     else:
         flags = [flag for flag in (declared.short, field.flag) if flag]
         limits: dict[str, Any] = {"min": declared.least, "max": declared.most}
-        limits |= {"parser": share} if declared.share else {}
+        limits |= {"parser": share} if declared.share else {"parser": count_or_auto} if declared.auto else {}
         shown = typer.Option(*flags, help=declared.help, metavar=declared.metavar, **limits)
     taken, default = field.type, field.default
     if field.many:

@@ -6,7 +6,7 @@ import datetime
 import functools
 import shlex
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -37,7 +37,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         float | None, Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True)
     ] = None
     budget: Annotated[float | None, Option("Seconds of timing per panel at most.", least=0.0)] = None
-    threads: Annotated[int | None, Option("CPU threads [torch's own choice].", least=1)] = None
+    threads: Annotated[
+        str | None,
+        Option("CPU threads; auto: as many as cores are free [torch's own choice].", metavar="N", auto=True),
+    ] = None
     replicas: Annotated[int, Option("Fresh processes that each panel is measured in.", least=1)] = 1
     timeout: Annotated[
         float | None, Option("Seconds for one step of a contender, compiling included [300].", least=0.1)
@@ -63,6 +66,11 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     def filters(self) -> dict[Filter, tuple[str, ...]]:
         """What was asked of each filter, where something was."""
         return {name: getattr(self, name) for name in FILTERS if getattr(self, name)}
+
+    @property
+    def thread_count(self) -> int | Literal["auto"] | None:
+        """How many threads were asked for; None leaves it to torch."""
+        return "auto" if self.threads == "auto" else int(self.threads) if self.threads else None
 
     @property
     def settings(self) -> dict[str, dict[str, str]]:
@@ -104,6 +112,8 @@ def row_command(run: Run, case: Case) -> str:
     """The command that measures one row of a run again, with its baseline beside it."""
     of_case = {name: (getattr(case, name),) for name in FILTERS}
     asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)
+    if asked.threads == "auto":  # as many as were free then
+        asked = msgspec.structs.replace(asked, threads=str(run.environment.threads))
     return command_line("run", asked)
 
 

@@ -50,6 +50,8 @@ def of_type(type_, field):
         (held,) = set(get_args(type_)) - {type(None)}
         return st.none() | of_type(held, field)
     limits = {"min_value": getattr(field.declared, "least", None), "max_value": getattr(field.declared, "most", None)}
+    if getattr(field.declared, "auto", False):
+        return st.integers(1, 999).map(str) | st.just("auto")
     if getattr(field.declared, "share", False):
         return st.floats(0, 1, exclude_min=True, exclude_max=True)
     return {

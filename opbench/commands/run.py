@@ -30,44 +30,44 @@ from opbench.schema import OpbenchError, Plan, Run, Suite
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
+Finish = Callable[[Run, Path], None]
+Say = Callable[[str], None]
 
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
-    if request.dry_run:
-        return _dry_run(request)
-    if request.resume and request.output is None:
-        raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
-    folder = request.output or local_folder(request)
-    try:
-        return _run(request, folder)
-    except KeyboardInterrupt:
-        print(f"opbench: interrupted; {_kept(request, folder)}", file=sys.stderr)
-        return Exit.INTERRUPTED
-
-
-def _run(request: RunRequest, folder: Path) -> Exit:
     from opbench import baseline_alone
     from opbench.report.screen import screen
 
+    if request.dry_run:
+        return _dry_run(request)
+    if request.resume and not request.output:
+        raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
+    folder = request.output or local_folder(request)
     shown = screen()
-    done, suite, laid_out = measured(request, folder, shown.progress, _report)
+    try:
+        done, suite, laid_out = measured(request, folder, shown.progress, report, shown.line)
+    except KeyboardInterrupt:
+        print(f"opbench: interrupted; {_kept(request, folder)}", file=sys.stderr)
+        return Exit.INTERRUPTED
     shown.summary(done)
-    for line in (*baseline_alone.sentences(suite, laid_out, request.filters), f"report: {folder / 'report.md'}"):
-        shown.line(line)
+    said = baseline_alone.sentences(suite, laid_out, request.filters)
+    shown.line("\n".join((*said, f"report: {folder / 'report.md'}")))
     return of_outcomes(record.outcome for record in done.records)
 
 
 def measured(
-    request: RunRequest, folder: Path, progress: Progress, finish: Callable[[Run, Path], None]
+    request: RunRequest, folder: Path, progress: Progress, finish: Finish, say: Say
 ) -> tuple[Run, Suite, Plan]:
-    """From declaring to recording; `finish(run, folder)` writes what is kept beside the journal."""
+    """From declaring to recording; `finish(run, folder)` writes what is kept, `say` hears of threads without a core."""
     from opbench.engine.supervisor import Supervisor, WorkerLimits
+    from opbench.measure.cores import fitting
 
-    memory = None if request.memory is None else int(request.memory * 2**30)
+    threads = fitting(request.thread_count, say)
+    memory = int(request.memory * 2**30) if request.memory else None
     limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
     # First of all, because the worker imports torch meanwhile, as planning does here.
-    with Supervisor(extensions=request.extensions, threads=request.threads, limits=limits) as supervisor:
+    with Supervisor(extensions=request.extensions, threads=threads, limits=limits) as supervisor:
         from opbench.engine.log import Log
         from opbench.engine.run import execute
 
@@ -99,9 +99,8 @@ def _dry_run(request: RunRequest) -> Exit:
     suite = _declare(request)
     laid_out = _plan(suite, request)
     print_plan(shown, laid_out)
-    sentences = baseline_alone.sentences(suite, laid_out, request.filters)
-    for line in (*sentences, estimate(laid_out, settings(request, suite))):
-        shown.line(line)
+    said = baseline_alone.sentences(suite, laid_out, request.filters)
+    shown.line("\n".join((*said, estimate(laid_out, settings(request, suite)))))
     return Exit.FINE
 
 
@@ -126,7 +125,8 @@ def _plan(suite: Suite, request: RunRequest) -> Plan:
     return laid_out
 
 
-def _report(finished: Run, folder: Path) -> None:
+def report(finished: Run, folder: Path) -> None:
+    """Writes run.json and its report."""
     from opbench.documents import save
     from opbench.report.markdown import write
 
@@ -138,12 +138,11 @@ def _kept(request: RunRequest, folder: Path) -> str:
     """What an interrupted run leaves, and how to go on."""
     from opbench.engine.entries import NAME, PanelFinished, read
 
-    journal = folder / NAME
-    if not journal.exists():
+    if not (folder / NAME).exists():
         return "nothing was measured yet"
-    done = sum(isinstance(entry, PanelFinished) for entry in read(journal)[0])
+    done = sum(isinstance(entry, PanelFinished) for entry in read(folder / NAME)[0])
     resume = f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
-    return f"{done} finished panels are kept in {journal}; go on with:\n{resume}"
+    return f"{done} finished panels are kept in {folder / NAME}; go on with:\n{resume}"
 
 
 COMMAND = Command("run", RunRequest, run)

@@ -82,6 +82,11 @@ class Audit:
             self._write([_moved(old, self.draw) for old in self._before])
         self._calls, self._kept, self._begun = 0, None, self.now()
 
+    @property
+    def moved(self) -> bool:
+        """Whether the inputs hold other values just now than the definition was evaluated on."""
+        return bool(self._before)
+
     def call(self) -> Tensors:
         """One call, as it is timed."""
         last = self.work()

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from opbench.documents import decode, encode
-from opbench.schema import Environment, FirstCall, OpbenchError, Record, Settings, Yardstick
+from opbench.schema import Environment, FirstCall, OpbenchError, ProbedPanel, Record, Settings, Yardstick
 
 NAME = "journal.jsonl"
 VERSION = 1
@@ -67,6 +67,7 @@ class PanelFinished(msgspec.Struct, frozen=True, tag="Finished"):
     records: tuple[Record, ...]
     called_seconds: float
     wall_seconds: float
+    probes: ProbedPanel | None = None
 
 
 class FirstCalled(msgspec.Struct, frozen=True, tag=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from opbench.schema import Case, Device, DType, Environment, FirstCall, Panel, Record, Settings, Yardstick
+from opbench.schema import Case, Device, DType, Environment, FirstCall, Panel, ProbedPanel, Record, Settings, Yardstick
 
 
 class Survey(msgspec.Struct, frozen=True, tag=True):
@@ -22,7 +22,7 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
 
     `calls_per_sample[method][contender]` is what an earlier process calibrated: a replica keeps to it. `counting`
     is off in replicas: counts and memory are the same in every process. A case that needs more than `memory_bytes`
-    is named before it runs.
+    is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds).
     """
 
     panel: Panel
@@ -30,6 +30,8 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
     memory_bytes: int
     calls_per_sample: dict[str, dict[str, int]] = {}
     counting: bool = True
+    replica: int = 0
+    best: tuple[float, float, float] | None = None
 
 
 class CallFirst(msgspec.Struct, frozen=True, tag=True):
@@ -68,6 +70,8 @@ class PanelMeasured(msgspec.Struct, frozen=True, tag=True):
     records: tuple[Record, ...]
     called_seconds: float
     worn: bool = False
+    probes: ProbedPanel | None = None
+    best: tuple[float, float, float] | None = None
 
 
 class CalledFirst(msgspec.Struct, frozen=True, tag=True):

@@ -19,7 +19,7 @@ from opbench.engine.timing import Announce, time_panel
 from opbench.kernels.triton import launch as triton_launch
 from opbench.measure.macs import contradiction
 from opbench.measure.prediction import may_exceed, predict
-from opbench.measure.surroundings import Surroundings
+from opbench.measure.watching import DisturbanceWatch
 from opbench.schema import Panel, Record, Settings
 from opbench.verify.gate import Reference
 
@@ -38,7 +38,7 @@ class Context:
     memory_bytes: int | None = None
     calls_per_sample: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     counting: bool = True
-    around: Surroundings | None = None
+    around: DisturbanceWatch | None = None
 
 
 def run_panel(panel: Panel, settings: Settings, context: Context) -> list[Record]:

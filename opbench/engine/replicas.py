@@ -21,10 +21,12 @@ def merge(records: Sequence[Record]) -> Record:
     Verdicts, counts and memory are the first process's. A process that lacks a method keeps its place in it with no
     samples, so that process p of a contender pairs with process p of its baseline.
     """
-    first = records[0]
-    notes = tuple(dict.fromkeys(note for record in records for note in record.notes))
+    first = next((record for record in records if record.outcome == "ok"), records[0])
+    notes = tuple(dict.fromkeys(note for record in records for note in _notes(record)))
+    told = sum(record.outcome == "ok" for record in records)
     for process, record in enumerate(records):
-        if record.outcome != "ok":
+        # Two processes that were not disturbed tell it without the others, which keep their place without samples.
+        if record.outcome != "ok" and not (record.outcome == "disturbed" and told >= 2):
             where = f"process {process + 1}: " if process else ""
             return replace(
                 record,
@@ -37,6 +39,11 @@ def merge(records: Sequence[Record]) -> Record:
     methods = dict.fromkeys(latency.method for record in records for latency in record.latencies)
     latencies = tuple(_merge_latencies(method, records) for method in methods)
     return replace(first, latencies=latencies, notes=notes)
+
+
+def _notes(record: Record) -> tuple[str, ...]:
+    lost = (f"disturbed in one of several processes: {record.message}",) if record.outcome == "disturbed" else ()
+    return (*record.notes, *lost)
 
 
 def _merge_latencies(method: str, records: Sequence[Record]) -> Latency:

@@ -24,7 +24,8 @@ from opbench.engine.messages import Measure, PanelMeasured, Survey
 from opbench.engine.replicas import merge
 from opbench.engine.resuming import differences, digests, refuse
 from opbench.engine.supervisor import Fault, Supervisor
-from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings, Skipped
+from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings, Skipped, Yardstick
+from opbench.statistics.roofline import implausible, roofline
 
 Progress = Callable[[int, Panel | None], None]
 
@@ -85,7 +86,8 @@ def execute(
                 done += 1
         progress(done, None)
         reached, skipped = _reached(plan, settings.replicas, journal, within_seconds)
-        records = tuple(record for panel in reached for record in _records(panel, settings.replicas, journal))
+        merged = (record for panel in reached for record in _records(panel, settings.replicas, journal))
+        records = tuple(_plausible(record, surroundings.yardsticks) for record in merged)
         if not skipped:
             for case in _first_called(plan, records):
                 _call_first(case, journal, supervisor)
@@ -105,6 +107,7 @@ def execute(
             yardsticks=surroundings.yardsticks,
             targets=plan.targets,
             first_calls=tuple(entry.first_call for entry in journal.first_calls.values()),
+            probes=tuple(entry.probes for entry in journal.finished.values() if entry.probes is not None),
         )
         finish(run)
         if skipped:
@@ -177,7 +180,7 @@ class _Attempts:
         self.journal, self.supervisor = journal, supervisor
         self.earlier = [journal.finished[process, panel.id] for process in range(replica)]
         # What failed in an earlier process has its outcome; what was lost in this one before the run was resumed, too.
-        failed = {r.case.id for entry in self.earlier for r in entry.records if r.outcome != "ok"}
+        failed = {r.case.id for entry in self.earlier for r in entry.records if r.outcome not in ("ok", "disturbed")}
         lost = {record.case.id for record in journal.lost.get((replica, panel.id), ())}
         self.left = [case for case in panel.cases if case.id not in failed | lost]
 
@@ -202,7 +205,13 @@ class _Attempts:
         by_case |= {record.case.id: record for record in self.journal.lost.get((self.replica, self.panel.id), ())}
         records = tuple(by_case[case.id] for case in self.panel.cases if case.id in by_case)
         seconds = time.perf_counter() - began
-        self.journal.append(PanelFinished(self.replica, self.panel.id, records, measured.called_seconds, seconds))
+        if measured.best is not None:
+            self.supervisor.best = measured.best
+        self.journal.append(
+            PanelFinished(
+                self.replica, self.panel.id, records, measured.called_seconds, seconds, probes=measured.probes
+            )
+        )
 
     def _assignment(self) -> Measure:
         calls: dict[str, dict[str, int]] = {}
@@ -216,6 +225,8 @@ class _Attempts:
             memory_bytes=self.supervisor.memory_bytes,
             calls_per_sample=calls,
             counting=self.replica == 0,
+            replica=self.replica,
+            best=self.supervisor.best,
         )
 
     def _lose(self, case: Case, fault: Fault) -> None:
@@ -223,6 +234,15 @@ class _Attempts:
         record = Record(case=case, outcome=fault.outcome, message=fault.message + twice)
         self.journal.append(Lost(self.replica, self.panel.id, record))
         self.left.remove(case)
+
+
+def _plausible(record: Record, yardsticks: Sequence[Yardstick]) -> Record:
+    """The record, or its outcome where it is faster than the machine can move its bytes."""
+    limit = roofline(yardsticks, record.case, record.counts) if record.outcome == "ok" else None
+    for latency in record.latencies:
+        if why := implausible(limit, latency):
+            return replace(record, outcome="implausible", message=why, latencies=())
+    return record
 
 
 def _records(panel: Panel, replicas: int, journal: Journal) -> Sequence[Record]:

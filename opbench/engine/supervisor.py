@@ -86,6 +86,7 @@ class Supervisor:
         self._worker = worker
         self._look = look or resident_bytes
         self._number = 0
+        self.best: tuple[float, float, float] | None = None  # the machine's fastest probes, over all its processes
         self._heartbeat = Heartbeat.make()
         self._pid: int | None = None  # the worker's, from its `Began` to its `Ended`
         self._child: Child[Message] | None = None

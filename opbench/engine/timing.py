@@ -16,8 +16,8 @@ from opbench.engine.check_case import Stopwatch
 from opbench.engine.steps import CaseStep
 from opbench.measure.cuda import ColdEvents, HotGraph, TorchDevice
 from opbench.measure.latency import Clock, WallClock, measure_panel
-from opbench.measure.surroundings import Surroundings
 from opbench.measure.throttle import NvmlGauge, ThrottleGuard
+from opbench.measure.watching import DisturbanceWatch
 from opbench.schema import Case, Latency, Panel, Settings
 
 # announce(contender, step): whose code runs next, for the heartbeat
@@ -32,7 +32,7 @@ def time_panel(
     stopwatch: Stopwatch,
     announce: Announce,
     calls_per_sample: Mapping[str, Mapping[str, int]],
-    around: Surroundings | None = None,
+    around: DisturbanceWatch | None = None,
 ) -> None:
     """Times all correct cases together, by each method; one that raises is taken out and the rest timed again.
 
@@ -62,7 +62,7 @@ def _judge_throttling(case: CaseState, latency: Latency, guard: ThrottleGuard | 
         case.message = f"{latency.method}: {discarded} of {len(samples)} samples discarded: {guard.why}"
 
 
-def _judge_disturbance(case: CaseState, latency: Latency, around: Surroundings | None) -> None:
+def _judge_disturbance(case: CaseState, latency: Latency, around: DisturbanceWatch | None) -> None:
     if latency.stop == "disturbed" and around is not None:
         (samples,) = latency.samples_seconds
         lost = len(latency.left_out[0]) if latency.left_out else 0
@@ -81,7 +81,7 @@ def _time_once(
     calls_per_sample: Mapping[str, int] | None,
     clock: Clock,
     guard: ThrottleGuard | None,
-    around: Surroundings | None,
+    around: DisturbanceWatch | None,
 ) -> dict[str, Latency] | None:
     """One timing of the panel by one method; None if a contender raised, which is then marked as failed."""
     before = state.state()
@@ -189,7 +189,9 @@ def _guarded(case: CaseState, audit: Audit, guilty: list[CaseState]) -> Callable
 
     def timed() -> None:
         try:
-            case.last = audit.call()
+            last = audit.call()
+            if not audit.moved:  # the definition's answer is to the case's own values
+                case.last = last
         except Exception:
             guilty.append(case)
             raise

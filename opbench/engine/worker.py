@@ -28,7 +28,7 @@ from opbench.engine.panel import Context, run_panel
 from opbench.measure.disturbance import DisturbanceGuard
 from opbench.measure.first_call import measure_first_call
 from opbench.measure.probes import Probes
-from opbench.measure.surroundings import Surroundings
+from opbench.measure.watching import DisturbanceWatch
 from opbench.measure.yardsticks import measure_yardsticks
 from opbench.process.channel import Channel, ChildBroken, ChildRefused
 from opbench.process.heartbeat import Heartbeat
@@ -97,19 +97,26 @@ def call_first(work: CallFirst, extensions: tuple[str, ...]) -> CalledFirst:
 
 
 @functools.cache
-def _surroundings(threads: int) -> Surroundings:
+def _disturbance_watch(threads: int) -> DisturbanceWatch:
     """Those of this process. Its probes keep threads, so it is made before a panel's are counted."""
-    return Surroundings(DisturbanceGuard(), Probes(threads))
+    return DisturbanceWatch(DisturbanceGuard(), Probes(threads))
 
 
 def measure(work: Measure, heartbeat: Heartbeat) -> PanelMeasured:
     """Measures a panel. Threads that a contender left running make the process worn."""
     stopwatch = Stopwatch()
-    around = _surroundings(torch.get_num_threads())
+    around = _disturbance_watch(torch.get_num_threads())
+    around.knows(work.best)
     threads = threading.active_count()
     context = Context(stopwatch, heartbeat.beat, work.memory_bytes, work.calls_per_sample, work.counting, around)
     records = run_panel(work.panel, work.settings, context)
     gc.collect()  # a panel's tensors must not weigh on the next one
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return PanelMeasured(tuple(records), stopwatch.seconds, worn=threading.active_count() > threads)
+    return PanelMeasured(
+        tuple(records),
+        stopwatch.seconds,
+        worn=threading.active_count() > threads,
+        probes=around.probed(work.panel.id, work.replica),
+        best=around.best,
+    )

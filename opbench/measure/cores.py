@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from opbench.measure.disturbance import cgroup_file
 
@@ -73,6 +73,15 @@ def sentence(cores: Cores, threads: int) -> str:
     if cores.governor not in ("", "performance"):
         said.append(f"the clock's governor is {cores.governor!r}, not 'performance'")
     return "; ".join(said)
+
+
+def fitting(asked: int | Literal["auto"] | None, say: Callable[[str], None], cores: Cores | None = None) -> int | None:
+    """The number of threads that was asked for; what doesn't fit the free cores is said."""
+    cores = cores or look()
+    count = cores.free if asked == "auto" else asked
+    if said := sentence(cores, count or cores.allowed):
+        say(f"note: {said}")
+    return count
 
 
 def described(cores: Cores) -> Mapping[str, str]:

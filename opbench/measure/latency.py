@@ -19,8 +19,8 @@ from typing import Protocol
 
 from opbench.measure.lanes import LEAST_ROUNDS, Call, Lane, judge_round, stop_the_rest
 from opbench.measure.phases import used
-from opbench.measure.surroundings import Surroundings
 from opbench.measure.throttle import ThrottleGuard, beyond_cap
+from opbench.measure.watching import DisturbanceWatch
 from opbench.schema import Latency
 
 TIMER_SHARE = 1e-4
@@ -122,7 +122,7 @@ def measure_panel(
     calls_per_sample: Mapping[str, int] | None = None,
     watch: Watch | None = None,
     guard: ThrottleGuard | None = None,
-    around: Surroundings | None = None,
+    around: DisturbanceWatch | None = None,
 ) -> dict[str, Latency]:
     """Times all contenders of a panel, interleaved.
 
@@ -181,7 +181,7 @@ def _latency(lane: Lane, clock: Clock, first_call_seconds: float, clear: list[bo
     return lane.latency(clock.method, first_call_seconds, chosen)
 
 
-def _sample(lane: Lane, clock: Clock, guard: ThrottleGuard | None, around: Surroundings | None) -> None:
+def _sample(lane: Lane, clock: Clock, guard: ThrottleGuard | None, around: DisturbanceWatch | None) -> None:
     """One block. What is no time (the clock jumped back) or a slowed-down GPU's keeps its place in the round as NaN."""
     if around is not None:
         around.guard.before()

@@ -18,7 +18,7 @@ from opbench.schema.words import Device, DType, Setting
 #   2: an operator's own settings stand in case.settings, where schema 1 had them among the dimensions of every
 #      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
 #      settings.operator_settings; absent in older documents of schema 2: latency.waited, latency.left_out,
-#      latency.phase and yardstick.fits_bytes
+#      latency.phase, yardstick.fits_bytes and probes
 SCHEMA_VERSION = 2
 
 Outcome = Literal[
@@ -173,6 +173,16 @@ class Yardstick(msgspec.Struct, frozen=True):
     fits_bytes: int | None = None
 
 
+class ProbedPanel(msgspec.Struct, frozen=True):
+    """The probes beside a panel in one process, round by round, in nanoseconds (see `opbench.measure.probes`)."""
+
+    panel: str
+    process: int
+    integers: tuple[int, ...]
+    copy: tuple[int, ...]
+    product: tuple[int, ...]
+
+
 class FirstCall(msgspec.Struct, frozen=True):
     """Seconds of a case's first call, each in a process of its own: nothing compiled yet, and from the caches."""
 
@@ -236,3 +246,4 @@ class Run(msgspec.Struct, frozen=True):
     yardsticks: tuple[Yardstick, ...] = ()
     targets: tuple[Target, ...] = ()
     first_calls: tuple[FirstCall, ...] = ()
+    probes: tuple[ProbedPanel, ...] = ()

@@ -47,7 +47,7 @@ def panel(threads: int, watched: bool, seed: int) -> dict[str, object]:
     from opbench.measure.disturbance import DisturbanceGuard
     from opbench.measure.latency import WallClock, measure_panel
     from opbench.measure.probes import Probes
-    from opbench.measure.surroundings import Surroundings
+    from opbench.measure.watching import DisturbanceWatch
     from opbench.operators.carafe import carafe
     from opbench.operators.dcnv3 import dcnv3
     from opbench.statistics.ratios import ratio
@@ -79,7 +79,7 @@ def panel(threads: int, watched: bool, seed: int) -> dict[str, object]:
         "carafe[cpu]": lambda: carafe(x, mask, kernel_size=5, group_size=1, scale_factor=2, implementation="cpu"),
         "dcnv3[cpu]": lambda: dcnv3(rows, offset, scale, kernel_size=3, pad=1, group=4, implementation="cpu"),
     }
-    around = Surroundings(DisturbanceGuard(), Probes(threads)) if watched else None
+    around = DisturbanceWatch(DisturbanceGuard(), Probes(threads)) if watched else None
     begin = time.perf_counter()
     with torch.inference_mode():
         found = measure_panel(

@@ -110,6 +110,23 @@ def test_the_inputs_are_as_they_were():
     assert held._unseen
 
 
+def test_it_is_known_when_the_inputs_hold_other_values():
+    x = torch.arange(4096.0).reshape(64, 64)
+    held, moved = audit(lambda x: 2 * x, x=x), []
+    own = x.clone()
+    for _ in range(30):
+        held._done.clear()
+        held._done.append("picked")
+        held.begin()
+        moved.append(held.moved)
+        assert held.moved is not torch.equal(x, own)
+        held.call()
+        held.end()
+        assert torch.equal(x, own)
+    assert not moved[0]
+    assert all(moved[1:])
+
+
 class Promise(torch.Tensor):
     pass
 

@@ -7,16 +7,23 @@ from dataclasses import dataclass, field
 from opbench.measure.disturbance import DisturbanceGuard
 from opbench.measure.phases import Phases
 from opbench.measure.probes import Probe, Probes
+from opbench.schema import ProbedPanel
 
 
 @dataclass
-class Surroundings:
+class DisturbanceWatch:
     """One process's; made before foreign code runs. `best` is what earlier panels have seen of this machine."""
 
     guard: DisturbanceGuard
     probes: Probes
     best: Probe | None = None
     _phases: Phases = field(default_factory=Phases)
+
+    def knows(self, best: tuple[float, float, float] | None) -> None:
+        """Takes over what other processes have seen of this machine at its best."""
+        if best is not None:
+            self.best = Probe(*best) if self.best is None else Probe(*map(min, best, self.best))
+        self._phases = Phases(self.best)
 
     def begin_panel(self) -> None:
         """Forgets the rounds of the panel before, not the machine's best."""
@@ -34,7 +41,9 @@ class Surroundings:
         self.best = self._phases.known_best()
         return self._phases.clear()
 
-    @property
-    def rounds(self) -> tuple[Probe, ...]:
-        """The probes of the panel, round by round."""
-        return tuple(self._phases.rounds)
+    def probed(self, panel: str, process: int) -> ProbedPanel | None:
+        """The probes of the panel that was measured last; None where it was not timed."""
+        if not self._phases.rounds:
+            return None
+        columns = zip(*self._phases.rounds, strict=True)
+        return ProbedPanel(panel, process, *(tuple(round(1e9 * value) for value in column) for column in columns))

@@ -34,7 +34,7 @@ from factory import make_case, make_counts, make_record, make_run
 from opbench import documents
 from opbench.analyse.compare.nouns import QUANTITIES as ALLOWED
 from opbench.analyse.compare.runs import compare
-from opbench.analyse.history.digest import digest, parse_digest
+from opbench.analyse.history.digest import Digest, digest
 from opbench.analyse.history.series import series
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import contests, standings
@@ -53,13 +53,13 @@ def run(params, started):
 
 older, newer = run(1000, "2026-01-01T00:00:00+00:00"), run(2000, "2026-02-01T00:00:00+00:00")
 for name, one in (("older", older), ("newer", newer)):
-    document.save(one, folder / "store" / f"{name}.json")
+    documents.save(one, folder / "store" / f"{name}.json")
 for name in FORMATS:
     export([newer], name, folder / "exports" / name)
 written = [path for path in (folder / "exports").rglob("*") if path.is_file()]
 (standing, *_), (contest, *_) = standings(newer), contests(standings(newer))
 panel, block = tables.panel(standing), next(iter(terminal.contents(newer)))
-data = document.encode(digest(newer, b""))
+data = documents.encode(digest(newer, b""))
 page = payload(read(folder / "store"))
 rows, strings = page["rows"], page["strings"]
 print(json.dumps({
@@ -68,7 +68,7 @@ print(json.dumps({
     "exports": {str(path.relative_to(folder / "exports")): path.read_bytes().hex() for path in written},
     "compared": [[one.name, one.base, one.head, one.change] for one in compare(older, newer).rows[0].quantities],
     "allowed": list(ALLOWED),
-    "digest": [entry.figure("spilled_bytes") for entry in parse_digest(data).entries],
+    "digest": [entry.figure("spilled_bytes") for entry in documents.parse(data, Digest).entries],
     "keys": list(json.loads(data)["entries"][0]),
     "series": [[one.quantity, [point.value for point in one.points]] for one in series(read(folder / "store").digests)],
     "rows": [rows["others"]["spilled_bytes"], [strings[place] for place in rows["texts"]["spilled_bytesText"]]],

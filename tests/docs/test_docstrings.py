@@ -40,7 +40,7 @@ def computes(found):
 def text(found):
     """A module's shapes may stand in its class or in its forward."""
     own = inspect.getdoc(found) or ""
-    return own + (inspect.getdoc(found.forward) or "" if inspect.isclass(found) else "")
+    return own + (inspect.getdoc(found.forward) or "" if computes(found) and inspect.isclass(found) else "")
 
 
 def place(found):

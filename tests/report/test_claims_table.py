@@ -65,4 +65,5 @@ def test_the_command_prints_every_answer_as_json(path):
 def test_the_command_prints_a_table_and_how_many_of_each(path):
     done = CliRunner().invoke(app, ["claims", path])
     assert done.exit_code == 0
-    assert "confirmed, " in done.stdout.splitlines()[-1]
+    # An operator that another test has declared is named below it.
+    assert any("confirmed, " in line for line in done.stdout.splitlines()[-3:])

@@ -30,13 +30,14 @@ def synthetic(size: int = LONGEST) -> np.ndarray:
 def read(path: Path) -> np.ndarray:
     """(H, W, 3) of 0 to 255: a PNG or JPEG file, its longer side reduced to LONGEST pixels."""
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError:
         raise OpbenchError("--image needs pillow: pip install 'opbench[report]'") from None
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as opened:
             image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+    # UnidentifiedImageError is an OSError; ultralytics, once imported, makes Pillow ask for pi_heif: an ImportError.
+    except (OSError, ImportError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise OpbenchError(f"--image {path}: expected a PNG or JPEG file: {error}") from error
     share = LONGEST / max(image.size)
     width, height = (max(1, round(side * share)) for side in image.size)

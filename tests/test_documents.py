@@ -15,7 +15,7 @@ from opbench.analyse.compare.runs import compare
 from opbench.analyse.history.digest import digest
 from opbench.conformance.findings import Conformance
 from opbench.conformance.findings import Request as Check
-from opbench.documents import KINDS, Kind, files
+from opbench.documents import KINDS, DocumentKind, files
 from opbench.documents.kinds import STUDY_VERSION
 from opbench.documents.selfchecks import find_selfcheck
 from opbench.models.costs import Costs
@@ -223,7 +223,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 @pytest.fixture
 def recipes(monkeypatch):
-    kind = Kind(
+    kind = DocumentKind(
         name="recipe",
         noun=f"{__name__}:Recipe",
         version=2,

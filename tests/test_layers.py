@@ -201,3 +201,19 @@ def test_no_other_file_names_an_operator():
     }
     assert found <= NAMING, sorted(found - NAMING)
     assert found == NAMING, f"to be taken off the list: {sorted(NAMING - found)}"
+
+
+# One word, one meaning. A module's name is also that of its line in YAML files; each kernel's launcher has a _Call. It
+# may shrink.
+SHARED_NAMES = frozenset(["CARAFE", "Kernel", "Recorder", "_Call"])
+
+
+def test_a_class_name_stands_in_one_module():
+    modules = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                modules.setdefault(node.name, set()).add(name_of(path))
+    shared = {name: sorted(found) for name, found in modules.items() if len(found) > 1}
+    assert set(shared) <= SHARED_NAMES, {name: found for name, found in shared.items() if name not in SHARED_NAMES}
+    assert set(shared) == SHARED_NAMES, f"to be taken off the list: {sorted(SHARED_NAMES - set(shared))}"

@@ -82,7 +82,7 @@ def model(request: ModelRequest) -> Exit:
 
 
 def _measured(request: ModelRequest) -> Costs:
-    from opbench.models.costs import Request, parse_swap
+    from opbench.models.costs import CostRequest, parse_swap
     from opbench.models.side_by_side import measure
     from opbench.report.screen import status
 
@@ -90,7 +90,7 @@ def _measured(request: ModelRequest) -> Costs:
         swaps = tuple(parse_swap(text, request.implementation, request.where) for text in request.swap)
         with status("") as told:
             return measure(
-                Request(
+                CostRequest(
                     target=request.target,
                     swaps=swaps,
                     size=parse_size(request.size),

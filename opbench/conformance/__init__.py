@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opbench.conformance.cores import relations
-    from opbench.conformance.search import Finding, Searched
+    from opbench.conformance.search import Searched, SearchFinding
     from opbench.relations import Example, Relation, Space, Violation
 
-__all__ = ["Example", "Finding", "Relation", "Searched", "Space", "Violation", "relations"]
+__all__ = ["Example", "Relation", "SearchFinding", "Searched", "Space", "Violation", "relations"]
 
 _HOMES = {
     **dict.fromkeys(("Example", "Relation", "Space", "Violation"), "opbench.relations"),
-    **dict.fromkeys(("Finding", "Searched"), "opbench.conformance.search"),
+    **dict.fromkeys(("SearchFinding", "Searched"), "opbench.conformance.search"),
     "relations": "opbench.conformance.cores",
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from opbench import registry
 from opbench.build import draw_parameters
 from opbench.conformance.cores import cores
-from opbench.conformance.module_kinds import Kind
+from opbench.conformance.module_kinds import ModuleKind
 from opbench.conformance.modules import ModuleTarget
 from opbench.constructors import Settings
 from opbench.schema import Implementation, Operator, Setting, Tensors
@@ -32,7 +32,7 @@ _ALIASES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declared(Kind):
+class Declared(ModuleKind):
     """The module of a declared operator, whose settings are channels, groups where its task has them, and its own."""
 
     @property
@@ -108,11 +108,11 @@ def slot_operator(name: str) -> Operator:
     return next(found[name] for task in SLOTS if name in (found := registry.operators(task)))
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str) -> ModuleKind:
     """The module of that name: as it declares its constructor, else at its slot's dimensions and its own settings."""
     operator = slot_operator(name)
     if operator.constructor is not None:
-        return Kind(operator=operator, **vars(operator.constructor))
+        return ModuleKind(operator=operator, **vars(operator.constructor))
     own: Mapping[str, tuple[Setting, ...]] = {
         setting: operator.draws.get(setting, (default, not default) if isinstance(default, bool) else (default,))
         for setting, default in operator.settings.items()
@@ -136,7 +136,7 @@ def kind_named(name: str) -> Kind:
     return kind
 
 
-def family(name: str) -> tuple[Kind, ...]:
+def family(name: str) -> tuple[ModuleKind, ...]:
     """The modules that a person may mean by an operator's name: a core's is that of every module around it."""
     core = cores().get(name)
     if core is None:

@@ -17,7 +17,7 @@ DIMENSIONS = ("N", "H", "W")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind(Constructor):
+class ModuleKind(Constructor):
     """What a module is judged as: the operator that declares it, and its constructor."""
 
     operator: Operator

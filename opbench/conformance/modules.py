@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from opbench.build import TORCH_DTYPES
 from opbench.conformance.comparing import record, run
 from opbench.conformance.cores import relations_of
-from opbench.conformance.module_kinds import DIMENSIONS, Kind
+from opbench.conformance.module_kinds import DIMENSIONS, ModuleKind
 from opbench.conformance.oracle import answers
 from opbench.conformance.search import WHAT_A_TARGET_RAISES
 from opbench.conformance.strategies import noise
@@ -50,7 +50,7 @@ class ModuleTarget:
 
     target: TargetName
     made_from: type[nn.Module] | nn.Module
-    kind: Kind
+    kind: ModuleKind
     names: Mapping[str, str]
     given: Mapping[str, Value]
     fixed: Mapping[str, Value]
@@ -82,7 +82,7 @@ class ModuleTarget:
 def module_target(
     target: TargetName,
     found: type[nn.Module] | nn.Module,
-    family: Sequence[Kind],
+    family: Sequence[ModuleKind],
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> ModuleTarget:
@@ -108,7 +108,7 @@ def module_target(
 def _as_kind(
     target: TargetName,
     found: type[nn.Module] | nn.Module,
-    kind: Kind,
+    kind: ModuleKind,
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> ModuleTarget:
@@ -166,7 +166,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in tensors.items() if value.is_floating_point()}
 
 
-def _difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], kind: Kind) -> str:
+def _difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], kind: ModuleKind) -> str:
     missing = [name for name in expected if name not in got]
     extra = [name for name in got if name not in expected]
     reshaped = [
@@ -186,7 +186,7 @@ def _difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple
 # --- The relations of a module ----------------------------------------------------------------------------------
 
 
-def module_relations(kind: Kind) -> tuple[Relation, ...]:
+def module_relations(kind: ModuleKind) -> tuple[Relation, ...]:
     """What is asked of a module; the first of them, `MATCHES`, is what the others build on, its own ones among them."""
 
     def of(name: str, statement: str, check: Callable[[Core, Example], None], training: bool) -> Relation:
@@ -215,7 +215,7 @@ def module_relations(kind: Kind) -> tuple[Relation, ...]:
 
 
 @st.composite
-def calls(draw: st.DrawFn, space: Space, kind: Kind, training: bool) -> Example:
+def calls(draw: st.DrawFn, space: Space, kind: ModuleKind, training: bool) -> Example:
     """Settings first, then a shape, then the seed of all values."""
     settings: dict[str, Any] = {
         name: space.fixed[name] if name in space.fixed else draw(st.sampled_from(values))
@@ -249,7 +249,7 @@ def _constructs(core: Core, example: Example) -> None:
     run(core, example)
 
 
-def _is_the_definition(kind: Kind, core: Core, example: Example) -> None:
+def _is_the_definition(kind: ModuleKind, core: Core, example: Example) -> None:
     """Within what rounding may do to the definition (see `opbench.verify.rounding`)."""
     settings = {name: value for name, value in example.options.items() if name != "training"}
     training = bool(example.options["training"])
@@ -282,6 +282,6 @@ def _is_the_definition(kind: Kind, core: Core, example: Example) -> None:
         raise Violation(verdict.reason, example)
 
 
-def names_of(kind: Kind) -> Sequence[str]:
+def names_of(kind: ModuleKind) -> Sequence[str]:
     """Every word by which an error message may mean a setting."""
     return (*kind.settings, *kind.aliases)

@@ -35,7 +35,7 @@ WHAT_A_TARGET_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
 
 
 @dataclass(frozen=True)
-class Finding:
+class SearchFinding:
     """A relation does not hold: what is wrong, on the smallest example that shows it."""
 
     property: str
@@ -59,7 +59,7 @@ class Searched:
     `worst_ratio` is the largest |error| / bound met on any example; None where nothing was compared within a bound.
     """
 
-    finding: Finding | None
+    finding: SearchFinding | None
     examples: int
     accepted: tuple[Mapping[str, Any], ...]
     refusals: tuple[Refused, ...]
@@ -133,7 +133,7 @@ class _Attempt:
     tried: int = 0
     answered: int = 0
     unsteady: bool = False
-    smallest: Finding | None = None
+    smallest: SearchFinding | None = None
     accepted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     refusals: dict[str, Refused] = field(default_factory=dict)
     called: Example | None = None
@@ -196,7 +196,7 @@ class _Attempt:
         if self.smallest is None:
             self.deadline = time.monotonic() + self.shrink_seconds
         if self.smallest is None or _size(example) <= _size(self.smallest.example):
-            self.smallest = Finding(self.relation.name, self.relation.statement, message, example)
+            self.smallest = SearchFinding(self.relation.name, self.relation.statement, message, example)
         raise _Convicted
 
     def outcome(self) -> Searched:
@@ -204,7 +204,7 @@ class _Attempt:
         finding = self.smallest
         if finding is not None and self.unsteady:
             message = f"{finding.message}; not every time: the same call, repeated, was right"
-            finding = Finding(finding.property, finding.statement, message, finding.example)
+            finding = SearchFinding(finding.property, finding.statement, message, finding.example)
         accepted, refusals = tuple(self.accepted.values()), tuple(self.refusals.values())
         return Searched(finding, self.answered, accepted, refusals, max(self.ratios, default=None))
 

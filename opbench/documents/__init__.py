@@ -15,7 +15,7 @@ import msgspec
 
 from opbench.documents import kinds, text
 from opbench.documents.files import GZIP, LARGEST_BYTES, found_in, json_in, replace_file, unpacked
-from opbench.documents.kinds import KINDS, Kind, kind_of
+from opbench.documents.kinds import KINDS, DocumentKind, kind_of
 from opbench.documents.text import NOT_JSON, decode, encode
 from opbench.errors import OpbenchError
 
@@ -73,7 +73,7 @@ def contents(path: str | os.PathLike[str], *wanted: type) -> bytes:
     return json_in(path, _expected(rows), rows[0].file if rows else "")
 
 
-def contains(folder: Path, kind: Kind) -> bool:
+def contains(folder: Path, kind: DocumentKind) -> bool:
     """Whether a folder holds a document of a kind, by its name."""
     return found_in(folder, kind.file).is_file()
 
@@ -99,14 +99,14 @@ def parse(data: bytes, *wanted: type) -> Any:
         raise OpbenchError(text.malformed(data, error, expected)) from None
 
 
-def _kind(fields: dict[str, msgspec.Raw]) -> Kind | None:
+def _kind(fields: dict[str, msgspec.Raw]) -> DocumentKind | None:
     """What a document says that it is, or what its fields tell."""
     if "kind" in fields:
         return kinds.named(msgspec.json.decode(fields["kind"]))
     return next((kind for kind in KINDS.values() if set(kind.fields) <= fields.keys()), None)
 
 
-def _noun(data: bytes, kind: Kind) -> Any:
+def _noun(data: bytes, kind: DocumentKind) -> Any:
     field = kind.version_field
     version: int = getattr(msgspec.json.decode(data, type=_header(kind)), field)
     if version > kind.version:
@@ -125,7 +125,7 @@ def _noun(data: bytes, kind: Kind) -> Any:
 
 
 @functools.cache
-def _header(kind: Kind) -> type[msgspec.Struct]:
+def _header(kind: DocumentKind) -> type[msgspec.Struct]:
     """What holds the version alone. Of a kind whose noun lacks it, version 1 was written without one."""
     held = kind.version_field in kind.type().__struct_fields__
     return msgspec.defstruct("Header", [(kind.version_field, int) if held else (kind.version_field, int, 1)])
@@ -149,11 +149,11 @@ def save(noun: msgspec.Struct, path: str | os.PathLike[str]) -> None:
     replace_file(path, render(noun))
 
 
-def _short(rows: list[Kind]) -> str:
+def _short(rows: list[DocumentKind]) -> str:
     return f"a {' or '.join(kind.name for kind in rows)} document" if rows else "a document of opbench"
 
 
-def _expected(rows: list[Kind]) -> str:
+def _expected(rows: list[DocumentKind]) -> str:
     return " or ".join(kind.described for kind in rows) if rows else _short(rows)
 
 

@@ -23,7 +23,7 @@ COMPARISON_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class DocumentKind:
     """One kind of document. `noun` is "module:class", imported when such a document is read: all are half of opbench.
 
     `fields` tell a document from before documents named their kind: no other kind has them. `file` is its name in the
@@ -53,10 +53,10 @@ class Kind:
         return found
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, DocumentKind] = {
     kind.name: kind
     for kind in (
-        Kind(
+        DocumentKind(
             name="run",
             noun="opbench.schema.recorded:Run",
             version=SCHEMA_VERSION,
@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
             file="run.json",
             older={1: run_of_schema_1},
         ),
-        Kind(
+        DocumentKind(
             name="selfcheck",
             noun="opbench.schema.trials:Selfcheck",
             version=SCHEMA_VERSION,
@@ -73,7 +73,7 @@ KINDS: dict[str, Kind] = {
             fields=("trials", "precision"),
             file="selfcheck.json",
         ),
-        Kind(
+        DocumentKind(
             name="study",
             noun="opbench.study.document:StudyDocument",
             version=STUDY_VERSION,
@@ -82,7 +82,7 @@ KINDS: dict[str, Kind] = {
             file="study.json",
             depth=2,
         ),
-        Kind(
+        DocumentKind(
             name="digest",
             noun="opbench.analyse.history.digest:Digest",
             version=DIGEST_VERSION,
@@ -90,21 +90,21 @@ KINDS: dict[str, Kind] = {
             fields=("digest_version", "entries"),
             version_field="digest_version",
         ),
-        Kind(
+        DocumentKind(
             name="conformance",
             noun="opbench.conformance.findings:Conformance",
             version=CONFORMANCE_VERSION,
             command="opbench check --json",
             fields=("judged_as", "results"),
         ),
-        Kind(
+        DocumentKind(
             name="model",
             noun="opbench.models.costs:Costs",
             version=MODEL_VERSION,
             command="opbench model --json",
             fields=("target", "variants"),
         ),
-        Kind(
+        DocumentKind(
             name="comparison",
             noun="opbench.analyse.compare.nouns:Comparison",
             version=COMPARISON_VERSION,
@@ -115,13 +115,13 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def kind_of(noun: type) -> Kind:
+def kind_of(noun: type) -> DocumentKind:
     """The row of a noun's class."""
     where = f"{noun.__module__}:{noun.__qualname__}"
     return next(kind for kind in KINDS.values() if kind.noun == where)
 
 
-def named(name: object) -> Kind:
+def named(name: object) -> DocumentKind:
     """The row of a document's own `kind`."""
     if not isinstance(name, str) or name not in KINDS:
         raise OpbenchError(f"a document of kind {name!r}, which this opbench doesn't know (known: {', '.join(KINDS)})")

@@ -40,7 +40,7 @@ def environment() -> Environment:
             else "not reported on this platform",
             "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "not reported",
             **cores.described(cores.look()),
-            **disturbance.described(disturbance.Kernel()),
+            **disturbance.described(disturbance.KernelCounters()),
             **_gpu_details(),
         },
     )

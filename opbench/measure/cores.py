@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.3
 FREE_BELOW = 0.15
 
 
-class Cores(NamedTuple):
+class CoreCount(NamedTuple):
     """`allowed` by affinity; the cgroup's `quota` (None: no limit); `busy` with others (None: not to be seen)."""
 
     allowed: int
@@ -42,13 +42,13 @@ def look(
     system: Path = Path("/sys"),
     sleep: Callable[[float], None] = time.sleep,
     affinity: Callable[[], set[int]] | None = None,
-) -> Cores:
+) -> CoreCount:
     """The cores now; takes `LOOK_SECONDS`. Raises nothing: what the machine doesn't say is None or empty."""
     allowed = affinity() if affinity else _affinity()
     before = _times(proc, allowed)
     sleep(LOOK_SECONDS)
     after = _times(proc, allowed)
-    return Cores(
+    return CoreCount(
         allowed=len(allowed),
         quota=_quota(proc, system / "fs" / "cgroup"),
         busy=_busy(before, after),
@@ -57,7 +57,7 @@ def look(
     )
 
 
-def sentence(cores: Cores, threads: int) -> str:
+def sentence(cores: CoreCount, threads: int) -> str:
     """Threads against free cores in one line; "" where they fit and nothing else is amiss."""
     said = []
     if threads > cores.free:
@@ -75,7 +75,9 @@ def sentence(cores: Cores, threads: int) -> str:
     return "; ".join(said)
 
 
-def fitting(asked: int | Literal["auto"] | None, say: Callable[[str], None], cores: Cores | None = None) -> int | None:
+def fitting(
+    asked: int | Literal["auto"] | None, say: Callable[[str], None], cores: CoreCount | None = None
+) -> int | None:
     """The number of threads that was asked for; what doesn't fit the free cores is said."""
     cores = cores or look()
     count = cores.free if asked == "auto" else asked
@@ -84,7 +86,7 @@ def fitting(asked: int | Literal["auto"] | None, say: Callable[[str], None], cor
     return count
 
 
-def described(cores: Cores) -> Mapping[str, str]:
+def described(cores: CoreCount) -> Mapping[str, str]:
     """For the environment."""
     busy = "not to be seen" if cores.busy is None else f"{cores.busy:.2f}"
     quota = "" if cores.quota is None else f", quota {cores.quota:.3g}"

@@ -68,7 +68,7 @@ class Waited(NamedTuple):
         return f"for {getattr(self, name):.0%} of a block's time {words[name]}"
 
 
-class Kernel:
+class KernelCounters:
     """The waits of this process as the kernel counts them. `proc` and `cgroup`: where to look, for tests.
 
     The files stay open: opening them would cost more than reading.
@@ -191,7 +191,7 @@ def waited(before: Counters, after: Counters, seconds: float) -> Waited:
 class DisturbanceGuard:
     """Judges each block by what the kernel counted meanwhile."""
 
-    kernel: Kernel = field(default_factory=Kernel)
+    kernel: KernelCounters = field(default_factory=KernelCounters)
     sleep: Callable[[float], None] = time.sleep
     allowed: float = WAITED_SHARE_AT_MOST
     why: str = ""
@@ -226,7 +226,7 @@ def enough(clean: int, blocks: int, least: int) -> bool:
     return clean >= least or 2 * clean >= blocks > 0
 
 
-def described(kernel: Kernel) -> Mapping[str, str]:
+def described(kernel: KernelCounters) -> Mapping[str, str]:
     """For the environment: what watches for disturbance here, and what can't be seen."""
     counters = kernel.read()
     missing = [

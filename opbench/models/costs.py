@@ -37,7 +37,7 @@ class Swap:
 
 
 @dataclass(frozen=True)
-class Request:
+class CostRequest:
     """What `opbench model` was asked for."""
 
     target: str
@@ -63,7 +63,7 @@ class Proven(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class Variant(msgspec.Struct, frozen=True):
+class CostVariant(msgspec.Struct, frozen=True):
     """One network: what was swapped in it, in the command's words and in plain ones, and what it costs.
 
     `macs` are of one call in the asked mode, by torch's counter taught our operators; `stock` is what that counter
@@ -106,7 +106,7 @@ class Costs(msgspec.Struct, frozen=True):
     spread: float
     threads: int
     load: float | None
-    variants: tuple[Variant, ...]
+    variants: tuple[CostVariant, ...]
     proven: tuple[Proven, ...]
     out_of_reach: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()

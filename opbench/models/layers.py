@@ -15,7 +15,7 @@ from opbench.measure.memory import LiveBytes
 from opbench.models.network_case import cored
 
 
-class Layer(msgspec.Struct, frozen=True):
+class LayerShare(msgspec.Struct, frozen=True):
     """One layer in one evaluation of a network; a layer that is called several times is the sum of its calls.
 
     `peak_bytes` is the most that it holds at once beyond what was alive when it began, its output included; None
@@ -33,7 +33,7 @@ class Layer(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True):
     """All layers, the slowest first; `outside` is the share of time in no layer: concatenations, sums, indexing."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerShare, ...]
     seconds: float
     outside: float
 
@@ -76,7 +76,7 @@ def profile(
     beyond = max(0.0, statistics.median(outside))
     total = sum(medians.values()) + beyond
     layers = [
-        Layer(name, type(module).__name__, medians[name], medians[name] / total, peaks.get(name), name in changed)
+        LayerShare(name, type(module).__name__, medians[name], medians[name] / total, peaks.get(name), name in changed)
         for name, module in units.items()
     ]
     layers.sort(key=lambda layer: -layer.seconds)

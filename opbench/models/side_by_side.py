@@ -18,14 +18,14 @@ from opbench.measure.latency import Clock, WallClock, measure_panel
 from opbench.measure.memory import measure_memory
 from opbench.measure.parameters import count_parameters
 from opbench.models import network_case
-from opbench.models.costs import BASELINE, Costs, Proven, Request, Variant
+from opbench.models.costs import BASELINE, CostRequest, Costs, CostVariant, Proven
 from opbench.models.layers import profile
 from opbench.models.replacements import dims_of, operators
 from opbench.models.sites import functional_upsampling, said
 from opbench.models.swap import Change
 from opbench.models.target import load_model
 from opbench.models.variants import (
-    Network,
+    VariantNetwork,
     appoint,
     check_request,
     image,
@@ -44,7 +44,7 @@ PROVEN_PIXELS = 40
 LEAST_ROUNDS = 8
 
 
-def measure(request: Request) -> Costs:
+def measure(request: CostRequest) -> Costs:
     """Load -> swap -> prove the parts -> count -> memory -> latency, all variants in turns -> layers.
 
     Raises OpbenchError for a model that can't be loaded, called at this size, swapped or moved to the device, and for
@@ -70,7 +70,7 @@ def measure(request: Request) -> Costs:
     for network in held:
         request.announce(f"layers: {network.name}")
         variants.append(
-            Variant(
+            CostVariant(
                 name=network.name,
                 title=network.title,
                 changes=network.changes,
@@ -104,7 +104,7 @@ def measure(request: Request) -> Costs:
     )
 
 
-def _prove(networks: Sequence[Network], request: Request) -> tuple[Proven, ...]:
+def _prove(networks: Sequence[VariantNetwork], request: CostRequest) -> tuple[Proven, ...]:
     """Every kind of part on its own channels. Raises OpbenchError for one that is wrong."""
     found: dict[str, Proven] = {}
     for network in networks:
@@ -161,7 +161,7 @@ def _side(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) else value
 
 
-def _counted(network: Network, request: Request, x: Tensor) -> dict[str, Any]:
+def _counted(network: VariantNetwork, request: CostRequest, x: Tensor) -> dict[str, Any]:
     """MACs in the asked mode, and memory in both."""
     request.announce(f"counting: {network.name}")
 
@@ -185,7 +185,7 @@ def _counted(network: Network, request: Request, x: Tensor) -> dict[str, Any]:
         return {**found, "training_memory": Memory("not measured", None, None, note=str(error))}
 
 
-def _timed(networks: Sequence[Network], request: Request, x: Tensor) -> dict[str, Latency]:
+def _timed(networks: Sequence[VariantNetwork], request: CostRequest, x: Tensor) -> dict[str, Latency]:
     """All variants in turns, in random order, as a panel's contenders are."""
     request.announce("timing")
     calls: dict[str, Callable[[], object]] = {}
@@ -215,7 +215,7 @@ def _timed(networks: Sequence[Network], request: Request, x: Tensor) -> dict[str
 
 
 @contextlib.contextmanager
-def _told(network: Network, request: Request, mode: Mode) -> Iterator[None]:
+def _told(network: VariantNetwork, request: CostRequest, mode: Mode) -> Iterator[None]:
     """Whatever the network raises, as one line that says which variant it was, and at which shape."""
     try:
         yield

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.models import network_case
-from opbench.models.costs import BASELINE, PassedOver, Request, Swap
+from opbench.models.costs import BASELINE, CostRequest, PassedOver, Swap
 from opbench.models.replacements import operators, published, resolved
 from opbench.models.sites import input_shape, said
 from opbench.models.slots import passed_over
@@ -24,7 +24,7 @@ Places = Mapping[Swap, Sequence[tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
-class Network:
+class VariantNetwork:
     """A variant while it is measured. `compiles`: one of its parts goes through a compiler that nothing looks into."""
 
     name: str
@@ -44,7 +44,7 @@ class Network:
         return tuple(dict.fromkeys(one for one, _ in self.made))
 
 
-def check_request(request: Request) -> None:
+def check_request(request: CostRequest) -> None:
     """Raises OpbenchError for what no model is needed to refuse."""
     if request.device == "cuda" and not torch.cuda.is_available():
         raise OpbenchError("--device cuda: there is no CUDA device here")
@@ -57,12 +57,12 @@ def check_request(request: Request) -> None:
         implementation_of(one, request)
 
 
-def places(model: nn.Module, request: Request) -> Places:
+def places(model: nn.Module, request: CostRequest) -> Places:
     """The names of the modules that each swap replaces."""
     return {one: matching(model, one.what, one.where) for one in request.swaps}
 
 
-def image(model: nn.Module, request: Request) -> Tensor:
+def image(model: nn.Module, request: CostRequest) -> Tensor:
     """(N, C, H, W), uniform in 0..1 as an image is, on the CPU."""
     elsewhere = {str(value.device) for value in model.parameters()} - {"cpu"}
     if elsewhere:
@@ -96,14 +96,19 @@ def left(model: nn.Module, places: Places) -> tuple[PassedOver, ...]:
     return tuple(found)
 
 
-def networks(model: nn.Module, request: Request, x: Tensor, places: Places) -> list[Network]:
+def networks(model: nn.Module, request: CostRequest, x: Tensor, places: Places) -> list[VariantNetwork]:
     """The model, with each swap alone, and with all of them unless two are rivals; on the CPU."""
     alone = [(one,) for one in request.swaps]
     together = [] if len(alone) < 2 or rivals(places) else [request.swaps]
-    return [Network(BASELINE, model), *(_swapped(model, swaps, request, x, places) for swaps in (*alone, *together))]
+    return [
+        VariantNetwork(BASELINE, model),
+        *(_swapped(model, swaps, request, x, places) for swaps in (*alone, *together)),
+    ]
 
 
-def _swapped(model: nn.Module, swaps: Sequence[Swap], request: Request, x: Tensor, places: Places) -> Network:
+def _swapped(
+    model: nn.Module, swaps: Sequence[Swap], request: CostRequest, x: Tensor, places: Places
+) -> VariantNetwork:
     name = " + ".join(one.text for one in swaps)
     request.announce(f"swapping: {name}")
     twin = copy.deepcopy(model)
@@ -121,10 +126,10 @@ def _swapped(model: nn.Module, swaps: Sequence[Swap], request: Request, x: Tenso
         titles.append(f"{one.with_} for {', '.join(f'{count} {kind}' for kind, count in stood.items())}")
         made += [(one, change) for change in changes]
     compiles = any(implementation_of(one, request).compiles for one in swaps)
-    return Network(name, twin, " and ".join(titles), tuple(made), compiles)
+    return VariantNetwork(name, twin, " and ".join(titles), tuple(made), compiles)
 
 
-def appoint(network: Network, request: Request) -> None:
+def appoint(network: VariantNetwork, request: CostRequest) -> None:
     """Gives every swapped core the implementation that was asked for, now that it is where that runs."""
     kinds, by_name = tuple(network_case.cored()), published()
     for one, change in network.made:
@@ -135,6 +140,6 @@ def appoint(network: Network, request: Request) -> None:
                 module.implementation = given  # type: ignore[assignment]
 
 
-def implementation_of(one: Swap, request: Request) -> Implementation:
+def implementation_of(one: Swap, request: CostRequest) -> Implementation:
     """What computes the parts that a swap brings. Raises OpbenchError where it can't run on the device."""
     return resolved(operators()[one.with_], one.implementation, request.device)

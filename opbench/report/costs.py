@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from opbench.models.costs import Costs, Variant
+from opbench.models.costs import Costs, CostVariant
 from opbench.quantities import MACS, PARAMS, PEAK, SAVED, SECONDS
 from opbench.report import numbers
 from opbench.report.table import Table
@@ -22,7 +22,7 @@ def sentences(costs: Costs) -> list[str]:
     return [*said, *missed, *_about(costs)]
 
 
-def _cost(costs: Costs, variant: Variant) -> str:
+def _cost(costs: Costs, variant: CostVariant) -> str:
     base = costs.variants[0]
     found = ratio(variant.latency, base.latency)
     return (
@@ -41,7 +41,7 @@ def setting(costs: Costs) -> str:
     return f"{height}x{width}, batch {batch}, {costs.dtype}, {costs.mode} on {costs.device}"
 
 
-def _missed(variant: Variant) -> str:
+def _missed(variant: CostVariant) -> str:
     """How far torch's counter by itself is off, and what it has no formula for that ours has."""
     taught, stock = variant.macs.macs, variant.stock.macs
     if stock is None or taught is None or stock == taught:
@@ -124,7 +124,7 @@ def comparison(costs: Costs) -> Table:
     return Table(header, tuple(rows), _note(ratios))
 
 
-def _median(variant: Variant) -> str:
+def _median(variant: CostVariant) -> str:
     found = quartiles(variant.latency)
     return numbers.seconds(found.median_seconds if found else None)
 
@@ -153,7 +153,7 @@ def changes(costs: Costs) -> Table:
     return Table(("layer", "was", "is", "shape", PARAMS.title), rows, names=(0, 1, 2), numbers=(3, 4))
 
 
-def layers(variant: Variant) -> Table:
+def layers(variant: CostVariant) -> Table:
     """The slowest layers of one evaluation, and swapped ones further down than others."""
     ranked = enumerate(variant.profile.layers)
     rows: list[tuple[str, ...]] = [

@@ -12,8 +12,8 @@ from opbench.report.study_charts import charts
 from opbench.report.table import Table
 from opbench.slug import slug
 from opbench.study.changes import QUANTITIES
-from opbench.study.differences import Estimate, Standing, changes, standings, step_ratio
-from opbench.study.document import Metric, Result, StudyDocument
+from opbench.study.differences import Estimate, StudyStanding, changes, standings, step_ratio
+from opbench.study.document import Metric, StudyDocument, StudyResult
 
 SHOWS = (
     "These are small studies: tiny networks, minutes of training on a CPU, few images. They show that the operators "
@@ -68,7 +68,7 @@ def _warnings(study: StudyDocument) -> Iterator[str]:
         yield f"**Incomplete: interrupted after {done} of {planned} trainings.**"
 
 
-def _study(result: Result) -> Iterator[str]:
+def _study(result: StudyResult) -> Iterator[str]:
     yield f"## {prose(result.title)}"
     yield prose(result.question)
     yield "\n".join(f"- {line}" for line in _setting(result))
@@ -88,7 +88,7 @@ def _study(result: Result) -> Iterator[str]:
     yield _table(_search(result))
 
 
-def _setting(result: Result) -> Iterator[str]:
+def _setting(result: StudyResult) -> Iterator[str]:
     yield f"Data: {prose(result.data)}."
     slots = "1 slot" if result.slots == 1 else f"{result.slots} slots"
     yield f"Network: {prose(result.network)} ({slots})."
@@ -100,7 +100,7 @@ def _setting(result: Result) -> Iterator[str]:
     yield f"{len(result.seeds)} seeds; the learning rate was chosen with seed {result.search_seed}, which isn't one."
 
 
-def _scores(result: Result) -> list[tuple[str, ...]]:
+def _scores(result: StudyResult) -> list[tuple[str, ...]]:
     found = {metric.name: standings(result, metric.name) for metric in result.metrics}
     baseline = next((c for c in result.contenders if c.name == result.baseline), None)
     rows = [
@@ -139,7 +139,7 @@ def _points(metric: Metric) -> str:
     return "percentage points" if metric.unit == "%" else metric.unit
 
 
-def _cells(standing: Standing, metric: Metric, is_baseline: bool) -> tuple[str, str]:
+def _cells(standing: StudyStanding, metric: Metric, is_baseline: bool) -> tuple[str, str]:
     diverged = f" ({standing.diverged} diverged)" if standing.diverged else ""
     score = estimate(standing.score, metric) + diverged
     return score, "baseline" if is_baseline else estimate(standing.difference, metric, signed=True)
@@ -152,7 +152,7 @@ def estimate(found: Estimate | None, metric: Metric, *, signed: bool = False) ->
     return numbers.estimate(found.value, found.low, found.high, metric.places, signed=signed)
 
 
-def _anchors(result: Result) -> Iterator[str]:
+def _anchors(result: StudyResult) -> Iterator[str]:
     for name, scores in result.anchors.items():
         known = [metric for metric in result.metrics if metric.name in scores]
         values = [f"{metric.title} {scores[metric.name]:.{metric.places}f} {metric.unit}" for metric in known]
@@ -162,7 +162,7 @@ def _anchors(result: Result) -> Iterator[str]:
             yield f"{prose(contender.name)}: {prose(contender.note)}."
 
 
-def _learnt(result: Result) -> Iterator[tuple[str, ...]]:
+def _learnt(result: StudyResult) -> Iterator[tuple[str, ...]]:
     for contender in result.contenders:
         trainings = result.of(contender.name, "scored")
         names = dict.fromkeys(change.quantity for training in trainings for change in training.changes)
@@ -172,7 +172,7 @@ def _learnt(result: Result) -> Iterator[tuple[str, ...]]:
                 yield contender.name, str(slot), name, f"{before:.2f}", text
 
 
-def _search(result: Result) -> list[tuple[str, ...]]:
+def _search(result: StudyResult) -> list[tuple[str, ...]]:
     metric = result.metrics[0]
     rows = [("contender", *(f"{metric.title} at {rate:g}, {metric.unit}" for rate in result.rates), "chosen")]
     for contender in result.contenders:

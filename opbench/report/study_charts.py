@@ -9,8 +9,8 @@ from opbench.report.charts import svg
 from opbench.report.drawing import GUIDE, LABEL_LIMIT, PALETTE, SHAPES, STYLE, WIDTH, Spec, ticks
 from opbench.report.escape import visible
 from opbench.slug import slug
-from opbench.study.differences import Point, loss_curves, loss_differences, standings
-from opbench.study.document import Metric, Result, StudyDocument
+from opbench.study.differences import SeedPoint, loss_curves, loss_differences, standings
+from opbench.study.document import Metric, StudyDocument, StudyResult
 
 HEIGHT = 260
 # The first points of a curve are those of untrained networks: so far off that nothing else would show.
@@ -27,7 +27,7 @@ def charts(study: StudyDocument) -> dict[str, str]:
     return drawn
 
 
-def loss_picture(result: Result) -> Spec:
+def loss_picture(result: StudyResult) -> Spec:
     """Loss along the training on the left, minus the baseline's on the right; bands are 95 % intervals over seeds."""
     settled = SETTLED * result.steps if result.steps > 10 else 0.0
     curves = _rows(loss_curves(result))
@@ -50,13 +50,13 @@ def loss_picture(result: Result) -> Spec:
     return _picture(result, "Loss along the training", panels)
 
 
-def score_picture(result: Result) -> Spec:
+def score_picture(result: StudyResult) -> Spec:
     """Each metric's difference to the baseline, a dot and its interval per contender."""
     panels = [_score_panel(result, metric) for metric in result.metrics]
     return _picture(result, f"Held-out scores against {visible(result.baseline, LABEL_LIMIT)}", panels)
 
 
-def _rows(points: Iterable[Point]) -> list[dict[str, Any]]:
+def _rows(points: Iterable[SeedPoint]) -> list[dict[str, Any]]:
     return [
         {
             "contender": visible(point.contender, LABEL_LIMIT),
@@ -70,7 +70,7 @@ def _rows(points: Iterable[Point]) -> list[dict[str, Any]]:
     ]
 
 
-def _marks(result: Result) -> dict[str, Any]:
+def _marks(result: StudyResult) -> dict[str, Any]:
     """Colour and shape per contender."""
     names = [visible(contender.name, LABEL_LIMIT) for contender in result.contenders]
     scale = {"domain": names, "range": [PALETTE[index % len(PALETTE)] for index in range(len(names))]}
@@ -99,7 +99,7 @@ def _panel(title: str, data: Sequence[Spec], up: Spec, marks: Spec, *, guide: bo
     return {"title": title, "width": WIDTH, "height": HEIGHT, "data": {"values": list(data)}, "layer": layers}
 
 
-def _score_panel(result: Result, metric: Metric) -> Spec:
+def _score_panel(result: StudyResult, metric: Metric) -> Spec:
     found = [standing for standing in standings(result, metric.name) if standing.difference is not None]
     data = [
         {
@@ -134,7 +134,7 @@ def _score_panel(result: Result, metric: Metric) -> Spec:
     }
 
 
-def _picture(result: Result, title: str, panels: Sequence[Spec]) -> Spec:
+def _picture(result: StudyResult, title: str, panels: Sequence[Spec]) -> Spec:
     seeds = max(len(result.of(contender.name, "scored")) for contender in result.contenders)
     subtitle = f"{visible(result.title, 2 * LABEL_LIMIT)}; a small study, {seeds} seeds, 95 % intervals over seeds"
     return {

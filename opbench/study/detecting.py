@@ -27,7 +27,7 @@ RADIUS = 1.5  # cells around a box's centre that answer for it
 BACKGROUND = len(KINDS)
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """x (N, C, H, W) -> same: the slot, batch norm, ReLU, around it the identity."""
 
     def __init__(self, slot: nn.Module) -> None:
@@ -40,7 +40,7 @@ class Block(nn.Module):
         return x + F.relu(self.norm(self.slot(x)))
 
 
-class Detector(nn.Module):
+class ShapeDetector(nn.Module):
     """x (N, 1, 48, 48) -> (N, kinds + 1 + 4, 12, 12): logits of kinds and background, log distances to the sides."""
 
     def __init__(self, slot: Callable[[], nn.Module]) -> None:
@@ -51,7 +51,7 @@ class Detector(nn.Module):
             *(nn.Conv2d(C // 2, C, 3, 2, 1, bias=False), nn.BatchNorm2d(C), nn.ReLU()),
         )
         self.head = nn.Conv2d(C, len(KINDS) + 1 + 4, 1)
-        self.blocks = nn.Sequential(*(Block(slot()) for _ in range(SLOTS)))
+        self.blocks = nn.Sequential(*(ConvBlock(slot()) for _ in range(SLOTS)))
 
     def forward(self, x: Tensor) -> Tensor:
         """A prediction per cell."""
@@ -165,7 +165,7 @@ STUDY = Study(
         f"two strided 3x3 convolutions to C={CHANNELS} channels on a {GRID}x{GRID} grid, {SLOTS} times [the slot, "
         "batch norm, ReLU, plus identity], one 1x1 convolution"
     ),
-    network=Detector,
+    network=ShapeDetector,
     data=Shapes,
     inputs=lambda batch: batch[0],
     loss=_loss,

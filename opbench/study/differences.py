@@ -16,7 +16,7 @@ import msgspec
 
 from opbench.statistics.intervals import CONFIDENCE, student_t
 from opbench.statistics.ratios import FEWEST_ROUNDS, Method, Ratio, interval
-from opbench.study.document import Contender, Purpose, Result
+from opbench.study.document import Contender, Purpose, StudyResult
 
 # Points of a loss curve: each is the mean over its share of the steps, so that single batches don't hide the trend.
 POINTS = 25
@@ -36,7 +36,7 @@ class Estimate(msgspec.Struct, frozen=True):
         return self.low > 0 or self.high < 0
 
 
-class Standing(msgspec.Struct, frozen=True):
+class StudyStanding(msgspec.Struct, frozen=True):
     """A contender's score of one metric, and its difference to the baseline's; None without a finite score."""
 
     contender: Contender
@@ -46,7 +46,7 @@ class Standing(msgspec.Struct, frozen=True):
     diverged: int
 
 
-class Point(msgspec.Struct, frozen=True):
+class SeedPoint(msgspec.Struct, frozen=True):
     """A point of a curve: a contender at a step, over seeds."""
 
     contender: str
@@ -76,7 +76,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate |
     return estimate([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
 
 
-def standings(result: Result, metric: str) -> tuple[Standing, ...]:
+def standings(result: StudyResult, metric: str) -> tuple[StudyStanding, ...]:
     """Every contender, in the order declared."""
     baseline = _scores(result, result.baseline, metric)
     found = []
@@ -84,20 +84,20 @@ def standings(result: Result, metric: str) -> tuple[Standing, ...]:
         scores = _scores(result, contender.name, metric)
         difference = None if contender.name == result.baseline else paired(scores, baseline)
         diverged = sum(not math.isfinite(score) for score in scores.values())
-        found.append(Standing(contender, metric, estimate(list(scores.values())), difference, diverged))
+        found.append(StudyStanding(contender, metric, estimate(list(scores.values())), difference, diverged))
     return tuple(found)
 
 
-def loss_curves(result: Result) -> Iterator[Point]:
+def loss_curves(result: StudyResult) -> Iterator[SeedPoint]:
     """The loss over seeds at `POINTS` points along the training."""
     for contender in result.contenders:
         binned = _binned(result, contender.name)
         for index, step in enumerate(_middles(result.steps)):
             if found := estimate([losses[index] for losses in binned.values()]):
-                yield Point(contender.name, step, found)
+                yield SeedPoint(contender.name, step, found)
 
 
-def loss_differences(result: Result) -> Iterator[Point]:
+def loss_differences(result: StudyResult) -> Iterator[SeedPoint]:
     """The loss minus the baseline's on the same batches, over seeds."""
     baseline = _binned(result, result.baseline)
     for contender in result.contenders:
@@ -107,10 +107,10 @@ def loss_differences(result: Result) -> Iterator[Point]:
         for index, step in enumerate(_middles(result.steps)):
             ours, theirs = ({seed: losses[index] for seed, losses in of.items()} for of in (binned, baseline))
             if found := paired(ours, theirs):
-                yield Point(contender.name, step, found)
+                yield SeedPoint(contender.name, step, found)
 
 
-def changes(result: Result, contender: str, quantity: str) -> Iterator[tuple[int, float, Estimate]]:
+def changes(result: StudyResult, contender: str, quantity: str) -> Iterator[tuple[int, float, Estimate]]:
     """Slot, mean before the first step, and the estimate after the last, over the scored seeds."""
     trainings = result.of(contender, "scored")
     named = [change for training in trainings for change in training.changes if change.quantity == quantity]
@@ -134,7 +134,7 @@ def step_ratio(contender: Contender, baseline: Contender) -> Ratio | None:
     return Ratio(math.exp(middle), math.exp(low), math.exp(high), len(logs), 1, method)
 
 
-def _scores(result: Result, contender: str, metric: str, purpose: Purpose = "scored") -> dict[int, float]:
+def _scores(result: StudyResult, contender: str, metric: str, purpose: Purpose = "scored") -> dict[int, float]:
     return {training.seed: training.scores[metric] for training in result.of(contender, purpose)}
 
 
@@ -147,7 +147,7 @@ def _middles(steps: int) -> list[float]:
     return [(part.start + part.stop + 1) / 2 for part in _bins(steps)]
 
 
-def _binned(result: Result, contender: str) -> dict[int, list[float]]:
+def _binned(result: StudyResult, contender: str) -> dict[int, list[float]]:
     """Seed -> the mean loss of every bin."""
     return {
         training.seed: [statistics.fmean(training.losses[part.start : part.stop]) for part in _bins(result.steps)]

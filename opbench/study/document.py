@@ -28,7 +28,7 @@ class Metric(msgspec.Struct, frozen=True):
     places: int
 
 
-class Change(msgspec.Struct, frozen=True):
+class SlotChange(msgspec.Struct, frozen=True):
     """What one slot does to held-out images, before the first step and after the last. Counted from the input on."""
 
     slot: int
@@ -49,7 +49,7 @@ class Training(msgspec.Struct, frozen=True):
     seed: int
     losses: tuple[float, ...]
     scores: dict[str, float]
-    changes: tuple[Change, ...] = ()
+    changes: tuple[SlotChange, ...] = ()
 
 
 class Contender(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Contender(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Result(msgspec.Struct, frozen=True):
+class StudyResult(msgspec.Struct, frozen=True):
     """One study. `trainings` is in the order of contenders and seeds; `planned` is how many there are at the end.
 
     `step_seconds` of the contenders pair up: round r of each was taken beside round r of the others.
@@ -114,7 +114,7 @@ class StudyDocument(msgspec.Struct, frozen=True):
     started: str
     wall_seconds: float
     quick: bool
-    studies: tuple[Result, ...]
+    studies: tuple[StudyResult, ...]
 
     @property
     def complete(self) -> bool:

@@ -31,14 +31,14 @@ from opbench.study.document import (
     PART,
     Contender,
     Purpose,
-    Result,
     StudyDocument,
+    StudyResult,
     Training,
 )
 from opbench.study.images import Source, pictures
 from opbench.study.steps import step_seconds
 from opbench.study.studies import study_named
-from opbench.study.training import SCHEDULE, Job, examples, train
+from opbench.study.training import SCHEDULE, TrainingJob, examples, train
 from opbench.study.worker import Trained
 
 # The same for every contender of every study, fixed before any held-out image was scored.
@@ -51,7 +51,7 @@ WORKER = "opbench.study.worker"
 TRAINING_SECONDS = 7200.0
 
 Progress = Callable[[int, int, str], None]
-CarryOut = Callable[[Sequence[Job]], Iterator[Training]]
+CarryOut = Callable[[Sequence[TrainingJob]], Iterator[Training]]
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,13 @@ def best_rate(trainings: Iterable[Training], metric: str) -> float:
     return max(trainings, key=key).rate
 
 
-def _laid_out(study: Study, extent: Extent, source: Source) -> Result:
+def _laid_out(study: Study, extent: Extent, source: Source) -> StudyResult:
     """The study with everything but its outcome."""
     data = examples(study.name, source, extent.quick)
     rates = RATES[:2] if extent.quick else RATES
     seeds = tuple(range(min(2, extent.seeds) if extent.quick else extent.seeds))
     batch = data.batch(np.random.default_rng(0), 1)
-    return Result(
+    return StudyResult(
         name=study.name,
         title=study.title,
         question=study.question,
@@ -159,12 +159,14 @@ def _laid_out(study: Study, extent: Extent, source: Source) -> Result:
     )
 
 
-def _carried_out(study: Study, result: Result, extent: Extent, source: Source, carry_out: CarryOut) -> Iterator[Result]:
+def _carried_out(
+    study: Study, result: StudyResult, extent: Extent, source: Source, carry_out: CarryOut
+) -> Iterator[StudyResult]:
     """The result with one training more, again and again: first the search, then what counts."""
 
-    def job(contender: Contender, rate: float, seed: int) -> Job:
+    def job(contender: Contender, rate: float, seed: int) -> TrainingJob:
         purpose: Purpose = "search" if seed == SEARCH_SEED else "scored"
-        return Job(study.name, contender.name, purpose, rate, seed, result.steps, source, extent.quick)
+        return TrainingJob(study.name, contender.name, purpose, rate, seed, result.steps, source, extent.quick)
 
     search = [job(contender, rate, SEARCH_SEED) for contender in result.contenders for rate in result.rates]
     for trained in carry_out(search):
@@ -182,7 +184,7 @@ def _carried_out(study: Study, result: Result, extent: Extent, source: Source, c
         yield result
 
 
-def _with(result: Result, trained: Training) -> Result:
+def _with(result: StudyResult, trained: Training) -> StudyResult:
     """The training in its place, whichever process ended first."""
     names = [contender.name for contender in result.contenders]
 

@@ -18,7 +18,7 @@ from opbench import registry
 from opbench.schema import Implementation, OpbenchError, Operator
 from opbench.study.changes import slot_quantities
 from opbench.study.declared import Data, Entrant, Study, Tensors
-from opbench.study.document import Change, Purpose, Training
+from opbench.study.document import Purpose, SlotChange, Training
 from opbench.study.images import Source
 from opbench.study.studies import study_named
 
@@ -26,7 +26,7 @@ WARM_UP = 0.1  # share of the steps
 SCHEDULE = "Adam, linear warm-up over the first tenth of the steps, then half a cosine down to 0"
 
 
-class Job(msgspec.Struct, frozen=True):
+class TrainingJob(msgspec.Struct, frozen=True):
     """What to train: data alone, so that it can be handed to another process."""
 
     study: str
@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     quick: bool
 
 
-def train(job: Job) -> Training:
+def train(job: TrainingJob) -> Training:
     """Trains from scratch on one thread. The data's order and the weights around the slots depend on the seed alone."""
     study = study_named(job.study)
     data = examples(job.study, job.images, job.quick)
@@ -55,7 +55,7 @@ def train(job: Job) -> Training:
         network.eval()
         scores = study.score(network, judged)
         after = slot_quantities(network, _few(study, judged))
-    changes = tuple(Change(*key, before=before[key], after=after[key]) for key in before)
+    changes = tuple(SlotChange(*key, before=before[key], after=after[key]) for key in before)
     return Training(job.contender, job.purpose, job.rate, job.seed, tuple(losses), scores, changes)
 
 
@@ -70,7 +70,7 @@ def take_step(study: Study, network: nn.Module, optimizer: torch.optim.Optimizer
     return float(str(np.float32(loss.item())))
 
 
-def rate_at(job: Job, step: int) -> float:
+def rate_at(job: TrainingJob, step: int) -> float:
     """The learning rate of a step: SCHEDULE."""
     warm = max(1, round(WARM_UP * job.steps))
     if step < warm:

@@ -8,7 +8,7 @@ import msgspec
 
 from opbench.process.channel import serve
 from opbench.study.document import Training
-from opbench.study.training import Job, train
+from opbench.study.training import TrainingJob, train
 
 
 class Trained(msgspec.Struct, frozen=True, tag=True):
@@ -17,10 +17,10 @@ class Trained(msgspec.Struct, frozen=True, tag=True):
     training: Training
 
 
-def trained(job: Job) -> Iterator[Trained]:
+def trained(job: TrainingJob) -> Iterator[Trained]:
     """The answer to a job."""
     yield Trained(train(job))
 
 
 if __name__ == "__main__":
-    serve(Job, trained)
+    serve(TrainingJob, trained)

@@ -289,7 +289,7 @@ def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape
     sources = jit._sources()
     monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
     for module in (jit, cpu_carafe):
-        monkeypatch.setattr(module, "target", lambda: processor.Target(*shape))
+        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(*shape))
     drawn = tensors(1, 12, 4, 21, 5, 1, 2, dtype=torch.bfloat16, format=format)
     assert_within_rounding(*drawn, **arguments(5, 1, 2))
 

@@ -334,7 +334,7 @@ def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape
     sources = jit._sources()
     monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
     for module in (jit, cpu_dcnv3):
-        monkeypatch.setattr(module, "target", lambda: processor.Target(*shape))
+        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(*shape))
     call = arguments(group=2)
     for dtype in (torch.float32, torch.float16):
         assert_within_rounding(*tensors(1, 7, 11, 32, call, dtype=dtype), **call)

@@ -14,7 +14,7 @@ from emitted import counted, rearranged  # noqa: F401  (compiled by name)
 
 from opbench.kernels.cpu import jit, launch, processor
 from opbench.kernels.cpu.ir import Kernel
-from opbench.kernels.cpu.processor import Target
+from opbench.kernels.cpu.processor import VectorUnit
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_kernels_compile_for_other_processors(triple, module):
     processor, shape = PROCESSORS[triple]
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, opt=2, codemodel="small")
     for name, parameters in KERNELS[module]:
-        kernel = Kernel(name, Target(*shape))
+        kernel = Kernel(name, VectorUnit(*shape))
         getattr(__import__(f"opbench.kernels.cpu.{module}", fromlist=[name]), name)(kernel, *parameters)
         code = llvm.parse_assembly(kernel.finish())
         code.triple = triple

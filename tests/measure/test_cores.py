@@ -2,7 +2,7 @@
 
 import pytest
 
-from opbench.measure.cores import Cores, described, look, sentence
+from opbench.measure.cores import CoreCount, described, look, sentence
 
 
 def system(root, *, busy=(0, 0), quota="", governor="", cgroup="0::/"):
@@ -29,13 +29,13 @@ def system(root, *, busy=(0, 0), quota="", governor="", cgroup="0::/"):
 @pytest.mark.parametrize(
     ("found", "free"),
     [
-        (Cores(8, None, 0.1), 8),
-        (Cores(8, None, 0.2), 7),
-        (Cores(2, None, 1.0), 1),
-        (Cores(2, None, 2.0), 1),
-        (Cores(2, 1.5, 0.0), 1),
-        (Cores(4, 0.5, None), 1),
-        (Cores(4, None, None), 4),
+        (CoreCount(8, None, 0.1), 8),
+        (CoreCount(8, None, 0.2), 7),
+        (CoreCount(2, None, 1.0), 1),
+        (CoreCount(2, None, 2.0), 1),
+        (CoreCount(2, 1.5, 0.0), 1),
+        (CoreCount(4, 0.5, None), 1),
+        (CoreCount(4, None, None), 4),
     ],
 )
 def test_the_free_cores_are_those_allowed_less_those_taken(found, free):
@@ -76,5 +76,5 @@ def test_a_governor_that_saves_power_is_said(tmp_path):
 
 def test_a_machine_that_says_nothing_is_taken_as_it_is(tmp_path):
     found = look(tmp_path, tmp_path, sleep=lambda seconds: None, affinity=lambda: {0, 1, 2})
-    assert found == Cores(3, None, None)
+    assert found == CoreCount(3, None, None)
     assert described(found) == {"cores": "3 allowed, not to be seen busy with others, 3 free"}

@@ -9,7 +9,15 @@ import pytest
 
 from opbench.engine.replicas import merge
 from opbench.measure import disturbance, probes
-from opbench.measure.disturbance import Counters, DisturbanceGuard, Kernel, cgroup_file, described, enough, waited
+from opbench.measure.disturbance import (
+    Counters,
+    DisturbanceGuard,
+    KernelCounters,
+    cgroup_file,
+    described,
+    enough,
+    waited,
+)
 from opbench.measure.latency import measure_panel
 from opbench.measure.phases import Phases
 from opbench.schema import Case, Latency, Record
@@ -32,7 +40,7 @@ def machine(root, *, waits=(0,), cgroup="0::/", stat="", ticks=None):
         (groups / "cpu.stat").write_text(stat)
     if ticks is not None:
         (proc / "stat").write_text(f"cpu  1 2 3 4 5 6 7 {ticks} 0 0\ncpu0 1 2 3 4 5 6 7 {ticks} 0 0\n")
-    return Kernel(proc, groups)
+    return KernelCounters(proc, groups)
 
 
 class Scripted:
@@ -80,7 +88,7 @@ def test_steal_is_read_in_seconds(tmp_path):
 
 
 def test_what_a_machine_does_not_say_is_said(tmp_path):
-    kernel = Kernel(tmp_path / "no-proc", tmp_path / "no-cgroup")
+    kernel = KernelCounters(tmp_path / "no-proc", tmp_path / "no-cgroup")
     assert kernel.source == "switches"
     assert kernel.read()[1:] == (None, None)
     assert described(kernel) == {"disturbance": "switches; not watched: cgroup throttling, steal"}

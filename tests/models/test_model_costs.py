@@ -12,7 +12,7 @@ from torch import nn
 from opbench import documents
 from opbench.commands.model import parse_size
 from opbench.models import network_case, side_by_side, variants
-from opbench.models.costs import BASELINE, Costs, Request, Swap, parse_swap
+from opbench.models.costs import BASELINE, CostRequest, Costs, Swap, parse_swap
 from opbench.models.layers import profile
 from opbench.models.replacements import operators
 from opbench.models.side_by_side import measure
@@ -37,7 +37,7 @@ def target(name):
 
 def request(name="Small", *swaps, **options):
     settings = {"size": (32, 32), "budget_seconds": 0.05, "precision": 0.9, **options}
-    return Request(target(name), tuple(map(parse_swap, swaps)), **settings)
+    return CostRequest(target(name), tuple(map(parse_swap, swaps)), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -304,8 +304,8 @@ BAD = {
     "makes something else": (request("makes_a_list"), "expected a torch.nn.Module or what returns one, got list"),
     "no model": (request("number"), "expected a function or a torch.nn.Module, number is an int"),
     "unknown name": (request("Smal"), "unknown name 'Smal'; did you mean 'Small'"),
-    "weights": (Request("yolov8n.pt"), "name the .yaml instead"),
-    "no target": (Request("yolov8n"), "expected FILE.py:NAME"),
+    "weights": (CostRequest("yolov8n.pt"), "name the .yaml instead"),
+    "no target": (CostRequest("yolov8n"), "expected FILE.py:NAME"),
     "can't be trained": (request("Untrainable", mode="training"), "none of its outputs needs a gradient"),
     "leaves while it is made": (request("leaves"), r"calling it raised SystemExit: 3 \(.*line \d+: sys\.exit"),
     "leaves while it is called": (request("Leaving"), r"can't be called with .*: SystemExit: 5$"),
@@ -315,7 +315,7 @@ BAD = {
         request("Small", "upsample=carafe[triton]"),
         r"carafe\[triton\] doesn't run on cpu here",
     ),
-    "no such file": (Request("/nowhere/a.py:b"), "no such file"),
+    "no such file": (CostRequest("/nowhere/a.py:b"), "no such file"),
 }
 
 

@@ -6,11 +6,11 @@ from factory import make_environment
 
 from opbench.documents.kinds import STUDY_VERSION
 from opbench.study.document import (
-    Change,
     Contender,
     Metric,
-    Result,
+    SlotChange,
     StudyDocument,
+    StudyResult,
     Training,
 )
 
@@ -22,7 +22,7 @@ STEPS = 60
 def make_training(name, purpose, rate, seed, advantage):
     draw = random.Random(f"{name}/{purpose}/{rate}/{seed}")
     losses = tuple(round(3 / (1 + 0.1 * step) - advantage + 0.05 * draw.random(), 6) for step in range(STEPS))
-    changes = (Change(1, "offset spread", 0.0, 1.0 + draw.random()),) if name == "bends" else ()
+    changes = (SlotChange(1, "offset spread", 0.0, 1.0 + draw.random()),) if name == "bends" else ()
     return Training(name, purpose, rate, seed, losses, {"score": 20 + 10 * advantage + draw.random()}, changes)
 
 
@@ -46,7 +46,7 @@ def make_result(name="toy", **changed):
         "contenders": tuple(contenders), "planned": len(trainings), "trainings": tuple(trainings),
         "anchors": {"doing nothing": {"score": 19.0}},
     }  # fmt: skip
-    return Result(name=name, **{**settings, **changed})
+    return StudyResult(name=name, **{**settings, **changed})
 
 
 def make_study(*results, **changed):

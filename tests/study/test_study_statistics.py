@@ -14,7 +14,7 @@ from opbench.study.differences import (
     standings,
     step_ratio,
 )
-from opbench.study.document import Change, Contender, Metric, Result, Training
+from opbench.study.document import Contender, Metric, SlotChange, StudyResult, Training
 
 
 def contender(name, **changed):
@@ -27,7 +27,7 @@ def training(name, seed, score, losses=(1.0, 0.5), changes=()):
 
 
 def result(trainings, *, steps=2):
-    return Result(
+    return StudyResult(
         name="toy", title="A toy", question="?", task="toy", baseline="base", data="none", network="none", slots=1,
         steps=steps, batch=1, schedule="flat", rates=(0.01,), search_seed=9, seeds=(0, 1, 2),
         metrics=(Metric("score", "score", "dB", 2),), loss_title="loss", planned=8,
@@ -88,7 +88,7 @@ def test_curves_average_the_steps_of_a_point_and_compare_the_same_seeds():
 
 def test_changes_are_told_per_slot_over_seeds():
     scored = [
-        training("other", seed, 0.0, changes=(Change(1, "spread", 0.0, after), Change(2, "spread", 1.0, 5.0)))
+        training("other", seed, 0.0, changes=(SlotChange(1, "spread", 0.0, after), SlotChange(2, "spread", 1.0, 5.0)))
         for seed, after in enumerate((1.0, 2.0, 3.0))
     ]
     (first, before, after), (second, _, _) = changes(result(scored), "other", "spread")

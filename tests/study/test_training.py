@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from opbench.study.studies import STUDIES
-from opbench.study.training import Job, build, examples, one_thread, rate_at, take_step, train
+from opbench.study.training import TrainingJob, build, examples, one_thread, rate_at, take_step, train
 
 ALL = [(study.name, entrant.name) for study in STUDIES.values() for entrant in study.entrants]
 
 
 def job(study, contender, **changed):
     settings = {"purpose": "scored", "rate": 0.01, "seed": 3, "steps": 2, "images": "generated", "quick": True}
-    return Job(study=study, contender=contender, **{**settings, **changed})
+    return TrainingJob(study=study, contender=contender, **{**settings, **changed})
 
 
 def first_batch(study, size=None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opbench.kernels.cpu.carafe_tiles import (
     Place,
-    Problem,
+    TileProblem,
     accumulate,
     for_channels,
     lanes_below,
@@ -26,7 +26,7 @@ from opbench.kernels.cpu.ir import Kernel, Value
 
 def forward(kernel: Kernel, dtype: str, size: int, scale: int, stream: bool) -> None:
     """out from x and mask. `stream` bypasses the caches with an output too large for them."""
-    k, p = kernel, Problem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
     e, s = p.element, p.scale
     rows = rows_together(p, 1)
     step = max(1, (16 if k.target.registers >= 32 else 8) // (rows * s))
@@ -73,7 +73,7 @@ def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int) -> None:
     Channels are taken a batch at a time, few enough for what is read of them to stay in the first-level cache while
     the rows of the window are gone through.
     """
-    k, p = kernel, Problem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
     e, s = p.element, p.scale
     columns = runs(size, k.target.sums // s)
     rows = rows_together(p, max(len(run) for run in columns))
@@ -121,7 +121,7 @@ def grad_x(kernel: Kernel, dtype: str, size: int, scale: int) -> None:
     Each parent's contribution to the k pixels of a row that it reaches is summed over the children and over the rows
     it reaches them from; then these k rows of sums are added, each shifted to its place.
     """
-    k, p = kernel, Problem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
     e, s = p.element, p.scale
     columns = runs(size, k.target.sums - 2)
     step = max(1, min(4, k.target.sums // max(len(run) for run in columns)))

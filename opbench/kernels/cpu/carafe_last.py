@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from opbench.kernels.cpu.carafe_tiles import (
     Place,
-    Problem,
+    TileProblem,
     accumulate,
     reach,
     reaching_tile,
@@ -26,7 +26,7 @@ from opbench.kernels.cpu.ir import Kernel, Value, Variable
 
 def forward(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int, vectors: int, stream: bool) -> None:
     """out from x and mask. `stream` bypasses the caches with an output too large for them."""
-    k, p = kernel, Problem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
     e, s = p.element, p.scale
     rows = rows_together(p, vectors)
     tile = k.scratch()
@@ -59,7 +59,7 @@ def forward(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int, vecto
 
 def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int) -> None:
     """The mask's gradient from x and the output's gradient: a sum over all channels of a group."""
-    k, p = kernel, Problem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
     e, s = p.element, p.scale
     columns = runs(size, k.target.sums // s)
     rows = rows_together(p, max(len(run) for run in columns))
@@ -101,7 +101,7 @@ def grad_x(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int, vector
     The parents of a row are visited from left to right. The k pixels that the current one reaches are summed in
     registers; the leftmost of them is complete once it is left behind.
     """
-    k, p = kernel, Problem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
     e, s = p.element, p.scale
     tile = k.scratch()
 

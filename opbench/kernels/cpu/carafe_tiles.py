@@ -33,7 +33,7 @@ TENSORS = ("x", "mask", "out")
 
 
 @dataclass(frozen=True)
-class Problem:
+class TileProblem:
     """What every kernel is given."""
 
     kernel: Kernel
@@ -51,7 +51,7 @@ class Problem:
     out: Tensor
 
     @classmethod
-    def read(cls, kernel: Kernel, dtype: str, size: int, scale: int) -> Problem:
+    def read(cls, kernel: Kernel, dtype: str, size: int, scale: int) -> TileProblem:
         """From the arguments the kernel is called with."""
         given: dict[str, Any] = {name: kernel.argument(FIRST + i) for i, name in enumerate(SIZES)}
         for i, name in enumerate(TENSORS):
@@ -101,7 +101,7 @@ class Place:
     valid: Value
 
     @classmethod
-    def of(cls, p: Problem, task: Value) -> Place:
+    def of(cls, p: TileProblem, task: Value) -> Place:
         """Spans of a row come first, then rows, groups, images."""
         x = task % p.spans * p.span
         rest = task // p.spans
@@ -118,7 +118,7 @@ class Place:
 # --- Pieces -----------------------------------------------------------------------------------------------------
 
 
-def lanes_below(p: Problem, first: Value | int, limit: Value) -> Value:
+def lanes_below(p: TileProblem, first: Value | int, limit: Value) -> Value:
     """Which lanes' number, counted from `first`, lies in 0 .. limit-1."""
     k = p.kernel
     start = first if isinstance(first, Value) else k.constant(first)
@@ -126,13 +126,13 @@ def lanes_below(p: Problem, first: Value | int, limit: Value) -> Value:
     return number.below(k.splat(k.convert(limit, I32), p.lanes))
 
 
-def prefetch_children(p: Problem, place: Value) -> None:
+def prefetch_children(p: TileProblem, place: Value) -> None:
     """Asks for a row of the children of neighbouring parents."""
     for m in range(p.scale):
         p.kernel.prefetch(place + m * p.lanes * p.element.bytes)
 
 
-def read_children(p: Problem, place: Value, valid: Value | None) -> list[Value]:
+def read_children(p: TileProblem, place: Value, valid: Value | None) -> list[Value]:
     """One row of the children of neighbouring parents: one vector for each of the s children in the row."""
     e, vectors = p.element, []
     for m in range(p.scale):
@@ -141,7 +141,7 @@ def read_children(p: Problem, place: Value, valid: Value | None) -> list[Value]:
     return p.kernel.deinterleave(vectors)
 
 
-def write_children(p: Problem, place: Value, vectors: list[Value], valid: Value | None, *, stream: bool) -> None:
+def write_children(p: TileProblem, place: Value, vectors: list[Value], valid: Value | None, *, stream: bool) -> None:
     """The inverse of `read_children`."""
     e = p.element
     for m, vector in enumerate(p.kernel.interleave(vectors)):
@@ -149,7 +149,7 @@ def write_children(p: Problem, place: Value, vectors: list[Value], valid: Value 
         e.store(vector, place + m * p.lanes * e.bytes, on, stream=stream)
 
 
-def read_mask(p: Problem, source: Value, valid: Value, tile: Value, gap: int, keep: Value | None) -> None:
+def read_mask(p: TileProblem, source: Value, valid: Value, tile: Value, gap: int, keep: Value | None) -> None:
     """A row of children of the mask into the tile, the next child `gap` bytes further; lanes not kept become 0."""
     k, e = p.kernel, p.element
     along = p.mask.strides[3]
@@ -173,13 +173,13 @@ def read_mask(p: Problem, source: Value, valid: Value, tile: Value, gap: int, ke
     k.choose(along.equals(e.bytes), lambda yes: dense() if yes else strided())
 
 
-def rows_inside(p: Problem, y: Value) -> tuple[Value, Value]:
+def rows_inside(p: TileProblem, y: Value) -> tuple[Value, Value]:
     """The rows i of the window for which y + i - radius is a row of the image."""
     k = p.kernel
     return k.maximum(k.constant(p.radius) - y, 0), k.minimum(p.height + p.radius - y, p.size)
 
 
-def window_tile(p: Problem, at: Place, tile: Value) -> None:
+def window_tile(p: TileProblem, at: Place, tile: Value) -> None:
     """Fills tile[tap][child][parent] for a vector of parents; taps outside the image are 0 whatever the mask holds."""
     k = p.kernel
     first, last = rows_inside(p, at.y)
@@ -190,7 +190,7 @@ def window_tile(p: Problem, at: Place, tile: Value) -> None:
             read_mask(p, source, at.valid, tile + p.tap(i, j, a), p.step, keep)
 
 
-def write_mask_gradient(p: Problem, at: Place, tile: Value) -> None:
+def write_mask_gradient(p: TileProblem, at: Place, tile: Value) -> None:
     """The tile of a vector of parents -> the mask's gradient, exactly 0 for taps outside the image."""
     k, e = p.kernel, p.element
     first, last = rows_inside(p, at.y)
@@ -214,7 +214,7 @@ def write_mask_gradient(p: Problem, at: Place, tile: Value) -> None:
                     put(i, j, a, None)
 
 
-def reaching_tile(p: Problem, at: Place, start: Value, stop: Value, tile: Value) -> None:
+def reaching_tile(p: TileProblem, at: Place, start: Value, stop: Value, tile: Value) -> None:
     """Fills tile[vector of parents][i][child][j][parent] with the mask of the parents in columns start .. stop-1 that
     reach row y through row i of their window.
     """
@@ -228,18 +228,18 @@ def reaching_tile(p: Problem, at: Place, start: Value, stop: Value, tile: Value)
             read_mask(p, source, stop - column, place, p.size * p.step, None)
 
 
-def reach(p: Problem, i: Value, child: Value | int, j: Value | int) -> Value:
+def reach(p: TileProblem, i: Value, child: Value | int, j: Value | int) -> Value:
     """Where a tap lies in one vector's part of `reaching_tile`."""
     return ((i * p.children + child) * p.size + j) * p.step
 
 
-def rows_reaching(p: Problem, y: Value) -> tuple[Value, Value]:
+def rows_reaching(p: TileProblem, y: Value) -> tuple[Value, Value]:
     """The rows i of the window for which y - i + radius is a row of the image."""
     k = p.kernel
     return k.maximum(y + p.radius - p.height + 1, 0), k.minimum(y + (p.radius + 1), p.size)
 
 
-def variables(p: Problem, lanes: int, rows: int, columns: int) -> list[list[Variable]]:
+def variables(p: TileProblem, lanes: int, rows: int, columns: int) -> list[list[Variable]]:
     """A table of sums, all 0."""
     return [[p.kernel.variable(p.element.zero(lanes)) for _ in range(columns)] for _ in range(rows)]
 
@@ -249,7 +249,7 @@ def accumulate(k: Kernel, total: Variable, a: Value, b: Value) -> None:
     total.set(k.fma(a, b, total.get()))
 
 
-def rows_together(p: Problem, sums_per_child: int) -> int:
+def rows_together(p: TileProblem, sums_per_child: int) -> int:
     """Rows of children summed at once: both where s is 2 and the registers hold them, else one."""
     return 2 if p.scale == 2 and 4 * sums_per_child <= p.kernel.target.sums else 1
 
@@ -261,7 +261,7 @@ def runs(count: int, most: int) -> list[range]:
     return [range(a, b) for a, b in pairwise(bounds)]
 
 
-def for_channels(p: Problem, step: int, emit: Callable[[Value, int], None]) -> None:
+def for_channels(p: TileProblem, step: int, emit: Callable[[Value, int], None]) -> None:
     """`emit(first, count)` for all channels of a group, `step` at a time and the rest one by one."""
     k = p.kernel
     whole = p.channels - p.channels % step

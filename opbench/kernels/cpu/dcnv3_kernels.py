@@ -10,9 +10,9 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from opbench.kernels.cpu.dcnv3_samples import (
-    Block,
     Image,
     Problem,
+    SampleBlock,
     Tile,
     clear,
     copy_out,
@@ -34,7 +34,7 @@ def forward(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
     nowhere = k.scratch()
     tile = Tile(p, nowhere + clear(p, nowhere, p.groups * p.channels))
 
-    def gather(block: Block, image: Image, pixel: Value, group: Value, first: Value) -> None:
+    def gather(block: SampleBlock, image: Image, pixel: Value, group: Value, first: Value) -> None:
         channel = (block.group + group) * p.channels
         out = p.out.at(block.n, block.y, block.x + pixel, channel)
         with k.loop(0, p.channels * e.bytes, lanes * vectors * e.bytes) as c:
@@ -54,7 +54,7 @@ def forward(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
                     total = (total + sums[1][u].get()) + (sums[2][u].get() + sums[3][u].get())
                 e.store(total, out + (c + u * lanes * e.bytes))
 
-    def compute(block: Block) -> None:
+    def compute(block: SampleBlock) -> None:
         image = image_of(p, block.n, nowhere)
         fetch_ahead(p, block)
         locate(p, block, image, tile, weigh=True)
@@ -75,7 +75,7 @@ def grad_offset_mask(kernel: Kernel, dtype: str, lanes: int, vectors: int, offse
     tile = Tile(p, nowhere + clear(p, nowhere, p.groups * p.channels))
     at_once = min(lanes, 4)
 
-    def compare(block: Block, image: Image, pixel: Value, group: Value, first: Value) -> None:
+    def compare(block: SampleBlock, image: Image, pixel: Value, group: Value, first: Value) -> None:
         """What a group has in common with each corner: the tile's row `dot` has a sample's four side by side."""
         channel = (block.group + group) * p.channels
         out = p.out.at(block.n, block.y, block.x + pixel, channel)
@@ -99,7 +99,7 @@ def grad_offset_mask(kernel: Kernel, dtype: str, lanes: int, vectors: int, offse
 
             over_samples(p, image, tile, first, add)
 
-    def differentiate(block: Block, image: Image) -> None:
+    def differentiate(block: SampleBlock, image: Image) -> None:
         """Overwrites the moves with offset's gradient and the mask with its own."""
         zero = e.zero(e.lanes)
         scale = k.splat(p.scale, e.lanes)
@@ -120,7 +120,7 @@ def grad_offset_mask(kernel: Kernel, dtype: str, lanes: int, vectors: int, offse
             for m, vector in enumerate(k.interleave([along, across])):
                 k.store(vector, tile.at("move", first * 2 + m * e.lanes))
 
-    def compute(block: Block) -> None:
+    def compute(block: SampleBlock) -> None:
         image = image_of(p, block.n, nowhere)
         fetch_ahead(p, block)
         locate(p, block, image, tile, weigh=False)
@@ -149,7 +149,9 @@ def grad_x(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
     nowhere = k.scratch()
     tile = Tile(p, nowhere + clear(p, nowhere, wide))
 
-    def scatter(block: Block, image: Image, part: Value, size: Value, pixel: Value, group: Value, first: Value) -> None:
+    def scatter(
+        block: SampleBlock, image: Image, part: Value, size: Value, pixel: Value, group: Value, first: Value
+    ) -> None:
         grad = p.out.at(block.n, block.y, block.x + pixel, (block.group + group) * p.channels + part * size)
         with k.loop(0, size, lanes * vectors) as c:
             grads = [e.load(grad + (c + u * lanes) * e.bytes, lanes) for u in range(vectors)]
@@ -185,10 +187,10 @@ def grad_x(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
             image = Image(k.address(target), p.x.strides[1], p.x.strides[2], k.address(nowhere))
             over_image(target, size, lambda place, _: e.store(e.zero(lanes), place))
         with k.loop(0, p.out_height) as y, k.loop(0, p.out_width, p.pixels) as x:
-            block = Block(n, y, x, k.minimum(p.pixels, p.out_width - x), group)
+            block = SampleBlock(n, y, x, k.minimum(p.pixels, p.out_width - x), group)
             locate(p, block, image, tile, weigh=True)
 
-            def one(pixel: Value, group: Value, first: Value, block: Block = block) -> None:
+            def one(pixel: Value, group: Value, first: Value, block: SampleBlock = block) -> None:
                 scatter(block, image, part, size, pixel, group, first)
 
             over_groups(p, block, one)

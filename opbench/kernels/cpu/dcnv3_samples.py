@@ -104,7 +104,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Block:
+class SampleBlock:
     """Neighbouring output pixels in a row, and groups."""
 
     n: Value
@@ -144,7 +144,7 @@ class Tile:
 # --- Pieces -----------------------------------------------------------------------------------------------------
 
 
-def gathered(p: Problem, block: Block, tensor: Tensor, to: Value, width: int) -> Value:
+def gathered(p: Problem, block: SampleBlock, tensor: Tensor, to: Value, width: int) -> Value:
     """A block's offsets (width 2) or mask (width 1), side by side and as computed with, whole vectors of them.
 
     Where they lie like that already, and enough follows them in the row to read whole vectors, they stay there; else
@@ -162,7 +162,7 @@ def gathered(p: Problem, block: Block, tensor: Tensor, to: Value, width: int) ->
     return k.select(stays, there, to)
 
 
-def copy_in(p: Problem, block: Block, tensor: Tensor, to: Value, width: int) -> None:
+def copy_in(p: Problem, block: SampleBlock, tensor: Tensor, to: Value, width: int) -> None:
     """A block's offsets or mask, from wherever they lie, side by side and as computed with."""
     k, e = p.kernel, p.element
     count = p.batch * p.points * width
@@ -176,7 +176,7 @@ def copy_in(p: Problem, block: Block, tensor: Tensor, to: Value, width: int) -> 
         over_vectors(p, count, copy)
 
 
-def copy_out(p: Problem, block: Block, source: Value, tensor: Tensor, width: int) -> None:
+def copy_out(p: Problem, block: SampleBlock, source: Value, tensor: Tensor, width: int) -> None:
     """The inverse of `copy_in`."""
     k, e = p.kernel, p.element
     count = p.batch * p.points * width
@@ -200,7 +200,7 @@ def over_vectors(p: Problem, count: Value, emit: Callable[[Value, Value | None],
         emit(whole, k.iota(lanes, I32) < k.splat(k.convert(count - whole, I32), lanes))
 
 
-def locate(p: Problem, block: Block, image: Image, tile: Tile, *, weigh: bool) -> None:
+def locate(p: Problem, block: SampleBlock, image: Image, tile: Tile, *, weigh: bool) -> None:
     """Works out a block's samples: where corners lie, and what they weigh with the mask (or else the fractions)."""
     k, e, lanes = p.kernel, p.element, p.element.lanes
     offsets = gathered(p, block, p.offset, tile.at("move", k.constant(0)), 2)
@@ -280,14 +280,14 @@ def over_samples(
     k.choose(before.equals(upto), samples)
 
 
-def over_groups(p: Problem, block: Block, emit: Callable[[Value, Value, Value], None]) -> None:
+def over_groups(p: Problem, block: SampleBlock, emit: Callable[[Value, Value, Value], None]) -> None:
     """`emit(pixel, group, first sample)` for a block."""
     k = p.kernel
     with k.loop(0, block.pixels) as pixel, k.loop(0, p.batch) as group:
         emit(pixel, group, (pixel * p.batch + group) * p.points)
 
 
-def over_blocks(p: Problem, task: Value, emit: Callable[[Block], None]) -> None:
+def over_blocks(p: Problem, task: Value, emit: Callable[[SampleBlock], None]) -> None:
     """`emit(block)` for the blocks of a task, row by row: what they read of x overlaps, and memory is read in order."""
     k = p.kernel
     wide = p.columns * p.pixels
@@ -298,10 +298,10 @@ def over_blocks(p: Problem, task: Value, emit: Callable[[Block], None]) -> None:
     top, rest = rest % bands * p.rows, rest // bands
     batches = p.groups // p.batch
     with k.loop(top, k.minimum(top + p.rows, p.out_height)) as y, k.loop(left, right, p.pixels) as x:
-        emit(Block(rest // batches, y, x, k.minimum(p.pixels, p.out_width - x), rest % batches * p.batch))
+        emit(SampleBlock(rest // batches, y, x, k.minimum(p.pixels, p.out_width - x), rest % batches * p.batch))
 
 
-def fetch_ahead(p: Problem, block: Block) -> None:
+def fetch_ahead(p: Problem, block: SampleBlock) -> None:
     """Asks for the part of x that blocks some rows below will read.
 
     Samples lie anywhere in their windows, so that the processor can't see what comes next; where x isn't in a cache,

@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 
 from opbench.kernels.cpu.launch import ACTIVE, CHUNK, COUNTER, SCRATCH, SCRATCH_BYTES, TASKS, TICKET
-from opbench.kernels.cpu.processor import Target
+from opbench.kernels.cpu.processor import VectorUnit
 
 I1, I16, I32, I64 = ir.IntType(1), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
@@ -125,7 +125,7 @@ class Variable:
 class Kernel:
     """One function being written."""
 
-    def __init__(self, name: str, target: Target) -> None:
+    def __init__(self, name: str, target: VectorUnit) -> None:
         self.target = target
         self.module = ir.Module(name)
         self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR]), name)

@@ -25,7 +25,7 @@ def missing() -> str | None:
 
 
 @dataclass(frozen=True)
-class Target:
+class VectorUnit:
     """What the processor's vector unit offers: bytes in a register, and how many registers."""
 
     vector_bytes: int
@@ -42,15 +42,15 @@ class Target:
 
 
 @cache
-def target() -> Target:
+def target() -> VectorUnit:
     """The processor this runs on."""
     llvm, _, _ = machine()
     _, features = host()
     if all(f"+{name}" in features for name in ("avx512f", "avx512bw", "avx512dq", "avx512vl")):
-        return Target(64, 32)
+        return VectorUnit(64, 32)
     if "+avx2" in features and "+fma" in features:
-        return Target(32, 16)
-    return Target(16, 32 if llvm.get_process_triple().startswith(("aarch64", "arm64")) else 16)
+        return VectorUnit(32, 16)
+    return VectorUnit(16, 32 if llvm.get_process_triple().startswith(("aarch64", "arm64")) else 16)
 
 
 @cache

@@ -21,14 +21,14 @@ from opbench.kernels.triton.dcnv3 import dcnv3_triton
 from opbench.operators.common import sampling, sampling_compiled
 from opbench.operators.common.compiling import missing
 from opbench.operators.common.sampling import Geometry
-from opbench.operators.dcnv3.settings import Settings
+from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.operators.external.peers import DCNV3_PEERS
 from opbench.schema import Implementation
 
 
 def grid_sample(x: Tensor, offset: Tensor, mask: Tensor, **options: Any) -> Tensor:
     """The arithmetic of InternImage's `dcnv3_core_pytorch`: pad, normalise the locations, sample, weigh, sum."""
-    settings = Settings(**options)
+    settings = DCNv3Settings(**options)
     group, pad = settings.group, settings.pad
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     padded = F.pad(x.to(dtype), (0, 0, pad, pad, pad, pad))
@@ -52,7 +52,7 @@ def grid_sample(x: Tensor, offset: Tensor, mask: Tensor, **options: Any) -> Tens
     return out.reshape(batch, out_height, out_width, channels).to(x.dtype)
 
 
-def _normalised_grid(offset: Tensor, height: int, width: int, settings: Settings) -> Tensor:
+def _normalised_grid(offset: Tensor, height: int, width: int, settings: DCNv3Settings) -> Tensor:
     """Locations (N, Ho, Wo, G, P, 2) in the padded image, where [-1, 1] spans its area."""
     batch, out_height, out_width, _ = offset.shape
     like: dict[str, Any] = {"dtype": offset.dtype, "device": offset.device}

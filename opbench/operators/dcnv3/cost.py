@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.operators.dcnv3.settings import Settings
+from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.schema import Cost, Dims, Implementation
 
 
@@ -134,10 +134,10 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
 }
 
 
-def core_settings(dims: Dims) -> Settings:
+def core_settings(dims: Dims) -> DCNv3Settings:
     """Those of the task `dcnv3_core`, whose pad is "same"."""
     k, dilation = dims["k"], dims["dilation"]
-    return Settings(
+    return DCNv3Settings(
         kernel_size=k, stride=dims["stride"], pad=dilation * (k - 1) // 2, dilation=dilation, group=dims["G"]
     )
 

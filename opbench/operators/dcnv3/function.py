@@ -7,7 +7,7 @@ from torch import Tensor
 
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
-from opbench.operators.dcnv3.settings import Settings
+from opbench.operators.dcnv3.settings import DCNv3Settings
 
 
 def dcnv3(
@@ -46,7 +46,7 @@ def dcnv3(
             [0.6667, 1.0000, 1.0000],
             [0.6667, 1.0000, 1.0000]])
     """
-    settings = Settings(
+    settings = DCNv3Settings(
         kernel_size=kernel_size,
         stride=stride,
         pad=pad,

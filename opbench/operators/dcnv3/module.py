@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from opbench.errors import nearest
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
-from opbench.operators.dcnv3.settings import Settings, check_int
+from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
 
 Norm = Literal["LN", "BN"]
 Activation = Literal["GELU", "ReLU", "SiLU"]
@@ -77,7 +77,7 @@ class DCNv3(nn.Module):
         implementation: str | Core = "auto",
     ) -> None:
         super().__init__()
-        settings = Settings(
+        settings = DCNv3Settings(
             kernel_size=kernel_size,
             stride=stride,
             pad=pad,
@@ -141,9 +141,9 @@ class DCNv3(nn.Module):
         self.reset_parameters()
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> DCNv3Settings:
         """Those of its core, from its attributes as they are now."""
-        return Settings(
+        return DCNv3Settings(
             kernel_size=self.kernel_size,
             stride=self.stride,
             pad=self.pad,

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class DCNv3Settings:
     """What a call of a core is given beside its tensors. `check` says whether any input can be right for it."""
 
     kernel_size: int

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opbench.operators.dcnv3.definition import dcnv3_definition, window
-from opbench.operators.dcnv3.settings import Settings
+from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.schema import Terms
 
 # Pixels. Rounding a location in float32 stays below KINK in images of up to a thousand pixels a side.
@@ -46,7 +46,7 @@ def dcnv3_terms(
 
     `options` are those of the definition; all tensors are float64.
     """
-    settings = Settings(**options)
+    settings = DCNv3Settings(**options)
     group = settings.group
     framed = replace(settings, pad=settings.pad - _FRAME)
     offset = offset.nan_to_num(nan=_FAR).clamp(-_FAR, _FAR)
@@ -83,7 +83,7 @@ def dcnv3_terms(
 
 
 def _offset_terms(
-    image: Tensor, offset: Tensor, mask: Tensor, grad_output: Tensor, reach: Tensor, count: int, framed: Settings
+    image: Tensor, offset: Tensor, mask: Tensor, grad_output: Tensor, reach: Tensor, count: int, framed: DCNv3Settings
 ) -> Terms:
     """Sums over channels are bounded by the product of norms over a group's channels, so one channel does for all."""
     group = framed.group
@@ -106,7 +106,7 @@ def _offset_terms(
     return Terms(total, count, slack, moved)
 
 
-def _per_point(field: Tensor, offset: Tensor, weight: Tensor, grad: Tensor, framed: Settings) -> Tensor:
+def _per_point(field: Tensor, offset: Tensor, weight: Tensor, grad: Tensor, framed: DCNv3Settings) -> Tensor:
     """<grad, sample of the field> of every point, times its weight: the definition's gradient of a mask."""
     with torch.enable_grad():
         ones = torch.ones_like(weight).requires_grad_()
@@ -114,7 +114,7 @@ def _per_point(field: Tensor, offset: Tensor, weight: Tensor, grad: Tensor, fram
     return torch.autograd.grad(sampled, ones, grad)[0]
 
 
-def _reach(x: Tensor, offset: Tensor, settings: Settings) -> Tensor:
+def _reach(x: Tensor, offset: Tensor, settings: DCNv3Settings) -> Tensor:
     """How many eps a location may be rounded by, in pixels, given that a bound has c >= 6: (N, Ho, Wo, G, P).
 
     Adding a location up and normalising it takes five roundings, each of at most eps/2 of the padded size or of what
@@ -127,7 +127,7 @@ def _reach(x: Tensor, offset: Tensor, settings: Settings) -> Tensor:
     return reach
 
 
-def _kinks(offset: Tensor, settings: Settings, component: int) -> tuple[Tensor, Tensor]:
+def _kinks(offset: Tensor, settings: DCNv3Settings, component: int) -> tuple[Tensor, Tensor]:
     """Which locations are within KINK of a whole number in x (component 0) or y, and offsets that put those on it.
 
     The first is (N, Ho, Wo, G*P), the second shaped as `offset`.
@@ -142,7 +142,7 @@ def _kinks(offset: Tensor, settings: Settings, component: int) -> tuple[Tensor, 
     return near[..., component].flatten(3, 4), there.view(offset.shape)
 
 
-def _steps_and_pairs(offset: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+def _steps_and_pairs(offset: Tensor, settings: DCNv3Settings) -> tuple[Tensor, Tensor]:
     """The points' steps from the centre (P, 2) and the offset pairs (N, Ho, Wo, G, P, 2), in x and y."""
     points = list(window(settings.kernel_size, settings.remove_center))
     steps = torch.tensor(points, dtype=offset.dtype, device=offset.device) * settings.dilation - settings.half

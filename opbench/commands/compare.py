@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from opbench.schema import Filter, OpbenchError, Run, Settings
 
 if TYPE_CHECKING:
     from opbench.analyse.compare.nouns import Comparison
+    from opbench.analyse.compare.waivers import Waiver
 
 
 class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,10 @@ class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Option("This deterministic quantity changed on purpose, as in operators.", metavar="QUANTITY"),
     ] = ()
+    waivers: Annotated[
+        Path | None,
+        Option("Changes that were agreed to [opbench-allow.toml, where there is one].", metavar="FILE.toml"),
+    ] = None
     selfcheck: Annotated[Path | None, Option("A selfcheck.json of the machine.", metavar="FILE")] = None
     suite: Annotated[str, Option("With --paired: the suite to measure.")] = "smoke"
     task: Annotated[tuple[str, ...], Option("With --paired: only this task (repeatable, as are all filters).")] = ()
@@ -91,7 +96,7 @@ def _check(request: CompareRequest) -> None:
 
 def judge(base: Run, head: Run, request: CompareRequest, near: Collection[Path]) -> Comparison:
     """The comparison, with what the machine's own selfcheck says where there is one, given or in the folders `near`."""
-    from opbench.analyse.compare import runs
+    from opbench.analyse.compare import runs, waivers
     from opbench.documents.selfchecks import find_selfcheck
     from opbench.statistics.power import quote
 
@@ -100,7 +105,7 @@ def judge(base: Run, head: Run, request: CompareRequest, near: Collection[Path])
     said = quote(known, effect) if known else None
     # How far processes differ depends on how many threads they share the machine with.
     known_spread = said.allowance if known and said and known.environment.threads == head.environment.threads else None
-    return runs.compare(
+    found = runs.compare(
         base,
         head,
         minimum_effect=effect,
@@ -109,6 +114,16 @@ def judge(base: Run, head: Run, request: CompareRequest, near: Collection[Path])
         allow=request.allow,
         selfcheck=said.sentence if said else "No selfcheck of this machine was found: `opbench selfcheck` writes one.",
     )
+    return waivers.applied(found, _waivers(request))
+
+
+def _waivers(request: CompareRequest) -> Sequence[Waiver]:
+    """Those of the file that was given, else of the one in the folder that this runs in."""
+    from opbench.analyse.compare import waivers
+    from opbench.analyse.compare.nouns import QUANTITIES
+
+    file = request.waivers or Path(waivers.NAME)
+    return waivers.load(file, QUANTITIES) if request.waivers or file.is_file() else ()
 
 
 def _show(request: CompareRequest, found: Comparison) -> Exit:

@@ -54,7 +54,8 @@ def _lines(row: ComparedCase) -> Iterator[FindingText]:
         yield FindingText(contender, panel, one.name, f"{one.base} -> {one.head}", verdict)
     for time in row.times:
         changed = numbers.change(time.ratio, time.low, time.high)
-        yield FindingText(contender, panel, time.method, changed, time.decision, numbers.plain(time.absolute) + "x")
+        decided = "allowed" if time.allowed else time.decision
+        yield FindingText(contender, panel, time.method, changed, decided, numbers.plain(time.absolute) + "x")
 
 
 def tally(comparison: Comparison) -> str:

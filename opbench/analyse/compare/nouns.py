@@ -27,7 +27,8 @@ class ExactChange(msgspec.Struct, frozen=True):
 
 
 class Time(msgspec.Struct, frozen=True):
-    """One timing method of one case. `ratio` is head / base (of the ratios to the baseline, unless paired).
+    """One timing method of one case. `ratio` is head / base (of the ratios to the baseline, unless paired); `allowed`
+    says that a waiver covers it.
 
     `p` is adjusted over all rows. `absolute` is the quotient of the median times, beside the point and not judged.
     `processes` of base and head.
@@ -41,6 +42,7 @@ class Time(msgspec.Struct, frozen=True):
     decision: Decision
     absolute: float
     processes: tuple[int, int]
+    allowed: bool = False
 
 
 class Margins(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ class ComparedCase(msgspec.Struct, frozen=True):
     def bad(self) -> bool:
         """Whether this row alone fails the gate."""
         exact = any(found.change != "improved" and not found.allowed for found in self.quantities)
-        return exact or any(time.decision == "regressed" for time in self.times)
+        return exact or any(time.decision == "regressed" and not time.allowed for time in self.times)
 
 
 class ComparedRun(msgspec.Struct, frozen=True):

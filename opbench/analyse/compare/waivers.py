@@ -1,7 +1,7 @@
 """Waivers: changes that a team has agreed to, in a file of theirs: which cases, which quantity, why, and until when.
 
     [[allow]]
-    case = "upsample2x/*/carafe[[]cpu]/*"   # a glob over case ids; in it [[] is a bracket
+    case = "upsample2x/*/carafe[cpu]/*"     # * is any text, ? any letter
     quantity = "peak"                       # "time", or a deterministic quantity
     reason = "the new kernel keeps a copy of the mask"
     until = 2027-01-31
@@ -15,10 +15,13 @@ from __future__ import annotations
 import datetime
 import fnmatch
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
+from opbench.analyse.compare.nouns import Comparison
 from opbench.schema import OpbenchError
 
 NAME = "opbench-allow.toml"
@@ -36,7 +39,7 @@ class Waiver(NamedTuple):
 
     def covers(self, case: str, quantity: str) -> bool:
         """Whether it allows a change of this quantity in this case."""
-        return quantity == self.quantity and fnmatch.fnmatchcase(case, self.case)
+        return quantity == self.quantity and fnmatch.fnmatchcase(case, self.case.replace("[", "[[]"))
 
     def said(self) -> str:
         """The line in a comparison that used it."""
@@ -82,9 +85,28 @@ def _waiver(where: str, entry: Mapping[str, Any], known: Collection[str], today:
     return Waiver(case, quantity, reason, until)
 
 
-def find(folders: Collection[Path]) -> Path | None:
-    """The first `opbench-allow.toml` in these folders."""
-    return next((file for folder in folders if (file := folder / NAME).is_file()), None)
+def applied(comparison: Comparison, waivers: Sequence[Waiver]) -> Comparison:
+    """The comparison with what the waivers cover allowed, and a sentence for each waiver: used, or needed no more."""
+    used: list[Waiver] = []
+
+    def covered(case: str, quantity: str) -> bool:
+        found = [waiver for waiver in waivers if waiver.covers(case, quantity)]
+        used.extend(found)
+        return bool(found)
+
+    rows = []
+    for row in comparison.rows:
+        quantities = [
+            replace(one, allowed=True) if one.change != "improved" and covered(row.case.id, one.name) else one
+            for one in row.quantities
+        ]
+        times = [
+            replace(one, allowed=True) if one.decision == "regressed" and covered(row.case.id, TIME) else one
+            for one in row.times
+        ]
+        rows.append(replace(row, quantities=tuple(quantities), times=tuple(times)))
+    said = [waiver.said() for waiver in waivers if waiver in used]
+    return replace(comparison, rows=tuple(rows), notes=(*comparison.notes, *said, *unused(waivers, used)))
 
 
 def unused(waivers: Collection[Waiver], used: Collection[Waiver]) -> Iterator[str]:

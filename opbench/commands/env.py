@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
+from opbench.options import Option
+from opbench.schema import OpbenchError
 
 
 class EnvRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing to ask."""
+    """Whether to empty the cache of compiled kernels instead."""
+
+    clear_cache: Annotated[bool, Option("Empty the folder of compiled CPU kernels instead.")] = False
 
 
 def env(request: EnvRequest) -> Exit:
     """Print the environment that a run here would record."""
+    if request.clear_cache:
+        return _clear_cache()
     from opbench.engine.environment import environment
 
     for key, value in msgspec.structs.asdict(environment()).items():
@@ -22,6 +30,17 @@ def env(request: EnvRequest) -> Exit:
                 print(f"{name}: {text}")
         else:
             print(f"{key}: {value}")
+    return Exit.FINE
+
+
+def _clear_cache() -> Exit:
+    from opbench.kernels.cpu.jit import cache_folder, clear_cache
+
+    try:
+        count = clear_cache()
+    except OSError as error:
+        raise OpbenchError(f"{cache_folder()}: can't be emptied: {error.strerror or error}") from None
+    print(f"{count} compiled kernels removed from {cache_folder()}")
     return Exit.FINE
 
 

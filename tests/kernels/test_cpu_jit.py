@@ -11,7 +11,9 @@ import llvmlite.binding as llvm
 import pytest
 import torch
 from emitted import counted, rearranged  # noqa: F401  (compiled by name)
+from typer.testing import CliRunner
 
+from opbench.cli import app
 from opbench.kernels.cpu import jit, launch, processor
 from opbench.kernels.cpu.ir import Kernel
 from opbench.kernels.cpu.processor import VectorUnit
@@ -268,3 +270,10 @@ def test_the_cache_can_be_emptied(cache):
     assert jit.clear_cache() == 1
     assert not list(cache.iterdir())
     assert jit.clear_cache() == 0
+
+
+def test_the_command_empties_the_cache(cache):
+    jit.kernel("emitted", "counted")
+    done = CliRunner().invoke(app, ["env", "--clear-cache"])
+    assert done.stdout == f"1 compiled kernels removed from {cache}\n"
+    assert not list(cache.iterdir())

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from opbench.analyse.quality import quality as of_run
+from opbench.analyse.quality import sentence
 from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
@@ -92,6 +94,8 @@ def _opening(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
         f"torch {prose(where.versions.get('torch', 'unknown'))}, commit {prose(where.commit or 'unknown')}"
         f"{' with uncommitted changes' if where.dirty else ''}, {prose(run.started)}."
     )
+    if quality := sentence(of_run(run)):
+        yield prose(quality)
     yield block([run.command], "sh")
     if run.targets:
         yield "## Targets"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from opbench.analyse.quality import quality, sentence
 from opbench.analyse.standings import Standing, standings
 from opbench.quantities import RATIO, exact
 from opbench.report import evidence, tables
@@ -32,7 +33,8 @@ def contents(run: Run) -> Iterator[Table]:
 def closing(run: Run) -> str:
     """The sentence below the tables."""
     tally = evidence.tally(standings(run), run)
-    return visible(f"{tally}. Above 1x is slower than the baseline; {tables.MACS_UNIT}.")
+    said = f"{tally}. Above 1x is slower than the baseline; {tables.MACS_UNIT}."
+    return visible(" ".join(filter(None, (said, sentence(quality(run))))))
 
 
 def summary(run: Run) -> Group:

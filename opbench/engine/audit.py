@@ -5,8 +5,8 @@ Between timed blocks, at random places, outside the timed span:
     picked    the output of one call of a block, drawn at random before it, is kept and judged like the first one; in
               every other such block the inputs hold values that nobody has seen, so that what lies in memory from
               earlier blocks is no answer, and the kept output must be that of a call right after the block
-    unseen    the inputs are overwritten in place with values that nobody has seen, and one call is timed: who answers
-              from memory takes many times as long for a question that is new
+    unseen    the inputs are overwritten in place with values that nobody has seen, and one call is timed, then with
+              their own values again, and another is: who answers from memory takes longer for a question that is new
     own       what a call returns is a plain tensor in memory of its own: not a promise to compute it later, not a view
               of an input, not the buffer that the call before returned
 
@@ -34,10 +34,12 @@ SHARE = 0.05
 FIRST = 3
 # or one of a contender whose block takes longer: its audits would take longer than its timing.
 LONG_BLOCK_SECONDS = 0.1
-# A single call on values that were just written may well take twice as long as one of many. The fastest of at least
-# `FIRST` is judged, and of `ASKED_AGAIN` more before a conviction: an interrupted call is none.
-UNSEEN_TIMES_AS_LONG = 5.0
-UNSEEN_SECONDS = 50e-6
+# How many times as long a call on new values may take as one on old ones, both single calls on values just written; and
+# as one of many in a block, which a single call may well exceed twice over. The fastest of at least `FIRST` of each is
+# judged, and of `ASKED_AGAIN` more before a conviction: an interrupted call is none.
+TIMES_AS_LONG_AS_AGAIN = 2.5
+TIMES_AS_LONG_AS_IN_BLOCKS = 5.0
+UNSEEN_SECONDS = 20e-6
 ASKED_AGAIN = 20
 FEW = 1024
 
@@ -73,6 +75,7 @@ class Audit:
     _done: list[str] = field(default_factory=list)
     _known: list[float] = field(default_factory=list)
     _unseen: list[float] = field(default_factory=list)
+    _again: list[float] = field(default_factory=list)
 
     def begin(self) -> None:
         """A block of calls is about to be timed."""
@@ -152,31 +155,39 @@ class Audit:
             raise Caught("the output is in the memory of an earlier call's output, which is in use")
         if different and torch.equal(seen, unseen) and len(seen.unique()) > 1:
             raise Caught("answers from memory: other values in its inputs get the very same output")
-        known = statistics.median(self._known)
-        limit = UNSEEN_TIMES_AS_LONG * known + UNSEEN_SECONDS
-        if len(self._unseen) < self._first() or min(self._unseen) <= limit:
+        if len(self._unseen) < self._first() or not self._suspect():
             return
         for _ in range(ASKED_AGAIN):  # another process may have had the core each time so far
             self._unseen_call()
-            if min(self._unseen) <= limit:
+            if not self._suspect():
                 return
         raise Caught(
-            f"answers from memory: a call takes {known:.3g} s on inputs that it has seen, "
-            f"{min(self._unseen):.3g} s on others"
+            f"answers from memory: a call takes {min(*self._again, statistics.median(self._known)):.3g} s on inputs "
+            f"that it has seen, {min(self._unseen):.3g} s on others"
         )
+
+    def _suspect(self) -> bool:
+        unseen = min(self._unseen) - UNSEEN_SECONDS
+        in_blocks = TIMES_AS_LONG_AS_IN_BLOCKS * statistics.median(self._known)
+        return unseen > min(TIMES_AS_LONG_AS_AGAIN * min(self._again), in_blocks)
 
     def _unseen_call(self) -> tuple[torch.Tensor, bool]:
         """The output for values that nobody has seen, and whether they differ from the inputs' own."""
         self._before = before = self._copies()
         moved = [_moved(old, self.draw) for old in before]
         try:
-            self._write(moved)
-            begin = self.now()
-            output = self.work()[0]
-            self._unseen.append(self.now() - begin)
+            output, seconds = self._timed_call(moved)
+            self._unseen.append(seconds)
+            self._again.append(self._timed_call(before)[1])
         finally:
             self.abandon()
         return output, not all(map(torch.equal, before, moved))
+
+    def _timed_call(self, values: Sequence[torch.Tensor]) -> tuple[torch.Tensor, float]:
+        self._write(values)
+        begin = self.now()
+        output = self.work()[0]
+        return output, self.now() - begin
 
     def _copies(self) -> list[torch.Tensor]:
         return [value.detach().clone() for value in self.inputs]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import threading
+import zlib
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +38,12 @@ class CaseState:
     last: tuple[torch.Tensor, ...] = ()
     notes: list[str] = field(default_factory=list)
     left_threads: int = 0
+    # Where and with what it is audited: not the same again where its panel is timed anew without another contender.
+    draw: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Seeded by the case, so that a run repeats itself."""
+        self.draw = random.Random(self.case.seed + zlib.crc32(self.case.id.encode()))
 
     def record(self) -> Record:
         """What the run document holds of it."""

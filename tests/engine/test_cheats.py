@@ -1,0 +1,70 @@
+"""Contenders that cheat are found out by `opbench run`, with how; honest ones beside them are not."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from opbench.cli import app
+from opbench.documents import read
+from opbench.schema import Run
+
+CHEATS = Path(__file__).with_name("cheats.py")
+# Twelve rounds at least, however busy the machine: enough for audits of each kind.
+SUITE = """
+[timing]
+precision = 0.01
+budget_seconds = 0.5
+least_rounds = 12
+
+[contenders]
+carafe_core = ["carafe[unfold]", "carafe[shift-add]", "carafe[honest]", {names}]
+
+[[workload]]
+task = "carafe_core"
+name = "small"
+source = "small enough for a test"
+dims = {{ N = 1, C = 16, H = 12, W = 12 }}
+modes = ["{mode}"]
+"""
+FOUND = {
+    "remembers-places": "answers from memory: other values in its inputs get the very same output",
+    "remembers-values": "answers from memory: a call takes ",
+    "garbage-between": "in a timed call: ",
+    "promises": "the output is a Promise, expected a plain torch.Tensor",
+    "one-buffer": "the output is in the memory of an earlier call's output, which is in use",
+    "slow-clock": "replaces time.perf_counter, by which contenders are timed",
+}
+
+
+def outcomes(folder, mode, names):
+    suite = folder / "cheats.toml"
+    suite.write_text(SUITE.format(mode=mode, names=", ".join(f'"carafe[{name}]"' for name in names)))
+    asked = ["run", "--suite", suite, "--with", CHEATS, "--threads", "1", "-o", folder / "out"]
+    done = CliRunner().invoke(app, list(map(str, asked)))
+    assert done.exit_code == 1, done.output
+    return {record.case.implementation: record for record in read(folder / "out" / "run.json", Run).records}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return outcomes(tmp_path_factory.mktemp("cheats"), "inference", FOUND)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_cheat_is_incorrect_and_it_is_said_how(found, name):
+    assert found[name].outcome == "incorrect"
+    assert FOUND[name] in found[name].message
+    assert found[name].latencies == ()
+
+
+@pytest.mark.parametrize("name", ["unfold", "shift-add", "honest"])
+def test_an_honest_contender_beside_them_is_not(found, name):
+    assert found[name].outcome in ("ok", "disturbed"), found[name].message
+
+
+def test_gradients_from_memory_are_found_in_training(tmp_path):
+    found = outcomes(tmp_path, "training", ["remembers-gradients"])
+    assert found["remembers-gradients"].outcome == "incorrect"
+    assert "answers from memory" in found["remembers-gradients"].message
+    assert found["honest"].outcome in ("ok", "disturbed"), found["honest"].message

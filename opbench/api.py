@@ -114,14 +114,15 @@ def run(
     replicas: int = 1,
     seed: int = 0,
     settings: Mapping[str, Mapping[str, Setting]] | None = None,
+    share_cpu: bool = False,
     with_: Sequence[PathLike] = (),
 ) -> Run:
     """Measures a suite, proven before it is timed: `opbench run` as a call, without a word on standard output.
 
     suite: a built-in suite's name or a TOML file. The filters narrow it as the command's options do. precision: half
     of a ratio's 95 % interval, as a share. budget_seconds: of timing, per panel and process. `settings` are operators'
-    own, {"carafe": {"k_up": 3}}; `with_` are files of declarations. output: a folder for run.json, report.md and the
-    journal; left out, nothing is kept but what is returned.
+    own, {"carafe": {"k_up": 3}}; with `share_cpu` rounds in which a core was waited for count; `with_` are files of
+    declarations. output: a folder for run.json, report.md and the journal; left out, only what is returned is kept.
 
     Returns the run document: `records` in seconds, bytes and MACs (1 MAC = 2 FLOPs), each with its outcome.
 
@@ -147,6 +148,7 @@ def run(
         replicas=replicas,
         seed=seed,
         set_=tuple(f"{name}.{key}={value}" for name, values in asked.items() for key, value in values.items()),
+        share_cpu=share_cpu,
         extensions=tuple(os.fspath(path) for path in with_),
     )
     if output is not None:

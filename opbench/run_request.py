@@ -52,6 +52,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         Option("Seconds after which no other panel is begun; what is missing, --resume adds.", least=1.0),
     ] = None
+    share_cpu: Annotated[
+        bool, Option("Let others have the cores: rounds in which a core was waited for count, and the run says so.")
+    ] = False
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
     seed: Annotated[int, Option("Seed of every input, parameter and random order.", least=0)] = 0
     set_: Annotated[
@@ -105,6 +108,7 @@ def settings(request: RunRequest, suite: Suite) -> Settings:
         least_rounds=suite.least_rounds,
         replicas=request.replicas,
         operator_settings=checked(suite, request.settings),
+        share_cpu=request.share_cpu,
     )
 
 

@@ -66,7 +66,7 @@ def test_a_run_needs_none_of_the_optional_packages(tmp_path):
         "--device",
         "cpu",
     )
-    ran = bare(tmp_path, "run", "--suite", "default", *only, "--budget", "0.05", "-o", str(out))
+    ran = bare(tmp_path, "run", "--suite", "default", *only, "--budget", "0.05", "--share-cpu", "-o", str(out))
     assert ran.returncode == 0, ran.stderr
     assert "upsample2x/yolov8n-p5-p4/float32/cpu/inference" in ran.stdout
     assert "0 of 1 panels: upsample2x" in ran.stdout
@@ -186,7 +186,7 @@ def test_the_wheel_runs_where_nothing_of_the_extras_is(installed, tmp_path):
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
     only = ("--task", "carafe_core", "--operator", "carafe", "--implementation", "cpu", "--mode", "inference")
-    ran = installed("run", "--suite", "smoke", *only, "--budget", "0.05", "-o", "out", cwd=tmp_path)
+    ran = installed("run", "--suite", "smoke", *only, "--budget", "0.05", "--share-cpu", "-o", "out", cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     compared = installed("compare", "out/run.json", "out/run.json", cwd=tmp_path)
     assert compared.returncode == 0, compared.stdout + compared.stderr

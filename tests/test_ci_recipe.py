@@ -164,7 +164,8 @@ class Runner:
         }
         given = {key: expressions[value] for key, value in step.get("env", {}).items()}
         env = {
-            **os.environ, **RECIPE["env"], "OPBENCH_SUITE": "mine.toml", "OPBENCH_ARGUMENTS": "--with my_ops.py",
+            **os.environ, **RECIPE["env"], "OPBENCH_SUITE": "mine.toml",
+            "OPBENCH_ARGUMENTS": "--share-cpu --with my_ops.py",
             "GITHUB_STEP_SUMMARY": str(self.summary), "PATH": f"{self.tools}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **given, **variables,
         }  # fmt: skip

@@ -15,6 +15,7 @@ class Quality(msgspec.Struct, frozen=True):
     clear: int
     shared: int
     disturbed: int
+    shared_cpu: bool = False
 
     @property
     def watched(self) -> bool:
@@ -31,11 +32,14 @@ def quality(run: Run) -> Quality:
         clear=sum(latency.phase == "clear" for latency in watched),
         shared=sum(latency.phase == "shared" for latency in watched),
         disturbed=sum(record.outcome == "disturbed" for record in run.records),
+        shared_cpu=run.settings.share_cpu,
     )
 
 
 def sentence(found: Quality) -> str:
     """The quality in one line; "" where nothing was watched."""
+    if found.shared_cpu:
+        return "Quality: other processes may have had the cores, and no round was left out for it (--share-cpu)."
     if not found.watched:
         return ""
     share = f"{found.left_out / found.samples:.0%}" if found.samples else "none"

@@ -12,9 +12,10 @@ from opbench.schema import Case, Device, DType, Environment, FirstCall, Panel, P
 
 
 class Survey(msgspec.Struct, frozen=True, tag=True):
-    """Read the environment and measure the yardsticks of these devices and dtypes."""
+    """Read the environment and measure the yardsticks of these devices and dtypes, within so many bytes."""
 
     yardsticks: tuple[tuple[Device, DType], ...]
+    memory_bytes: int | None = None
 
 
 class Measure(msgspec.Struct, frozen=True, tag=True):

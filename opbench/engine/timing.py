@@ -37,7 +37,7 @@ def time_panel(
 
     On the CPU what disturbs them is watched by `around`, and each is audited between its timed blocks.
     """
-    around = around if panel.cases[0].device == "cpu" else None
+    around = around if panel.cases[0].device == "cpu" and not settings.share_cpu else None
     for clock, guard in clocks(panel.cases[0], cases):
         calls = calls_per_sample.get(clock.method)
         while running := [case for case in cases if case.outcome == "ok"]:

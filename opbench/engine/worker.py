@@ -85,7 +85,7 @@ def survey(work: Survey) -> Surveyed:
     surroundings = environment()
     yardsticks: list[Yardstick] = []
     for device, dtype in work.yardsticks:
-        yardsticks += stopwatch.time(functools.partial(measure_yardsticks, device, dtype))
+        yardsticks += stopwatch.time(functools.partial(measure_yardsticks, device, dtype, work.memory_bytes))
     return Surveyed(surroundings, tuple(yardsticks), stopwatch.seconds)
 
 

@@ -81,9 +81,15 @@ def fitting(
     """The number of threads that was asked for; what doesn't fit the free cores is said."""
     cores = cores or look()
     count = cores.free if asked == "auto" else asked
-    if said := sentence(cores, count or cores.allowed):
+    if said := sentence(cores, count or _torch_s_own(cores)):
         say(f"note: {said}")
     return count
+
+
+def _torch_s_own(cores: CoreCount) -> int:
+    """How many threads torch takes by itself: as many as cores, unless OpenMP is told otherwise."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isascii() and told.isdigit() and int(told) > 0 else cores.allowed
 
 
 def described(cores: CoreCount) -> Mapping[str, str]:

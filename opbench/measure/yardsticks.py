@@ -37,20 +37,25 @@ CopyName = Literal["copy", "copy-cached"]
 Copies = tuple[tuple[CopyName, tuple[float, ...], int | None], ...]
 
 
-def measure_yardsticks(device: Device, dtype: DType) -> tuple[Yardstick, ...]:
-    """Copy rates (bytes read plus bytes written per second) and the matrix-product rate (MACs per second)."""
+def measure_yardsticks(device: Device, dtype: DType, memory_bytes: int | None = None) -> tuple[Yardstick, ...]:
+    """Copy rates (bytes read plus bytes written per second) and the matrix-product rate (MACs per second).
+
+    `memory_bytes`: what this process may hold; the copy takes a quarter of it at most.
+    """
     copies = [
         Yardstick(name, device, dtype, "bytes/second", samples, fits_bytes)
-        for name, samples, fits_bytes in _copies(device, torch.get_num_threads())
+        for name, samples, fits_bytes in _copies(device, torch.get_num_threads(), memory_bytes)
     ]
     return (*copies, Yardstick("matmul", device, dtype, "macs/second", _products(device, TORCH_DTYPES[dtype])))
 
 
 @functools.cache
-def _copies(device: Device, threads: int) -> Copies:
+def _copies(device: Device, threads: int, memory_bytes: int | None = None) -> Copies:
     """(name, rates, the most bytes it is the limit of): once for all dtypes, as a copy moves bytes."""
     second, last = cache_bytes()
     large = min(MOST_COPY_BYTES, max(LEAST_COPY_BYTES[device], last))
+    if memory_bytes is not None and device == "cpu":
+        large = min(large, memory_bytes // 8)
     found: list[tuple[CopyName, tuple[float, ...], int | None]] = [("copy", _copy_rates(large, 1, device), None)]
     if device == "cpu":
         small = int(CACHED_SHARE * second * threads) // 2

@@ -18,7 +18,7 @@ from opbench.schema.words import Device, DType, Setting
 #   2: an operator's own settings stand in case.settings, where schema 1 had them among the dimensions of every
 #      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
 #      settings.operator_settings; absent in older documents of schema 2: latency.waited, latency.left_out,
-#      latency.phase, yardstick.fits_bytes and probes
+#      latency.phase, yardstick.fits_bytes, settings.share_cpu and probes
 SCHEMA_VERSION = 2
 
 Outcome = Literal[
@@ -216,7 +216,8 @@ class Environment(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What was asked for. `precision`: relative half-width of a ratio's 95 % interval.
 
-    The budget is per panel and process. `replicas` is the number of fresh processes that each panel is measured in.
+    `share_cpu`: other processes may have had the cores, and no round is left out for it. The budget is per panel and
+    process. `replicas` is the number of fresh processes that each panel is measured in.
     """
 
     suite: str
@@ -228,6 +229,7 @@ class Settings(msgspec.Struct, frozen=True):
     least_rounds: int = 1
     replicas: int = 1
     operator_settings: dict[str, dict[str, Setting]] = {}
+    share_cpu: bool = False
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ def measured(tmp_path_factory):
         make_panel("after", ("also-right", "looks-around")),
     )
     laid_out = Plan("toy", panels, ())
-    settings = Settings(suite="toy", precision=0.5, budget_seconds=0.1, extensions=EXTENSIONS)
+    settings = Settings(suite="toy", precision=0.5, budget_seconds=0.1, extensions=EXTENSIONS, share_cpu=True)
     folder = tmp_path_factory.mktemp("faults")
     with Supervisor(extensions=EXTENSIONS, limits=LIMITS) as supervisor:
         run = execute(

@@ -34,7 +34,7 @@ modes = ["inference"]
 
 def command(folder, *more):
     return [
-        sys.executable, "-m", "opbench", "run", "--suite", str(folder / "toy.toml"), "--with", str(TOYS),
+        sys.executable, "-m", "opbench", "run", "--suite", str(folder / "toy.toml"), "--with", str(TOYS), "--share-cpu",
         "--implementation", "also-right", "-o", str(folder / "out"), *more,
     ]  # fmt: skip
 

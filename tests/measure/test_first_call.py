@@ -127,7 +127,7 @@ def test_a_suite_s_first_call_targets_say_which_cases_are_measured(monkeypatch, 
 
     monkeypatch.setattr(Supervisor, "first_call", first_call)
     extensions = (toys.__file__,)
-    settings = Settings(suite="toy", precision=0.5, budget_seconds=0.05, extensions=extensions)
+    settings = Settings(suite="toy", precision=0.5, budget_seconds=0.05, extensions=extensions, share_cpu=True)
     with Supervisor(extensions=extensions) as place:
         done = run.execute(laid_out, settings, tmp_path, command="", progress=lambda *_: None, supervisor=place)
     # A wrong answer is never timed, nor is its first call.

@@ -88,3 +88,15 @@ def test_a_product_takes_the_faster_route(monkeypatch):
     )
     yardsticks._products("cpu", torch.float16)
     assert asked == [torch.float32]
+
+
+def test_the_copy_stays_within_the_memory_that_is_allowed(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(yardsticks, "cache_bytes", lambda: (1 << 20, 300 << 20))
+    monkeypatch.setattr(yardsticks, "_copy_rates", lambda size, repeats, device: sizes.append(size) or (1.0,))
+    yardsticks._copies.cache_clear()
+    yardsticks._copies("cpu", 1, 1 << 30)
+    yardsticks._copies("cpu", 1, 1 << 40)
+    yardsticks._copies.cache_clear()
+    assert sizes[0] == 128 << 20
+    assert sizes[2] == 300 << 20

@@ -58,7 +58,7 @@ def check(
     begin = time.monotonic()
     faults = 0
     while not log.finished:
-        left = max(1.0, limits.search_seconds - (time.monotonic() - begin))
+        left = max(1.0, limits.search_seconds + limits.size_seconds - (time.monotonic() - begin))
         with Child[Message](
             ["-m", WORKER],
             Message,

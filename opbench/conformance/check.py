@@ -14,6 +14,7 @@ from typing import Any
 
 from opbench.conformance.findings import (
     FULL,
+    LARGE_CALL_SECONDS,
     QUICK,
     Calling,
     Conformance,
@@ -101,6 +102,8 @@ class _Log:
         planned = False
         while True:
             limit = self.limits.call_seconds if planned else self.limits.import_seconds
+            if self.call is not None and self.call.large:
+                limit = max(limit, LARGE_CALL_SECONDS)
             message = child.receive(limit)
             if isinstance(message, Death) and message.kind == "hang":
                 what = "a call, or the backward pass after it," if self.call else "it"

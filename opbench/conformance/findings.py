@@ -13,6 +13,10 @@ from opbench.schema import Device, DType
 # fails (a counterexample), hangs and died (the process had to be replaced), not-run (for the reason in `message`).
 Status = Literal["holds", "unsupported", "silent", "fails", "hangs", "died", "not-run"]
 BAD: frozenset[Status] = frozenset({"fails", "hangs", "died"})
+# A call of more elements, of sizes that a person gave, is judged by its first and its last image alone, so that the
+# definition needs neither long nor much; and it may take so many seconds.
+LARGE = 1 << 22
+LARGE_CALL_SECONDS = 180.0
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +58,7 @@ class Limits(msgspec.Struct, frozen=True):
     import_seconds: float
     faults: int
     memory_bytes: int = 4 << 30
-    size_seconds: float = 4.0
+    size_seconds: float = 1.0
     thin: bool = True
 
 
@@ -66,7 +70,7 @@ QUICK = Limits(
     call_seconds=12.0,
     import_seconds=30.0,
     faults=1,
-    size_seconds=5.5,
+    size_seconds=5.0,
 )
 FULL = Limits(
     examples=50,
@@ -95,6 +99,11 @@ class Counterexample(msgspec.Struct, frozen=True):
 
     tensors: dict[str, Values]
     options: dict[str, Any]
+
+    @property
+    def large(self) -> bool:
+        """Whether its inputs have more than LARGE elements."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values()) > LARGE
 
 
 class Refusal(msgspec.Struct, frozen=True):

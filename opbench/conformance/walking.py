@@ -14,17 +14,17 @@ from typing import Any
 from hypothesis.errors import UnsatisfiedAssumption
 
 from opbench.conformance.search import Attempt, Searched, SearchFinding
-from opbench.conformance.sizes import SizeStep, alone, completed, pairs
+from opbench.conformance.sizes import SizeStep, alone, completed, is_large, pairs
 from opbench.relations import Core, Example, Relation, Sizes, Space
 
 Fault = tuple[str, Example]
 
 
 @dataclass(frozen=True)
-class Extent:
+class WalkExtent:
     """How much of it is walked: `thin` leaves out rungs, `paired` takes sizes two at a time with what time is left.
 
-    `shape` is a call of the caller's own, tried before all others.
+    `shape` is a call of the caller's own, tried before all others and in time of its own.
     """
 
     thin: bool = True
@@ -37,7 +37,7 @@ def walk(
     core: Core,
     space: Space,
     *,
-    extent: Extent,
+    extent: WalkExtent,
     seed: int,
     seconds: float = float("inf"),
     shrink_seconds: float = float("inf"),
@@ -49,33 +49,28 @@ def walk(
     Everything else is as in `opbench.conformance.search.search`.
     """
     assert relation.sizes is not None
-    end = time.monotonic() + seconds
-    attempt = Attempt(relation, core, space, words, before_call, end, shrink_seconds)
+    attempt = Attempt(relation, core, space, words, before_call, time.monotonic() + seconds, shrink_seconds)
     tried = _Tried(attempt, relation.sizes, space, seed)
-    parts = _parts(relation.sizes, space.fixed, extent)
     told = []
-    for name, steps in parts.items():
+    own = completed(relation.sizes, space.fixed, extent.shape) if extent.shape else None
+    if own is not None:
+        if tried.fault(extent.shape) is not None:
+            return _convicted(tried, SizeStep(extent.shape, own))
+        called = attempt.called
+        told.append("as given" + (", its first and last image" if called is not None and is_large(called) else ""))
+    steps = {"alone": alone(relation.sizes, space.fixed, thin=extent.thin)}
+    steps |= {"in pairs": pairs(relation.sizes, space.fixed)} if extent.paired else {}
+    end = time.monotonic() + seconds
+    for name, part in steps.items():
         count = 0
-        for step in steps:
+        for step in part:
             if attempt.tried and time.monotonic() > end:
                 break
             count += 1
             if tried.fault(step.asked) is not None:
-                attempt.smallest = _told(tried, step, time.monotonic() + shrink_seconds, relation)
-                return attempt.outcome()
-        told.append(f"{name}: {f'all {count:,}' if count == len(steps) else f'{count:,} of {len(steps):,}'}")
-    return attempt.outcome(reached=f"sizes tried {', '.join(told)}" if told else "")
-
-
-def _parts(sizes: Sizes, fixed: Mapping[str, Any], extent: Extent) -> Mapping[str, list[SizeStep]]:
-    parts: dict[str, list[SizeStep]] = {}
-    if extent.shape:
-        found = completed(sizes, fixed, extent.shape)
-        parts["as given"] = [] if found is None else [SizeStep(extent.shape, found)]
-    parts["alone"] = alone(sizes, fixed, thin=extent.thin)
-    if extent.paired:
-        parts["in pairs"] = pairs(sizes, fixed)
-    return {name: steps for name, steps in parts.items() if steps}
+                return _convicted(tried, step)
+        told.append(f"{name}: {f'all {count:,}' if count == len(part) else f'{count:,} of {len(part):,}'}")
+    return attempt.outcome(reached=f"tried {', '.join(told)}")
 
 
 @dataclass
@@ -124,25 +119,26 @@ class _Tried:
 # --- What is wrong, in a sentence -------------------------------------------------------------------------------
 
 
-def _told(tried: _Tried, step: SizeStep, end: float, relation: Relation) -> SearchFinding:
+def _convicted(tried: _Tried, step: SizeStep) -> Searched:
     """The finding of a step that is wrong."""
+    end = time.monotonic() + tried.attempt.shrink_seconds
     asked = _lowered(tried, step, end)
     limits = []
     for name in step.asked:
         if type(asked[name]) is int and time.monotonic() < end:
-            right = _bisected(tried, asked, name)
+            right = _bisected(tried, asked, name, end)
             if right is not None:
                 limits.append(_limit(tried, asked, name, right, end))
-    fault = tried.fault(asked)
+    fault, found = tried.fault(asked), tried.all_of(asked)
     assert fault is not None
-    message, example = fault
-    found = tried.all_of(asked)
     assert found is not None
+    message, example = fault
     call = ", ".join(f"{name}={value}" for name, value in found.items())
     sentence = f"{' and '.join(limits)}; " if limits else ""
-    return SearchFinding(
-        relation.name, relation.statement, f"{sentence}smallest failing call {call}: {message}", example
-    )
+    message = f"{sentence}smallest failing call {call}: {message}"
+    relation = tried.attempt.relation
+    tried.attempt.smallest = SearchFinding(relation.name, relation.statement, message, example)
+    return tried.attempt.outcome()
 
 
 def _lowered(tried: _Tried, step: SizeStep, end: float) -> dict[str, Any]:
@@ -161,14 +157,17 @@ def _lowered(tried: _Tried, step: SizeStep, end: float) -> dict[str, Any]:
     return asked
 
 
-def _bisected(tried: _Tried, asked: dict[str, Any], name: str) -> Any:
-    """Lowers a size in `asked` to a wrong value whose next smaller one is right; gives that, or None for the least."""
+def _bisected(tried: _Tried, asked: dict[str, Any], name: str, end: float) -> Any:
+    """Lowers a size in `asked` to a wrong value, and gives the right one before it; None where the least is wrong.
+
+    Neighbours, unless time ends.
+    """
     values = list(_values(tried, asked, name, asked[name]))
     if len(values) == 1 or tried.fault({**asked, name: values[0]}) is not None:
         asked[name] = values[0]
         return None
     right, wrong = 0, len(values) - 1
-    while wrong - right > 1:
+    while wrong - right > 1 and time.monotonic() < end:
         middle = (right + wrong) // 2
         if tried.fault({**asked, name: values[middle]}) is None:
             right = middle
@@ -201,6 +200,8 @@ def _limit(tried: _Tried, asked: Mapping[str, Any], name: str, right: int, end: 
     def text(*values: int) -> str:
         return f"{name} = {', '.join(map(str, values))}"
 
+    if time.monotonic() > end:
+        return f"right at {text(right)}, wrong at {text(wrong)}"
     # Those after it, and those round its double: a multiple or a single value is wrong in some of them only.
     above = (wrong + step, wrong + 2 * step, 2 * wrong - step, 2 * wrong + step)
     again = next((value for value in above if is_wrong(value) is False), None)

@@ -33,7 +33,7 @@ from opbench.conformance.findings import (
 )
 from opbench.conformance.judging import Judged, prepare
 from opbench.conformance.search import Searched, search
-from opbench.conformance.walking import Extent, walk
+from opbench.conformance.walking import WalkExtent, walk
 from opbench.process.channel import Channel, ChildBroken, ChildRefused, channel
 from opbench.relations import Example, Relation, Space
 from opbench.schema import DType, OpbenchError
@@ -144,7 +144,7 @@ def _try(job: Job, judged: Judged, prop: Relation, dtype: DType, seconds: float,
     }  # fmt: skip
     space = Space(dtype, request.device, judged.fixed)
     if prop.sizes is not None:
-        extent = Extent(thin=limits.thin or not first, paired=first, shape=judged.shape)
+        extent = WalkExtent(thin=limits.thin or not first, paired=first, shape=judged.shape)
         searched = walk(prop, judged.core, space, extent=extent, **common)
     else:
         examples = limits.examples if first else limits.further_examples

@@ -8,7 +8,7 @@ import torch
 
 from opbench.conformance.cores import relations
 from opbench.conformance.sizes import LADDER, NAME, alone, completed, pairs
-from opbench.conformance.walking import Extent, walk
+from opbench.conformance.walking import WalkExtent, walk
 from opbench.operators.carafe import IMPLEMENTATIONS
 from opbench.operators.carafe.cores import shift_add
 from opbench.operators.dcnv3.cores import CORES, gather
@@ -40,7 +40,7 @@ def output_alone(operator):
 
 
 def walked(operator, core, extent=None, space=None, what=relation, **limits):
-    return walk(what(operator), core, space or Space(), extent=extent or Extent(), seed=0, **limits)
+    return walk(what(operator), core, space or Space(), extent=extent or WalkExtent(), seed=0, **limits)
 
 
 def sizes_of(operator, *, x, kernel_size, **others):
@@ -95,7 +95,7 @@ PLANTED = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_core_that_breaks_at_a_size_is_told_by_it(operator, planted):
     where, limit, smallest = PLANTED[planted]
-    extent = Extent(thin=planted != "past 300 columns")
+    extent = WalkExtent(thin=planted != "past 300 columns")
     finding = walked(operator, breaking(operator, where), extent, PLAIN[operator], output_alone).finding
     assert finding.message.startswith(limit + "smallest failing call N=")
     assert smallest in finding.message.partition(": output[")[0]
@@ -119,7 +119,7 @@ def test_what_breaks_at_two_sizes_together_is_found_in_pairs(operator):
     core = breaking(operator, lambda at: at["C"] > 64 and at["k"] == 5)
     given = {"space": PLAIN[operator], "what": output_alone}
     assert walked(operator, core, **given).finding is None
-    message = walked(operator, core, Extent(paired=True), **given).finding.message
+    message = walked(operator, core, WalkExtent(paired=True), **given).finding.message
     assert "right up to C = 64, wrong from C = 65 and right at kernel_size = " in message
     assert "wrong at kernel_size = 5, right again at kernel_size = " in message
 
@@ -132,12 +132,12 @@ def test_a_core_that_is_always_wrong_has_no_limit():
 def test_a_call_of_the_caller_s_own_comes_first_and_is_told_by_its_limits():
     core = breaking("carafe", lambda at: at["C"] > 40 and at["W"] >= 30)
     shape = {"N": 2, "C": 48, "H": 6, "W": 37}
-    message = walked("carafe", core, Extent(shape=shape)).finding.message
+    message = walked("carafe", core, WalkExtent(shape=shape)).finding.message
     assert message.startswith(
         "right up to C = 40, wrong from C = 41 and right up to W = 29, wrong from W = 30; smallest failing call "
         "N=1, C=41, H=1, W=30, kernel_size=1, "
     )
-    assert walked("carafe", shift_add, Extent(shape=shape)).reached == "sizes tried as given: all 1, alone: all 54"
+    assert walked("carafe", shift_add, WalkExtent(shape=shape)).reached.startswith("tried as given, alone: all ")
 
 
 # --- shipped ----------------------------------------------------------------------------------------------------
@@ -148,14 +148,14 @@ def test_every_implementation_is_right_at_every_size(operator, name):
     done = walked(operator, TABLES[operator][name].function)
     assert done.finding is None
     assert not done.refusals
-    assert done.reached.startswith("sizes tried alone: all ")
+    assert done.reached.startswith("tried alone: all ")
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("operator", "name"), SHIPPED)
 def test_every_implementation_is_right_on_the_whole_ladder_and_in_pairs(operator, name, dtype):
-    extent = Extent(thin=False, paired=True)
+    extent = WalkExtent(thin=False, paired=True)
     done = walked(operator, TABLES[operator][name].function, extent, Space(dtype), seconds=180)
     assert done.finding is None
 
@@ -187,8 +187,9 @@ def test_what_is_fixed_stays_and_calls_fit_together(operator):
 
 
 def test_a_walk_ends_when_its_time_is_up_and_says_how_far_it_got():
-    done = walked("carafe", shift_add, Extent(paired=True), seconds=0)
-    assert done.reached.startswith("sizes tried alone: 1 of 54, in pairs: 0 of ")
+    done = walked("carafe", shift_add, WalkExtent(paired=True), seconds=0)
+    assert done.reached.startswith("tried alone: 1 of ")
+    assert ", in pairs: 0 of " in done.reached
     assert done.examples == 1
 
 

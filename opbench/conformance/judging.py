@@ -82,9 +82,12 @@ def _shape(text: str, judged: Judged) -> Mapping[str, Value]:
     sizes = next((prop.sizes for prop in judged.properties if prop.sizes is not None), None)
     if sizes is None:
         raise OpbenchError(f"--shape: {judged.judged_as} has no relation that is tried at given sizes")
-    for name in asked:
+    for name, value in asked.items():
         if name not in sizes.rungs:
             raise OpbenchError(f"--shape: {nearest('size', name, list(sizes.rungs))}")
+        least = min(sizes.rungs[name])
+        if isinstance(value, str) or value < least or (isinstance(least, int) and not isinstance(value, int)):
+            raise OpbenchError(f"--shape {name}={value}: expected a number of at least {least}")
     found = completed(sizes, judged.fixed, asked)
     if found is None or any(found[name] != value for name, value in asked.items()):
         raise OpbenchError(f"--shape {text}: there is no call of these sizes under what is fixed")

@@ -2,17 +2,23 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
 
+from opbench.conformance.check import check
 from opbench.conformance.cores import relations
+from opbench.conformance.findings import Request
+from opbench.conformance.judging import prepare
 from opbench.conformance.sizes import LADDER, NAME, alone, completed, pairs
 from opbench.conformance.walking import WalkExtent, walk
 from opbench.operators.carafe import IMPLEMENTATIONS
 from opbench.operators.carafe.cores import shift_add
 from opbench.operators.dcnv3.cores import CORES, gather
 from opbench.relations import Space
+from opbench.report.conformance import lines
+from opbench.schema import OpbenchError
 
 TABLES = {"carafe": IMPLEMENTATIONS, "dcnv3": CORES}
 RIGHT = {"carafe": shift_add, "dcnv3": gather}
@@ -158,6 +164,82 @@ def test_every_implementation_is_right_on_the_whole_ladder_and_in_pairs(operator
     extent = WalkExtent(thin=False, paired=True)
     done = walked(operator, TABLES[operator][name].function, extent, Space(dtype), seconds=180)
     assert done.finding is None
+
+
+# --- from the command line ---------------------------------------------------------------------------------------
+
+WRONG = """
+from opbench.operators.carafe.cores import shift_add
+
+def right(x, mask, *, kernel_size, group_size, scale_factor):
+    return shift_add(x, mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
+
+def past_64(x, mask, **options):
+    return right(x, mask, **options) * (1 + (x.shape[1] > 64))
+
+def forward_past_2(x, mask, **options):
+    return right(x, mask, **options).detach() * (1 + (x.shape[0] > 2))
+
+"""
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory):
+    file = tmp_path_factory.mktemp("sizes") / "cores.py"
+    file.write_text(
+        WRONG.replace("mask, **options):", "mask, *, kernel_size, group_size, scale_factor):").replace(
+            "**options)", "kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)"
+        )
+    )
+    return str(file)
+
+
+def checked(target, name, **asked):
+    return check(Request(f"{target}:{name}", "carafe", only=(NAME,), quick=True, **asked))
+
+
+def test_the_check_says_at_which_size_a_core_breaks(target):
+    found = checked(target, "past_64")
+    assert found.failing == (NAME,)
+    assert found.results[0].message.startswith(
+        "right up to C = 64, wrong from C = 65; smallest failing call N=1, C=65,"
+    )
+    assert found.results[0].counterexample.tensors["x"].shape == (1, 65, 1, 1)
+
+
+def test_without_gradients_the_output_is_still_tried_at_every_size(target):
+    (result,) = checked(target, "forward_past_2", forward_only=True).results
+    assert result.message.startswith("right up to N = 2, wrong from N = 3; ")
+
+
+def test_a_large_call_of_one_s_own_is_judged_by_its_ends_and_how_far_the_walk_got_is_said(target):
+    found = checked(target, "right", shape="N=3,C=180,H=80,W=100", fix=("scale_factor=1", "kernel_size=1"))
+    (result,) = found.results
+    assert result.status == "holds"
+    assert result.message.startswith("tried as given, its first and last image, alone: all ")
+    assert ", in pairs: " in result.message
+    assert f"{NAME} in float32: {result.message}" in lines(found, lambda only, dtype: "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"shape": "N=8,X=3"}, "--shape: unknown size 'X'"),
+        ({"shape": "N=8;C=3"}, "--shape N=8;C=3: "),
+        ({"shape": "C=6", "fix": ("group_size=4",)}, "--shape C=6: there is no call of these sizes"),
+        ({"shape": "kernel_size=4"}, "--shape kernel_size=4: there is no call of these sizes"),
+        ({"shape": "N=0"}, "--shape N=0: expected "),
+        ({"shape": "N=many"}, "--shape N=many: expected "),
+    ],
+)
+def test_sizes_that_no_call_has_are_wrong_usage(target, asked, said):
+    with pytest.raises(OpbenchError, match=re.escape(said)):
+        prepare(Request(f"{target}:right", "carafe", **asked))
+
+
+def test_a_module_is_tried_at_no_given_sizes():
+    with pytest.raises(OpbenchError, match=re.escape("--shape: carafe (module) has no relation that is tried")):
+        prepare(Request("opbench.operators.carafe:CARAFE", "carafe", shape="N=2"))
 
 
 # --- the walk ---------------------------------------------------------------------------------------------------

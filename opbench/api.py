@@ -57,6 +57,7 @@ def check(
     dtypes: Iterable[DType] = (),
     fix: Mapping[str, Setting] | None = None,
     arguments: Mapping[str, Setting] | None = None,
+    shape: Mapping[str, Setting] | None = None,
     only: Iterable[str] = (),
     skip: Iterable[str] = (),
     forward_only: bool = False,
@@ -68,7 +69,8 @@ def check(
     target: "FILE.py:NAME" or "package.module:NAME", or a function or class at the top of a file. It is imported and
     tried in a process of its own, never here. A core has its operator's signature, as CARAFE's x (N, C, H, W),
     mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W); a module takes and gives (N, C, H, W). `fix` holds options of a
-    core or settings of the operator, `arguments` a class's own constructor arguments.
+    core or settings of the operator, `arguments` a class's own constructor arguments, `shape` sizes of a call that is
+    tried first.
 
     The result's `conformant` is the answer; `results` holds every relation tried, with a shrunk counterexample where
     it fails, and `worst_ratio` the largest |error| / bound.
@@ -88,6 +90,7 @@ def check(
             dtypes=tuple(dtypes),
             fix=_assigned(fix),
             arguments=_assigned(arguments),
+            shape=",".join(_assigned(shape)),
             only=tuple(only),
             skip=tuple(skip),
             forward_only=forward_only,

@@ -50,13 +50,31 @@ class Violation(AssertionError):
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """The dimensions and options of a core's calls, and how a call of given sizes is made.
+
+    `rungs` are the values that each is tried at, ascending: alone, and two at a time. `completed(asked)` gives every
+    one of them in the smallest ordinary call in which those in `asked` have these values (or the next that fit the
+    others, such as a number of channels that the groups divide); None where there is no such call. `call(sizes, space,
+    seed)` makes it, of ordinary finite values. `areas` name dimensions whose product is tried at large values too:
+    the elements that a kernel numbers together.
+    """
+
+    rungs: Mapping[str, tuple[Any, ...]]
+    completed: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+    call: Callable[[Mapping[str, Any], Space, int], Example]
+    areas: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Relation:
     """One statement of mathematics that every right implementation meets.
 
     `statement` says it in a sentence: what a person reads when it fails. `check(core, example)` calls the core, usually
     more than once on related inputs, compares, and raises `Violation`; *exact* is bit for bit, *bounded* within the
     error bound. `draws(space)` makes the examples it speaks of; left out, they are the calls of the operator's module
-    that `opbench check` draws anyway.
+    that `opbench check` draws anyway. With `sizes`, `opbench check` walks through those instead of drawing.
+    `without_gradients` is what remains of a check that `needs_gradients` where nobody asks for any; None: nothing.
     """
 
     name: str
@@ -65,3 +83,5 @@ class Relation:
     check: Callable[[Core, Example], None]
     draws: Callable[[Space], SearchStrategy[Example]] | None = None
     needs_gradients: bool = False
+    sizes: Sizes | None = None
+    without_gradients: Callable[[Core, Example], None] | None = None

@@ -27,6 +27,9 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     dtype: Annotated[tuple[str, ...], Option("Only this dtype (repeatable).")] = ()
     fix: Annotated[tuple[str, ...], Option("Hold an option still, as in kernel_size=5.", metavar="NAME=VALUE")] = ()
+    shape: Annotated[
+        str, Option("Sizes of your own to try first, as in N=8,C=256,H=80,W=80.", metavar="NAME=SIZE,...")
+    ] = ""
     arg: Annotated[tuple[str, ...], Option("A constructor argument of a module.", metavar="NAME=VALUE")] = ()
     device: Annotated[str, Option("cpu or cuda.")] = "cpu"
     forward_only: Annotated[bool, Option("Nothing that needs gradients: for code without a backward pass.")] = False
@@ -78,6 +81,7 @@ def _asked(request: CheckRequest) -> Request:
         forward_only=request.forward_only,
         seed=request.seed,
         quick=request.quick,
+        shape=request.shape,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from opbench.conformance.findings import (
     FULL,
+    LARGE_CALL_SECONDS,
     QUICK,
     Calling,
     Conformance,
@@ -58,7 +59,7 @@ def check(
     begin = time.monotonic()
     faults = 0
     while not log.finished:
-        left = max(1.0, limits.search_seconds - (time.monotonic() - begin))
+        left = max(1.0, limits.search_seconds + limits.size_seconds - (time.monotonic() - begin))
         with Child[Message](
             ["-m", WORKER],
             Message,
@@ -100,7 +101,7 @@ class _Log:
         self.current = self.call = None
         planned = False
         while True:
-            limit = self.limits.call_seconds if planned else self.limits.import_seconds
+            limit = self._seconds_for_a_call() if planned else self.limits.import_seconds
             message = child.receive(limit)
             if isinstance(message, Death) and message.kind == "hang":
                 what = "a call, or the backward pass after it," if self.call else "it"
@@ -112,6 +113,10 @@ class _Log:
             self.take(message)
             if self.finished:
                 return None
+
+    def _seconds_for_a_call(self) -> float:
+        large = self.call is not None and self.call.large
+        return max(LARGE_CALL_SECONDS, self.limits.call_seconds) if large else self.limits.call_seconds
 
     def take(self, message: Message) -> None:
         """One message."""

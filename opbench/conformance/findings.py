@@ -13,11 +13,17 @@ from opbench.schema import Device, DType
 # fails (a counterexample), hangs and died (the process had to be replaced), not-run (for the reason in `message`).
 Status = Literal["holds", "unsupported", "silent", "fails", "hangs", "died", "not-run"]
 BAD: frozenset[Status] = frozenset({"fails", "hangs", "died"})
+# A call of more elements, of sizes that a person gave, is judged by its first and its last image alone, so that the
+# definition needs neither long nor much; and it may take so many seconds.
+LARGE = 1 << 22
+LARGE_CALL_SECONDS = 180.0
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to check. `only` names properties; empty means all of them. `skip` names those the target doesn't promise,
     `forward_only` leaves out all that ask for gradients.
+
+    `shape` is a call's own sizes, as in N=8,C=256,H=80,W=80, tried before all others.
 
     `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Relation`.
     """
@@ -34,12 +40,14 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     quick: bool = False
     properties: str = ""
+    shape: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True):
     """How far a check goes. A call that takes longer than `call_seconds` hangs; after `faults` deaths it is enough.
 
-    `examples` are those of one property in the first dtype, `further_examples` in every other.
+    `examples` are those of one property in the first dtype, `further_examples` in every other. A walk through sizes
+    has `size_seconds` beside the `search_seconds`, most of them in the first dtype; `thin` leaves out rungs there too.
     """
 
     examples: int
@@ -50,6 +58,8 @@ class Limits(msgspec.Struct, frozen=True):
     import_seconds: float
     faults: int
     memory_bytes: int = 4 << 30
+    size_seconds: float = 1.0
+    thin: bool = True
 
 
 QUICK = Limits(
@@ -60,6 +70,7 @@ QUICK = Limits(
     call_seconds=12.0,
     import_seconds=30.0,
     faults=1,
+    size_seconds=5.0,
 )
 FULL = Limits(
     examples=50,
@@ -69,6 +80,8 @@ FULL = Limits(
     call_seconds=20.0,
     import_seconds=120.0,
     faults=3,
+    size_seconds=34.0,
+    thin=False,
 )
 
 
@@ -87,6 +100,11 @@ class Counterexample(msgspec.Struct, frozen=True):
     tensors: dict[str, Values]
     options: dict[str, Any]
 
+    @property
+    def large(self) -> bool:
+        """Whether its inputs have more than LARGE elements."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values()) > LARGE
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """Options at which the target said that it can't, and what it said."""
@@ -99,6 +117,7 @@ class Result(msgspec.Struct, frozen=True):
     """One property in one dtype. `examples` were accepted by the target; `seconds` is wall time.
 
     `worst_ratio` is the largest |error| / bound on any of them; None where the property compares exactly, or nothing.
+    Of one that holds, `message` says how far a walk through sizes got.
     """
 
     property: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from opbench.conformance import declared_kinds, modules
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.findings import Request
 from opbench.conformance.module_kinds import DIMENSIONS
+from opbench.conformance.sizes import completed
 from opbench.conformance.target import TargetName, Value, adapt, assignments, core_signature, load, parse
 from opbench.errors import nearest
 from opbench.relations import Core, Relation
@@ -38,6 +39,7 @@ class Judged:
     gate: str | None = None
     words: Collection[str] = ()
     notes: tuple[str, ...] = ()
+    shape: Mapping[str, Value] = field(default_factory=dict)
 
 
 def prepare(request: Request) -> Judged:
@@ -64,13 +66,41 @@ def prepare(request: Request) -> Judged:
             if name not in names:
                 raise OpbenchError(f"{option}: {nearest('relation', name, names)}")
     asked = set(request.only or names) - set(request.skip)
-    kept = tuple(
-        prop for prop in judged.properties if prop.name in asked and not (request.forward_only and prop.needs_gradients)
-    )
+    kept = tuple(prop for prop in judged.properties if prop.name in asked)
+    if request.forward_only:
+        kept = tuple(part for prop in kept if (part := _forward_part(prop)) is not None)
     notes = [f"{name}: left out by --skip" for name in request.skip]
     if request.forward_only:
         notes.append("gradients, and what they are needed for: left out by --forward-only")
-    return dataclasses.replace(judged, properties=kept, notes=(*judged.notes, *notes))
+    shape = _shape(request.shape, judged) if request.shape else {}
+    return dataclasses.replace(judged, properties=kept, notes=(*judged.notes, *notes), shape=shape)
+
+
+def _shape(text: str, judged: Judged) -> Mapping[str, Value]:
+    """The sizes in `--shape N=8,C=256`; OpbenchError for what the target is never called with."""
+    asked = assignments("--shape", text.split(","))
+    sizes = next((prop.sizes for prop in judged.properties if prop.sizes is not None), None)
+    if sizes is None:
+        raise OpbenchError(f"--shape: {judged.judged_as} has no relation that is tried at given sizes")
+    for name, value in asked.items():
+        if name not in sizes.rungs:
+            raise OpbenchError(f"--shape: {nearest('size', name, list(sizes.rungs))}")
+        least = min(sizes.rungs[name])
+        if isinstance(value, str) or value < least or (isinstance(least, int) and not isinstance(value, int)):
+            raise OpbenchError(f"--shape {name}={value}: expected a number of at least {least}")
+    found = completed(sizes, judged.fixed, asked)
+    if found is None or any(found[name] != value for name, value in asked.items()):
+        raise OpbenchError(f"--shape {text}: there is no call of these sizes under what is fixed")
+    return asked
+
+
+def _forward_part(relation: Relation) -> Relation | None:
+    """What remains of a relation without gradients."""
+    if not relation.needs_gradients:
+        return relation
+    if relation.without_gradients is None:
+        return None
+    return dataclasses.replace(relation, check=relation.without_gradients, needs_gradients=False)
 
 
 def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:

@@ -17,7 +17,7 @@ from typing import Any
 import hypothesis
 import torch
 from hypothesis import HealthCheck, Phase, Verbosity
-from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
+from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable, UnsatisfiedAssumption
 
 from opbench.conformance.comparing import collecting
 from opbench.relations import Core, Example, Relation, Space, Violation
@@ -57,6 +57,7 @@ class Searched:
     """What a search came to: `examples` is how many the core answered, `accepted` the different options it did at.
 
     `worst_ratio` is the largest |error| / bound met on any example; None where nothing was compared within a bound.
+    `reached` says how far it got, where that is more than a number of examples.
     """
 
     finding: SearchFinding | None
@@ -64,6 +65,7 @@ class Searched:
     accepted: tuple[Mapping[str, Any], ...]
     refusals: tuple[Refused, ...]
     worst_ratio: float | None = None
+    reached: str = ""
 
 
 def search(
@@ -84,7 +86,7 @@ def search(
     example was tried. `words` are further names by which a ValueError may mean an option. `before_call` hears of every
     call of the core. Raises OpbenchError if the core turns out to need CUDA where the space is on the CPU.
     """
-    attempt = _Attempt(relation, core, space, words, before_call, time.monotonic() + seconds, shrink_seconds)
+    attempt = Attempt(relation, core, space, words, before_call, time.monotonic() + seconds, shrink_seconds)
     assert relation.draws is not None
     strategy = relation.draws(space)
     if strategy.is_empty:
@@ -120,8 +122,11 @@ class _OutOfTime(BaseException):
 
 
 @dataclass
-class _Attempt:
-    """The test that Hypothesis repeats, and what it has seen so far."""
+class Attempt:
+    """A relation being tried on a core, example by example, and what was seen so far.
+
+    Called, it is the test that Hypothesis repeats; `fault_in` judges one example that somebody else chose.
+    """
 
     relation: Relation
     core: Core
@@ -140,23 +145,28 @@ class _Attempt:
     ratios: list[float] = field(default_factory=list)
 
     def __call__(self, example: Example) -> None:
+        """Raises unless the relation holds on the example: how Hypothesis is told."""
         if self.tried and time.monotonic() > self.deadline:
             raise _OutOfTime
+        fault = self.fault_in(example)
+        if fault is not None:
+            self.convict(*fault)
+        self.answered += 1
+
+    def fault_in(self, example: Example) -> tuple[str, Example] | None:
+        """What is wrong on this example, and the call that shows it; a refusal raises UnsatisfiedAssumption."""
         self.tried += 1
         self.called = None
-        fault: tuple[str, Example] | None = None
         try:
             with collecting(self.ratios):
                 self.relation.check(self.call, example)
         except (HypothesisException, OpbenchError):
             raise  # assume() inside a check; wrong usage
         except Violation as violation:
-            fault = str(violation), violation.example
+            return str(violation), violation.example
         except WHAT_A_TARGET_RAISES as error:
-            fault = self.judge(error, example)
-        if fault is not None:
-            self.convict(*fault)
-        self.answered += 1
+            return self.judge(error, example)
+        return None
 
     def call(self, *tensors: torch.Tensor, **named: Any) -> torch.Tensor:
         """The core, watched."""
@@ -179,7 +189,7 @@ class _Attempt:
             raise OpbenchError(f"the target needs CUDA, {where}: its first call raised {message}") from error
         if self._refuses(error, message, made):
             self.refusals.setdefault(repr(sorted(made.options.items())), Refused(made.options, message))
-            hypothesis.reject()
+            raise UnsatisfiedAssumption from error
         if isinstance(error, MemoryError) or MEMORY.search(message):
             return f"floods memory: raised {message}", made
         return f"raised {message}{_place(error)}", made
@@ -199,14 +209,14 @@ class _Attempt:
             self.smallest = SearchFinding(self.relation.name, self.relation.statement, message, example)
         raise _Convicted
 
-    def outcome(self) -> Searched:
+    def outcome(self, reached: str = "") -> Searched:
         """What was seen, all in all."""
         finding = self.smallest
         if finding is not None and self.unsteady:
             message = f"{finding.message}; not every time: the same call, repeated, was right"
             finding = SearchFinding(finding.property, finding.statement, message, finding.example)
         accepted, refusals = tuple(self.accepted.values()), tuple(self.refusals.values())
-        return Searched(finding, self.answered, accepted, refusals, max(self.ratios, default=None))
+        return Searched(finding, self.answered, accepted, refusals, max(self.ratios, default=None), reached)
 
 
 def said(error: BaseException) -> str:

@@ -33,12 +33,15 @@ from opbench.conformance.findings import (
 )
 from opbench.conformance.judging import Judged, prepare
 from opbench.conformance.search import Searched, search
+from opbench.conformance.walking import WalkExtent, walk
 from opbench.process.channel import Channel, ChildBroken, ChildRefused, channel
 from opbench.relations import Example, Relation, Space
 from opbench.schema import DType, OpbenchError
 
 # Tensors of more elements are shown by their shape alone.
 READABLE = 64
+# Of the time for sizes, what the first of several dtypes has; the others have equal parts of the rest.
+FIRST_DTYPE = 0.6
 
 
 @dataclass
@@ -100,7 +103,9 @@ def work(job: Job, wire: Wire) -> None:
     statements = {name: prop.statement for name, prop in properties.items()}
     wire.send(Planned(judged.judged_as, steps, statements, judged.notes))
     todo = [step for step in steps if step not in job.done]
-    deadline = time.monotonic() + job.seconds
+    reserved = {step: _for_sizes(job, judged, step[1]) for step in todo if properties[step[0]].sizes is not None}
+    walks = any(prop.sizes is not None for prop in properties.values())
+    deadline = time.monotonic() + job.seconds - (0.0 if walks else job.limits.size_seconds)
     shut = ""
     for position, (name, dtype) in enumerate(todo):
         if shut:
@@ -108,28 +113,42 @@ def work(job: Job, wire: Wire) -> None:
             wire.send(Tried(result, (), ()))
             continue
         wire.send(Started(name, dtype))
-        # What the quick ones leave is for those after them.
-        share = max(0.1, (deadline - time.monotonic()) / (len(todo) - position))
-        tried = _try(job, judged, properties[name], dtype, 2 * share, wire)
+        rest = todo[position:]
+        if (name, dtype) in reserved:
+            seconds = reserved[name, dtype]
+        else:
+            # What the quick ones leave is for those after them.
+            left = deadline - time.monotonic() - sum(reserved.get(step, 0.0) for step in rest)
+            seconds = 2 * max(0.1, left / sum(step not in reserved for step in rest))
+        tried = _try(job, judged, properties[name], dtype, seconds, wire)
         wire.send(tried)
         if name == judged.gate and tried.result.status in BAD:
             shut = f"{name} has to hold first"
 
 
+def _for_sizes(job: Job, judged: Judged, dtype: DType) -> float:
+    """The seconds that a walk through sizes has in this dtype."""
+    first, *others = judged.dtypes
+    if not others:
+        return job.limits.size_seconds
+    return job.limits.size_seconds * (FIRST_DTYPE if dtype == first else (1 - FIRST_DTYPE) / len(others))
+
+
 def _try(job: Job, judged: Judged, prop: Relation, dtype: DType, seconds: float, wire: Wire) -> Tried:
     request, limits = job.request, job.limits
     begin = time.monotonic()
-    searched = search(
-        prop,
-        judged.core,
-        Space(dtype, request.device, judged.fixed),
-        examples=limits.examples if dtype == judged.dtypes[0] else limits.further_examples,
-        seed=_seed(request.seed, prop.name, dtype),
-        seconds=seconds,
-        shrink_seconds=limits.shrink_seconds,
-        words=judged.words,
-        before_call=lambda call: wire.send(Calling(_shown(call, readable=0))),
-    )
+    first = dtype == judged.dtypes[0]
+    common: dict[str, Any] = {
+        "seed": _seed(request.seed, prop.name, dtype), "seconds": seconds, "shrink_seconds": limits.shrink_seconds,
+        "words": judged.words, "before_call": lambda call: wire.send(Calling(_shown(call, readable=0))),
+    }  # fmt: skip
+    space = Space(dtype, request.device, judged.fixed)
+    if prop.sizes is not None:
+        extent = WalkExtent(thin=limits.thin or not first, paired=first, shape=judged.shape)
+        searched = walk(prop, judged.core, space, extent=extent, **common)
+    else:
+        examples = limits.examples if first else limits.further_examples
+        searched = search(prop, judged.core, space, examples=examples, **common)
     result = _result(prop, dtype, searched, time.monotonic() - begin)
     refusals = tuple(Refusal(dict(refused.options), refused.message) for refused in searched.refusals)
     return Tried(result, tuple(map(dict, searched.accepted)), refusals)
@@ -144,7 +163,7 @@ def _result(prop: Relation, dtype: DType, searched: Searched, seconds: float) ->
         example = _shown(searched.finding.example, READABLE)
         return Result(**common, status="fails", message=searched.finding.message, counterexample=example)
     if searched.examples:
-        return Result(**common, status="holds")
+        return Result(**common, status="holds", message=searched.reached)
     if searched.refusals:
         return Result(**common, status="unsupported", message=searched.refusals[0].message)
     return Result(**common, status="silent", message="no such call under what is fixed")

@@ -57,6 +57,11 @@ def lines(conformance: Conformance, repeat: Repeat) -> list[str]:
             for name in conformance.relations
             if all(r.status == "silent" for r in conformance.results if r.property == name)
         ]
+        told += [
+            f"{result.property} in {result.dtype}: {result.message}"
+            for result in conformance.results
+            if result.status == "holds" and result.message
+        ]
         text += ["", *told] if told else []
     return [visible(line) for line in [*text, "", closing(conformance)]]
 

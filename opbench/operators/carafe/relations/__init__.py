@@ -10,9 +10,11 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from opbench.conformance.general import general
+from opbench.conformance.sizes import at_sizes
 from opbench.operators.carafe.definition import reassembly
 from opbench.operators.carafe.relations import checks
 from opbench.operators.carafe.relations.examples import ONE_TAP, SOFTMAX, WEIGHTS, calls, with_outside
+from opbench.operators.carafe.relations.sizes import SIZES
 from opbench.relations import Relation
 
 RELATIONS: tuple[Relation, ...] = (
@@ -123,4 +125,5 @@ RELATIONS: tuple[Relation, ...] = (
         lambda space: with_outside(calls(space)),
         needs_gradients=True,
     ),
+    at_sizes(SIZES, reassembly, checks.magnitude),
 )

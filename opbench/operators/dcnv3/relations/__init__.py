@@ -8,10 +8,12 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 
 from opbench.conformance.general import Draws, general
+from opbench.conformance.sizes import at_sizes
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.relations import checks
 from opbench.operators.dcnv3.relations import examples as fields
 from opbench.operators.dcnv3.relations.examples import calls
+from opbench.operators.dcnv3.relations.sizes import SIZES
 from opbench.relations import Core, Example, Relation, Space
 
 
@@ -195,4 +197,5 @@ RELATIONS: tuple[Relation, ...] = (
         "locations that are whole or nearly so, where either one-sided derivative will do",
         offsets=(fields.WHOLE, fields.NEAR),
     ),
+    at_sizes(SIZES, dcnv3_definition, checks.magnitude),
 )

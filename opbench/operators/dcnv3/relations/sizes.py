@@ -1,0 +1,56 @@
+"""The sizes of DCNv3's calls: x (N, H, W, C), offset (N, Ho, Wo, G*P*2) and mask (N, Ho, Wo, G*P), all normal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opbench.conformance.sizes import LADDER
+from opbench.conformance.strategies import example, noise
+from opbench.operators.dcnv3.relations.examples import output_size, points
+from opbench.relations import Example, Sizes, Space
+
+# Small, but with an inside and a border, and a window that is larger than a pixel.
+_DIMENSIONS = {"N": 1, "C": 2, "H": 3, "W": 4}
+_OPTIONS = {"kernel_size": 3, "stride": 1, "dilation": 1, "group": 1, "offset_scale": 1.0, "remove_center": False}
+
+
+def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The smallest ordinary call with these sizes: groups divide channels, the pad is half a window unless asked."""
+    sizes = {**_DIMENSIONS, **_OPTIONS, **asked}
+    reach = sizes["dilation"] * (sizes["kernel_size"] - 1)
+    sizes.setdefault("pad", reach // 2)
+    groups = sizes["group"]
+    sizes["C"] = -(-sizes["C"] // groups) * groups
+    for axis in ("H", "W"):
+        if axis not in asked:
+            sizes[axis] = max(sizes[axis], reach + 1 - 2 * sizes["pad"])
+    centred = sizes["kernel_size"] % 2 == 1 and sizes["kernel_size"] > 1
+    fits = min(output_size(sizes["H"], sizes["W"], sizes)) >= 1 and (centred or not sizes["remove_center"])
+    return sizes if fits else None
+
+
+def call(sizes: Mapping[str, Any], space: Space, seed: int) -> Example:
+    """The call of these sizes; samples are moved by about a pixel."""
+    options = {name: sizes[name] for name in (*_OPTIONS, "pad")}
+    N, C, H, W = (sizes[name] for name in _DIMENSIONS)
+    shape = (N, *output_size(H, W, options), sizes["group"] * points(options))
+    offset = noise((*shape[:3], 2 * shape[3]), seed + 1)
+    return example(space, options, x=noise((N, H, W, C), seed), offset=offset, mask=noise(shape, seed + 2))
+
+
+SIZES = Sizes(
+    rungs={
+        **dict.fromkeys(_DIMENSIONS, LADDER),
+        "kernel_size": (1, 2, 3, 4, 5, 7, 9, 11, 13),
+        "stride": (1, 2, 3, 4),
+        "dilation": (1, 2, 3, 4),
+        "pad": (0, 1, 2, 3, 4, 8),
+        "group": (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32),
+        "offset_scale": (1.0, 0.5, 2.0),
+        "remove_center": (False, True),
+    },
+    completed=completed,
+    call=call,
+    areas=(("H", "W"), ("N", "C")),
+)

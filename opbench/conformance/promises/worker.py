@@ -1,0 +1,132 @@
+"""The process in which a module is constructed and tried: `python -m opbench.conformance.promises.worker`.
+
+It takes one job and answers with messages. A call is announced before it is made, because it may be the last thing
+that this process does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import traceback
+import warnings
+
+import torch
+
+from opbench.conformance.promises import lines
+from opbench.conformance.promises.accepting import accept
+from opbench.conformance.promises.constructing import built
+from opbench.conformance.promises.findings import (
+    ModuleBuilt,
+    PromiseJob,
+    PromiseRequest,
+    PromiseResult,
+    PromiseStarted,
+    PromiseStatus,
+    PromisesTried,
+    PromiseTried,
+    ShapesAccepted,
+    Tier,
+)
+from opbench.conformance.promises.fragile import FRAGILE
+from opbench.conformance.promises.promise import Broken, Promise, TargetRaised
+from opbench.conformance.promises.subject import Subject
+from opbench.conformance.promises.wrong import WRONG
+from opbench.errors import nearest
+from opbench.process.channel import Channel, ChildBroken, ChildRefused, channel
+from opbench.schema import OpbenchError
+
+TIERS: tuple[tuple[Tier, tuple[Promise, ...]], ...] = (("wrong", WRONG), ("fragile", FRAGILE))
+FIRST = WRONG[0].name
+REPEATS = "repeatable"
+# torch's own words for a kernel that lacks a dtype.
+LACKS_KERNEL = re.compile(r"not implemented for '|not supported on CPU|unsupported (data|scalar) ?type", re.IGNORECASE)
+
+
+def main() -> None:
+    """Takes one job."""
+    with channel() as out:
+        job = out.receive(PromiseJob)
+        assert job is not None
+        try:
+            work(job, out)
+        except OpbenchError as error:
+            out.send(ChildRefused(str(error)))
+        except BaseException:
+            out.send(ChildBroken(traceback.format_exc()))
+        out.send(PromisesTried())
+    # Whatever a target registered to run at exit, and threads it left, have no say in how this ends.
+    os._exit(0)
+
+
+def chosen(request: PromiseRequest) -> list[tuple[Tier, Promise]]:
+    """The promises that are asked for, in order. OpbenchError for a name that is none's."""
+    every = [(tier, promise) for tier, promises in TIERS for promise in promises]
+    names = [promise.name for _, promise in every]
+    for option, given in (("--only", request.only), ("--skip", request.skip)):
+        for name in given:
+            if name not in names:
+                raise OpbenchError(f"{option}: {nearest('promise', name, names)}")
+    asked = set(request.only or names) - set(request.skip)
+    return [
+        (tier, promise)
+        for tier, promise in every
+        if promise.name in asked and not (request.forward_only and promise.needs_gradients)
+    ]
+
+
+def work(job: PromiseJob, out: Channel) -> None:
+    """Constructs the module, announces the plan, and tries what is left of it until the time is over."""
+    torch.set_num_threads(1)  # inputs are small
+    warnings.simplefilter("ignore")
+    todo = chosen(job.request)
+    subject, constructed, channels, notes = built(job.request)
+    out.send(ModuleBuilt(constructed, tuple(notes), tuple(promise.planned(tier) for tier, promise in todo)))
+    subject.announce = lambda shape: out.send(PromiseStarted(FIRST, shape))
+    notes = accept(subject, channels, job.request.shape)
+    out.send(ShapesAccepted(tuple(tuple(subject.image(size).shape) for size in subject.sizes), tuple(notes)))
+    deadline = time.monotonic() + job.seconds
+    unsteady = False
+    for tier, promise in todo:
+        if promise.name in job.done:
+            continue
+        result, found = _result(promise, tier, subject, out, deadline, unsteady)
+        unsteady = unsteady or (promise.name == REPEATS and result.status == "broken")
+        out.send(PromiseTried(result, tuple(found)))
+
+
+def _result(
+    promise: Promise, tier: Tier, subject: Subject, out: Channel, deadline: float, unsteady: bool
+) -> tuple[PromiseResult, list[str]]:
+    def result(status: PromiseStatus, found: Broken, begin: float) -> PromiseResult:
+        return PromiseResult(
+            promise=promise.name, tier=tier, statement=promise.statement, status=status, message=found.said,
+            shape=found.shape, where=found.where, advice=found.advice or promise.advice if status == "broken" else "",
+            seconds=time.monotonic() - begin,
+        )  # fmt: skip
+
+    begin = time.monotonic()
+    if begin > deadline:
+        return result("not-run", Broken("the time was over"), begin), []
+    if unsteady and promise.compares:
+        reason = "two calls give different outputs, so that nothing can be compared"
+        # What is wrong is known; this says no more than that.
+        return result("unsupported", Broken(reason), begin), []
+    subject.announce = lambda shape: out.send(PromiseStarted(promise.name, shape))
+    subject.shape, subject.notes = None, []
+    subject.announce(None)
+    status: PromiseStatus = "broken"
+    try:
+        found = promise.find(subject)
+    except TargetRaised as raised:
+        found = Broken(
+            f"raises in {promise.doing}: {raised}", subject.shape, lines.raised_in(raised.error, subject.files)
+        )
+        if LACKS_KERNEL.search(str(raised)):
+            status = "unsupported"
+    return result("kept" if found is None else status, found or Broken(""), begin), subject.notes
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,9 @@ from opbench.schema import DEVICES, DTYPES, OpbenchError
 if TYPE_CHECKING:
     from opbench.conformance.findings import Conformance, Limits, Request
 
+# Of what can't be judged: it quotes what the target raises, which may be megabytes.
+LONGEST_ERROR = 1000
+
 
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Whose code, as what, and how much of it."""
@@ -67,6 +70,7 @@ def _promises(request: CheckRequest) -> Exit:
     """No operator is named: what every module promises, whatever it computes."""
     from opbench.conformance.promises.check import check_promises, parsed_shape
     from opbench.conformance.promises.findings import PromiseRequest
+    from opbench.report.escape import visible
     from opbench.report.promises import promise_lines, promises_json
     from opbench.report.screen import status
 
@@ -84,8 +88,11 @@ def _promises(request: CheckRequest) -> Exit:
         forward_only=request.forward_only,
         seed=request.seed,
     )
-    with status("loading the target") as told:
-        found = check_promises(asked, progress=lambda done, of, name: told(f"{done} of {of}: {name}"))
+    try:
+        with status("loading the target") as told:
+            found = check_promises(asked, progress=lambda done, of, name: told(f"{done} of {of}: {name}"))
+    except OpbenchError as error:  # it quotes the target
+        raise OpbenchError(visible(str(error), LONGEST_ERROR)) from error
     print(promises_json(found) if request.as_json else "\n".join(promise_lines(found, repeat(request))))
     if found.verdict == "wrong":
         return Exit.BAD_NEWS

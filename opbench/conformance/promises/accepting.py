@@ -34,12 +34,12 @@ def accept(subject: Subject, channels: Sequence[int], shape: Mapping[str, int]) 
                 if subject.sizes:
                     return _notes(subject, refused)
     size, raised = refusals[0]
-    tried = ", ".join(dict.fromkeys(f"{tuple(size)}" for size, _ in refusals))
+    largest = tuple(refusals[-1][0])
     where = lines.raised_in(raised.error, subject.files)
     at = f", in line {where.line}: {where.text}" if where else ""
     raise OpbenchError(
-        f"not judged: {subject.name} refuses every input tried, among them {tried[:120]}; at {tuple(size)} it raises "
-        f"{raised}{at}; give the shape of one that it accepts with --shape N=2,C=64,H=32,W=32"
+        f"not judged: {subject.name} refuses every input tried, from {tuple(size)} to {largest}; at the first it "
+        f"raises {raised}{at}; give the shape of one that it accepts with --shape N=2,C=64,H=32,W=32"
     )
 
 

@@ -11,6 +11,7 @@ import re
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 
 import torch
 
@@ -30,8 +31,8 @@ from opbench.conformance.promises.findings import (
     Tier,
 )
 from opbench.conformance.promises.fragile import FRAGILE
-from opbench.conformance.promises.promise import Broken, Promise, TargetRaised
-from opbench.conformance.promises.subject import Subject
+from opbench.conformance.promises.promise import Broken, Promise, TargetRaised, said
+from opbench.conformance.promises.subject import WHAT_A_TARGET_RAISES, Subject
 from opbench.conformance.promises.wrong import WRONG
 from opbench.errors import nearest
 from opbench.process.channel import Channel, ChildBroken, ChildRefused, channel
@@ -81,11 +82,7 @@ def work(job: PromiseJob, out: Channel) -> None:
     torch.set_num_threads(1)  # inputs are small
     warnings.simplefilter("ignore")
     todo = chosen(job.request)
-    subject, constructed, channels, notes = built(job.request)
-    out.send(ModuleBuilt(constructed, tuple(notes), tuple(promise.planned(tier) for tier, promise in todo)))
-    subject.announce = lambda shape: out.send(PromiseStarted(FIRST, shape))
-    notes = accept(subject, channels, job.request.shape)
-    out.send(ShapesAccepted(tuple(tuple(subject.image(size).shape) for size in subject.sizes), tuple(notes)))
+    subject = _prepared(job.request, todo, out)
     deadline = time.monotonic() + job.seconds
     unsteady = False
     for tier, promise in todo:
@@ -94,6 +91,27 @@ def work(job: PromiseJob, out: Channel) -> None:
         result, found = _result(promise, tier, subject, out, deadline, unsteady)
         unsteady = unsteady or (promise.name == REPEATS and result.status == "broken")
         out.send(PromiseTried(result, tuple(found)))
+
+
+def _prepared(request: PromiseRequest, todo: Sequence[tuple[Tier, Promise]], out: Channel) -> Subject:
+    """The module constructed, and what it accepts found out."""
+    try:
+        subject, constructed, channels, notes = built(request)
+        out.send(ModuleBuilt(constructed, tuple(notes), tuple(promise.planned(tier) for tier, promise in todo)))
+        subject.announce = lambda shape: out.send(PromiseStarted(FIRST, shape))
+        notes = accept(subject, channels, request.shape)
+    except OpbenchError:
+        raise
+    except WHAT_A_TARGET_RAISES as error:
+        # Code of the target's runs where nobody calls it: in a __getattr__, in a property.
+        where = lines.raised_in(error, (os.path.abspath(request.target.rpartition(":")[0]),))
+        if where is None:
+            raise
+        raise OpbenchError(
+            f"target {request.target!r}: not judged: its line {where.line} raises {said(error)}: {where.text}"
+        ) from error
+    out.send(ShapesAccepted(tuple(tuple(subject.image(size).shape) for size in subject.sizes), tuple(notes)))
+    return subject
 
 
 def _result(
@@ -125,6 +143,11 @@ def _result(
         )
         if LACKS_KERNEL.search(str(raised)):
             status = "unsupported"
+    except WHAT_A_TARGET_RAISES as error:
+        where = lines.raised_in(error, subject.files)
+        if where is None:
+            raise
+        found = Broken(f"raises where nobody calls it: {said(error)}", subject.shape, where)
     return result("kept" if found is None else status, found or Broken(""), begin), subject.notes
 
 

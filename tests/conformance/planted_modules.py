@@ -287,6 +287,12 @@ class Hangs(Convolution):
         time.sleep(1000)
 
 
+class Slow(Convolution):
+    def forward(self, x):
+        time.sleep(0.4)
+        return self.conv(x)
+
+
 class HangsInHalf(Convolution):
     def forward(self, x):
         if x.dtype is torch.float16:

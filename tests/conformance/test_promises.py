@@ -194,7 +194,11 @@ NOT_JUDGED = [
     ("NeedsMore", {}, "needs kernel_size, stride: add --arg kernel_size=VALUE --arg stride=VALUE"),
     ("NeedsMore", {"arguments": ("strid=1",)}, "--arg: unknown argument of NeedsMore 'strid'; did you mean 'stride'?"),
     ("RaisesInConstructor", {}, 'ValueError: no such luck (line 0: raise ValueError("no such luck")); give'),
-    ("TwoInputs", {}, "TwoInputs refuses every input tried, among them (2, 64, 4, 4)"),
+    (
+        "TwoInputs",
+        {},
+        "to (2, 64, 224, 224); at the first it raises TypeError: TwoInputs.forward() missing 1",
+    ),
     ("function", {}, "function is not a torch.nn.Module: what a function promises depends on the operator"),
     ("Block", {"only": ("gradient",)}, "--only: unknown promise 'gradient'; did you mean 'gradients'?"),
     ("upsample", {"arguments": ("size=3",)}, "--arg: upsample is constructed already"),
@@ -245,6 +249,17 @@ def test_a_module_that_never_answers_is_wrong_and_nothing_else_is_tried():
     assert names(found.wrong) == {"answers"}
     assert conclusion(found).startswith("wrong: Hangs hangs: killed after 2 s")
     assert {one.status for one in found.promises if one.promise != "answers"} == {"not-run"}
+
+
+def test_time_that_runs_out_is_no_verdict_and_said():
+    found = check_promises(PromiseRequest(f"{FILE}:Slow"), Patience(trying=4.0))
+    assert (found.verdict, found.conformant) == ("not judged", False)
+    assert conclusion(found).endswith("promises were not tried: the time was over; a smaller --shape takes less")
+
+
+def test_random_outputs_are_not_taken_for_mixed_images():
+    (one,) = tried("RandomInEvaluation", only=("images-apart",)).promises
+    assert one.status == "unsupported"
 
 
 def opbench_check(*words):

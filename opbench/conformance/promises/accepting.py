@@ -11,15 +11,17 @@ from opbench.conformance.promises.subject import CHANNELS_FIRST, LAYOUTS, ImageS
 from opbench.schema import OpbenchError
 
 SIDES = (4, 8, 16, 32)
+SEVERAL_INPUTS = "a module of one image (N, C, H, W) can be judged: put one round it that makes the other inputs"
+OTHER_SHAPE = "give the shape of one that it accepts with --shape N=2,C=64,H=32,W=32"
 # Of modules that are built for one size.
 FIXED_SIDES = (7, 14, 28, 56, 64, 112, 224)
-MOST_SIZES = 3
+MOST_SIZES = 4
 # One call at a larger size may take this long; else the smaller ones have to do.
 SLOW_SECONDS = 0.15
 
 
 def accept(subject: Subject, channels: Sequence[int], shape: Mapping[str, int]) -> list[str]:
-    """Finds the sizes, at most three, that the subject answers in evaluation; says which it refuses, and why.
+    """Finds the sizes, at most four, that the subject answers in evaluation; says which it refuses, and why.
 
     Raises OpbenchError where it answers none.
     """
@@ -36,10 +38,12 @@ def accept(subject: Subject, channels: Sequence[int], shape: Mapping[str, int]) 
     size, raised = refusals[0]
     largest = tuple(refusals[-1][0])
     where = lines.raised_in(raised.error, subject.files)
+    several = isinstance(raised.error, TypeError) and "required positional argument" in str(raised)
+    advice = SEVERAL_INPUTS if several else OTHER_SHAPE
     at = f", in line {where.line}: {where.text}" if where else ""
     raise OpbenchError(
         f"not judged: {subject.name} refuses every input tried, from {tuple(size)} to {largest}; at the first it "
-        f"raises {raised}{at}; give the shape of one that it accepts with --shape N=2,C=64,H=32,W=32"
+        f"raises {raised}{at}; {advice}"
     )
 
 

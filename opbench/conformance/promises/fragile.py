@@ -22,7 +22,7 @@ ROUNDED = {torch.float16: 0.05, torch.bfloat16: 0.2}
 # Between memory formats and modes the order of summation is all that differs.
 REORDERED = 1e-3
 LARGE = 100.0
-RANDOM_OR_BATCH = re.compile("BatchNorm|Dropout|DropPath|DropBlock|StochasticDepth|RReLU")
+RANDOM_OR_BATCH = re.compile("BatchNorm|InstanceNorm|Dropout|DropPath|DropBlock|StochasticDepth|RReLU")
 
 
 def _sizes(subject: Subject) -> Broken | None:

@@ -19,7 +19,7 @@ WARM_UP, CALLS = 3, 20
 
 def grows(subject: Subject) -> Broken | None:
     """Counts live tensors before and after twenty calls with new inputs of the same shape."""
-    size = subject.sizes[-1]._replace(N=2)
+    size = subject.sizes[0]._replace(N=2)
     module = subject.module(training=True)
     _call(subject, module, range(WARM_UP))
     before, held_before = _alive(), _places(module)
@@ -36,7 +36,7 @@ def grows(subject: Subject) -> Broken | None:
 
 def _call(subject: Subject, module: nn.Module, seeds: Sequence[int]) -> None:
     for seed in seeds:
-        subject.call(module, subject.image(subject.sizes[-1]._replace(N=2), seed=seed))
+        subject.call(module, subject.image(subject.sizes[0]._replace(N=2), seed=seed))
 
 
 def _alive() -> int:

@@ -42,6 +42,10 @@ class Promise:
         return PlannedPromise(self.name, tier, self.statement)
 
 
+class OutOfTime(Exception):
+    """The time for all promises is over; the call that was to come was not made."""
+
+
 class TargetRaised(Exception):
     """What the target raised, where the checker asked it something; any other error is a fault of the checker."""
 

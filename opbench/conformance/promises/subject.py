@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
 from opbench.conformance.promises.findings import Shape
-from opbench.conformance.promises.promise import TargetRaised
+from opbench.conformance.promises.promise import OutOfTime, TargetRaised
 
 WHAT_A_TARGET_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
 # How an image (N, C, H, W) is handed over.
@@ -46,6 +50,7 @@ class Subject:
     layout: str = CHANNELS_FIRST
     sizes: list[ImageSize] = field(default_factory=list)
     announce: Callable[[Shape | None], None] = lambda shape: None
+    deadline: float = math.inf  # as time.monotonic
     shape: Shape | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -54,7 +59,10 @@ class Subject:
     ) -> nn.Module:
         """A new one. The same seed gives the same parameters and running statistics, another one others."""
         with self.asking():
+            # Whatever a constructor may draw from.
             torch.manual_seed(self.seed + seed)
+            random.seed(self.seed + seed)
+            np.random.seed(self.seed + seed)
             module = self.make().to(self.device)
             if any(is_lazy(parameter) for parameter in module.parameters()):
                 with torch.no_grad():
@@ -83,7 +91,9 @@ class Subject:
             return [out.clone() for out in self.call(module, x.clone())]
 
     def at(self, x: Tensor) -> None:
-        """Announces the call that may be the last thing this process does."""
+        """Announces the call that may be the last thing this process does. Raises OutOfTime where it is too late."""
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
         self.shape = tuple(x.shape)
         self.announce(self.shape)
 

@@ -31,7 +31,7 @@ from opbench.conformance.promises.findings import (
     Tier,
 )
 from opbench.conformance.promises.fragile import FRAGILE
-from opbench.conformance.promises.promise import Broken, Promise, TargetRaised, said
+from opbench.conformance.promises.promise import Broken, OutOfTime, Promise, TargetRaised, said
 from opbench.conformance.promises.subject import WHAT_A_TARGET_RAISES, Subject
 from opbench.conformance.promises.wrong import WRONG
 from opbench.errors import nearest
@@ -40,9 +40,11 @@ from opbench.schema import OpbenchError
 
 TIERS: tuple[tuple[Tier, tuple[Promise, ...]], ...] = (("wrong", WRONG), ("fragile", FRAGILE))
 FIRST = WRONG[0].name
-REPEATS = "repeatable"
+REPEATABLE = next(promise for promise in WRONG if promise.name == "repeatable")
 # torch's own words for a kernel that lacks a dtype.
-LACKS_KERNEL = re.compile(r"not implemented for '|not supported on CPU|unsupported (data|scalar) ?type", re.IGNORECASE)
+LACKS_KERNEL = re.compile(
+    r"not implemented for '|not supported on CPU|unsupported (data|scalar|d) ?type", re.IGNORECASE
+)
 
 
 def main() -> None:
@@ -82,26 +84,37 @@ def work(job: PromiseJob, out: Channel) -> None:
     torch.set_num_threads(1)  # inputs are small
     warnings.simplefilter("ignore")
     todo = chosen(job.request)
-    subject = _prepared(job.request, todo, out)
     deadline = time.monotonic() + job.seconds
-    unsteady = False
-    for tier, promise in todo:
-        if promise.name in job.done:
-            continue
-        result, found = _result(promise, tier, subject, out, deadline, unsteady)
-        unsteady = unsteady or (promise.name == REPEATS and result.status == "broken")
+    subject = _prepared(job.request, todo, out, deadline)
+    left = [(tier, promise) for tier, promise in todo if promise.name not in job.done]
+    unsteady: bool | None = None
+    for tier, promise in left:
+        if promise.compares and unsteady is None:
+            unsteady = _unsteady(subject)
+        result, found = _result(promise, tier, subject, out, bool(unsteady))
         out.send(PromiseTried(result, tuple(found)))
 
 
-def _prepared(request: PromiseRequest, todo: Sequence[tuple[Tier, Promise]], out: Channel) -> Subject:
+def _unsteady(subject: Subject) -> bool:
+    """Whether two calls differ: then no comparison says anything else."""
+    try:
+        return REPEATABLE.find(subject) is not None
+    except (TargetRaised, OutOfTime):
+        return False
+
+
+def _prepared(request: PromiseRequest, todo: Sequence[tuple[Tier, Promise]], out: Channel, deadline: float) -> Subject:
     """The module constructed, and what it accepts found out."""
     try:
         subject, constructed, channels, notes = built(request)
         out.send(ModuleBuilt(constructed, tuple(notes), tuple(promise.planned(tier) for tier, promise in todo)))
         subject.announce = lambda shape: out.send(PromiseStarted(FIRST, shape))
+        subject.deadline = deadline
         notes = accept(subject, channels, request.shape)
     except OpbenchError:
         raise
+    except OutOfTime as late:
+        raise OpbenchError(f"target {request.target!r}: not judged: too slow; give a smaller --shape") from late
     except WHAT_A_TARGET_RAISES as error:
         # Code of the target's runs where nobody calls it: in a __getattr__, in a property.
         where = lines.raised_in(error, (os.path.abspath(request.target.rpartition(":")[0]),))
@@ -115,7 +128,7 @@ def _prepared(request: PromiseRequest, todo: Sequence[tuple[Tier, Promise]], out
 
 
 def _result(
-    promise: Promise, tier: Tier, subject: Subject, out: Channel, deadline: float, unsteady: bool
+    promise: Promise, tier: Tier, subject: Subject, out: Channel, unsteady: bool
 ) -> tuple[PromiseResult, list[str]]:
     def result(status: PromiseStatus, found: Broken, begin: float) -> PromiseResult:
         return PromiseResult(
@@ -125,8 +138,6 @@ def _result(
         )  # fmt: skip
 
     begin = time.monotonic()
-    if begin > deadline:
-        return result("not-run", Broken("the time was over"), begin), []
     if unsteady and promise.compares:
         reason = "two calls give different outputs, so that nothing can be compared"
         # What is wrong is known; this says no more than that.
@@ -143,6 +154,8 @@ def _result(
         )
         if LACKS_KERNEL.search(str(raised)):
             status = "unsupported"
+    except OutOfTime:
+        return result("not-run", Broken("the time was over; a smaller --shape takes less"), begin), []
     except WHAT_A_TARGET_RAISES as error:
         where = lines.raised_in(error, subject.files)
         if where is None:

@@ -394,6 +394,21 @@ class FreshCache(Convolution):
         return self.conv(x) * self.grid
 
 
+class KernelsOfEachImage(nn.Module):
+    """Images side by side in the channels of one grouped convolution, under weights of five axes."""
+
+    def __init__(self, in_planes, out_planes):
+        super().__init__()
+        self.route = nn.Linear(in_planes, 4)
+        self.weight = nn.Parameter(torch.randn(4, out_planes, in_planes, 3, 3))
+
+    def forward(self, x):
+        N, C, H, W = x.shape
+        weight = torch.einsum("nk,koihw->noihw", self.route(x.mean((2, 3))).softmax(-1), self.weight)
+        out = F.conv2d(x.reshape(1, N * C, H, W), weight.flatten(0, 1), padding=1, groups=N)
+        return out.view(N, -1, H, W)
+
+
 class ChannelsLast(nn.Module):
     def __init__(self, dim):
         super().__init__()
@@ -405,4 +420,6 @@ class ChannelsLast(nn.Module):
 
 upsample = nn.Upsample(scale_factor=2)
 lazy = nn.Sequential(nn.LazyConv2d(8, 3, padding=1), nn.ReLU())
+weight_normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))
+scripted = torch.jit.script(nn.ReLU())
 image_net_stem = nn.Conv2d(3, 16, 3, 2, 1)

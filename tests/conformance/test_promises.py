@@ -141,8 +141,9 @@ def test_what_will_surprise_somebody_is_fragile_and_said_in_a_sentence(target, p
 
 
 INNOCENT = (
-    "Convolution", "Block", "Attention", "KeyBias", "Dropped", "Grouped", "GroupsInBatch", "FreshCache", "ChannelsLast",
-    "upsample", "lazy", "image_net_stem", "opbench.operators.carafe:CARAFE", "opbench.operators.carafe:YoloCARAFE",
+    "Convolution", "Block", "Attention", "KeyBias", "Dropped", "Grouped", "GroupsInBatch", "FreshCache",
+    "KernelsOfEachImage", "ChannelsLast", "upsample", "lazy", "image_net_stem",
+    "opbench.operators.carafe:CARAFE", "opbench.operators.carafe:YoloCARAFE",
 )  # fmt: skip
 
 
@@ -152,6 +153,12 @@ def test_a_right_module_is_acquitted(target):
     assert (found.wrong, found.fragile) == ((), ())
     assert found.verdict == "right"
     assert names(found.kept) == names(found.promises)
+
+
+def test_what_torch_itself_refuses_is_no_fault_of_the_module():
+    found = tried("weight_normed")
+    assert (found.verdict, found.wrong, found.fragile) == ("right", (), ())
+    assert [one.promise for one in found.promises if one.status == "unsupported"] == ["pickle"]
 
 
 def test_the_published_dcnv3_block_is_right_and_its_weights_of_one_tap_are_named():
@@ -200,6 +207,7 @@ NOT_JUDGED = [
         "to (2, 64, 224, 224); at the first it raises TypeError: TwoInputs.forward() missing 1",
     ),
     ("function", {}, "function is not a torch.nn.Module: what a function promises depends on the operator"),
+    ("scripted", {}, "a scripted module: name the module that it was scripted from"),
     ("Block", {"only": ("gradient",)}, "--only: unknown promise 'gradient'; did you mean 'gradients'?"),
     ("upsample", {"arguments": ("size=3",)}, "--arg: upsample is constructed already"),
 ]

@@ -45,6 +45,8 @@ def built(request: PromiseRequest) -> tuple[Subject, str, tuple[int, ...], list[
     target = parse(request.target)
     given = assignments("--arg", request.arguments)
     found = load(target)
+    if isinstance(found, torch.jit.ScriptModule):
+        raise OpbenchError(f"target {request.target!r}: a scripted module: name the module that it was scripted from")
     if isinstance(found, nn.Module):
         if given:
             raise OpbenchError(f"--arg: {target.name} is constructed already")

@@ -102,8 +102,6 @@ def _channels_last(subject: Subject) -> Broken | None:
         x = subject.image(size)
         module = subject.module()
         expected = subject.silently(module, x)
-        with subject.asking():
-            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fault = difference(
             subject.silently(module, x.contiguous(memory_format=torch.channels_last)), expected, REORDERED
         )

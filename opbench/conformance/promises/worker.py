@@ -41,9 +41,11 @@ from opbench.schema import OpbenchError
 TIERS: tuple[tuple[Tier, tuple[Promise, ...]], ...] = (("wrong", WRONG), ("fragile", FRAGILE))
 FIRST = WRONG[0].name
 REPEATABLE = next(promise for promise in WRONG if promise.name == "repeatable")
-# torch's own words for a kernel that lacks a dtype.
-LACKS_KERNEL = re.compile(
-    r"not implemented for '|not supported on CPU|unsupported (data|scalar|d) ?type", re.IGNORECASE
+# torch's own words for what it can't itself: a kernel that lacks a dtype, a module whose parameters it computes.
+TORCH_CANNOT = re.compile(
+    r"not implemented for '|not supported on CPU|unsupported (data|scalar|d) ?type"
+    r"|parametrized modules is only supported through state_dict",
+    re.IGNORECASE,
 )
 
 
@@ -152,7 +154,7 @@ def _result(
         found = Broken(
             f"raises in {promise.doing}: {raised}", subject.shape, lines.raised_in(raised.error, subject.files)
         )
-        if LACKS_KERNEL.search(str(raised)):
+        if TORCH_CANNOT.search(str(raised)):
             status = "unsupported"
     except OutOfTime:
         return result("not-run", Broken("the time was over; a smaller --shape takes less"), begin), []

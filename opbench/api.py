@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from opbench.errors import OpbenchError
 from opbench.schema import Device, DType, Mode, Operator, Run, Setting, Task
@@ -19,6 +19,7 @@ from opbench.schema import Device, DType, Mode, Operator, Run, Setting, Task
 if TYPE_CHECKING:
     from opbench.analyse.compare.nouns import Comparison
     from opbench.conformance.findings import Conformance
+    from opbench.conformance.promises.findings import Promises
 
 PathLike = str | os.PathLike[str]
 # What `check` is given: FILE.py:NAME or package.module:NAME, or the function or module class itself.
@@ -49,6 +50,7 @@ def declare(*declarations: Task | Operator | PathLike) -> None:
             registry.load_file(os.fspath(one))
 
 
+@overload
 def check(
     target: Checked,
     operator: str,
@@ -57,13 +59,41 @@ def check(
     dtypes: Iterable[DType] = (),
     fix: Mapping[str, Setting] | None = None,
     arguments: Mapping[str, Setting] | None = None,
-    shape: Mapping[str, Setting] | None = None,
+    shape: Mapping[str, int] | None = None,
     only: Iterable[str] = (),
     skip: Iterable[str] = (),
     forward_only: bool = False,
     quick: bool = False,
     seed: int = 0,
-) -> Conformance:
+) -> Conformance: ...
+@overload
+def check(
+    target: Checked,
+    operator: None = None,
+    *,
+    shape: Mapping[str, int] | None = None,
+    device: Device = "cpu",
+    arguments: Mapping[str, Setting] | None = None,
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    forward_only: bool = False,
+    seed: int = 0,
+) -> Promises: ...
+def check(
+    target: Checked,
+    operator: str | None = None,
+    *,
+    shape: Mapping[str, int] | None = None,
+    device: Device = "cpu",
+    dtypes: Iterable[DType] = (),
+    fix: Mapping[str, Setting] | None = None,
+    arguments: Mapping[str, Setting] | None = None,
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    forward_only: bool = False,
+    quick: bool = False,
+    seed: int = 0,
+) -> Conformance | Promises:
     """Whether a function or module computes what `operator` is defined to compute: `opbench check` as a call.
 
     target: "FILE.py:NAME" or "package.module:NAME", or a function or class at the top of a file. It is imported and
@@ -72,13 +102,20 @@ def check(
     core or settings of the operator, `arguments` a class's own constructor arguments, `shape` sizes of a call that is
     tried first.
 
-    The result's `conformant` is the answer; `results` holds every relation tried, with a shrunk counterexample where
-    it fails, and `worst_ratio` the largest |error| / bound.
+    Without an operator, a module is held to what every module promises, on images of `shape` {"N": 2, "C": 64, "H": 32,
+    "W": 32} or some of it: `wrong` and `fragile` are the promises that it breaks.
+
+    The result's `conformant` is the answer; of an operator, `results` holds every relation tried, with a shrunk
+    counterexample where it fails, and `worst_ratio` the largest |error| / bound.
 
     >>> from opbench import check
     >>> check("opbench.operators.carafe:carafe", "carafe", quick=True).conformant  # doctest: +SKIP
     True
     """
+    if operator is None:
+        return _promises(
+            target, shape, device, arguments, only, skip, forward_only, seed, asked={"dtypes": dtypes, "fix": fix}
+        )
     from opbench.conformance.check import check as judge
     from opbench.conformance.findings import Request
 
@@ -196,6 +233,38 @@ def load_run(path: PathLike) -> Run:
     from opbench.documents import read
 
     return read(Path(path), Run)
+
+
+def _promises(
+    target: Checked,
+    shape: Mapping[str, int] | None,
+    device: Device,
+    arguments: Mapping[str, Setting] | None,
+    only: Iterable[str],
+    skip: Iterable[str],
+    forward_only: bool,
+    seed: int,
+    *,
+    asked: Mapping[str, object],
+) -> Promises:
+    """What every module promises; `asked` are arguments that belong to an operator."""
+    from opbench.conformance.promises.check import check_promises, parsed_shape
+    from opbench.conformance.promises.findings import PromiseRequest
+
+    for name, value in asked.items():
+        if value:
+            raise OpbenchError(f"{name}: belongs to an operator: name it, or leave {name} out")
+    request = PromiseRequest(
+        target=_spelled(target),
+        arguments=_assigned(arguments),
+        shape=parsed_shape(",".join(_assigned(shape))),
+        device=device,
+        only=tuple(only),
+        skip=tuple(skip),
+        forward_only=forward_only,
+        seed=seed,
+    )
+    return check_promises(request)
 
 
 @contextlib.contextmanager

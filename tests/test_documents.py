@@ -15,6 +15,7 @@ from opbench.analyse.compare.runs import compare
 from opbench.analyse.history.digest import digest
 from opbench.conformance.findings import Conformance
 from opbench.conformance.findings import Request as Check
+from opbench.conformance.promises.findings import PromiseRequest, Promises
 from opbench.documents import KINDS, DocumentKind, files
 from opbench.documents.kinds import STUDY_VERSION
 from opbench.documents.selfchecks import find_selfcheck
@@ -171,6 +172,7 @@ def nouns():
         "study": StudyDocument(STUDY_VERSION, make_environment(), "opbench study", "2026-01-01", 1.0, True, ()),
         "digest": digest(run, documents.render(run)),
         "conformance": Conformance(Check("a.py:f", "carafe"), "carafe (function)", (), (), "", (), math.inf),
+        "promises": Promises(PromiseRequest("a.py:M"), "M()", ((2, 64, 4, 4),), (), (), math.inf),
         "model": Costs("a.py:Net", "Net", (1, 3, 64, 64), "float32", "cpu", "inference", math.inf, 2, None, (), ()),
         "comparison": compare(run, run),
     }

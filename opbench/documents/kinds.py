@@ -18,6 +18,7 @@ from opbench.schema import SCHEMA_VERSION
 STUDY_VERSION = 1
 DIGEST_VERSION = 1
 CONFORMANCE_VERSION = 1
+PROMISES_VERSION = 1
 MODEL_VERSION = 1
 COMPARISON_VERSION = 1
 
@@ -96,6 +97,13 @@ KINDS: dict[str, DocumentKind] = {
             version=CONFORMANCE_VERSION,
             command="opbench check --json",
             fields=("judged_as", "results"),
+        ),
+        DocumentKind(
+            name="promises",
+            noun="opbench.conformance.promises.findings:Promises",
+            version=PROMISES_VERSION,
+            command="opbench check --json",
+            fields=("constructed", "promises"),
         ),
         DocumentKind(
             name="model",

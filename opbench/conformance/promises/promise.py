@@ -1,0 +1,67 @@
+"""A promise as data, and how it comes out broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from opbench.conformance.promises.findings import CodeLine, PlannedPromise, Shape, Tier
+
+if TYPE_CHECKING:
+    from opbench.conformance.promises.subject import Subject
+
+
+class Broken(NamedTuple):
+    """What was seen, in a sentence whose subject is left out ("mixes ..."); advice "" is the promise's own."""
+
+    said: str
+    shape: Shape | None = None
+    where: CodeLine | None = None
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One thing that a module promises. `find` tries it: what was seen, or None where it is kept.
+
+    `statement` is what is promised; `doing` the call that `find` makes, for "in {doing} it raises ..."; `advice` what
+    to do. One that `compares` outputs means nothing for a module that doesn't repeat itself.
+    """
+
+    name: str
+    statement: str
+    doing: str
+    advice: str
+    find: Callable[[Subject], Broken | None]
+    compares: bool = True
+    needs_gradients: bool = False
+
+    def planned(self, tier: Tier) -> PlannedPromise:
+        """What is said of it before it is tried."""
+        return PlannedPromise(self.name, tier, self.statement)
+
+
+class OutOfTime(Exception):
+    """The time for all promises is over; the call that was to come was not made."""
+
+
+class TargetRaised(Exception):
+    """What the target raised, where the checker asked it something; any other error is a fault of the checker."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(said(error))
+        self.error = error
+
+
+LONGEST_SAID = 300
+
+
+def said(error: BaseException) -> str:
+    """`RuntimeError: its first line`; an error may be unable to say anything."""
+    try:
+        first = (str(error).strip().splitlines() or [""])[0]
+    except Exception:  # a __str__ of the target's own: anything
+        first = "(an error that can't be printed)"
+    shown = first if len(first) <= LONGEST_SAID else f"{first[:LONGEST_SAID]} ..."
+    return f"{type(error).__name__}: {shown}".rstrip(": ")

@@ -299,7 +299,6 @@ def test_fragile_alone_is_no_bad_news_and_json_has_everything(capsys):
         ({"dtype": ("float32",)}, "--dtype belongs to an operator"),
         ({"fix": ("N=2",)}, "--fix belongs to an operator"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
-        ({"operator": "carafe", "shape": "N=2"}, "--shape is for a module without --operator"),
     ],
 )
 def test_options_of_the_other_kind_of_check_are_refused(asked, said):

@@ -47,5 +47,8 @@ def sentence(found: Quality) -> str:
     if found.shared:
         said.append(f"{found.shared} of {found.clear + found.shared} figures are of a machine that others shared")
     if found.disturbed:
-        said.append(f"{found.disturbed} case{'' if found.disturbed == 1 else 's'} disturbed, without a figure")
+        said.append(
+            f"{found.disturbed} case{'' if found.disturbed == 1 else 's'} disturbed, without a figure: other "
+            "processes had the cores; use --threads auto, another hour, or --share-cpu to let such rounds count"
+        )
     return "Quality: " + "; ".join(said) + "."

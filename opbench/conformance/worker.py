@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from opbench.conformance.findings import (
     BAD,
@@ -66,8 +68,11 @@ def main() -> None:
         job = out.receive(Job)
         assert job is not None
         try:
-            _limit_memory(job)
-            work(job, wire)
+            # Hypothesis notes the constants of the code it finds; not in the folder that a user happens to be in.
+            with tempfile.TemporaryDirectory(prefix="opbench-") as notes:
+                set_hypothesis_home_dir(notes)
+                _limit_memory(job)
+                work(job, wire)
         except OpbenchError as error:
             out.send(ChildRefused(str(error)))
         except BaseException:

@@ -68,7 +68,7 @@ def _judge_disturbance(case: CaseState, latency: Latency, around: DisturbanceWat
         case.outcome = "disturbed"
         case.message = (
             f"{around.guard.why}: it or its baseline, in {lost} of {len(samples)} rounds; "
-            "ask for fewer threads (--threads auto), or for another hour"
+            "use --threads auto, another hour, or --share-cpu to let such rounds count"
         )
 
 

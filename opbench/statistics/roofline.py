@@ -60,15 +60,16 @@ def _fits(yardsticks: Sequence[Yardstick], case: Case, traffic: int) -> bool:
 def implausible(limit: Roofline | None, latency: Latency) -> str:
     """Why a latency can't be: below half of the least time. "" where it may be, or nothing is known.
 
-    Up to twice the limit it is the limit that is at fault: yardsticks are measured, too.
+    Up to twice the limit it is the limit that is at fault: yardsticks are measured, too. Beside other processes half of
+    a yardstick's samples may be hundreds of times too slow, so it is the low end of the limit's interval that decides.
     """
     if limit is None:
         return ""
     samples = usable_samples(latency)
-    if not samples or (took := statistics.median(samples)) >= limit.seconds / IMPLAUSIBLE_BELOW:
+    if not samples or (took := statistics.median(samples)) >= limit.low / IMPLAUSIBLE_BELOW:
         return ""
     return (
-        f"{latency.method}: {took:.3g} s a call, where this machine needs {limit.seconds:.3g} s to move its "
+        f"{latency.method}: {took:.3g} s a call, where this machine needs {limit.low:.3g} s to move its "
         f"{limit.bytes} bytes or multiply its {limit.macs} MACs: it can't have computed them"
     )
 

@@ -19,7 +19,8 @@ RUN = make_run(
 )
 SAID = (
     "Quality: 20% of 20 samples left out (a core was waited for, or the machine was in another phase); "
-    "1 of 2 figures are of a machine that others shared; 1 case disturbed, without a figure."
+    "1 of 2 figures are of a machine that others shared; 1 case disturbed, without a figure: other "
+    "processes had the cores; use --threads auto, another hour, or --share-cpu to let such rounds count."
 )
 
 

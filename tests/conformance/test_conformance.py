@@ -151,6 +151,13 @@ def test_hostile_code_costs_its_own_relation_and_no_other(survived, name, status
         assert result.counterexample.tensors["x"].shape == (1,)
 
 
+def test_a_check_leaves_nothing_in_the_folder_it_runs_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("from opbench.operators.carafe.cores import shift_add\n")
+    run_check("mine.py:shift_add", operator="carafe", only=("definition",), quick=True)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["mine.py"]
+
+
 def test_a_target_that_brings_its_process_down_does_not_conform(survived):
     assert not survived.conformant
     assert survived.failing == ("hangs", "exits", "exits as checkers do", "crashes", "floods")

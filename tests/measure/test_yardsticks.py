@@ -60,6 +60,15 @@ def test_below_half_of_the_least_time_a_latency_is_implausible(seconds, said):
     assert bool(implausible(limit, latency)) is said
 
 
+def test_a_yardstick_disturbed_in_half_of_its_samples_convicts_nobody():
+    disturbed = [1e8] * 11 + [1e10] * 10
+    sticks = [*machine(cached=False)[1:], Yardstick("copy", "cpu", "float32", "bytes/second", tuple(disturbed))]
+    limit = roofline(sticks, CASE, counts(10**6))
+    assert limit.seconds == pytest.approx(1e-2)
+    assert implausible(limit, make_latency(rounds=9, seconds=6e-5)) == ""
+    assert implausible(limit, make_latency(rounds=9, seconds=4e-5))
+
+
 def test_without_a_limit_nothing_is_implausible():
     assert implausible(None, make_latency(rounds=3)) == ""
 

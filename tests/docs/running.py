@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +18,6 @@ TOOLS = {
     "nox": "exit 0",
     "git": "exit 0",
 }
-
-# Of the processor, for each block that was run in this process.
-SECONDS: list[float] = []
 
 
 def is_run(block: Block, nightly: bool) -> bool:
@@ -66,12 +62,9 @@ class Reader:
     def _run(self, command: list[str], block: Block) -> None:
         path = f"{self.tools}{os.pathsep}{os.environ['PATH']}"
         env = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=900, check=False
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        SECONDS.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         self.said = done.stdout + done.stderr
         expected = int(block.value("exit") or 0)
         ended = f"{block.where}: ended with {done.returncode}, expected {expected}"

@@ -1,12 +1,11 @@
 """What stands in the pages is true of the package: commands, options, links, tables; and every block runs."""
 
-import os
 import re
 
 import pytest
 from declared_words import calls, fault, option_fault
 from pages import NOT_RUN, PAGES, ROOT, anchors, blocks, links, slug, spans
-from running import SECONDS, Reader, is_run
+from running import Reader, is_run
 
 import opbench.report.readme as generated
 
@@ -121,12 +120,3 @@ def test_every_quantity_that_a_change_may_be_allowed_of_is_explained():
 
     page = (ROOT / "docs" / "how-to" / "what-turns-a-ci-red.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(QUANTITIES)
-
-
-def test_the_blocks_of_all_pages_together_cost_at_most_a_minute(request):
-    """Of a quiet core; it stands last, after the pages."""
-    if not SECONDS or request.config.getoption("--nightly"):
-        pytest.skip("no page was run in this process, or all of them were, whole")
-    if os.getloadavg()[0] > os.cpu_count():
-        pytest.skip(f"the machine is busy, where processor seconds count more: {sum(SECONDS):.0f} of them")
-    assert sum(SECONDS) < 60

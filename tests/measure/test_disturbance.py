@@ -138,9 +138,9 @@ def test_how_many_clean_blocks_are_enough(clean, blocks, answer):
 # Two threads on one core, each of which lets go of the interpreter all the time.
 CROWDED = """
 import os, threading, time
-from opbench.measure.disturbance import Kernel
+from opbench.measure.disturbance import KernelCounters
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-kernel = Kernel()
+kernel = KernelCounters()
 def busy():
     end = time.process_time() + 0.2
     while time.process_time() < end:

@@ -181,7 +181,7 @@ def test_trainings_in_processes_are_those_of_one_process(tmp_path, monkeypatch):
     (result,) = run_study(extent, "", tmp_path, lambda done, total, what: None).studies
     assert result.complete
     for training in result.of("bilinear", "scored"):
-        job = run.Job("upsample", "bilinear", "scored", training.rate, training.seed, 1, "generated", False)
+        job = run.TrainingJob("upsample", "bilinear", "scored", training.rate, training.seed, 1, "generated", False)
         assert train(job) == training
 
 
@@ -192,7 +192,7 @@ def test_every_death_of_a_training_process_is_named(monkeypatch, death):
     death.arrange(monkeypatch)
     monkeypatch.setattr("opbench.process.pool.free_bytes", lambda: 2 * MEMORY_BYTES)
     monkeypatch.setattr("opbench.process.pool.MEMORY_SHARE", 1.0)
-    job = run.Job("upsample", "bilinear", "scored", 0.01, 0, 1, "generated", False)
+    job = run.TrainingJob("upsample", "bilinear", "scored", 0.01, 0, 1, "generated", False)
     said = pytest.raises(TrainingLostError, match=f"a training process .*{re.escape(death.said)}")
     with said, run._workers(Extent(("upsample",), processes=2)) as carry_out:
         list(carry_out([job, job]))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from opbench.measure.disturbance import cgroup_file
+from opbench.measure.system_files import line, text
 
 LOOK_SECONDS = 0.3
 # A core of which others use less than this is free: daemons that wake up now and then.
@@ -52,7 +53,7 @@ def look(
         allowed=len(allowed),
         quota=_quota(proc, system / "fs" / "cgroup"),
         busy=_busy(before, after),
-        governor=_line(system / f"devices/system/cpu/cpu{min(allowed)}/cpufreq/scaling_governor"),
+        governor=line(system / f"devices/system/cpu/cpu{min(allowed)}/cpufreq/scaling_governor"),
         turbo=_turbo(system / "devices/system/cpu"),
     )
 
@@ -113,8 +114,8 @@ def _affinity() -> set[int]:
 def _times(proc: Path, allowed: set[int]) -> dict[int, tuple[int, int]]:
     """(ticks at work, ticks in all) of each allowed core."""
     found = {}
-    for line in _text(proc / "stat").splitlines():
-        name, *fields = line.split()
+    for row in text(proc / "stat").splitlines():
+        name, *fields = row.split()
         if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in allowed and len(fields) >= 8:
             ticks = [int(value) for value in fields[:8]]
             found[int(name[3:])] = sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # idle and iowait are no work
@@ -134,28 +135,17 @@ def _quota(proc: Path, cgroup: Path) -> float | None:
     """Cores' worth of time a period: `cpu.max` of cgroup v2, `cpu.cfs_quota_us` of v1."""
     second = cgroup_file(proc, cgroup, "cpu.max")
     if second is not None:
-        quota, _, period = _line(second).partition(" ")
+        quota, _, period = line(second).partition(" ")
         return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
     first = cgroup_file(proc, cgroup, "cpu.cfs_quota_us")
     if first is None:
         return None
-    quota, period = _line(first), _line(first.with_name("cpu.cfs_period_us"))
+    quota, period = line(first), line(first.with_name("cpu.cfs_period_us"))
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 
 
 def _turbo(cpu: Path) -> str:
-    if no_turbo := _line(cpu / "intel_pstate" / "no_turbo"):
+    if no_turbo := line(cpu / "intel_pstate" / "no_turbo"):
         return "off" if no_turbo == "1" else "on"
-    boost = _line(cpu / "cpufreq" / "boost")
+    boost = line(cpu / "cpufreq" / "boost")
     return {"1": "on", "0": "off"}.get(boost, "")
-
-
-def _line(file: Path) -> str:
-    return _text(file).partition("\n")[0].strip()
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from opbench.measure.interruptions import interruptions
+from opbench.measure.system_files import text
 
 # Of a block's wall time. A figure whose every block waited for this long is at most so much too high.
 WAITED_SHARE_AT_MOST = 0.02
@@ -155,7 +156,7 @@ def _pread(descriptor: int | None) -> bytes:
 
 def cgroup_file(proc: Path, cgroup: Path, name: str) -> Path | None:
     """The file of this process's own CPU group, cgroup v2 or v1; None where there is none to read."""
-    for line in _text(proc / "self" / "cgroup").splitlines():
+    for line in text(proc / "self" / "cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, place = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
@@ -167,13 +168,6 @@ def cgroup_file(proc: Path, cgroup: Path, name: str) -> Path | None:
                 if file.is_file():
                     return file
     return None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
 
 
 def waited(before: Counters, after: Counters, seconds: float) -> Waited:

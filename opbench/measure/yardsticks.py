@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 
 from opbench.build import TORCH_DTYPES
+from opbench.measure.system_files import line
 from opbench.schema import Device, DType, Yardstick
 
 LEAST_COPY_BYTES: dict[Device, int] = {"cpu": 64 << 20, "cuda": 1 << 30}
@@ -108,19 +109,12 @@ def cache_bytes(system: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> tu
     """Bytes of a core's second-level cache and of the last-level cache, as Linux tells them."""
     sizes: dict[int, int] = {}
     for index in sorted(system.glob("index*")):
-        level, kind, size = (_line(index / name) for name in ("level", "type", "size"))
+        level, kind, size = (line(index / name) for name in ("level", "type", "size"))
         told = re.fullmatch(r"(\d+)([KMG]?)", size)
         if level.isdigit() and kind in ("Unified", "Data") and told:
             sizes[int(level)] = int(told[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[told[2]]
     second = sizes.get(2, ASSUMED_CACHES[0])
     return second, max([ASSUMED_CACHES[1] if not sizes else 0, *sizes.values()])
-
-
-def _line(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def _busy(call: Call) -> None:

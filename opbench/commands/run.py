@@ -61,13 +61,14 @@ def measured(
 ) -> tuple[Run, Suite, Plan]:
     """From declaring to recording; `finish(run, folder)` writes what is kept, `say` hears of threads without a core."""
     from opbench.engine.supervisor import Supervisor, WorkerLimits
-    from opbench.measure.cores import fitting
+    from opbench.measure.cores import fitting, look
 
-    threads = fitting(request.thread_count, say)
+    cores = look()  # while nothing of this run is at work yet
+    threads = fitting(request.thread_count, say, cores)
     memory = int(request.memory * 2**30) if request.memory else None
     limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
     # First of all, because the worker imports torch meanwhile, as planning does here.
-    with Supervisor(extensions=request.extensions, threads=threads, limits=limits) as supervisor:
+    with Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor:
         from opbench.engine.log import Log
         from opbench.engine.run import execute
 

@@ -71,7 +71,7 @@ class Audit:
     _block: int = 0
     _begun: float = 0.0
     _timed: float = 0.0
-    _spent: dict[str, float] = field(default_factory=dict)
+    _spent: float = 0.0  # on audits
     _done: list[str] = field(default_factory=list)
     _known: list[float] = field(default_factory=list)
     _unseen: list[float] = field(default_factory=list)
@@ -123,7 +123,7 @@ class Audit:
     def _due(self, kind: str) -> bool:
         done = self._done.count(kind)
         turn = 2 * done <= len(self._done)  # neither kind uses up the time of the other
-        return done < self._first() or (turn and sum(self._spent.values()) < SHARE * self._timed)
+        return done < self._first() or (turn and self._spent < SHARE * self._timed)
 
     def _first(self) -> int:
         return 1 if self._known and self._known[-1] * self._block > LONG_BLOCK_SECONDS else FIRST
@@ -134,7 +134,7 @@ class Audit:
             work()
         finally:
             self._done.append(kind)
-            self._spent[kind] = self._spent.get(kind, 0.0) + self.now() - begin
+            self._spent += self.now() - begin
 
     def _judge(self, kept: Tensors) -> None:
         if reason := disowned(kept[0], self.inputs):

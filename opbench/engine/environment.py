@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -18,9 +19,11 @@ from opbench.schema import Environment
 _PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore", "torchvision", "mmcv", "opbench")
 
 
-def environment() -> Environment:
-    """Reads the environment of this process."""
+def environment(seen: cores.CoreCount | None = None) -> Environment:
+    """Reads the environment of this process. `seen`: its cores, where they have been looked at already."""
     commit, dirty = _git()
+    with contextlib.closing(disturbance.KernelCounters()) as kernel:
+        watching = disturbance.described(kernel)
     return Environment(
         machine=platform.machine(),
         cpu=_cpu_name(),
@@ -39,8 +42,8 @@ def environment() -> Environment:
             if hasattr(os, "sched_getaffinity")
             else "not reported on this platform",
             "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "not reported",
-            **cores.described(cores.look()),
-            **disturbance.described(disturbance.KernelCounters()),
+            **cores.described(seen or cores.look()),
+            **watching,
             **_gpu_details(),
         },
     )

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import msgspec
 
+from opbench.measure.cores import CoreCount
 from opbench.schema import Case, Device, DType, Environment, FirstCall, Panel, ProbedPanel, Record, Settings, Yardstick
 
 
 class Survey(msgspec.Struct, frozen=True, tag=True):
-    """Read the environment and measure the yardsticks of these devices and dtypes, within so many bytes."""
+    """Read the environment and measure the yardsticks of these devices and dtypes, within so many bytes.
+
+    `cores`: as they were before the run began to work; None has them looked at.
+    """
 
     yardsticks: tuple[tuple[Device, DType], ...]
     memory_bytes: int | None = None
+    cores: CoreCount | None = None
 
 
 class Measure(msgspec.Struct, frozen=True, tag=True):

@@ -30,7 +30,7 @@ class Context:
 
     `announce(contender, step)` is told whose code runs next. `memory_bytes`: a case on the CPU predicted to need more
     is not run; None asks nothing. `calls_per_sample` by method and contender is what an earlier process calibrated.
-    `counting` is off in replicas of it. `around` watches what disturbs a panel on the CPU; None: nothing does.
+    `counting` is off in replicas of it. `around` watches what disturbs the panel; None: nothing does.
     """
 
     stopwatch: Stopwatch = field(default_factory=Stopwatch)

@@ -138,7 +138,7 @@ def _survey(plan: Plan, journal: Journal, supervisor: Supervisor) -> tuple[Surro
     began = time.perf_counter()
     before = journal.surroundings
     measured = dict.fromkeys((panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels)
-    surveyed = supervisor.survey(Survey(() if before else tuple(measured), supervisor.memory_bytes))
+    surveyed = supervisor.survey(Survey(() if before else tuple(measured), supervisor.memory_bytes, supervisor.cores))
     if before is not None:
         refuse(journal.path, differences(before.environment, surveyed.environment))
         return before, time.perf_counter() - began

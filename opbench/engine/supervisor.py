@@ -29,6 +29,7 @@ from opbench.engine.messages import (
     Surveyed,
 )
 from opbench.engine.steps import CaseStep
+from opbench.measure.cores import CoreCount
 from opbench.process.child import LOOK_SECONDS, Child
 from opbench.process.death import Death, crashed, end_group, hung
 from opbench.process.heartbeat import Beat, Heartbeat
@@ -80,8 +81,9 @@ class Supervisor:
         limits: WorkerLimits | None = None,
         worker: str = FORK_SERVER,
         look: Callable[[int], int | None] | None = None,
+        cores: CoreCount | None = None,
     ) -> None:
-        self.extensions, self.threads = extensions, threads
+        self.extensions, self.threads, self.cores = extensions, threads, cores
         self.limits = limits or WorkerLimits()
         self._worker = worker
         self._look = look or resident_bytes

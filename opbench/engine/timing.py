@@ -35,13 +35,8 @@ def time_panel(
 ) -> None:
     """Times all correct cases together, by each method; one that raises is taken out and the rest timed again.
 
-    On the CPU what disturbs them is watched by `around`, and each is audited between its timed blocks.
+    What disturbs them is watched by `around`, if by anything. On the CPU each is audited between its timed blocks.
     """
-    # Backward has threads of its own, which wait for forward's while those still spin: with several threads a training
-    # call waits for itself, and the kernel's counters can't tell that from another process.
-    itself = panel.cases[0].mode == "training" and torch.get_num_threads() > 1
-    watched = panel.cases[0].device == "cpu" and not settings.share_cpu and not itself
-    around = around if watched else None
     for clock, guard in clocks(panel.cases[0], cases):
         calls = calls_per_sample.get(clock.method)
         while running := [case for case in cases if case.outcome == "ok"]:

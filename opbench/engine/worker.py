@@ -82,7 +82,7 @@ class Worker:
 def survey(work: Survey) -> Surveyed:
     """Reads the environment and measures the yardsticks."""
     stopwatch = Stopwatch()
-    surroundings = environment()
+    surroundings = environment(work.cores)
     yardsticks: list[Yardstick] = []
     for device, dtype in work.yardsticks:
         yardsticks += stopwatch.time(functools.partial(measure_yardsticks, device, dtype, work.memory_bytes))
@@ -96,17 +96,29 @@ def call_first(work: CallFirst, extensions: tuple[str, ...]) -> CalledFirst:
     return CalledFirst(first_call, stopwatch.seconds)
 
 
+def _watch(work: Measure) -> DisturbanceWatch | None:
+    """What watches a panel for disturbance; None where nothing can, or where it was asked to be let alone."""
+    case, threads = work.panel.cases[0], torch.get_num_threads()
+    # Backward has threads of its own, which wait for forward's while those still spin: with several threads a training
+    # call waits for itself, and the kernel's counters can't tell that from another process.
+    waits_for_itself = case.mode == "training" and threads > 1
+    if case.device != "cpu" or work.settings.share_cpu or waits_for_itself:
+        return None
+    around = _disturbance_watch(threads)
+    around.knows(work.best)
+    return around
+
+
 @functools.cache
 def _disturbance_watch(threads: int) -> DisturbanceWatch:
-    """Those of this process. Its probes keep threads, so it is made before a panel's are counted."""
+    """That of this process. Its probes keep threads, so it is made before a panel's are counted."""
     return DisturbanceWatch(DisturbanceGuard(), Probes(threads))
 
 
 def measure(work: Measure, heartbeat: Heartbeat) -> PanelMeasured:
     """Measures a panel. Threads that a contender left running make the process worn."""
     stopwatch = Stopwatch()
-    around = _disturbance_watch(torch.get_num_threads())
-    around.knows(work.best)
+    around = _watch(work)
     threads = threading.active_count()
     context = Context(stopwatch, heartbeat.beat, work.memory_bytes, work.calls_per_sample, work.counting, around)
     records = run_panel(work.panel, work.settings, context)
@@ -117,6 +129,6 @@ def measure(work: Measure, heartbeat: Heartbeat) -> PanelMeasured:
         tuple(records),
         stopwatch.seconds,
         worn=threading.active_count() > threads,
-        probes=around.probed(work.panel.id, work.replica),
-        best=around.best,
+        probes=around.probed(work.panel.id, work.replica) if around else None,
+        best=around.best if around else None,
     )

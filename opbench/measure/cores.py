@@ -76,11 +76,8 @@ def sentence(cores: CoreCount, threads: int) -> str:
     return "; ".join(said)
 
 
-def fitting(
-    asked: int | Literal["auto"] | None, say: Callable[[str], None], cores: CoreCount | None = None
-) -> int | None:
+def fitting(asked: int | Literal["auto"] | None, say: Callable[[str], None], cores: CoreCount) -> int | None:
     """The number of threads that was asked for; what doesn't fit the free cores is said."""
-    cores = cores or look()
     count = cores.free if asked == "auto" else asked
     if said := sentence(cores, count or _torch_s_own(cores)):
         say(f"note: {said}")

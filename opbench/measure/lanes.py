@@ -34,7 +34,7 @@ class Lane:
     readings: list[Reading] = field(default_factory=list)
     discarded: int = 0
     waited: list[float] = field(default_factory=list)
-    spoilt: list[bool] = field(default_factory=list)
+    disturbed: bool = False  # in its last block
     # Positions of the rounds in which neither it nor the baseline was disturbed: those that are pairs.
     clean: list[int] = field(default_factory=list)
     log_ratios: list[float] = field(default_factory=list)
@@ -44,11 +44,6 @@ class Lane:
     def enough(self, least: int) -> bool:
         """Whether its clean rounds tell its time."""
         return enough(len(self.clean), len(self.seconds), least)
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether its last block was."""
-        return bool(self.spoilt) and self.spoilt[-1]
 
     def latency(self, method: str, first_call_seconds: float, used: Used | None) -> Latency:
         """What was measured; `used`: which rounds figures are of, None where nothing was watched."""

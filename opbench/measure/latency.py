@@ -35,7 +35,6 @@ ROUNDS_BEYOND_BUDGET = 8
 # Rounds in place of disturbed ones are taken until the budget is spent this many times.
 RETAKING = 1.5
 
-
 # Held from before foreign code is loaded, which may put another in its place.
 _now = time.perf_counter
 
@@ -104,8 +103,8 @@ def timer_seconds() -> float:
     """What reading the clock costs: the median of back-to-back readings."""
     gaps = []
     for _ in range(1001):
-        begin = time.perf_counter()
-        gaps.append(time.perf_counter() - begin)
+        begin = _now()
+        gaps.append(_now() - begin)
     return sorted(gaps)[len(gaps) // 2]
 
 
@@ -189,10 +188,9 @@ def _sample(lane: Lane, clock: Clock, guard: ThrottleGuard | None, around: Distu
     seconds = block / lane.calls
     lane.seconds.append(seconds if seconds > 0 else math.nan)
     if around is not None:
-        share, spoilt = around.guard.judge(block)
+        share, lane.disturbed = around.guard.judge(block)
         lane.waited.append(share)
-        lane.spoilt.append(spoilt)
-        if spoilt:
+        if lane.disturbed:
             around.guard.pause()
     if guard is None:
         return

@@ -1,4 +1,4 @@
-"""What a user can mend, and the sentence for a name that isn't known."""
+"""What a user can mend, and the sentences for an error and for a name that isn't known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from collections.abc import Iterable
 
 class OpbenchError(Exception):
     """What a user can mend: wrong usage or unreadable input. The command line prints it in one line, exit code 2."""
+
+
+def said(error: BaseException, most: int | None = None) -> str:
+    """An error's kind and the first line of what it says, or its first `most` letters.
+
+    >>> said(ValueError("no such thing: try another")), said(KeyError())
+    ('ValueError: no such thing: try another', 'KeyError')
+    """
+    try:
+        first = (str(error).strip().splitlines() or [""])[0]
+    except Exception:  # a __str__ of anybody's: anything
+        first = "(an error that can't be printed)"
+    shown = first if most is None or len(first) <= most else f"{first[:most]} ..."
+    return f"{type(error).__name__}: {shown}".rstrip(": ")
 
 
 def nearest(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:

@@ -17,7 +17,7 @@ from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.findings import Request
 from opbench.conformance.module_kinds import DIMENSIONS
 from opbench.conformance.sizes import completed
-from opbench.conformance.target import TargetName, Value, adapt, assignments, core_signature, load, parse
+from opbench.conformance.target import TargetName, Value, adapt, asked_for, assignments, core_signature, load, parse
 from opbench.errors import nearest
 from opbench.relations import Core, Relation
 from opbench.schema import DType, OpbenchError
@@ -61,11 +61,7 @@ def prepare(request: Request) -> Judged:
     else:
         judged = _as_function(request, target, found, fixed, given)
     names = [prop.name for prop in judged.properties]
-    for option, given_names in (("--only", request.only), ("--skip", request.skip)):
-        for name in given_names:
-            if name not in names:
-                raise OpbenchError(f"{option}: {nearest('relation', name, names)}")
-    asked = set(request.only or names) - set(request.skip)
+    asked = asked_for("relation", names, request.only, request.skip)
     kept = tuple(prop for prop in judged.properties if prop.name in asked)
     if request.forward_only:
         kept = tuple(part for prop in kept if (part := _forward_part(prop)) is not None)

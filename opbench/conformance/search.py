@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable, UnsatisfiedAssumption
 
 from opbench.conformance.comparing import collecting
+from opbench.errors import said
 from opbench.relations import Core, Example, Relation, Space, Violation
 from opbench.schema import OpbenchError
 
@@ -217,12 +218,6 @@ class Attempt:
             finding = SearchFinding(finding.property, finding.statement, message, finding.example)
         accepted, refusals = tuple(self.accepted.values()), tuple(self.refusals.values())
         return Searched(finding, self.answered, accepted, refusals, max(self.ratios, default=None), reached)
-
-
-def said(error: BaseException) -> str:
-    """`TypeError: the first line of what it says`."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _names_one(options: Collection[str], message: str, but: Collection[str]) -> bool:

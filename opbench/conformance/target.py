@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from opbench.errors import nearest
+from opbench.errors import nearest, said
 from opbench.registry import file_loaded
 from opbench.schema import OpbenchError
 
@@ -78,9 +78,7 @@ def load(target: TargetName) -> Any:
     try:
         module = _from_file(Path(target.source)) if target.is_file else importlib.import_module(target.source)
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        lines = str(error).strip().splitlines() or [""]
-        said = f"{type(error).__name__}: {lines[0]}".rstrip(": ")
-        raise OpbenchError(f"target {target.text!r}: importing {target.source} raised {said}") from error
+        raise OpbenchError(f"target {target.text!r}: importing {target.source} raised {said(error)}") from error
     found: Any = module
     for part in target.name.split("."):
         if not hasattr(found, part):
@@ -191,6 +189,15 @@ def adapt(target: TargetName, function: Callable[..., Any], core: CoreSignature,
 def _wrong(target: TargetName, function: Callable[..., Any], core: CoreSignature, why: str) -> OpbenchError:
     got = f"{target.name}{inspect.signature(function)}"
     return OpbenchError(f"target {target.text!r}: wrong signature, {why}: expected {core}, got {got}")
+
+
+def asked_for(kind: str, names: Sequence[str], only: Sequence[str], skip: Sequence[str]) -> set[str]:
+    """Which of the names `--only` and `--skip` leave. OpbenchError for one that is none's."""
+    for option, given in (("--only", only), ("--skip", skip)):
+        for name in given:
+            if name not in names:
+                raise OpbenchError(f"{option}: {nearest(kind, name, names)}")
+    return set(only or names) - set(skip)
 
 
 def assignments(option: str, texts: Sequence[str]) -> dict[str, Value]:

@@ -7,10 +7,8 @@ it may be the last thing that this process does.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import time
-import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +34,9 @@ from opbench.conformance.findings import (
 from opbench.conformance.judging import Judged, prepare
 from opbench.conformance.search import Searched, search
 from opbench.conformance.walking import WalkExtent, walk
-from opbench.process.channel import Channel, ChildBroken, ChildRefused, channel
+from opbench.process.channel import Channel, take_one
 from opbench.relations import Example, Relation, Space
-from opbench.schema import DType, OpbenchError
+from opbench.schema import DType
 
 # Tensors of more elements are shown by their shape alone.
 READABLE = 64
@@ -61,25 +59,15 @@ class Wire:
         self.out.send(msgspec.to_builtins(message, enc_hook=repr))
 
 
-def main() -> None:
-    """Takes one job."""
-    with channel() as out:
+def carry_out(job: Job, out: Channel) -> None:
+    """The whole job."""
+    # Hypothesis notes the constants of the code it finds; not in the folder that a user happens to be in.
+    with tempfile.TemporaryDirectory(prefix="opbench-") as notes:
+        set_hypothesis_home_dir(notes)
+        _limit_memory(job)
         wire = Wire(out)
-        job = out.receive(Job)
-        assert job is not None
-        try:
-            # Hypothesis notes the constants of the code it finds; not in the folder that a user happens to be in.
-            with tempfile.TemporaryDirectory(prefix="opbench-") as notes:
-                set_hypothesis_home_dir(notes)
-                _limit_memory(job)
-                work(job, wire)
-        except OpbenchError as error:
-            out.send(ChildRefused(str(error)))
-        except BaseException:
-            out.send(ChildBroken(traceback.format_exc()))
+        work(job, wire)
         wire.send(Finished())
-    # Whatever a target registered to run at exit, and threads it left, have no say in how this ends.
-    os._exit(0)
 
 
 def _limit_memory(job: Job) -> None:
@@ -193,4 +181,4 @@ def _shown(example: Example, readable: int) -> Counterexample:
 
 
 if __name__ == "__main__":
-    main()
+    take_one(Job, carry_out)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from opbench import registry
 from opbench.build import TORCH_DTYPES, Built, build
+from opbench.errors import said
 from opbench.measure.cuda import ColdEvents, TorchDevice
 from opbench.measure.latency import Clock, WallClock, measure_panel
 from opbench.measure.memory import measure_memory
@@ -21,7 +22,7 @@ from opbench.models import network_case
 from opbench.models.costs import BASELINE, CostRequest, Costs, CostVariant, Proven
 from opbench.models.layers import profile
 from opbench.models.replacements import dims_of, operators
-from opbench.models.sites import functional_upsampling, said
+from opbench.models.sites import functional_upsampling
 from opbench.models.swap import Change
 from opbench.models.target import load_model
 from opbench.models.variants import (

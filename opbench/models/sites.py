@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from opbench.errors import said
 from opbench.schema import OpbenchError
 
 Shape = tuple[int, ...]
@@ -224,12 +225,6 @@ def described(called_with: Arguments) -> str:
     """The shapes and devices of what a model is called with."""
     tensors = [leaf for leaf in tree_leaves(called_with) if isinstance(leaf, Tensor)]
     return ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in tensors) or "no tensor"
-
-
-def said(error: BaseException) -> str:
-    """An error's kind and its first line."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}".rstrip(": ")
 
 
 def shapes(output: Any) -> list[Shape]:

@@ -13,8 +13,9 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
+from opbench.errors import said
 from opbench.models.replacements import With, builder
-from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, said, trace
+from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, trace
 from opbench.models.slots import SLOTS, Predicate
 from opbench.operators.common.choice import Core
 from opbench.schema import OpbenchError

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from opbench.conformance.target import assignments, load, parse
-from opbench.models.sites import said
+from opbench.errors import said
 from opbench.models.swap import network
 from opbench.models.ultralytics_package import import_ultralytics
 from opbench.models.ultralytics_yaml import register_ultralytics

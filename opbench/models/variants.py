@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from opbench.errors import said
 from opbench.models import network_case
 from opbench.models.costs import BASELINE, CostRequest, PassedOver, Swap
 from opbench.models.replacements import operators, published, resolved
-from opbench.models.sites import input_shape, said
+from opbench.models.sites import input_shape
 from opbench.models.slots import passed_over
 from opbench.models.swap import Change, matching, predicate, swap
 from opbench.schema import Implementation, OpbenchError

@@ -13,7 +13,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NoReturn, TypeVar
 
 import msgspec
 
@@ -86,6 +86,24 @@ def serve(kind: type[T], answer: Callable[[T], Iterable[object]]) -> None:
                 wire.send(ChildRefused(str(error)))
             except Exception:
                 wire.send(ChildBroken(traceback.format_exc()))
+
+
+def take_one(kind: type[T], carry_out: Callable[[T, Channel], None]) -> NoReturn:
+    """Takes one job in which a person's own code runs: whatever comes of it is a message, and then the process ends.
+
+    That code may raise anything (SystemExit too). What it registered to run at exit, and threads that it left, have no
+    say in how this ends.
+    """
+    with channel() as wire:
+        job = wire.receive(kind)
+        assert job is not None
+        try:
+            carry_out(job, wire)
+        except OpbenchError as error:
+            wire.send(ChildRefused(str(error)))
+        except BaseException:
+            wire.send(ChildBroken(traceback.format_exc()))
+    os._exit(0)
 
 
 def die_with_parent(parent: int) -> None:

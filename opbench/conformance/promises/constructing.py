@@ -13,10 +13,10 @@ from torch import nn
 
 from opbench.conformance.promises import lines
 from opbench.conformance.promises.findings import PromiseRequest
-from opbench.conformance.promises.promise import said
+from opbench.conformance.promises.promise import LONGEST_SAID
 from opbench.conformance.promises.subject import WHAT_A_TARGET_RAISES, Subject
 from opbench.conformance.target import TargetName, Value, assignments, load, parse
-from opbench.errors import nearest
+from opbench.errors import nearest, said
 from opbench.schema import OpbenchError
 
 # What people call the channels that come in, and those that go out: lower case, without underscores.
@@ -78,8 +78,8 @@ def _made(target: TargetName, subject: Subject, call: str) -> nn.Module:
         where = lines.raised_in(error, subject.files)
         at = f" (line {where.line}: {where.text})" if where else ""
         raise OpbenchError(
-            f"target {target.text!r}: not judged: {call} raises {said(error)}{at}; give its arguments with "
-            "--arg NAME=VALUE"
+            f"target {target.text!r}: not judged: {call} raises {said(error, LONGEST_SAID)}{at}; "
+            "give its arguments with --arg NAME=VALUE"
         ) from error
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from opbench.conformance.promises.findings import CodeLine, PlannedPromise, Shape, Tier
+from opbench.errors import said
 
 if TYPE_CHECKING:
     from opbench.conformance.promises.subject import Subject
@@ -19,6 +20,10 @@ class Broken(NamedTuple):
     shape: Shape | None = None
     where: CodeLine | None = None
     advice: str = ""
+
+
+# Of what a target's error says.
+LONGEST_SAID = 300
 
 
 @dataclass(frozen=True)
@@ -50,18 +55,5 @@ class TargetRaised(Exception):
     """What the target raised, where the checker asked it something; any other error is a fault of the checker."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(said(error))
+        super().__init__(said(error, LONGEST_SAID))
         self.error = error
-
-
-LONGEST_SAID = 300
-
-
-def said(error: BaseException) -> str:
-    """`RuntimeError: its first line`; an error may be unable to say anything."""
-    try:
-        first = (str(error).strip().splitlines() or [""])[0]
-    except Exception:  # a __str__ of the target's own: anything
-        first = "(an error that can't be printed)"
-    shown = first if len(first) <= LONGEST_SAID else f"{first[:LONGEST_SAID]} ..."
-    return f"{type(error).__name__}: {shown}".rstrip(": ")

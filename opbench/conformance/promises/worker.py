@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import time
-import traceback
 import warnings
 from collections.abc import Sequence
 
@@ -31,11 +30,12 @@ from opbench.conformance.promises.findings import (
     Tier,
 )
 from opbench.conformance.promises.fragile import FRAGILE
-from opbench.conformance.promises.promise import Broken, OutOfTime, Promise, TargetRaised, said
+from opbench.conformance.promises.promise import LONGEST_SAID, Broken, OutOfTime, Promise, TargetRaised
 from opbench.conformance.promises.subject import WHAT_A_TARGET_RAISES, Subject
 from opbench.conformance.promises.wrong import WRONG
-from opbench.errors import nearest
-from opbench.process.channel import Channel, ChildBroken, ChildRefused, channel
+from opbench.conformance.target import asked_for
+from opbench.errors import said
+from opbench.process.channel import Channel, take_one
 from opbench.schema import OpbenchError
 
 TIERS: tuple[tuple[Tier, tuple[Promise, ...]], ...] = (("wrong", WRONG), ("fragile", FRAGILE))
@@ -49,31 +49,11 @@ TORCH_CANNOT = re.compile(
 )
 
 
-def main() -> None:
-    """Takes one job."""
-    with channel() as out:
-        job = out.receive(PromiseJob)
-        assert job is not None
-        try:
-            work(job, out)
-        except OpbenchError as error:
-            out.send(ChildRefused(str(error)))
-        except BaseException:
-            out.send(ChildBroken(traceback.format_exc()))
-        out.send(PromisesTried())
-    # Whatever a target registered to run at exit, and threads it left, have no say in how this ends.
-    os._exit(0)
-
-
 def chosen(request: PromiseRequest) -> list[tuple[Tier, Promise]]:
     """The promises that are asked for, in order. OpbenchError for a name that is none's."""
     every = [(tier, promise) for tier, promises in TIERS for promise in promises]
     names = [promise.name for _, promise in every]
-    for option, given in (("--only", request.only), ("--skip", request.skip)):
-        for name in given:
-            if name not in names:
-                raise OpbenchError(f"{option}: {nearest('promise', name, names)}")
-    asked = set(request.only or names) - set(request.skip)
+    asked = asked_for("promise", names, request.only, request.skip)
     return [
         (tier, promise)
         for tier, promise in every
@@ -95,6 +75,7 @@ def work(job: PromiseJob, out: Channel) -> None:
             unsteady = _unsteady(subject)
         result, found = _result(promise, tier, subject, out, bool(unsteady))
         out.send(PromiseTried(result, tuple(found)))
+    out.send(PromisesTried())
 
 
 def _unsteady(subject: Subject) -> bool:
@@ -123,7 +104,8 @@ def _prepared(request: PromiseRequest, todo: Sequence[tuple[Tier, Promise]], out
         if where is None:
             raise
         raise OpbenchError(
-            f"target {request.target!r}: not judged: its line {where.line} raises {said(error)}: {where.text}"
+            f"target {request.target!r}: not judged: its line {where.line} raises {said(error, LONGEST_SAID)}: "
+            f"{where.text}"
         ) from error
     out.send(ShapesAccepted(tuple(tuple(subject.image(size).shape) for size in subject.sizes), tuple(notes)))
     return subject
@@ -162,9 +144,9 @@ def _result(
         where = lines.raised_in(error, subject.files)
         if where is None:
             raise
-        found = Broken(f"raises where nobody calls it: {said(error)}", subject.shape, where)
+        found = Broken(f"raises where nobody calls it: {said(error, LONGEST_SAID)}", subject.shape, where)
     return result("kept" if found is None else status, found or Broken(""), begin), subject.notes
 
 
 if __name__ == "__main__":
-    main()
+    take_one(PromiseJob, work)

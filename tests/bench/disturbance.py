@@ -224,9 +224,11 @@ def main() -> None:
 def _machine() -> str:
     import torch
 
-    with open("/proc/cpuinfo", encoding="ascii") as file:
-        name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "unknown processor")
-    return f"{name}, {CORES} cores, torch {torch.__version__}; {BUDGET_SECONDS:g} s a panel, fresh processes."
+    from opbench.engine.environment import environment
+
+    return (
+        f"{environment().cpu}, {CORES} cores, torch {torch.__version__}; {BUDGET_SECONDS:g} s a panel, fresh processes."
+    )
 
 
 if __name__ == "__main__":

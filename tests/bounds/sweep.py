@@ -17,7 +17,6 @@ import gzip
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections import defaultdict
@@ -207,17 +206,14 @@ def main() -> int:
 def _page(asked: argparse.Namespace, summaries: list[Summary]) -> str:
     import torch
 
+    from opbench.engine.environment import environment
+
     command = f"python tests/bounds/sweep.py --part {asked.part} --seeds {asked.seeds} -o {asked.output}"
     return (
         f"# Error bounds on right implementations: {asked.part}\n\n{__doc__.split(chr(10) * 2, 2)[2]}\n"
-        f"`{command}`\n\n{_processor()}, torch {torch.__version__}, routes: "
+        f"`{command}`\n\n{environment().cpu}, torch {torch.__version__}, routes: "
         f"{', '.join(route.name for route in routes())}.\n\n{table(summaries)}"
     )
-
-
-def _processor() -> str:
-    with open("/proc/cpuinfo", encoding="ascii") as file:
-        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

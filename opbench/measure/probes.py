@@ -6,9 +6,10 @@ of them, and each slows contenders by what bounds them (seen on one core: `neare
 
     integers   eight independent chains of integer instructions: what a sibling hyperthread takes
     copy       1 MiB to another place: caches and memory
-    product    a 160 x 160 float32 matrix product: vector units and clock
+    product    float32 dot products, 20 x 20 of length 1,024: vector units and clock
 
-On every core that the contenders use, at once; a probe's time is that of the slowest core.
+On every core that the contenders use, at once; a probe's time is that of the slowest core. None of them calls a BLAS
+library: its threads spin for a while after a call, and the contenders' would wait for them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 INTEGER_ROUNDS = 60_000
 INTERPRETED_ROUNDS = 4_000
 COPY_BYTES = 1 << 20
-PRODUCT_SIZE = 160
+PRODUCT_SHAPE = (20, 1024)
 CHAINS = 8
 READS = 3
 
@@ -69,13 +70,14 @@ class Probes:
         return Probe(*(max(column) for column in zip(*found, strict=True)))
 
     def _one(self, place: _Place) -> Probe:
-        begin = time.perf_counter()
+        # Time on a core, not on the wall: waiting for Python's lock or for a core is no property of the machine's phase.
+        begin = time.thread_time()
         self._integers()
-        first = time.perf_counter()
+        first = time.thread_time()
         np.copyto(place.target, place.source)
-        second = time.perf_counter()
-        np.dot(place.left, place.left, out=place.product)
-        return Probe(first - begin, second - first, time.perf_counter() - second)
+        second = time.thread_time()
+        np.einsum("ik,jk->ij", place.left, place.left, out=place.product, optimize=False)
+        return Probe(first - begin, second - first, time.thread_time() - second)
 
     def close(self) -> None:
         """Ends its threads."""
@@ -89,8 +91,8 @@ class _Place:
     def __init__(self) -> None:
         self.source = np.ones(COPY_BYTES, np.uint8)
         self.target = np.empty_like(self.source)
-        self.left = np.full((PRODUCT_SIZE, PRODUCT_SIZE), 1 / PRODUCT_SIZE, np.float32)
-        self.product = np.empty_like(self.left)
+        self.left = np.full(PRODUCT_SHAPE, 1 / 32, np.float32)
+        self.product = np.empty((PRODUCT_SHAPE[0], PRODUCT_SHAPE[0]), np.float32)
 
 
 def _integers() -> Callable[[], object]:

@@ -1,5 +1,6 @@
 """What the kernel counts of a block's waits, and what is made of it."""
 
+import ctypes
 import math
 import os
 import subprocess
@@ -8,7 +9,8 @@ import sys
 import pytest
 
 from opbench.engine.replicas import merge
-from opbench.measure import disturbance, probes
+from opbench.kernels.cpu import launch
+from opbench.measure import disturbance, probe_code, probes
 from opbench.measure.disturbance import (
     Counters,
     DisturbanceGuard,
@@ -159,24 +161,75 @@ def test_two_threads_on_one_core_wait_for_each_other():
     assert float(done.stdout) > 0.001
 
 
-def test_the_probes_of_two_cores_are_timed_at_once():
-    held = probes.Probes(threads=2)
-    try:
-        assert all(seconds > 0 for seconds in held.read())
-    finally:
-        held.close()
+def test_the_probes_take_time_on_as_many_cores_as_are_asked_for():
+    for threads in (1, 2):
+        assert all(seconds > 0 for seconds in probes.Probes(threads).read())
+
+
+def test_a_probe_is_that_of_the_slowest_core(monkeypatch):
+    def team(address, values, threads, flags):
+        given = (ctypes.c_int64 * probe_code.ARGUMENTS).from_address(values)
+        given[probe_code.COUNTER] = threads
+        found = (ctypes.c_int64 * (probe_code.FINDINGS * threads)).from_address(given[probe_code.FOUND])
+        found[:] = [1, 1, 20, 3, 1, 10, 2, 30]
+
+    monkeypatch.setattr(launch, "team", lambda: team)
+    assert probes.Probes(threads=2).read() == pytest.approx((10e-9, 20e-9, 30e-9))
+
+
+def test_probes_that_not_all_cores_began_together_are_taken_again(monkeypatch):
+    together = iter([0, 0, 1, 0, 1, 1, *[1] * 100])
+
+    def team(address, values, threads, flags):
+        given = (ctypes.c_int64 * probe_code.ARGUMENTS).from_address(values)
+        found = (ctypes.c_int64 * (probe_code.FINDINGS * threads)).from_address(given[probe_code.FOUND])
+        for thread in range(threads):
+            all_here = next(together)
+            found[4 * thread : 4 * thread + 4] = [all_here, *[7 if all_here else 1] * 3]
+
+    monkeypatch.setattr(launch, "team", lambda: team)
+    assert probes.Probes(threads=2).read() == pytest.approx((7e-9, 7e-9, 7e-9))
 
 
 def test_the_integer_loop_computes_every_round():
-    sums = [k + 1 for k in range(probes.CHAINS)]
-    for number in range(probes.INTEGER_ROUNDS):
+    rounds = 1000
+    sums = [k + 1 for k in range(probe_code.CHAINS)]
+    for number in range(rounds):
         sums = [(value ^ number) + 2 * k + 3 for k, value in enumerate(sums)]
-    assert probes._integers()() == sum(sums)
+    loop = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(probe_code.address("integers"))
+    assert loop(rounds) == sum(sums)
+
+
+def test_the_vector_loop_computes_every_round():
+    firsts = [k + 1 for k in range(probe_code.CHAINS)]
+    loop = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_int64)(probe_code.address("vectors"))
+    assert loop(3) == sum(first / 8 + 0.5 + 0.25 + 0.125 for first in firsts)
+
+
+PROBED = """
+import sys, torch
+from opbench.measure.disturbance import KernelCounters
+from opbench.measure.probes import Probes
+torch.set_num_threads(2)
+probes = Probes(2)
+import os
+print(len(os.listdir("/proc/self/task")))
+torch.ones(10**6).add_(1)
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="needs Linux's /proc")
+def test_the_probes_run_on_torchs_own_threads_alone():
+    done = subprocess.run([sys.executable, "-c", PROBED], capture_output=True, text=True, check=True)
+    after_probes, after_torch = done.stdout.split()
+    assert after_probes == after_torch  # a thread of a BLAS library's, or of their own, would spin beside torch's
 
 
 def test_without_llvmlite_the_loop_is_interpreted(monkeypatch):
     monkeypatch.setattr(probes.importlib.util, "find_spec", lambda name: None)
-    assert probes._integers() is probes._interpreted
+    assert probes._compiled(2) is None
+    assert all(seconds > 0 for seconds in probes.Probes(2).read())
 
 
 def test_the_allowance_is_stated():

@@ -9,15 +9,18 @@ import time
 from functools import cache
 from typing import Any
 
-# What a thread is given, as 64-bit numbers: a counter from which it takes its number, how many threads there are, rounds
-# of the two loops, bytes to copy, where its places begin and how far apart they are, and where its four numbers go.
-COUNTER, THREADS, INTEGER_ROUNDS, VECTOR_ROUNDS, COPY_BYTES, PLACES, STRIDE, FOUND = range(8)
+# What a thread is given, as 64-bit numbers: a counter of the threads that have come, how many there are, rounds of the
+# two loops, bytes to copy, where its places begin and how far apart they are, and where what it finds goes.
+COME, THREADS, INTEGER_ROUNDS, VECTOR_ROUNDS, COPY_BYTES, PLACES, STRIDE, FOUND = range(8)
 ARGUMENTS = 8
-# What a thread finds: whether all threads were there when it began, and the nanoseconds of its three probes.
-FINDINGS = 4
-# How often a thread looks for the others before it begins without them: some tenths of a millisecond.
-LOOKS = 100_000
 CHAINS = 8
+# What a thread finds: nanoseconds of the three probes on its core, those of all three on the wall, and whether all
+# threads had come when it began.
+PROBES = 3
+WALL, TOGETHER = range(PROBES, PROBES + 2)
+FINDINGS = PROBES + 2
+# How often a thread looks for the others before it begins without them: some milliseconds.
+LOOKS = 100_000
 
 
 def address(function: str = "probe") -> int:
@@ -38,16 +41,17 @@ def _engine() -> Any:
     triple = llvm.Target.from_triple(llvm.get_process_triple())
     machine = triple.create_target_machine(cpu=name, features=",".join(features), opt=1, jit=True)
     lanes = processor.target().vector_bytes // 4
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(probe_text(lanes)), machine)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(probe_text(lanes, llvm.get_process_triple())), machine)
     engine.finalize_object()
     return engine
 
 
-def probe_text(lanes: int) -> str:
+def probe_text(lanes: int, triple: str) -> str:
     """LLVM's text of the function, for vectors of `lanes` float32 numbers."""
     loads = [
         f"  %p{k} = getelementptr i64, ptr %a, i64 {k}\n  %v{k} = load i64, ptr %p{k}" for k in range(1, ARGUMENTS)
     ]
+    found = [*(f"%d{k}" for k in range(PROBES)), "%wall", "%together"]
     return "\n".join(
         [
             "declare i32 @clock_gettime(i32, ptr)",
@@ -55,7 +59,7 @@ def probe_text(lanes: int) -> str:
             _now(),
             _integers(),
             _vectors(lanes),
-            _together(),
+            _together(triple),
             "define void @probe(ptr %a) {",
             f"  %number = atomicrmw add ptr %a, i64 1 seq_cst\n{chr(10).join(loads)}",
             f"  %offset = mul i64 %number, %v{STRIDE}",
@@ -64,21 +68,24 @@ def probe_text(lanes: int) -> str:
             f"  %behind = add i64 %at, %v{COPY_BYTES}",
             "  %target = inttoptr i64 %behind to ptr",
             f"  %together = call i64 @together(ptr %a, i64 %v{THREADS})",
-            "  %t0 = call i64 @now()",
+            f"  %begin = call i64 @now(i32 {time.CLOCK_MONOTONIC})",
+            f"  %t0 = call i64 @now(i32 {time.CLOCK_THREAD_CPUTIME_ID})",
             f"  %sum = call i64 @integers(i64 %v{INTEGER_ROUNDS})",
-            "  %t1 = call i64 @now()",
+            f"  %t1 = call i64 @now(i32 {time.CLOCK_THREAD_CPUTIME_ID})",
             f"  %copied = call ptr @memcpy(ptr %target, ptr %source, i64 %v{COPY_BYTES})",
-            "  %t2 = call i64 @now()",
+            f"  %t2 = call i64 @now(i32 {time.CLOCK_THREAD_CPUTIME_ID})",
             f"  %product = call float @vectors(i64 %v{VECTOR_ROUNDS})",
-            "  %t3 = call i64 @now()",
+            f"  %t3 = call i64 @now(i32 {time.CLOCK_THREAD_CPUTIME_ID})",
+            f"  %end = call i64 @now(i32 {time.CLOCK_MONOTONIC})",
             "  store volatile i64 %sum, ptr %target\n  store volatile float %product, ptr %target",
+            *(f"  %d{k} = sub i64 %t{k + 1}, %t{k}" for k in range(PROBES)),
+            "  %wall = sub i64 %end, %begin",
             f"  %base = inttoptr i64 %v{FOUND} to ptr",
-            f"  %first = mul i64 %number, {FINDINGS}",
-            *(f"  %d{k} = sub i64 %t{k}, %t{k - 1}" for k in range(1, FINDINGS)),
+            f"  %own = mul i64 %number, {FINDINGS}",
             *(
-                f"  %i{k} = add i64 %first, {k}\n  %o{k} = getelementptr i64, ptr %base, i64 %i{k}\n"
-                f"  store i64 {f'%d{k}' if k else '%together'}, ptr %o{k}"
-                for k in range(FINDINGS)
+                f"  %i{k} = add i64 %own, {k}\n  %o{k} = getelementptr i64, ptr %base, i64 %i{k}\n"
+                f"  store i64 {value}, ptr %o{k}"
+                for k, value in enumerate(found)
             ),
             "  ret void",
             "}",
@@ -87,24 +94,27 @@ def probe_text(lanes: int) -> str:
 
 
 def _now() -> str:
-    return f"""define i64 @now() noinline {{
+    return """define i64 @now(i32 %clock) noinline {
   %time = alloca [2 x i64]
-  %done = call i32 @clock_gettime(i32 {time.CLOCK_THREAD_CPUTIME_ID}, ptr %time)
+  %done = call i32 @clock_gettime(i32 %clock, ptr %time)
   %seconds = load i64, ptr %time
   %second = getelementptr i64, ptr %time, i64 1
   %nanoseconds = load i64, ptr %second
   %whole = mul i64 %seconds, 1000000000
   %sum = add i64 %whole, %nanoseconds
   ret i64 %sum
-}}"""
+}"""
 
 
-def _together() -> str:
-    """Waits until the counter has reached `threads`: 1 once it has, 0 after `LOOKS` looks.
-
-    Two vCPUs may be one core's two threads: a probe that ran beside an idle one is no measure of those that don't.
-    """
-    return f"""define i64 @together(ptr %counter, i64 %threads) noinline {{
+def _together(triple: str) -> str:
+    """Waits until the counter has reached `threads`: 1 once it has, 0 after `LOOKS` looks."""
+    declared, waiting = "", ""
+    if triple.startswith(("x86_64", "i686")):
+        declared, waiting = "declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"
+    elif triple.startswith(("aarch64", "arm64")):
+        declared, waiting = "declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"
+    return f"""{declared}
+define i64 @together(ptr %counter, i64 %threads) noinline {{
 entry:
   br label %look
 look:
@@ -113,6 +123,7 @@ look:
   %all = icmp uge i64 %seen, %threads
   br i1 %all, label %yes, label %again
 again:
+  {waiting}
   %next = add i64 %i, 1
   %more = icmp ult i64 %next, {LOOKS}
   br i1 %more, label %look, label %no

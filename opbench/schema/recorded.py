@@ -174,7 +174,10 @@ class Yardstick(msgspec.Struct, frozen=True):
 
 
 class ProbedPanel(msgspec.Struct, frozen=True):
-    """The probes beside a panel in one process, round by round, in nanoseconds (see `opbench.measure.probes`)."""
+    """The probes beside a panel in one process, round by round, in nanoseconds (see `opbench.measure.probes`).
+
+    0 where the cores never ran together.
+    """
 
     panel: str
     process: int

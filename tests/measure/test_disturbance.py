@@ -21,7 +21,7 @@ from opbench.measure.disturbance import (
     waited,
 )
 from opbench.measure.latency import measure_panel
-from opbench.measure.phases import Phases
+from opbench.measure.phases import Phases, used
 from opbench.schema import Case, Latency, Record
 from opbench.statistics.ratios import quartiles, ratio
 
@@ -166,29 +166,50 @@ def test_the_probes_take_time_on_as_many_cores_as_are_asked_for():
         assert all(seconds > 0 for seconds in probes.Probes(threads).read())
 
 
-def test_a_probe_is_that_of_the_slowest_core(monkeypatch):
-    def team(address, values, threads, flags):
-        given = (ctypes.c_int64 * probe_code.ARGUMENTS).from_address(values)
-        given[probe_code.COUNTER] = threads
+def a_team(monkeypatch, readings):
+    """Threads of torch's that find what `readings` says, one reading a call: of each thread, its five numbers."""
+    given_out = iter(readings)
+
+    def team(address, arguments, threads, flags):
+        given = (ctypes.c_int64 * probe_code.ARGUMENTS).from_address(arguments)
         found = (ctypes.c_int64 * (probe_code.FINDINGS * threads)).from_address(given[probe_code.FOUND])
-        found[:] = [1, 1, 20, 3, 1, 10, 2, 30]
+        found[:] = [number for thread in next(given_out) for number in thread]
 
     monkeypatch.setattr(launch, "team", lambda: team)
-    assert probes.Probes(threads=2).read() == pytest.approx((10e-9, 20e-9, 30e-9))
 
 
-def test_probes_that_not_all_cores_began_together_are_taken_again(monkeypatch):
-    together = iter([0, 0, 1, 0, 1, 1, *[1] * 100])
+def test_a_probe_is_the_fastest_reading_of_the_slowest_core(monkeypatch):
+    warm = ((10, 2, 30, 42, 1), (9, 20, 3, 32, 1))
+    readings = [((90, 80, 70, 240, 1),) * 2, ((11, 3, 31, 45, 1),) * 2, warm]
+    a_team(monkeypatch, readings * 2)
+    assert probes.Probes(threads=2).read() == pytest.approx((10e-9, 3e-9, 30e-9))
 
-    def team(address, values, threads, flags):
-        given = (ctypes.c_int64 * probe_code.ARGUMENTS).from_address(values)
-        found = (ctypes.c_int64 * (probe_code.FINDINGS * threads)).from_address(given[probe_code.FOUND])
-        for thread in range(threads):
-            all_here = next(together)
-            found[4 * thread : 4 * thread + 4] = [all_here, *[7 if all_here else 1] * 3]
 
-    monkeypatch.setattr(launch, "team", lambda: team)
+def test_readings_of_cores_that_began_apart_or_waited_are_taken_again(monkeypatch):
+    right, apart, waited = (7, 7, 7, 21, 1), (1, 1, 1, 3, 0), (2, 2, 2, 60, 1)
+    a_team(monkeypatch, [(right, apart), (waited, right), *[(right, right)] * 20])
     assert probes.Probes(threads=2).read() == pytest.approx((7e-9, 7e-9, 7e-9))
+
+
+def test_cores_that_never_run_together_make_no_clear_round(monkeypatch):
+    a_team(monkeypatch, [((1, 1, 1, 3, 0),) * 2] * 100)
+    probe = probes.Probes(threads=2).read()
+    assert probe == (math.inf,) * 3
+    assert not Phases().add(probe)
+
+
+def test_a_few_clear_rounds_among_many_are_no_phase():
+    clear = [at < 12 for at in range(200)]
+    assert used(clear, range(200), 200, least=8).phase == "shared"
+    assert used(clear, range(100), 100, least=8).phase == "clear"
+
+
+def test_a_core_waits_for_the_others_before_it_begins():
+    come = (ctypes.c_int64 * 1)(1)
+    together = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(probe_code.address("together"))
+    assert together(come, 2) == 0  # nobody came
+    come[0] = 2
+    assert together(come, 2) == 1
 
 
 def test_the_integer_loop_computes_every_round():

@@ -109,3 +109,10 @@ def test_the_copy_stays_within_the_memory_that_is_allowed(monkeypatch):
     yardsticks._copies.cache_clear()
     assert sizes[0] == 128 << 20
     assert sizes[2] == 300 << 20
+
+
+@pytest.mark.parametrize(("seconds", "samples"), [(1e-4, yardsticks.SAMPLES), (0.1, yardsticks.LEAST_SAMPLES)])
+def test_slow_yardsticks_take_fewer_samples_and_never_the_first(monkeypatch, seconds, samples):
+    taken = iter([99.0, *[seconds] * 100])
+    monkeypatch.setattr(yardsticks, "_seconds", lambda call, device: next(taken))
+    assert yardsticks._sampled(lambda: None, "cpu") == [seconds] * samples

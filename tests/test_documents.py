@@ -36,8 +36,10 @@ def test_the_same_run_is_the_same_bytes():
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_floats_that_json_lacks_survive(value):
-    record = make_incorrect(worst_ratio=value)
-    back = documents.parse(documents.render(make_run([record])), Run).records[0].verdict.worst_ratio
+    record = make_incorrect()
+    worst = msgspec.structs.replace(record.verdict.worst, got=value)
+    record = msgspec.structs.replace(record, verdict=msgspec.structs.replace(record.verdict, worst=worst))
+    back = documents.parse(documents.render(make_run([record])), Run).records[0].verdict.worst.got
     assert back == value or (math.isnan(back) and math.isnan(value))
 
 

@@ -86,6 +86,7 @@ def parse(data: bytes, *wanted: type) -> Any:
     """The noun in the JSON of a document; `OpbenchError` says what is wrong and where."""
     rows = [kind_of(noun) for noun in wanted]
     expected = _short(rows)
+    data = text.marked(data, expected)
     try:
         kind = _kind(msgspec.json.decode(data, type=dict[str, msgspec.Raw])) or (rows[0] if rows else None)
         if kind is None:
@@ -116,11 +117,14 @@ def _noun(data: bytes, kind: DocumentKind) -> Any:
     if version < 1:
         raise OpbenchError(f"not a {kind.name} document: {field} is {version}, expected 1 to {kind.version}")
     try:
+        text.unambiguous(data)
         noun = decode(data, kind.type())
     except msgspec.ValidationError as error:
         raise OpbenchError(f"not a valid {kind.name} document of {field} {version}: {_lower(error)}") from None
     for older in range(version, kind.version):
         noun = kind.older.get(older, lambda same: same)(noun)
+    for flaw in kind.flaws(noun):
+        raise OpbenchError(f"not a valid {kind.name} document: {flaw.sentence} - at `{flaw.path}`")
     return noun
 
 

@@ -24,12 +24,13 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def history(request: HistoryRequest) -> Exit:
     """Show a case over the runs of a results folder: where it got slower, and with which commit."""
-    from opbench.analyse.history.store import read
+    from opbench.analyse.history.store import checked, read
     from opbench.report.escape import visible
     from opbench.report.history import problems, shown
     from opbench.report.screen import screen
 
     store = read(request.results)
+    store = checked(store, store.runs[-request.last :])
     for problem in problems(store):
         print(f"opbench: {visible(problem)}", file=sys.stderr)
     if not store.digests:

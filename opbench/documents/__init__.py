@@ -14,18 +14,19 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from opbench.documents import kinds, text
-from opbench.documents.files import GZIP, LARGEST_BYTES, found_in, json_in, replace_file, unpacked
+from opbench.documents.files import GZIP, content, found_in, json_in, unpacked
 from opbench.documents.kinds import KINDS, DocumentKind, kind_of
 from opbench.documents.text import NOT_JSON, decode, encode
+from opbench.documents.writing import replace_file
 from opbench.errors import OpbenchError
 
 __all__ = [
     "GZIP",
     "KINDS",
-    "LARGEST_BYTES",
     "Kind",
     "OtherKindError",
     "contains",
+    "content",
     "contents",
     "decode",
     "encode",

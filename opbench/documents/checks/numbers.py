@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_origin
 
 import msgspec
@@ -109,7 +109,7 @@ def _measured(value: float) -> bool:
 
 def _all_hold(value: Any, holds: Holds) -> bool:
     """Whether every number in a value is within its range."""
-    kind: Hashable = type(value)
+    kind: Any = type(value)
     if kind is float:
         return holds(value)
     if kind is int:

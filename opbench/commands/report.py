@@ -26,11 +26,12 @@ def report(request: ReportRequest) -> Exit:
     from opbench.report import machines
     from opbench.report.markdown import write
     from opbench.schema import Run
+    from opbench.slug import slug
 
     runs = [read(path, Run) for path in request.runs]
     for position, run in enumerate(runs, start=1):
-        # Of several, each has a folder of its own.
-        folder = request.output if len(runs) == 1 else request.output / f"{position}-{run.settings.suite}"
+        # Of several, each has a folder of its own; a suite may be called anything, ../.. too.
+        folder = request.output if len(runs) == 1 else request.output / f"{position}-{slug(run.settings.suite)}"
         print(f"report: {write(run, folder)}")
     if len(runs) > 1:
         print(f"side by side: {machines.write(runs, request.output)}")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from opbench.documents import kinds, text
-from opbench.documents.files import GZIP, content, found_in, json_in, unpacked
+from opbench.documents.files import GZIP, content, json_in, unpacked
 from opbench.documents.kinds import KINDS, DocumentKind, kind_of
 from opbench.documents.text import NOT_JSON, decode, encode
 from opbench.documents.writing import replace_file
@@ -25,7 +24,6 @@ __all__ = [
     "KINDS",
     "Kind",
     "OtherKindError",
-    "contains",
     "content",
     "contents",
     "decode",
@@ -72,11 +70,6 @@ def contents(path: str | os.PathLike[str], *wanted: type) -> bytes:
     """
     rows = [kind_of(noun) for noun in wanted]
     return json_in(path, _expected(rows), rows[0].file if rows else "")
-
-
-def contains(folder: Path, kind: DocumentKind) -> bool:
-    """Whether a folder holds a document of a kind, by its name."""
-    return found_in(folder, kind.file).is_file()
 
 
 @overload

@@ -27,7 +27,7 @@ def json_in(path: str | os.PathLike[str], expected: str, file: str = "") -> byte
     name = os.fspath(path)
     target = Path(path)
     if file and target.is_dir():
-        target = found_in(target, file)
+        target = _there(target / file)
         if not target.exists():
             raise OpbenchError(f"{name} is a folder without {file}; expected {expected}")
     try:
@@ -83,11 +83,6 @@ def content(path: str | os.PathLike[str], *, pipes: bool = False) -> bytes:
             pieces.append(piece)
             size += len(piece)
     raise OpbenchError(f"more than the {LARGEST_BYTES >> 20} MiB that a document may have")
-
-
-def found_in(folder: Path, file: str) -> Path:
-    """Where a file is in a folder, or would be."""
-    return _there(folder / file)
 
 
 def _there(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,12 +128,13 @@ def _waivers(request: CompareRequest) -> Sequence[Waiver]:
 def _show(request: CompareRequest, found: Comparison) -> Exit:
     from opbench.documents import render, replace_file
     from opbench.report.comparison import markdown, summary
+    from opbench.report.lines import say_json
     from opbench.report.screen import screen
 
     if request.markdown is not None:
         replace_file(request.markdown, markdown(found).encode())
     if request.as_json:
-        sys.stdout.write(render(found).decode())
+        say_json(render(found))
     else:
         screen().show(summary(found))
     return Exit.BAD_NEWS if found.regressed else Exit.FINE

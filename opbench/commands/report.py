@@ -24,6 +24,7 @@ def report(request: ReportRequest) -> Exit:
     """Write the report of a run document, the same bytes every time; of several, also a page that compares them."""
     from opbench.documents import read
     from opbench.report import machines
+    from opbench.report.lines import say
     from opbench.report.markdown import write
     from opbench.schema import Run
     from opbench.slug import slug
@@ -32,9 +33,9 @@ def report(request: ReportRequest) -> Exit:
     for position, run in enumerate(runs, start=1):
         # Of several, each has a folder of its own; a suite may be called anything, ../.. too.
         folder = request.output if len(runs) == 1 else request.output / f"{position}-{slug(run.settings.suite)}"
-        print(f"report: {write(run, folder)}")
+        say(f"report: {write(run, folder)}")
     if len(runs) > 1:
-        print(f"side by side: {machines.write(runs, request.output)}")
+        say(f"side by side: {machines.write(runs, request.output)}")
     return Exit.FINE
 
 

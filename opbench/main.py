@@ -74,7 +74,8 @@ def carry_out(command: Command, request: Any) -> Exit:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.NO_ANSWER
     except Exception as error:
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            _say(line, "")
         _say(f"{type(error).__name__}: {REPORT_IT}")
         return Exit.FAULT
     finally:
@@ -84,8 +85,10 @@ def carry_out(command: Command, request: Any) -> Exit:
             _say(sentence)
 
 
-def _say(sentence: str) -> None:
-    print(f"opbench: {sentence}", file=sys.stderr)
+def _say(sentence: str, who: str = "opbench: ") -> None:
+    from opbench.report.lines import say
+
+    say(f"{who}{sentence}", error=True)
 
 
 app = application()

@@ -89,7 +89,7 @@ def test_the_table_for_the_pull_request_and_the_json(documents, tmp_path):
 
 
 def test_json_has_the_worst_error_over_its_bound_in_base_and_head(tmp_path):
-    case, failed, odd = make_case(), make_case("carafe[cpu]"), make_case("bilinear[torch]")
+    case, failed, odd = make_case(), make_case("carafe[cpu]"), make_case("bilinear[torch]", workload="other")
     sides = {
         "base": [
             make_record(case, verdict=make_verdict(worst_ratio=0.2), final_verdict=make_verdict(worst_ratio=0.4)),
@@ -127,17 +127,18 @@ def test_a_selfcheck_lends_its_spread_to_runs_of_as_many_threads(tmp_path, threa
         make_record(case, latencies=(make_latency(ratio=ratio, processes=1),))
         for case, ratio in ((make_case(), 1.0), (make_case("carafe[cpu]"), 3.0))
     )
-    found = judge(run, run, CompareRequest(), [tmp_path])
+    found = judge(run, run, CompareRequest(selfcheck=tmp_path / "selfcheck.json"))
     assert found.allowance is not None
     assert (found.allowance != ASSUMED) == lent
     assert "0 false alarms" in found.selfcheck
 
 
-def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):
-    base, head = documents("base"), documents("head")
-    assert "No selfcheck of this machine was found" in opbench("compare", base, head).stdout
-    save(make_selfcheck(), tmp_path / "selfcheck.json")
-    assert "0 false alarms in 10 comparisons" in " ".join(opbench("compare", base, head).stdout.split())
+def test_a_selfcheck_is_quoted_where_it_was_given_and_never_unasked(documents, tmp_path):
+    base, head, file = documents("base"), documents("head"), tmp_path / "selfcheck.json"
+    save(make_selfcheck(), file)
+    assert "No selfcheck was given" in " ".join(opbench("compare", base, head).stdout.split())
+    said = opbench("compare", base, head, "--selfcheck", file).stdout
+    assert "0 false alarms in 10 comparisons" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

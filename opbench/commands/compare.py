@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,6 +67,7 @@ class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
 REPLICAS = 3
 PAIRED_BUDGET_SECONDS = 3.0
 PAIRED_PRECISION = 0.01
+NO_SELFCHECK = "No selfcheck was given: `opbench selfcheck` writes one of a machine, `--selfcheck FILE` takes it up."
 
 
 def compare(request: CompareRequest) -> Exit:
@@ -79,8 +79,7 @@ def compare(request: CompareRequest) -> Exit:
         return _show(request, _paired(request, request.paired))
     if request.base is None or request.head is None:
         raise OpbenchError("compare: expected two documents, BASE.json HEAD.json (or --paired REF)")
-    near = [request.head.parent, *request.head.absolute().parent.parents[:2], request.base.parent]
-    return _show(request, judge(read(request.base, Run), read(request.head, Run), request, near))
+    return _show(request, judge(read(request.base, Run), read(request.head, Run), request))
 
 
 def _check(request: CompareRequest) -> None:
@@ -94,13 +93,13 @@ def _check(request: CompareRequest) -> None:
                 raise OpbenchError(nearest(kind, name, known))
 
 
-def judge(base: Run, head: Run, request: CompareRequest, near: Collection[Path]) -> Comparison:
-    """The comparison, with what the machine's own selfcheck says where there is one, given or in the folders `near`."""
+def judge(base: Run, head: Run, request: CompareRequest) -> Comparison:
+    """The comparison, with what the machine's own selfcheck says where one was given."""
     from opbench.analyse.compare import runs, waivers
-    from opbench.documents.selfchecks import find_selfcheck
+    from opbench.documents.selfchecks import selfcheck_of
     from opbench.statistics.power import quote
 
-    known = find_selfcheck(request.selfcheck, near, head.environment)
+    known = selfcheck_of(request.selfcheck, head.environment)
     effect = runs.MINIMUM_EFFECT if request.minimum_effect is None else request.minimum_effect
     said = quote(known, effect) if known else None
     # How far processes differ depends on how many threads they share the machine with.
@@ -112,7 +111,7 @@ def judge(base: Run, head: Run, request: CompareRequest, near: Collection[Path])
         allowance=known_spread or runs.ASSUMED,
         across=request.across,
         allow=request.allow,
-        selfcheck=said.sentence if said else "No selfcheck of this machine was found: `opbench selfcheck` writes one.",
+        selfcheck=said.sentence if said else NO_SELFCHECK,
     )
     return waivers.applied(found, _waivers(request))
 
@@ -129,12 +128,13 @@ def _waivers(request: CompareRequest) -> Sequence[Waiver]:
 def _show(request: CompareRequest, found: Comparison) -> Exit:
     from opbench.documents import render, replace_file
     from opbench.report.comparison import markdown, summary
+    from opbench.report.lines import say_json
     from opbench.report.screen import screen
 
     if request.markdown is not None:
         replace_file(request.markdown, markdown(found).encode())
     if request.as_json:
-        sys.stdout.write(render(found).decode())
+        say_json(render(found))
     else:
         screen().show(summary(found))
     return Exit.BAD_NEWS if found.regressed else Exit.FINE
@@ -181,7 +181,7 @@ def _paired(request: CompareRequest, reference: str) -> Comparison:
     for name, run in zip(("base.json", "head.json"), runs, strict=True):
         save(run, folder / name)
     screen(error=True).line(f"documents: {folder / 'base.json'} {folder / 'head.json'}")
-    return judge(*runs, request, [folder, *folder.absolute().parents[:2]])
+    return judge(*runs, request)
 
 
 COMMAND = Command("compare", CompareRequest, compare)

@@ -59,6 +59,7 @@ def model(request: ModelRequest) -> Exit:
     """Say what CARAFE, DCNv3 or a rival costs in your own network: before and after, side by side."""
     from opbench import documents
     from opbench.documents import replace_file
+    from opbench.report.lines import say_json
     from opbench.report.model import as_markdown, shown
     from opbench.report.screen import screen
 
@@ -75,7 +76,7 @@ def model(request: ModelRequest) -> Exit:
     if request.markdown is not None:
         replace_file(request.markdown, as_markdown(costs).encode())
     if request.as_json:
-        print(msgspec.json.format(documents.render(costs), indent=2).decode())
+        say_json(msgspec.json.format(documents.render(costs), indent=2))
     else:
         screen().show(*shown(costs))
     return Exit.FINE

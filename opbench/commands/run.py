@@ -17,7 +17,6 @@ From build to record it is one call, `opbench.engine.run:execute`: panel by pane
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -37,6 +36,7 @@ Say = Callable[[str], None]
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
     from opbench import baseline_alone
+    from opbench.report.lines import say
     from opbench.report.screen import screen
 
     if request.dry_run:
@@ -48,7 +48,7 @@ def run(request: RunRequest) -> Exit:
     try:
         done, suite, laid_out = measured(request, folder, shown.progress, report, shown.line)
     except KeyboardInterrupt:
-        print(f"opbench: interrupted; {_kept(request, folder)}", file=sys.stderr)
+        say(f"opbench: interrupted; {_kept(request, folder)}", error=True)
         return Exit.INTERRUPTED
     shown.summary(done)
     said = baseline_alone.sentences(suite, laid_out, request.filters)

@@ -88,7 +88,8 @@ class _Rich:
         self._console = console
 
     def line(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        shown = "\n".join(visible(line) for line in text.split("\n"))
+        self._console.print(shown, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
         self._console.print(_table(header, rows, title).rich(TEXT_LIMIT))
@@ -112,12 +113,12 @@ class _Rich:
 
         columns = (
             SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(),
-            TextColumn("left"), TimeLeftColumn(), TextColumn("{task.description}"),
+            TextColumn("left"), TimeLeftColumn(), TextColumn("{task.description}", markup=False),
         )  # fmt: skip
         # Drawn twice a second: drawing takes time from what is measured.
         with Progress(*columns, console=self._console, transient=True, refresh_per_second=2) as bar:
-            task = bar.add_task(first, total=total)
-            yield lambda done, text: bar.update(task, completed=done, description=text)
+            task = bar.add_task(visible(first), total=total)
+            yield lambda done, text: bar.update(task, completed=done, description=visible(text))
 
 
 class _Plain:
@@ -125,7 +126,8 @@ class _Plain:
         self._stream = stream
 
     def line(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        shown = "\n".join(visible(line) for line in text.split("\n"))
+        print(shown, file=self._stream, flush=True)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
         self.line("\n".join(_table(header, rows, title).text()))

@@ -28,7 +28,8 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
 
     `calls_per_sample[method][contender]` is what an earlier process calibrated: a replica keeps to it. `counting`
     is off in replicas: counts and memory are the same in every process. A case that needs more than `memory_bytes`
-    is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds).
+    is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds). For
+    `linger_seconds` the process waits before it answers: what it has been left with may strike late.
     """
 
     panel: Panel
@@ -38,6 +39,7 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
     counting: bool = True
     replica: int = 0
     best: tuple[float, float, float] | None = None
+    linger_seconds: float = 0.0
 
 
 class CallFirst(msgspec.Struct, frozen=True, tag=True):

@@ -1,6 +1,7 @@
 """What the run and its worker say to each other: frozen data, one JSON line each.
 
-The run gives one assignment at a time; the worker answers `Began`, then whatever the work is, then its result. Who
+The run gives one assignment at a time; the worker answers `Began`, then whatever the work is, then its result, which
+has the assignment's number. Who
 is being called is not said in lines but in the heartbeat (`steps.py`), because it changes with every sample.
 """
 
@@ -70,6 +71,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag=True):
     environment: Environment
     yardsticks: tuple[Yardstick, ...]
     called_seconds: float
+    number: int = 0
 
 
 class PanelMeasured(msgspec.Struct, frozen=True, tag=True):
@@ -80,6 +82,7 @@ class PanelMeasured(msgspec.Struct, frozen=True, tag=True):
     worn: bool = False
     probes: ProbedPanel | None = None
     best: tuple[float, float, float] | None = None
+    number: int = 0
 
 
 class CalledFirst(msgspec.Struct, frozen=True, tag=True):
@@ -87,6 +90,7 @@ class CalledFirst(msgspec.Struct, frozen=True, tag=True):
 
     first_call: FirstCall
     called_seconds: float
+    number: int = 0
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from opbench.engine.forgery import forged
 from opbench.engine.messages import (
     Assignment,
     Began,
@@ -143,8 +144,15 @@ class Supervisor:
 
     def measure(self, work: Measure) -> PanelMeasured | Fault:
         """The panel's records, or how the worker was lost."""
+        began, before = time.monotonic(), self._heartbeat.last()
         result = self._give(work)
         assert isinstance(result, PanelMeasured | Fault)
+        if isinstance(result, PanelMeasured):
+            last = self._heartbeat.last()
+            counted = last.number - (before.number if before.pid == last.pid else 0)
+            if why := forged(work, result, counted, last, time.monotonic() - began):
+                self._stop()
+                return Fault(last.position, "incorrect", f"sent a result that nobody can have measured: {why}")
         return result
 
     def first_call(self, case: Case) -> CalledFirst:
@@ -196,7 +204,9 @@ class Supervisor:
                         self._pid = None
                     if pid == watch.pid:
                         return watch.fault(crashed(code, child.last_error()))
-                case Surveyed() | PanelMeasured() | CalledFirst() if watch.pid is not None:
+                case Surveyed() | PanelMeasured() | CalledFirst() if (
+                    watch.pid is not None and found.number == self._number
+                ):
                     return found
             if now - looked >= LOOK_SECONDS:
                 looked = now

@@ -56,7 +56,8 @@ class Worker:
         while following is not None:
             self.wire.send(Began(following.number, os.getpid()))
             result = self._answer(following)
-            self.wire.send(result)
+            numbered = isinstance(result, Surveyed | PanelMeasured | CalledFirst)
+            self.wire.send(replace(result, number=following.number) if numbered else result)
             if isinstance(result, PanelMeasured) and result.worn:
                 break
             following = self.wire.receive(Assignment)

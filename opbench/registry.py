@@ -157,6 +157,11 @@ def load_built_in() -> None:
     _begun.append("built-in loaded")
 
 
+def installed() -> list[str]:
+    """The names of the entry points that other packages have installed, whether loaded or not."""
+    return sorted(entry.name for entry in importlib.metadata.entry_points(group="opbench"))
+
+
 def _load_entry_point(entry: importlib.metadata.EntryPoint) -> None:
     try:
         _declare(entry.load())

@@ -241,7 +241,8 @@ class _Watch:
             if self.silent.reached(KILL_SECONDS, now):
                 self.child.stop()  # the fork server doesn't answer either
             return True
-        own = self.last.position is None or self.last.step in (CaseStep.DEFINITION, CaseStep.PREDICT)
+        nobody = self.last.position is None and self.last.step != CaseStep.IMPORT
+        own = nobody or self.last.step in (CaseStep.DEFINITION, CaseStep.PREDICT)
         limit = self.limits.own_seconds if own else self.limits.step_seconds
         silent = self.silent.reached(limit, now)
         death = self.child.excess(self.pid) or (hung(limit, self.silent.why) if silent else None)

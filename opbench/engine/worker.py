@@ -28,6 +28,7 @@ from opbench.engine.messages import (
 )
 from opbench.engine.own_process import OwnProcess
 from opbench.engine.panel import Context, run_panel
+from opbench.engine.steps import CaseStep
 from opbench.measure.disturbance import DisturbanceGuard
 from opbench.measure.first_call import measure_first_call
 from opbench.measure.probes import Probes
@@ -85,7 +86,9 @@ class Worker:
             self._process = OwnProcess(self._fingerprint)
         for path in assignment.extensions:
             if path not in self._extensions:
+                self.heartbeat.beat(None, CaseStep.IMPORT)
                 registry.load_file(path)
+                self.heartbeat.beat(None, CaseStep.IDLE)
                 self._extensions += (path,)
                 self._notes += self._left(self._process, path)
         return self._process

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Of the name of an error's class.
+LONGEST_KIND = 100
+
 
 class OpbenchError(Exception):
     """What a user can mend: wrong usage or unreadable input. The command line prints it in one line, exit code 2."""
@@ -16,12 +19,18 @@ def said(error: BaseException, most: int | None = None) -> str:
     >>> said(ValueError("no such thing: try another")), said(KeyError())
     ('ValueError: no such thing: try another', 'KeyError')
     """
-    try:
-        first = (str(error).strip().splitlines() or [""])[0]
-    except Exception:  # a __str__ of anybody's: anything
-        first = "(an error that can't be printed)"
+    first = (text_of(error).strip().splitlines() or [""])[0]
     shown = first if most is None or len(first) <= most else f"{first[:most]} ..."
-    return f"{type(error).__name__}: {shown}".rstrip(": ")
+    kind = " ".join(type(error).__name__.split())[:LONGEST_KIND]
+    return f"{kind}: {shown}".rstrip(": ")
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says; its `__str__` may be anybody's."""
+    try:
+        return str(error)
+    except Exception:
+        return "(an error that can't be printed)"
 
 
 def nearest(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:

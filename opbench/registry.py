@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from opbench.errors import nearest
+from opbench.errors import nearest, said
 from opbench.schema import Case, Implementation, OpbenchError, Operator, Setting, Task
 
 _tasks: dict[str, Task] = {}
@@ -31,7 +31,8 @@ _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
 _broken: dict[str, str] = {}
 _files: dict[Path, ModuleType] = {}
-_loaded = False
+# What has been begun of loading: the built-in operators, and then what others have installed.
+_begun: list[str] = []
 # The variable that hands `--with` to child processes.
 WITH = "OPBENCH_WITH"
 
@@ -130,22 +131,47 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
 def load() -> None:
     """Imports the built-in tasks, every built-in operator and every installed entry point, once.
 
-    A built-in that can't be imported stops no other: `broken` says what is wrong with it.
+    A built-in or a package that can't be imported stops no other: `broken` says what is wrong with it.
     """
-    global _loaded
-    if _loaded:
+    load_built_in()
+    if _begun[-1] != "built-in loaded":  # it all is; or this is one of them, which asks while it is imported
         return
-    _loaded = True
+    _begun.append("all")
+    built_in = _contenders()
+    for entry in importlib.metadata.entry_points(group="opbench"):
+        _load_entry_point(entry)
+    _extensions.update(_contenders() - built_in)
+    for path in added_files():
+        load_file(path)
+
+
+def load_built_in() -> None:
+    """Imports what opbench itself declares; nobody else's code."""
+    if _begun:
+        return
+    _begun.append("built-in")
     importlib.import_module(_TASKS)
     for package in map(importlib.import_module, _PACKAGES):
         for name in _declaring(package):
             _load_built_in(name)
-    built_in = _contenders()
-    for entry in importlib.metadata.entry_points(group="opbench"):
+    _begun.append("built-in loaded")
+
+
+def installed() -> list[str]:
+    """The names of the entry points that other packages have installed, whether loaded or not."""
+    return sorted(entry.name for entry in importlib.metadata.entry_points(group="opbench"))
+
+
+def _load_entry_point(entry: importlib.metadata.EntryPoint) -> None:
+    try:
         _declare(entry.load())
-    _extensions.update(_contenders() - built_in)
-    for path in added_files():
-        load_file(path)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too: it is anybody's code
+        package = entry.dist.name if entry.dist else entry.value
+        _broken[f"entry point {entry.name}"] = (
+            f"package {package}: its entry point {entry.name!r} can't be loaded and is left out: {said(error)}"
+        )
 
 
 def add_files(paths: Iterable[str]) -> None:
@@ -226,8 +252,10 @@ def load_file(path: str) -> None:
         _declare(module)
     except OpbenchError as error:
         raise OpbenchError(f"--with {path}: {error}") from error
-    except Exception as error:
-        raise OpbenchError(f"--with {path}: importing it raised {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too: an exit that nobody sees is a green build
+        raise OpbenchError(f"--with {path}: importing it raised {said(error)}") from error
     added = _contenders() - before
     if not added:
         raise OpbenchError(

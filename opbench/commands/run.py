@@ -1,7 +1,7 @@
 """`opbench run`: the way a case travels.
 
     declare       opbench.registry:load                  tasks, operators, implementations, and files of `--with`
-    plan          opbench.plan:plan                      a suite and filters -> panels of cases
+    plan          opbench.engine.planner:planned         a suite and filters -> panels of cases
     build         opbench.build:build                    a case -> a module with its parameters and inputs
     verify        opbench.verify.gate:check              held against the definition: what is wrong is never timed
     count         opbench.measure.macs:count             parameters, MACs, operations
@@ -20,12 +20,16 @@ import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
-from opbench.run_request import RunRequest, local_folder, settings
-from opbench.schema import OpbenchError, Plan, Run, Suite
+from opbench.run_request import RunRequest, local_folder
+from opbench.schema import OpbenchError, Run
+
+if TYPE_CHECKING:
+    from opbench.engine.planner import Planned
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
@@ -35,7 +39,6 @@ Say = Callable[[str], None]
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
-    from opbench import baseline_alone
     from opbench.report.lines import say
     from opbench.report.screen import screen
 
@@ -46,20 +49,22 @@ def run(request: RunRequest) -> Exit:
     folder = request.output or local_folder(request)
     shown = screen()
     try:
-        done, suite, laid_out = measured(request, folder, shown.progress, report, shown.line)
+        done, said = measured(request, folder, shown.progress, report, shown.line)
     except KeyboardInterrupt:
         say(f"opbench: interrupted; {_kept(request, folder)}", error=True)
         return Exit.INTERRUPTED
     shown.summary(done)
-    said = baseline_alone.sentences(suite, laid_out, request.filters)
     shown.line("\n".join((*said, f"report: {folder / 'report.md'}")))
     return of_outcomes(record.outcome for record in done.records)
 
 
 def measured(
     request: RunRequest, folder: Path, progress: Progress, finish: Finish, say: Say
-) -> tuple[Run, Suite, Plan]:
-    """From declaring to recording; `finish(run, folder)` writes what is kept, `say` hears of threads without a core."""
+) -> tuple[Run, tuple[str, ...]]:
+    """From declaring to recording, and what a reader must know of the plan.
+
+    `finish(run, folder)` writes what is kept, `say` hears of threads without a core.
+    """
     from opbench.engine.supervisor import Supervisor, WorkerLimits
     from opbench.measure.cores import fitting, look
 
@@ -70,15 +75,16 @@ def measured(
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor:
         from opbench.engine.log import Log
+        from opbench.engine.planner import planned
         from opbench.engine.run import execute
 
-        suite = _declare(request)
-        laid_out = _plan(suite, request)
-        total = len(laid_out.panels) * request.replicas
+        found = planned(request)
+        _say_broken(found)
+        total = len(found.plan.panels) * request.replicas
         with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
             done = execute(
-                laid_out,
-                settings(request, suite),
+                found.plan,
+                found.settings,
                 folder,
                 command=command_line("run", request),
                 progress=lambda count, panel: told(count, panel.id if panel else ""),
@@ -88,42 +94,27 @@ def measured(
                 within_seconds=request.within,
                 log=log.write,
             )
-    return done, suite, laid_out
+    return done, found.said
 
 
 def _dry_run(request: RunRequest) -> Exit:
-    from opbench import baseline_alone
-    from opbench.engine.estimate import estimate
+    from opbench.engine.planner import planned
     from opbench.report.screen import print_plan, screen
 
     shown = screen()
-    suite = _declare(request)
-    laid_out = _plan(suite, request)
-    print_plan(shown, laid_out)
-    said = baseline_alone.sentences(suite, laid_out, request.filters)
-    shown.line("\n".join((*said, estimate(laid_out, settings(request, suite)))))
+    found = planned(request)
+    _say_broken(found)
+    print_plan(shown, found.plan)
+    shown.line("\n".join((*found.said, found.estimate)))
     return Exit.FINE
 
 
-def _declare(request: RunRequest) -> Suite:
-    from opbench import registry, suites
+def _say_broken(found: Planned) -> None:
+    """What couldn't be loaded in the process that planned; what this one couldn't load, every command says."""
+    from opbench import registry
 
-    registry.load()
-    for path in request.extensions:
-        registry.load_file(path)
-    return suites.load(request.suite)
-
-
-def _plan(suite: Suite, request: RunRequest) -> Plan:
-    import torch  # here, so that a misspelt suite is answered at once
-
-    from opbench import baseline_alone
-    from opbench import plan as planning
-
-    cuda = torch.cuda.is_available()
-    laid_out = planning.plan(suite, request.filters, cuda=cuda, seed=request.seed, settings=request.settings)
-    baseline_alone.refuse(suite, laid_out, request.filters)
-    return laid_out
+    for sentence in set(found.broken) - set(registry.broken_so_far()):
+        print(f"opbench: {sentence}", file=sys.stderr)
 
 
 def report(finished: Run, folder: Path) -> None:

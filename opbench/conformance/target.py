@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ def parse(text: str) -> TargetName:
 
 def load(target: TargetName) -> Any:
     """Imports the source and returns what the name stands for: something that can be called."""
+    # A module of the current folder is found, and stands in the place of none that is installed.
+    sys.path.append(os.getcwd())
     try:
         module = _from_file(Path(target.source)) if target.is_file else importlib.import_module(target.source)
     except (Exception, SystemExit, KeyboardInterrupt) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import sys
-import threading
 import zlib
 from dataclasses import dataclass, field
 
@@ -15,10 +14,14 @@ from opbench import registry
 from opbench.engine import state
 from opbench.engine.audit import Caught
 from opbench.engine.check_case import CheckedCase
+from opbench.engine.own_process import OwnProcess
+from opbench.errors import said, text_of
 from opbench.schema import Case, Counts, Latency, Memory, Outcome, Record, Verdict
 
 # The exit code of a process whose CUDA context a contender has destroyed.
 CONTEXT_LOST = 72
+# Of what an error says: a message may be megabytes.
+LONGEST_MESSAGE = 2000
 
 
 @dataclass
@@ -38,6 +41,7 @@ class CaseState:
     last: tuple[torch.Tensor, ...] = ()
     notes: list[str] = field(default_factory=list)
     left_threads: int = 0
+    process: OwnProcess | None = None  # the worker's; None where the process is somebody else's, too
     # Where and with what it is audited: not the same again where its panel is timed anew without another contender.
     draw: random.Random = field(init=False)
 
@@ -77,18 +81,44 @@ class CaseState:
         if not verdict.correct:
             self.outcome, self.message = "incorrect", verdict.reason
 
-    def restore(self, before: state.State) -> None:
-        """Puts back what the contender changed of the process's state since `before`; raises if it can't be."""
-        for change in state.restore(before):
-            if change not in self.notes:
-                self.notes.append(change)
-        if clock := state.replaced_clock():
-            raise Caught(f"replaces {clock}, by which contenders are timed")
-        more = threading.active_count() - before.threads
+    def restore(self, before: state.State, *, all_of_it: bool = True) -> None:
+        """Puts back what the contender changed of the process's state since `before`.
+
+        Raises `Caught` for a judge or a clock that it replaced. Where something can't be put back, the process ends.
+        """
+        try:
+            for change in state.restore(before):
+                self.note(change)
+        except state.Unrestorable as error:
+            if self.process is None:
+                raise
+            self.process.lose(str(error))
+        if self.process is not None:
+            self._restore_code(self.process, all_of_it)
+        more = state.threads() - before.threads
         if more > 0 and not _compiles(self.case):  # a compiler keeps threads of its own, once
             self.left_threads += more
             if self.left_threads > state.LEFT_THREADS_AT_MOST:
                 raise RuntimeError(f"leaks threads: its calls have left {self.left_threads} of them running")
+            if self.process is not None and self.process.threads_at_work():
+                self.process.lose(f"left {self.left_threads} of its threads at work")
+
+    def _restore_code(self, process: OwnProcess, all_of_it: bool) -> None:
+        judges, tools = process.replaced(all_of_it=all_of_it)
+        for name in tools:
+            self.note(f"replaced {name}; put back")
+        if _compiles(self.case):
+            process.keeps_children()
+        elif left := process.end_children(all_of_it=all_of_it):
+            self.note(f"left {left} of its processes running; ended")
+        if judges:
+            what = "timed" if judges[0].startswith("time.") else "judged"
+            raise Caught(f"replaces {judges[0]}, by which contenders are {what}")
+
+    def note(self, text: str) -> None:
+        """Adds a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 def end_with_the_device(case: Case, error: Exception) -> None:
@@ -107,8 +137,7 @@ def end_with_the_device(case: Case, error: Exception) -> None:
 
 def one_line(error: Exception) -> str:
     """The error's type and the first line of its message; of what an audit has found the message alone."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return first if isinstance(error, Caught) else f"{type(error).__name__}: {first}"
+    return text_of(error) if isinstance(error, Caught) else said(error, LONGEST_MESSAGE)
 
 
 def _compiles(case: Case) -> bool:
@@ -120,7 +149,7 @@ def _outcome(error: Exception) -> Outcome:
         return "incorrect"
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return "out-of-memory"
-    text = str(error)
+    text = text_of(error)
     if isinstance(error, NotImplementedError) or "not implemented for" in text:
         return "unsupported"
     if isinstance(error, RuntimeError) and "can't allocate memory" in text:

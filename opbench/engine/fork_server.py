@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 
 from opbench import registry
+from opbench.engine.fingerprint import Fingerprint
 from opbench.engine.messages import Assignment, Ended
 from opbench.engine.worker import Worker
 from opbench.process.channel import channel, die_with_parent
@@ -42,12 +43,15 @@ def main() -> None:
     # Whoever asks whether there is a CUDA device while being imported shall not start CUDA: its forks could not use it.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     with channel() as wire:
-        registry.load()
+        registry.load_built_in()
         # What the gate and the counters import at their first call, some seconds of it: once, and on nobody's clock.
         importlib.import_module("torch._inductor")
         with contextlib.suppress(ImportError):  # the counts then say that it is missing
             importlib.import_module("fvcore.nn")
-        worker = Worker(wire, Heartbeat(int(sys.argv[1])))
+        fingerprint = Fingerprint()
+        registry.load()
+        fingerprint.put_back()  # an installed package's contenders are called with torch as it is
+        worker = Worker(wire, Heartbeat(int(sys.argv[1])), fingerprint)
         gc.collect()
         gc.freeze()  # what is here now is never garbage; the workers' collections skip it
         while (assignment := wire.receive(Assignment)) is not None:

@@ -1,6 +1,7 @@
 """What the run and its worker say to each other: frozen data, one JSON line each.
 
-The run gives one assignment at a time; the worker answers `Began`, then whatever the work is, then its result. Who
+The run gives one assignment at a time; the worker answers `Began`, then whatever the work is, then its result, which
+has the assignment's number. Who
 is being called is not said in lines but in the heartbeat (`steps.py`), because it changes with every sample.
 """
 
@@ -28,7 +29,8 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
 
     `calls_per_sample[method][contender]` is what an earlier process calibrated: a replica keeps to it. `counting`
     is off in replicas: counts and memory are the same in every process. A case that needs more than `memory_bytes`
-    is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds).
+    is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds). For
+    `linger_seconds` the process waits before it answers: what it has been left with may strike late.
     """
 
     panel: Panel
@@ -38,6 +40,7 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
     counting: bool = True
     replica: int = 0
     best: tuple[float, float, float] | None = None
+    linger_seconds: float = 0.0
 
 
 class CallFirst(msgspec.Struct, frozen=True, tag=True):
@@ -68,6 +71,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag=True):
     environment: Environment
     yardsticks: tuple[Yardstick, ...]
     called_seconds: float
+    number: int = 0
 
 
 class PanelMeasured(msgspec.Struct, frozen=True, tag=True):
@@ -78,6 +82,7 @@ class PanelMeasured(msgspec.Struct, frozen=True, tag=True):
     worn: bool = False
     probes: ProbedPanel | None = None
     best: tuple[float, float, float] | None = None
+    number: int = 0
 
 
 class CalledFirst(msgspec.Struct, frozen=True, tag=True):
@@ -85,6 +90,7 @@ class CalledFirst(msgspec.Struct, frozen=True, tag=True):
 
     first_call: FirstCall
     called_seconds: float
+    number: int = 0
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):

@@ -14,6 +14,7 @@ import torch
 from opbench.engine import state
 from opbench.engine.case_state import CaseState
 from opbench.engine.check_case import Stopwatch, changed_inputs, check_case, count_case
+from opbench.engine.own_process import OwnProcess
 from opbench.engine.steps import CaseStep
 from opbench.engine.timing import Announce, time_panel
 from opbench.kernels.triton import launch as triton_launch
@@ -31,6 +32,7 @@ class Context:
     `announce(contender, step)` is told whose code runs next. `memory_bytes`: a case on the CPU predicted to need more
     is not run; None asks nothing. `calls_per_sample` by method and contender is what an earlier process calibrated.
     `counting` is off in replicas of it. `around` watches what disturbs the panel; None: nothing does.
+    `process` is the worker's own; None where the process is somebody else's, too.
     """
 
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
@@ -39,11 +41,12 @@ class Context:
     calls_per_sample: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     counting: bool = True
     around: DisturbanceWatch | None = None
+    process: OwnProcess | None = None
 
 
 def run_panel(panel: Panel, settings: Settings, context: Context) -> list[Record]:
     """Measures every case of a panel; one record per case, in the panel's order."""
-    cases = [CaseState(case, position) for position, case in enumerate(panel.cases)]
+    cases = [CaseState(case, position, process=context.process) for position, case in enumerate(panel.cases)]
     references: dict[str, Reference] = {}
     for case in cases:
         _stage(CaseStep.PREDICT, case, context, lambda case: refuse_too_large(case, context))

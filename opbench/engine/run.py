@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from opbench.documents import encode
+from opbench.engine.convictions import guilty
 from opbench.engine.entries import FirstCalled, Header, Lost, PanelFinished, Surroundings, session
 from opbench.engine.journal import Journal
 from opbench.engine.log import Write, finished
@@ -29,7 +29,7 @@ from opbench.statistics.roofline import implausible, roofline
 
 Progress = Callable[[int, Panel | None], None]
 
-# A worker that is killed from outside, or dies in nobody's call, is no evidence against a contender the first time.
+# A panel whose worker is lost, and of which no contender fails alone, is measured again.
 RETRIES = 1
 
 
@@ -187,20 +187,26 @@ class _Attempts:
     def run(self) -> None:
         """Journals the panel."""
         began = time.perf_counter()
-        retried: Counter[str] = Counter()
+        retried = 0
         measured = PanelMeasured((), 0.0)
         while self.left:
-            result = self.supervisor.measure(self._assignment())
+            begun = time.perf_counter()
+            result = self.supervisor.measure(self._assignment(self.left))
             if isinstance(result, PanelMeasured):
                 measured = result
                 break
-            case = None if result.contender is None else self.left[result.contender]
-            name = "" if case is None else case.id
-            if (case is None or result.foreign) and retried[name] < RETRIES:
-                retried[name] += 1
-                continue
-            for guilty in [case] if case else list(self.left):
-                self._lose(guilty, result)
+            seconds = time.perf_counter() - begun
+            nobody = result.contender is None and not retried
+            found = None if nobody else guilty(self.left, result, seconds, self._alone)
+            self.supervisor.fresh()
+            if found is not None:
+                self._lose(*found)
+            elif retried < RETRIES:
+                retried += 1
+            else:
+                together = result._replace(message=f"{result.message}; the second time, though not alone")
+                for case in list(self.left) if result.contender is None else [self.left[result.contender]]:
+                    self._lose(case, together)
         by_case = {record.case.id: record for record in measured.records}
         by_case |= {record.case.id: record for record in self.journal.lost.get((self.replica, self.panel.id), ())}
         records = tuple(by_case[case.id] for case in self.panel.cases if case.id in by_case)
@@ -213,14 +219,19 @@ class _Attempts:
             )
         )
 
-    def _assignment(self) -> Measure:
+    def _alone(self, case: Case, linger_seconds: float) -> PanelMeasured | Fault:
+        """The case by itself, in a process that has done nothing yet."""
+        self.supervisor.fresh()
+        return self.supervisor.measure(replace(self._assignment([case]), linger_seconds=linger_seconds))
+
+    def _assignment(self, cases: Sequence[Case]) -> Measure:
         calls: dict[str, dict[str, int]] = {}
         for entry in self.earlier[:1]:
             for record in entry.records:
                 for latency in record.latencies:
                     calls.setdefault(latency.method, {})[record.case.contender] = latency.calls_per_sample
         return Measure(
-            panel=replace(self.panel, cases=tuple(self.left)),
+            panel=replace(self.panel, cases=tuple(cases)),
             settings=self.settings,
             memory_bytes=self.supervisor.memory_bytes,
             calls_per_sample=calls,
@@ -230,7 +241,7 @@ class _Attempts:
         )
 
     def _lose(self, case: Case, fault: Fault) -> None:
-        twice = "; the second time" if fault.foreign or fault.contender is None else ""
+        twice = "; the second time" if fault.foreign else ""
         record = Record(case=case, outcome=fault.outcome, message=fault.message + twice)
         self.journal.append(Lost(self.replica, self.panel.id, record))
         self.left.remove(case)

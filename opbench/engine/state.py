@@ -1,87 +1,278 @@
 """State that the whole process shares: what a contender changes of it is put back and said, so that it moves no other.
 
-Reading all of it takes a microsecond; it is read around every block of calls, outside the timed span.
+`SETTINGS` is the one list of it. Every panel begins with all of it as it was before any foreign file was loaded, and
+every block of calls ends with it as it began. What can't be put back costs the process, and him who changed it: the
+panel is measured again without him, in another one.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` without its enumerations, in a tenth of the time
+import _thread
 import gc
+import os
+import signal
+import sys
 import threading
-import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.modules import module as modules
+
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
 
 
 class Setting(NamedTuple):
-    """One piece of the state."""
+    """One piece of the state. What `restore` can't put back it leaves, or raises."""
 
     name: str
     read: Callable[[], Any]
     restore: Callable[[Any], Any]
+    shown: bool = True  # whether its values say something in a sentence
 
 
-def _set_tf32(value: bool) -> None:
-    torch.backends.cudnn.allow_tf32 = value
+def _cannot(value: object) -> None:
+    """For what has no way back."""
 
 
-def _set_benchmark(value: bool) -> None:
-    torch.backends.cudnn.benchmark = value
+def _of(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """An attribute, read and set."""
+    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+
+
+def _device() -> Any:
+    """The device that tensors are made on by default; reading torch's own answer would make a tensor."""
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return getattr(context, "device", None)
+
+
+def _put_back_print_options(values: dict[str, Any]) -> None:
+    vars(torch._tensor_str.PRINT_OPTS).update(values)
+
+
+def _put_back_filters(filters: tuple[Any, ...]) -> None:
+    warnings.filters[:] = filters  # type: ignore[index]
+    getattr(warnings, "_filters_mutated", lambda: None)()
+
+
+_HOOKS = [found for name, found in vars(modules).items() if name.startswith("_global_") and isinstance(found, dict)]
+
+
+def _hooks() -> tuple[Any, ...]:
+    return tuple(tuple(hooks.items()) for hooks in _HOOKS)
+
+
+def _put_back_hooks(held: tuple[Any, ...]) -> None:
+    for hooks, items in zip(_HOOKS, held, strict=True):
+        hooks.clear()
+        hooks.update(items)
+
+
+_smallest = 2e-310  # less than the least normal number: 0 where such numbers are flushed
+
+
+def _flushes() -> bool:
+    return _smallest * 0.5 == 0.0
+
+
+_LIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")] if resource else []
+
+
+def _limits() -> tuple[Any, ...]:
+    return tuple(resource.getrlimit(getattr(resource, name)) for name in _LIMITS)
+
+
+def _put_back_limits(limits: tuple[Any, ...]) -> None:
+    for name, limit in zip(_LIMITS, limits, strict=True):
+        if resource.getrlimit(getattr(resource, name)) != limit:
+            resource.setrlimit(getattr(resource, name), limit)
+
+
+_SIGNALS = tuple(int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
+
+
+def _handlers() -> tuple[Any, ...]:
+    return tuple(map(_signal.getsignal, _SIGNALS))
+
+
+def _put_back_handlers(handlers: tuple[Any, ...]) -> None:
+    for number, handler in zip(_SIGNALS, handlers, strict=True):
+        if handler is not None and _signal.getsignal(number) != handler:
+            signal.signal(number, handler)
+
+
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF) if hasattr(signal, "setitimer") else ()
+
+
+def _timers() -> tuple[bool, ...]:
+    return tuple(signal.getitimer(timer) != (0.0, 0.0) for timer in _TIMERS)
+
+
+def _stop_timers(running: tuple[bool, ...]) -> None:
+    for timer, runs in zip(_TIMERS, running, strict=True):
+        if not runs:
+            signal.setitimer(timer, 0.0)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "a folder that is gone"
+
+
+def _environment() -> dict[Any, Any]:
+    return dict(os.environ._data) if hasattr(os.environ, "_data") else dict(os.environ)
+
+
+def _put_back_environment(held: dict[Any, Any]) -> None:
+    now = _environment()
+    text = os.environ.decodevalue if held and isinstance(next(iter(held)), bytes) else str
+    for name in now.keys() - held.keys():
+        del os.environ[text(name)]
+    for name, value in held.items():
+        if now.get(name) != value:
+            os.environ[text(name)] = text(value)
+
+
+def _of_the_system() -> Iterator[Setting]:
+    if hasattr(os, "sched_getaffinity"):
+        put_back = lambda cores: os.sched_setaffinity(0, cores)  # noqa: E731
+        yield Setting("the cores it may run on", lambda: os.sched_getaffinity(0), put_back)
+    if hasattr(os, "getpriority"):
+        who = (os.PRIO_PROCESS, 0)
+        put_back_priority = lambda value: os.setpriority(*who, value)  # noqa: E731
+        yield Setting("the process's priority", lambda: os.getpriority(*who), put_back_priority)
+    if resource is not None:
+        yield Setting("the system's limits", _limits, _put_back_limits, shown=False)
+
+
+def _switches() -> Iterator[Setting]:
+    """torch's on-off settings, each with a getter and a setter."""
+    backends = torch.backends
+    for name, owner, attribute in (
+        ("TF32 in convolutions", backends.cudnn, "allow_tf32"),
+        ("TF32 in products", backends.cuda.matmul, "allow_tf32"),
+        ("cuDNN", backends.cudnn, "enabled"),
+        ("cuDNN's benchmark mode", backends.cudnn, "benchmark"),
+        ("cuDNN's deterministic mode", backends.cudnn, "deterministic"),
+    ):
+        yield Setting(name, *_of(owner, attribute))
+    for name, read, restore in (
+        ("oneDNN", "_get_mkldnn_enabled", "_set_mkldnn_enabled"),
+        ("NNPACK", "_get_nnpack_enabled", "_set_nnpack_enabled"),
+        ("fused attention", "_get_flash_sdp_enabled", "_set_sdp_use_flash"),
+        ("memory-saving attention", "_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient"),
+        ("plain attention", "_get_math_sdp_enabled", "_set_sdp_use_math"),
+        ("threads of the backward pass", "_is_multithreading_enabled", "_set_multithreading_enabled"),
+    ):
+        if hasattr(torch._C, read) and hasattr(torch._C, restore):
+            yield Setting(name, getattr(torch._C, read), getattr(torch._C, restore))
+
+
+def _put_back_anomaly(held: tuple[bool, bool]) -> None:
+    torch.set_anomaly_enabled(*held)
+
+
+def _autocast() -> tuple[bool, ...]:
+    return tuple(map(torch.is_autocast_enabled, ("cpu", "cuda")))
+
+
+def _put_back_autocast(held: tuple[bool, ...]) -> None:
+    for device, enabled in zip(("cpu", "cuda"), held, strict=True):
+        torch.set_autocast_enabled(device, enabled)
 
 
 SETTINGS = (
     Setting("torch's thread count", torch.get_num_threads, torch.set_num_threads),
     Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    Setting("torch's default device", _device, torch.set_default_device),
     Setting("whether gradients are recorded", torch.is_grad_enabled, torch._C._set_grad_enabled),
+    Setting("inference mode", torch.is_inference_mode_enabled, _cannot),
+    Setting("anomaly detection", lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+            _put_back_anomaly),
+    Setting("autocast", _autocast, _put_back_autocast),
     Setting("torch's deterministic mode", torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    Setting(
-        "the precision of float32 products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
-    ),
-    Setting("TF32 in convolutions", lambda: torch.backends.cudnn.allow_tf32, _set_tf32),
-    Setting("cuDNN's benchmark mode", lambda: torch.backends.cudnn.benchmark, _set_benchmark),
+    Setting("the fill of new memory", *_of(torch.utils.deterministic, "fill_uninitialized_memory")),
+    Setting("the precision of float32 products", torch.get_float32_matmul_precision,
+            torch.set_float32_matmul_precision),
+    *_switches(),
+    Setting("whether the smallest numbers are flushed to zero", _flushes, torch.set_flush_denormal),
+    Setting("how tensors are printed", lambda: dict(vars(torch._tensor_str.PRINT_OPTS)), _put_back_print_options,
+            shown=False),
+    Setting("hooks on every module", _hooks, _put_back_hooks, shown=False),
+    Setting("modes that see every call of torch", torch._C._len_torch_function_stack, _cannot),
+    Setting("modes that see every operation of torch", torch._C._len_torch_dispatch_stack, _cannot),
     Setting("the garbage collector", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
-)
-
-# By what contenders are timed: as they were before any of them was loaded.
-CLOCKS = {name: getattr(time, name) for name in ("perf_counter", "perf_counter_ns", "monotonic", "time")}
-
-
-def replaced_clock() -> str:
-    """The name of a clock that is no longer the one that was loaded, which is then put back; "" where none is."""
-    for name, clock in CLOCKS.items():
-        if getattr(time, name) is not clock:
-            setattr(time, name, clock)
-            return f"time.{name}"
-    return ""
-
+    Setting("the garbage collector's thresholds", gc.get_threshold, lambda held: gc.set_threshold(*held)),
+    Setting("what the garbage collector calls", lambda: list(gc.callbacks),
+            lambda held: gc.callbacks.__setitem__(slice(None), held), shown=False),
+    Setting("how often Python's threads take turns", sys.getswitchinterval, sys.setswitchinterval),
+    Setting("how deep Python may recurse", sys.getrecursionlimit, sys.setrecursionlimit),
+    Setting("what sees every call of Python", sys.getprofile, sys.setprofile, shown=False),
+    Setting("what sees every line of Python", sys.gettrace, sys.settrace, shown=False),
+    Setting("what sees every call of new threads", threading.getprofile, threading.setprofile, shown=False),
+    Setting("which warnings are shown", lambda: tuple(warnings.filters), _put_back_filters, shown=False),
+    Setting("what is done on a signal", _handlers, _put_back_handlers, shown=False),
+    Setting("timers that interrupt", _timers, _stop_timers, shown=False),
+    Setting("the current folder", _folder, os.chdir),
+    Setting("the environment's variables", _environment, _put_back_environment, shown=False),
+    *_of_the_system(),
+)  # fmt: skip
 
 # One thread may be a library's own; one more with every call is a leak, and each slows down all that follows.
 LEFT_THREADS_AT_MOST = 16
 
 
 class State(NamedTuple):
-    """The settings' values and the number of Python's threads at one moment."""
+    """The settings' values and the number of Python's threads at one moment, however they were started."""
 
     values: tuple[Any, ...]
     threads: int
 
 
+def threads() -> int:
+    """Python's threads, however they were started."""
+    return _thread._count()
+
+
+class Unrestorable(Exception):  # a verdict on who changed it: the process is lost
+    """Something was changed that can't be put back."""
+
+
 def state() -> State:
     """The state now."""
-    return State(tuple(setting.read() for setting in SETTINGS), threading.active_count())
+    return State(tuple(setting.read() for setting in SETTINGS), threads())
 
 
 def restore(before: State) -> list[str]:
-    """Puts back what has changed since and says what that was; threads can't be put back."""
+    """Puts back what has changed since and says what that was; threads can't be put back.
+
+    Raises `Unrestorable` where something else can't.
+    """
     now = state()
     if now == before:
         return []
     changes = []
     for setting, old, new in zip(SETTINGS, before.values, now.values, strict=True):
-        if old != new:
+        if old == new:
+            continue
+        try:
+            if setting.read() == old:  # it went back with another
+                continue
             setting.restore(old)
-            changes.append(f"changed {setting.name} from {old} to {new}; put back")
+            held = setting.read() == old
+        except (OSError, ValueError, RuntimeError, RecursionError):
+            held = False
+        what = f"{setting.name} from {old} to {new}" if setting.shown else setting.name
+        if not held:
+            raise Unrestorable(f"changed {what}, which can't be put back")
+        changes.append(f"changed {what}; put back")
     return changes
 
 

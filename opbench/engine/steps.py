@@ -15,6 +15,7 @@ class CaseStep(IntEnum):
     TIME = 4
     JUDGE = 5
     PREDICT = 6
+    IMPORT = 7
 
     @property
     def during(self) -> str:
@@ -30,4 +31,5 @@ _DURING = {
     CaseStep.TIME: "while it was timed",
     CaseStep.JUDGE: "while its last timed output was judged",
     CaseStep.PREDICT: "while its memory was predicted",
+    CaseStep.IMPORT: "while a --with file was imported",
 }

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from opbench.engine.forgery import forged
 from opbench.engine.messages import (
     Assignment,
     Began,
@@ -34,6 +35,7 @@ from opbench.process.child import LOOK_SECONDS, Child
 from opbench.process.death import Death, crashed, end_group, hung
 from opbench.process.heartbeat import Beat, Heartbeat
 from opbench.process.memory import resident_bytes
+from opbench.process.patience import Limit
 from opbench.schema import Case, FirstCall, OpbenchError, Outcome
 
 FORK_SERVER = "opbench.engine.fork_server"
@@ -142,8 +144,15 @@ class Supervisor:
 
     def measure(self, work: Measure) -> PanelMeasured | Fault:
         """The panel's records, or how the worker was lost."""
+        began, before = time.monotonic(), self._heartbeat.last()
         result = self._give(work)
         assert isinstance(result, PanelMeasured | Fault)
+        if isinstance(result, PanelMeasured):
+            last = self._heartbeat.last()
+            counted = last.number - (before.number if before.pid == last.pid else 0)
+            if why := forged(work, result, counted, last, time.monotonic() - began):
+                self._stop()
+                return Fault(last.position, "incorrect", f"sent a result that nobody can have measured: {why}")
         return result
 
     def first_call(self, case: Case) -> CalledFirst:
@@ -195,7 +204,9 @@ class Supervisor:
                         self._pid = None
                     if pid == watch.pid:
                         return watch.fault(crashed(code, child.last_error()))
-                case Surveyed() | PanelMeasured() | CalledFirst() if watch.pid is not None:
+                case Surveyed() | PanelMeasured() | CalledFirst() if (
+                    watch.pid is not None and found.number == self._number
+                ):
                     return found
             if now - looked >= LOOK_SECONDS:
                 looked = now
@@ -209,29 +220,32 @@ class _Watch:
     def __init__(self, child: Child[Message], heartbeat: Heartbeat, limits: WorkerLimits) -> None:
         self.child, self.heartbeat, self.limits = child, heartbeat, limits
         self.pid: int | None = None
-        self.since = time.monotonic()  # of the last sign of life
+        self.silent = Limit(time.monotonic())
         self.last = _NOTHING
         self.killed: Death | None = None
 
     def begin(self, pid: int, now: float) -> None:
         """The worker has taken the assignment."""
-        self.pid, self.since = pid, now
+        self.pid = pid
+        self.silent.heard(now)
 
     def look(self, now: float) -> bool:
         """Looks at time and memory; False to give up on a fork server that begins nothing."""
         if self.pid is None:
-            return now - self.since <= self.limits.own_seconds
+            return not self.silent.reached(self.limits.own_seconds, now)
         last = self.heartbeat.last()
         if last.pid == self.pid and last != self.last:
-            self.last, self.since = last, now
-        silent = now - self.since
+            self.last = last
+            self.silent.heard(now)
         if self.killed is not None:
-            if silent > KILL_SECONDS:
+            if self.silent.reached(KILL_SECONDS, now):
                 self.child.stop()  # the fork server doesn't answer either
             return True
-        own = self.last.position is None or self.last.step in (CaseStep.DEFINITION, CaseStep.PREDICT)
+        nobody = self.last.position is None and self.last.step != CaseStep.IMPORT
+        own = nobody or self.last.step in (CaseStep.DEFINITION, CaseStep.PREDICT)
         limit = self.limits.own_seconds if own else self.limits.step_seconds
-        death = self.child.excess(self.pid) or (hung(limit) if silent > limit else None)
+        silent = self.silent.reached(limit, now)
+        death = self.child.excess(self.pid) or (hung(limit, self.silent.why) if silent else None)
         if death is not None:
             self.kill(death, now)
         return True
@@ -239,7 +253,8 @@ class _Watch:
     def kill(self, death: Death, now: float) -> None:
         """Ends the worker; the fork server then says that it has ended."""
         assert self.pid is not None
-        self.killed, self.since = self.killed or death, now
+        self.killed = self.killed or death
+        self.silent.heard(now)
         end_group(self.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGKILL)

@@ -150,7 +150,7 @@ class _Blocks:
         try:
             if name in self._audits:
                 self._audits[name].end()
-            self._cases[name].restore(self._state)
+            self._cases[name].restore(self._state, all_of_it=False)
         except Exception:
             self._guilty.append(self._cases[name])
             raise

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import gc
 import os
-import threading
+import time
 import traceback
 
 import torch
+from msgspec.structs import replace
 
 from opbench import registry
 from opbench.engine import state
 from opbench.engine.check_case import Stopwatch
 from opbench.engine.environment import environment
+from opbench.engine.fingerprint import Fingerprint
 from opbench.engine.messages import (
     Assignment,
     Began,
@@ -24,7 +26,9 @@ from opbench.engine.messages import (
     Survey,
     Surveyed,
 )
+from opbench.engine.own_process import OwnProcess
 from opbench.engine.panel import Context, run_panel
+from opbench.engine.steps import CaseStep
 from opbench.measure.disturbance import DisturbanceGuard
 from opbench.measure.first_call import measure_first_call
 from opbench.measure.probes import Probes
@@ -38,9 +42,13 @@ from opbench.schema import OpbenchError, Yardstick
 class Worker:
     """What a worker holds from one assignment to the next."""
 
-    def __init__(self, wire: Channel, heartbeat: Heartbeat) -> None:
+    def __init__(self, wire: Channel, heartbeat: Heartbeat, fingerprint: Fingerprint | None = None) -> None:
         self.wire, self.heartbeat = wire, heartbeat
+        # Made before foreign code is loaded; this file's own is that early where nobody has made one before.
+        self._fingerprint = fingerprint or Fingerprint()
+        self._process: OwnProcess | None = None
         self._extensions: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
 
     def work(self, first: Assignment) -> int:
         """Takes one assignment after the other; the exit code when there are no more, or this process is worn."""
@@ -49,7 +57,8 @@ class Worker:
         while following is not None:
             self.wire.send(Began(following.number, os.getpid()))
             result = self._answer(following)
-            self.wire.send(result)
+            numbered = isinstance(result, Surveyed | PanelMeasured | CalledFirst)
+            self.wire.send(replace(result, number=following.number) if numbered else result)
             if isinstance(result, PanelMeasured) and result.worn:
                 break
             following = self.wire.receive(Assignment)
@@ -57,12 +66,12 @@ class Worker:
 
     def _answer(self, assignment: Assignment) -> Surveyed | PanelMeasured | CalledFirst | ChildRefused | ChildBroken:
         try:
-            self._prepare(assignment)
+            process = self._prepare(assignment)
             match assignment.work:
                 case Survey():
                     return survey(assignment.work)
                 case Measure():
-                    return measure(assignment.work, self.heartbeat)
+                    return measure(assignment.work, self.heartbeat, process, self._notes)
                 case CallFirst():
                     return call_first(assignment.work, self._extensions)
         except OpbenchError as error:
@@ -70,13 +79,29 @@ class Worker:
         except Exception:
             return ChildBroken(traceback.format_exc())
 
-    def _prepare(self, assignment: Assignment) -> None:
-        if assignment.threads is not None:
-            torch.set_num_threads(assignment.threads)
+    def _prepare(self, assignment: Assignment) -> OwnProcess:
+        if self._process is None:
+            if assignment.threads is not None:
+                torch.set_num_threads(assignment.threads)
+            self._process = OwnProcess(self._fingerprint)
         for path in assignment.extensions:
             if path not in self._extensions:
+                self.heartbeat.beat(None, CaseStep.IMPORT)
                 registry.load_file(path)
+                self.heartbeat.beat(None, CaseStep.IDLE)
                 self._extensions += (path,)
+                self._notes += self._left(self._process, path)
+        return self._process
+
+    def _left(self, process: OwnProcess, loaded: str) -> tuple[str, ...]:
+        """What importing a file has changed of the process, which is put back."""
+        changes = state.restore(process.known)
+        judges, tools = process.replaced(all_of_it=True)
+        if judges:
+            raise OpbenchError(f"--with {loaded}: importing it replaces {judges[0]}, by which contenders are judged")
+        process.end_children(all_of_it=True)
+        changes += [f"replaced {name}; put back" for name in tools]
+        return tuple(f"importing {os.path.basename(loaded)} {change}" for change in changes)
 
 
 def survey(work: Survey) -> Surveyed:
@@ -112,20 +137,34 @@ def _disturbance_watch(threads: int) -> DisturbanceWatch:
     return DisturbanceWatch(DisturbanceGuard(), Probes(threads))
 
 
-def measure(work: Measure, heartbeat: Heartbeat) -> PanelMeasured:
-    """Measures a panel. Threads that a contender left running make the process worn."""
+def measure(work: Measure, heartbeat: Heartbeat, process: OwnProcess, notes: tuple[str, ...] = ()) -> PanelMeasured:
+    """Measures a panel. Threads that a contender left running make the process worn.
+
+    `notes` are of the foreign files: they stand on the records of what those have declared.
+    """
     stopwatch = Stopwatch()
     around = _watch(work)
-    threads = threading.active_count()
-    context = Context(stopwatch, heartbeat.beat, work.memory_bytes, work.calls_per_sample, work.counting, around)
+    threads = state.threads()
+    state.restore(process.known)
+    context = Context(
+        stopwatch, heartbeat.beat, work.memory_bytes, work.calls_per_sample, work.counting, around, process
+    )
     records = run_panel(work.panel, work.settings, context)
+    foreign = registry.extensions()
+    records = [
+        replace(record, notes=(*notes, *record.notes))
+        if (record.case.task, record.case.contender.partition("/")[0]) in foreign
+        else record
+        for record in records
+    ]
+    time.sleep(work.linger_seconds)
     gc.collect()  # a panel's tensors must not weigh on the next one
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return PanelMeasured(
         tuple(records),
         stopwatch.seconds,
-        worn=threading.active_count() > threads,
+        worn=state.threads() > threads,
         probes=around.probed(work.panel.id, work.replica) if around else None,
         best=around.best if around else None,
     )

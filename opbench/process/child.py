@@ -14,6 +14,7 @@ system run out all the same, the child has offered itself to the kernel's out-of
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import subprocess
 import sys
@@ -21,15 +22,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Generic, TypeVar
 
 import msgspec
 
+import opbench
 from opbench.documents import decode, encode
 from opbench.process.channel import ChildBroken, ChildRefused
 from opbench.process.death import Death, crashed, end_group, flooded, hung, too_large
+from opbench.process.descendants import end_with_mark, marked, new_mark
 from opbench.process.memory import free_bytes, resident_bytes
+from opbench.process.patience import Limit
 from opbench.schema import OpbenchError
 
 M = TypeVar("M")
@@ -44,6 +49,8 @@ LINES_AHEAD = 64
 KEPT_ERRORS = 40
 LONGEST_ERROR = 1 << 12
 LONGEST_MESSAGE = 200
+# A child that has ended has said all that it will; its pipe stays open while something that it left behind holds it.
+LAST_WORDS_SECONDS = 1.0
 
 
 class Child(Generic[M]):
@@ -73,15 +80,18 @@ class Child(Generic[M]):
         self._own_group = own_group
         self._unread = 0  # bytes since the last message
         self._looked = 0.0  # when at its memory
+        self._gone: float | None = None  # since when it is known to have ended
+        self._mark = new_mark()
         self._stopped = False
         self._lines: queue.Queue[bytes | None] = queue.Queue(LINES_AHEAD)
         self._errors: deque[bytes] = deque(maxlen=KEPT_ERRORS)
         self.process = subprocess.Popen(
-            [sys.executable, *arguments],
+            # -P: the folder that a user happens to be in is no place to import from; it may hold a random.py.
+            [sys.executable, "-P", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
+            env=marked(_environment(environment), self._mark),
             pass_fds=pass_fds,
             start_new_session=own_group,  # it and what it starts are ended as one, and don't hear Ctrl-C
         )
@@ -126,8 +136,8 @@ class Child(Generic[M]):
 
         Raises OpbenchError for what a user can mend, RuntimeError for a fault of opbench itself, as the child says.
         """
-        began = time.monotonic()
-        while (now := time.monotonic()) - began <= seconds:
+        limit = Limit(time.monotonic())
+        while not limit.reached(seconds, now := time.monotonic()):
             found = self.poll(min(LOOK_SECONDS, seconds))
             if now - self._looked >= LOOK_SECONDS:
                 self._looked = now
@@ -137,7 +147,7 @@ class Child(Generic[M]):
             if found is not None:
                 return found
         self.stop()
-        return hung(seconds)
+        return hung(seconds, limit.why)
 
     def poll(self, seconds: float) -> M | Death | None:
         """The next message, its end, or a flood; None if nothing came for so long. Kills nothing.
@@ -148,7 +158,7 @@ class Child(Generic[M]):
         try:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:
-            return None
+            return self._ended() if self._has_been_gone() else None
         if line is None:
             return self._ended()
         self._unread += len(line)
@@ -170,6 +180,14 @@ class Child(Generic[M]):
         """The death that `pid`, this process or one that it started, has earned by its memory."""
         resident = self._look(pid) or 0
         return too_large(resident, self.memory_bytes) if resident > self.memory_bytes else None
+
+    def _has_been_gone(self) -> bool:
+        """Whether it ended a while ago, and nobody has closed its pipe."""
+        if self.process.poll() is None:
+            return False
+        now = time.monotonic()
+        self._gone = now if self._gone is None else self._gone
+        return now - self._gone > LAST_WORDS_SECONDS
 
     def _ended(self) -> Death:
         self._lines.put(None)  # for whoever asks again
@@ -209,6 +227,7 @@ class Child(Generic[M]):
             end_group(self.process.pid)
         self.process.kill()
         self.process.wait()
+        end_with_mark(self._mark)
         until = time.monotonic() + 1
         while self._readers[0].is_alive() and time.monotonic() < until:
             with contextlib.suppress(queue.Empty):  # makes room for what the thread still holds
@@ -216,7 +235,19 @@ class Child(Generic[M]):
         self._readers[1].join(timeout=1)
         with contextlib.suppress(queue.Full):
             self._lines.put_nowait(None)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        for reader, stream in zip(self._readers, (self.process.stdout, self.process.stderr), strict=True):
+            # A thread that still reads holds the stream: closing it would wait for whoever has the pipe's other end.
+            if stream is not None and not reader.is_alive():
+                stream.close()
+
+
+def _environment(given: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The child's environment; it finds this opbench, too, where that is only in the current folder (a checkout)."""
+    environment = os.environ if given is None else given
+    root = str(Path(opbench.__file__).resolve().parents[1])
+    if root != os.path.realpath(os.getcwd()) or not {"", os.getcwd()} & set(sys.path):
+        return environment
+    known = filter(None, [environment.get("PYTHONPATH")])
+    return {**environment, "PYTHONPATH": os.pathsep.join([*known, root])}

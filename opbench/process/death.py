@@ -35,9 +35,9 @@ class Death(NamedTuple):
         return _OUTCOMES[self.kind]
 
 
-def hung(seconds: float) -> Death:
-    """Nothing was heard from the child for so long."""
-    return Death("hang", f"killed after {seconds:g} s without a sign of life")
+def hung(seconds: float, why: str = "") -> Death:
+    """Nothing was heard from the child for so long, which is the limit; `why` it was longer than that."""
+    return Death("hang", f"killed after {seconds:g} s without a sign of life (the limit{why})")
 
 
 def too_large(resident_bytes: int, allowed_bytes: int) -> Death:

@@ -8,6 +8,7 @@ in Python and for one in C code that keeps the interpreter's lock and would let 
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -45,6 +46,9 @@ class Heartbeat:
         else:
             with tempfile.TemporaryFile() as file:
                 file_descriptor = os.dup(file.fileno())
+        if file_descriptor <= 2:  # a standard stream was closed: a child would have its own put in this place
+            low, file_descriptor = file_descriptor, fcntl.fcntl(file_descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+            os.close(low)
         os.ftruncate(file_descriptor, _LAYOUT.size)
         return cls(file_descriptor)
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from types import ModuleType
 
+from opbench.process.descendants import descendants
+
 _GROUP = Path("/sys/fs/cgroup")
 
 
@@ -35,7 +37,23 @@ def free_bytes() -> int:
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Resident bytes of a process; None when it is gone."""
+    """Resident bytes of a process and of all that it has started; None when it is gone.
+
+    Of a descendant its share alone: a fork holds the same pages as its parent.
+    """
+    own = _resident_bytes(pid)
+    return None if own is None else own + sum(map(_proportional_bytes, descendants(pid)))
+
+
+def _proportional_bytes(pid: int) -> int:
+    """Resident bytes, each page divided by the number of processes that hold it; 0 when the process is gone."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) << 10
+    return 0
+
+
+def _resident_bytes(pid: int) -> int | None:
     psutil = _psutil()
     if psutil is not None:
         try:

@@ -159,14 +159,14 @@ def followed(supervisor, child, number):
 
 
 def test_the_end_of_an_earlier_worker_is_no_fault_of_this_one():
-    measured = PanelMeasured((), 0.5)
+    measured = PanelMeasured((), 0.5, number=3)
     child = SaidBefore(Ended(pid=5, code=0), Began(number=3, pid=7), measured)
     with toy_supervisor() as supervisor:
         assert followed(supervisor, child, 3) == measured
 
 
 def test_an_assignment_that_is_no_longer_wanted_is_not_watched():
-    measured = PanelMeasured((), 0.5)
+    measured = PanelMeasured((), 0.5, number=3)
     child = SaidBefore(Began(number=2, pid=7), Ended(pid=7, code=-9), Began(number=3, pid=8), measured)
     with toy_supervisor() as supervisor:
         assert followed(supervisor, child, 3) == measured

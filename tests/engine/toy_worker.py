@@ -19,6 +19,7 @@ from opbench.process.heartbeat import Heartbeat
 from opbench.schema import FirstCall, Yardstick
 
 WORK_SECONDS = 0.008
+ROUNDS = 3
 
 
 def main():
@@ -29,20 +30,22 @@ def main():
             if isinstance(assignment.work, Survey):
                 samples = tuple(float(len(name)) for name in assignment.work.yardsticks)
                 yardsticks = (Yardstick("copy", "cpu", "float32", "bytes/second", samples),) if samples else ()
-                wire.send(Surveyed(make_environment(), yardsticks, 0.0))
+                wire.send(Surveyed(make_environment(), yardsticks, 0.0, number=assignment.number))
                 continue
             if isinstance(assignment.work, CallFirst):
                 stamp = FirstCall(assignment.work.case.id, (float(time.monotonic_ns()),), ())
-                wire.send(CalledFirst(stamp, 0.0))
+                wire.send(CalledFirst(stamp, 0.0, number=assignment.number))
                 continue
             records = []
             for position, case in enumerate(assignment.work.panel.cases):
                 heartbeat.beat(position, CaseStep.FIRST_CALL)
                 ACTS[case.implementation](wire._answers)
-                latency = replace(make_latency(rounds=3), first_call_seconds=float(time.monotonic_ns()))
+                for _ in range(ROUNDS):
+                    heartbeat.beat(position, CaseStep.TIME)
+                latency = replace(make_latency(rounds=ROUNDS), first_call_seconds=float(time.monotonic_ns()))
                 records.append(make_record(case, latencies=(latency,), message=f"{os.getpid()}"))
             heartbeat.beat(None, CaseStep.IDLE)
-            wire.send(PanelMeasured(tuple(records), 0.001 * len(records)))
+            wire.send(PanelMeasured(tuple(records), 0.001 * len(records), number=assignment.number))
 
 
 def hang(out):

@@ -26,6 +26,14 @@ def answer(ask):
             yield Answer(os.getpid())
         case "grandchild":
             yield Answer(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]).pid)
+        case "daemon" | "daemon and exit":
+            yield Answer(daemon())
+            if ask.what == "daemon and exit":
+                os._exit(3)
+        case "imports":
+            import random
+
+            yield Answer(text=random.__file__)
         case "infinity":
             yield Answer(float("-inf"), "\udc80")
         case "prints":
@@ -43,6 +51,19 @@ def answer(ask):
             for _ in range(3):
                 time.sleep(0.4)
                 yield Answer()
+
+
+def daemon():
+    """Leaves a process in a session of its own, whose parent has ended and which holds every pipe; its number."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(writing, f"{os.getpid()}\n".encode())
+            time.sleep(1000)
+        os._exit(0)
+    os.wait()
+    return int(os.read(reading, 100))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from dying import DEATHS
 from opbench.process.child import Child
 from opbench.process.death import Death
 from opbench.process.heartbeat import Beat, Heartbeat
+from opbench.process.memory import resident_bytes
+from opbench.process.patience import Limit
 from opbench.process.pool import ChildLostError, Pool
 from opbench.schema import OpbenchError
 
@@ -96,6 +98,57 @@ def test_what_a_child_started_ends_with_it():
         grandchild = int(asked(child, "grandchild").value)
         assert psutil.pid_exists(grandchild)
     assert gone(grandchild)
+
+
+@pytest.mark.parametrize("left", ["daemon", "daemon and exit"])
+def test_a_daemon_that_holds_the_pipes_keeps_nobody_waiting(left):
+    began = time.monotonic()
+    with Child[Answer](ANSWERING, Answer) as child:
+        daemon = int(asked(child, left).value)
+        if left == "daemon and exit":
+            assert "exit code 3" in child.receive(60.0).message
+        assert psutil.pid_exists(daemon)
+    assert gone(daemon)
+    assert time.monotonic() - began < 30
+
+
+def test_the_current_folder_is_no_place_to_import_from(tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise ImportError('not the one you wanted')")
+    monkeypatch.chdir(tmp_path)
+    with Child[Answer](ANSWERING, Answer) as child:
+        assert not asked(child, "imports").text.startswith(str(tmp_path))
+
+
+def test_what_a_child_starts_counts_as_its_memory(child):
+    alone = resident_bytes(int(asked(child, "pid").value))
+    asked(child, "grandchild")
+    deadline = time.monotonic() + 30
+    while (found := resident_bytes(child.process.pid)) <= alone and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert found > alone
+
+
+def test_a_limit_is_longer_where_the_machine_is_slow_and_a_pause_does_not_count(monkeypatch):
+    monkeypatch.setattr("opbench.process.patience.slowdown", lambda: 3.0)
+    limit = Limit(0.0)
+    for tenths in range(121):
+        assert not limit.reached(4.0, tenths / 10)
+    assert not limit.reached(4.0, 1000.0), "nobody looked: this process was stopped, too"
+    assert limit.reached(4.0, 1000.1)
+    assert limit.why == ", 3.0 times as long on a machine as busy as this"
+    monkeypatch.setattr("opbench.process.patience.slowdown", lambda: 1.0)
+    limit.heard(1000.1)
+    assert limit.reached(0.1, 1000.3)
+
+
+def test_a_heartbeat_takes_no_standard_stream_s_place():
+    code = (
+        "import os; os.close(0); os.close(2)\n"
+        "from opbench.process.heartbeat import Heartbeat\n"
+        "print(Heartbeat.make().file_descriptor)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+    assert int(said) > 2
 
 
 def test_a_child_of_a_child_stays_in_the_group_that_is_ended():

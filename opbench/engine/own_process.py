@@ -1,0 +1,105 @@
+"""A worker's hold on its own process: whether it is still itself, whose code runs in it, what has been left in it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from opbench.engine import state
+from opbench.engine.fingerprint import Fingerprint
+from opbench.process.descendants import children, end
+
+# The exit code of a process in which something was changed that can't be put back.
+STATE_LOST = 73
+_PR_SET_CHILD_SUBREAPER = 36
+# Threads that use more than this share of so many seconds, each time that it is looked, are at work.
+AT_WORK_SHARE = 0.3
+LOOKS, LOOK_SECONDS = 4, 0.02
+
+
+class OwnProcess:
+    """Made in a worker before any foreign file is loaded. `known` is the state that every panel begins with."""
+
+    def __init__(self, fingerprint: Fingerprint) -> None:
+        self._pid = os.getpid()
+        self._exit, self._getpid = os._exit, os.getpid
+        self.known = state.state()
+        self.fingerprint = fingerprint
+        self._children = set(children())
+        with contextlib.suppress(OSError, AttributeError):  # what a contender's child leaves becomes a child of this
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_end_on_return)
+
+    def replaced(self, *, all_of_it: bool) -> tuple[list[str], list[str]]:
+        """The judges and the tools that had been replaced, which are themselves again (see `Fingerprint.put_back`)."""
+        if self._getpid() != self._pid:  # a fork that goes on where its parent does
+            self._exit(0)
+        return self.fingerprint.put_back(all_of_it=all_of_it)
+
+    def end_children(self, *, all_of_it: bool) -> int:
+        """Ends the processes that were started and left running since; how many."""
+        now = set(children() if all_of_it else _children_of_this_thread())
+        alive = [pid for pid in now - self._children if not _dead(pid)]
+        end(alive)
+        for pid in now - self._children:
+            with contextlib.suppress(OSError):
+                os.waitpid(pid, 0 if pid in alive else os.WNOHANG)
+        return len(alive)
+
+    def keeps_children(self) -> None:
+        """Those that run now may: a compiler's are its own."""
+        self._children |= set(children())
+
+    def threads_at_work(self) -> bool:
+        """Whether threads beside this one keep a core busy."""
+        for _ in range(LOOKS):
+            begin = time.process_time()
+            time.sleep(LOOK_SECONDS)
+            if time.process_time() - begin < AT_WORK_SHARE * LOOK_SECONDS:
+                return False
+        return True
+
+    def lose(self, reason: str) -> NoReturn:
+        """Ends the process, which has become unfit; whose case the heartbeat names is measured no further."""
+        print(reason, file=sys.__stderr__, flush=True)
+        self._exit(STATE_LOST)
+        raise SystemExit(STATE_LOST)
+
+
+def _children_of_this_thread() -> list[int]:
+    try:
+        with open("/proc/thread-self/children", encoding="ascii") as listed:
+            return list(map(int, listed.read().split()))
+    except OSError:
+        return []
+
+
+def _dead(pid: int) -> bool:
+    """Whether it has ended and waits to be waited for."""
+    try:
+        about = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return about.rpartition(")")[2].split()[0] == "Z"
+
+
+def _end_on_return() -> None:
+    """A fork that a contender makes in a call may do as it likes; should it come back from the call, it ends there.
+
+    Else two processes would go on with one panel, and both would tell of it.
+    """
+    own = sys._getframe().f_code
+    ours = ("opbench.engine", "opbench.measure", "opbench.verify", "opbench.process")
+
+    def look(frame: FrameType, event: str, argument: Any) -> None:
+        if frame.f_code is not own and frame.f_globals.get("__name__", "").startswith(ours):
+            os._exit(0)
+
+    sys.setprofile(look)

@@ -26,7 +26,7 @@ RETAKING = 1.5
 SHORTEST_BLOCK_SECONDS = 1e-4
 
 
-class Block(NamedTuple):
+class TimedTurn(NamedTuple):
     """One block of calls: its seconds, whether it was disturbed, and the share of it that was spent waiting."""
 
     seconds: float
@@ -34,7 +34,7 @@ class Block(NamedTuple):
     waited: float = 0.0
 
 
-Turn = Callable[[], Block | tuple[float, bool]]
+Turn = Callable[[], TimedTurn | tuple[float, bool]]
 
 
 @dataclass
@@ -58,8 +58,8 @@ class Rounds:
         """One round, taken again where it was interrupted: the kernel has just given the core back for a while."""
         ours_first = order.random() < 0.5
         for attempt in range(MOST_RETAKES + 1):
-            one = Block(*(first if ours_first else second)())
-            other = Block(*(second if ours_first else first)())
+            one = TimedTurn(*(first if ours_first else second)())
+            other = TimedTurn(*(second if ours_first else first)())
             disturbed = one.interrupted or other.interrupted
             if not disturbed:
                 break
@@ -94,7 +94,7 @@ def take_turns(
     most = LEAST_ROUNDS + math.ceil(RETAKING * budget_seconds / SHORTEST_BLOCK_SECONDS)
     while len(rounds.first) < most:
         spent = now() - begin
-        short = 0 < len(rounds.interrupted) and rounds.clean < LEAST_CLEAN
+        short = len(rounds.interrupted) > 0 and rounds.clean < LEAST_CLEAN
         if spent >= budget_seconds * (RETAKING if short else 1) and len(rounds.first) >= 2:
             break
         rounds.take(first, second, order)

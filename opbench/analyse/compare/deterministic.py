@@ -45,7 +45,8 @@ def exact_row(
             left_out.append(f"{name}: {why_not or _unrecorded(before, after)}")
         elif before != after:
             quantities.append(_changed(name, before, after, less_is_better, name in allow))
-    return ComparedCase(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins)
+    busy = next((record.message for record in (head, base) if record.outcome == "disturbed"), "")
+    return ComparedCase(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins, disturbed=busy)
 
 
 def margin(record: Record) -> float | None:

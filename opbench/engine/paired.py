@@ -20,7 +20,7 @@ import msgspec
 
 from opbench.engine.environment import environment
 from opbench.engine.paired_record import CaseInTurns, RevisionSide, TakenProcess
-from opbench.engine.paired_watch import WHAT_TO_DO, PairedWatch
+from opbench.engine.paired_watch import PairedWatch
 from opbench.engine.revision_worker import CheckedAgain, Prepared, TimedBlock, Unknown, WorkerLostError
 from opbench.engine.revisions import Revision
 from opbench.measure import pinning
@@ -73,7 +73,7 @@ def measure_paired(
                 side.stop()
     for case in cases:
         for side in sides:
-            side.conclude(case, replicas, WHAT_TO_DO)
+            side.conclude(case, replicas)
     here = environment()
     details = {**here.details, PAIRED: uuid.uuid4().hex, pinning.PINNED: chosen.said}
     first, second = (

@@ -74,7 +74,7 @@ class RevisionSide:
         """Whether a case has gone wrong here."""
         return name in self.records and self.records[name].outcome != "ok"
 
-    def conclude(self, case: CaseInTurns, processes: int, what_to_do: str) -> None:
+    def conclude(self, case: CaseInTurns, processes: int) -> None:
         """Names a case disturbed that too few processes could time."""
         record = self.records.get(case.case.id)
         taken = self.taken.get(case.case.id, [])
@@ -82,7 +82,8 @@ class RevisionSide:
             return
         told = sum(one.told for one in taken)
         if told < min(2, processes):
-            message = f"{case.seen[-1]}; {what_to_do}"
+            fewer = "use fewer threads (--threads 1)" if self.threads > 1 else "leave it a free core"
+            message = f"{case.seen[-1]}; {fewer}, or use another hour"
             record = replace(record, outcome="disturbed", message=message)
         elif case.seen:
             notes = tuple(f"disturbed in one of several processes: {seen}" for seen in case.seen)

@@ -19,7 +19,6 @@ from opbench.measure.pairs import TimedTurn
 # Steal is counted in ticks: one of them says nothing of a shorter block.
 _LEAST_STOLEN_SECONDS = 2 * STEAL_TICK_SECONDS
 _UNREAD = Counters(None, None, None)
-WHAT_TO_DO = "use fewer threads (--threads 1), or another hour"
 
 
 @dataclass

@@ -127,5 +127,5 @@ def test_a_busy_machine_has_no_time_and_says_what_was_seen(monkeypatch):
     assert {run.records[0].outcome for run in kept.values()} == {"disturbed"}
     said = " ".join(explanations(found))
     assert "for 40% of a block's time its threads were ready to run and had no core" in said
-    assert "--threads 1" in said
+    assert "leave it a free core, or use another hour" in said
     assert "1.5" not in markdown(found).replace("0.5", "")

@@ -121,6 +121,11 @@ def row_command(run: Run, case: Case) -> str:
     return command_line("run", asked)
 
 
+def said_suite(run: Run) -> str:
+    """The suite as the command line of the run names it: one of one's own is a file."""
+    return _asked(run.command, run.settings.suite).suite
+
+
 def carried(command: str) -> list[str]:
     """The options of a run's command that change what a row measures, as words: what no row says by itself."""
     return words(_asked(command, ""), leave_out=("suite", "within", *FILTERS))

@@ -65,6 +65,22 @@ def test_ten_percent_slower_fails(documents):
     assert "REGRESSED: 1 regressed" in done.stdout
 
 
+def test_two_documents_confirm_nothing_and_print_the_command_that_would(documents):
+    done = opbench("compare", documents("base"), documents("head", 3.3))
+    said = " ".join(done.stdout.split())
+    assert "The changed row is not confirmed" in said
+    again = "opbench compare --paired 0123abcd --task upsample2x --operator carafe --mode inference --threads 2"
+    assert again in said
+    quiet = opbench("compare", documents("base"), documents("head"))
+    assert "--paired" not in quiet.stdout
+
+
+def test_bisecting_needs_the_good_revision(documents):
+    done = opbench("compare", "--bisect", "HEAD")
+    assert done.exit_code == 2
+    assert "which revision was good" in done.stderr
+
+
 def test_one_byte_more_fails_on_another_machine_too(documents):
     head = documents("head", 30.0, make_environment(cpu="Another CPU"), memory=make_memory(peak_bytes=(1 << 20) + 1))
     done = opbench("compare", documents("base"), head)

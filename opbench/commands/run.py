@@ -112,9 +112,10 @@ def _dry_run(request: RunRequest) -> Exit:
 def _say_broken(found: Planned) -> None:
     """What couldn't be loaded in the process that planned; what this one couldn't load, every command says."""
     from opbench import registry
+    from opbench.report.lines import say
 
     for sentence in set(found.broken) - set(registry.broken_so_far()):
-        print(f"opbench: {sentence}", file=sys.stderr)
+        say(f"opbench: {sentence}", error=True)
 
 
 def report(finished: Run, folder: Path) -> None:

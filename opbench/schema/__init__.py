@@ -43,7 +43,7 @@ from opbench.schema.recorded import (
     Worst,
     Yardstick,
 )
-from opbench.schema.trials import Called, Selfcheck, Trial
+from opbench.schema.trials import Called, LayoutTrial, Selfcheck, Trial
 from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "Implementation",
     "Inputs",
     "Latency",
+    "LayoutTrial",
     "Memory",
     "Mode",
     "OpbenchError",

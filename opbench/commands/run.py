@@ -74,11 +74,12 @@ def measured(
 
         suite = _declare(request)
         laid_out = _plan(suite, request)
-        total = len(laid_out.panels) * request.replicas
+        asked = settings(request, suite, len(laid_out.panels))
+        total = len(laid_out.panels) * asked.replicas
         with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
             done = execute(
                 laid_out,
-                settings(request, suite),
+                asked,
                 folder,
                 command=command_line("run", request),
                 progress=lambda count, panel: told(count, panel.id if panel else ""),
@@ -101,7 +102,7 @@ def _dry_run(request: RunRequest) -> Exit:
     laid_out = _plan(suite, request)
     print_plan(shown, laid_out)
     said = baseline_alone.sentences(suite, laid_out, request.filters)
-    shown.line("\n".join((*said, estimate(laid_out, settings(request, suite)))))
+    shown.line("\n".join((*said, estimate(laid_out, settings(request, suite, len(laid_out.panels))))))
     return Exit.FINE
 
 

@@ -26,9 +26,11 @@ class Survey(msgspec.Struct, frozen=True, tag=True):
 class Measure(msgspec.Struct, frozen=True, tag=True):
     """Measure a panel, or what is left of it without the contenders that brought a worker down.
 
-    `calls_per_sample[method][contender]` is what an earlier process calibrated: a replica keeps to it. `counting`
-    is off in replicas: counts and memory are the same in every process. A case that needs more than `memory_bytes`
+    `calls_per_sample[method][contender]` is what an earlier visit calibrated: later ones keep to it. `counting` is
+    off in them: counts and memory are the same in every process. A case that needs more than `memory_bytes`
     is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds).
+    `answers` is the file in which the first visit keeps a sample of the definition's answers for the later ones; ""
+    keeps none.
     """
 
     panel: Panel
@@ -38,6 +40,7 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
     counting: bool = True
     replica: int = 0
     best: tuple[float, float, float] | None = None
+    answers: str = ""
 
 
 class CallFirst(msgspec.Struct, frozen=True, tag=True):

@@ -7,6 +7,7 @@ import gc
 import os
 import threading
 import traceback
+from pathlib import Path
 
 import torch
 
@@ -120,7 +121,15 @@ def measure(work: Measure, heartbeat: Heartbeat) -> PanelMeasured:
     stopwatch = Stopwatch()
     around = _watch(work)
     threads = threading.active_count()
-    context = Context(stopwatch, heartbeat.beat, work.memory_bytes, work.calls_per_sample, work.counting, around)
+    context = Context(
+        stopwatch,
+        heartbeat.beat,
+        work.memory_bytes,
+        work.calls_per_sample,
+        work.counting,
+        around,
+        Path(work.answers) if work.answers else None,
+    )
     records = run_panel(work.panel, work.settings, context)
     gc.collect()  # a panel's tensors must not weigh on the next one
     if torch.cuda.is_initialized():

@@ -80,7 +80,7 @@ def measured(
 
         found = planned(request)
         _say_broken(found)
-        total = len(found.plan.panels) * request.replicas
+        total = len(found.plan.panels) * found.settings.replicas
         with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
             done = execute(
                 found.plan,

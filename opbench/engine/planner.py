@@ -81,7 +81,7 @@ def lay_out(request: RunRequest) -> Planned:
     cuda = torch.cuda.is_available()
     laid_out = planning.plan(suite, request.filters, cuda=cuda, seed=request.seed, settings=request.settings)
     baseline_alone.refuse(suite, laid_out, request.filters)
-    recorded = settings(request, suite)
+    recorded = settings(request, suite, len(laid_out.panels))
     said = tuple(baseline_alone.sentences(suite, laid_out, request.filters))
     return Planned(suite, laid_out, recorded, said, estimate(laid_out, recorded), tuple(registry.broken_so_far()))
 

@@ -7,6 +7,7 @@ import gc
 import os
 import time
 import traceback
+from pathlib import Path
 
 import torch
 from msgspec.structs import replace
@@ -147,7 +148,14 @@ def measure(work: Measure, heartbeat: Heartbeat, process: OwnProcess, notes: tup
     threads = state.threads()
     state.restore(process.known)
     context = Context(
-        stopwatch, heartbeat.beat, work.memory_bytes, work.calls_per_sample, work.counting, around, process
+        stopwatch,
+        heartbeat.beat,
+        work.memory_bytes,
+        work.calls_per_sample,
+        work.counting,
+        around,
+        process,
+        Path(work.answers) if work.answers else None,
     )
     records = run_panel(work.panel, work.settings, context)
     foreign = registry.extensions()

@@ -30,7 +30,7 @@ NOTE = (
     "Vs baseline: the ratio to the panel's baseline on that machine, with its 95 % interval."
 )
 # What names a run rather than the machine it was taken on.
-_OF_THE_RUN = frozenset({"started", "wall time", "asked precision", "budget", "seed"})
+_OF_THE_RUN = frozenset({"started", "wall time", "asked precision", "budget", "visits", "seed"})
 
 
 # A panel's id and its dimensions: two suites may call different sizes by one name.

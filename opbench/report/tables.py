@@ -79,7 +79,7 @@ def samples(standing: Standing) -> Table:
                 if quartiles
                 else "no usable sample"
             )
-            processes = len(latency.samples_seconds)
+            processes = sum(map(bool, latency.samples_seconds))
             count = f"{sum(map(len, latency.samples_seconds))} in {processes} process{'es' if processes > 1 else ''}"
             rows.append(
                 (

@@ -239,6 +239,7 @@ class Suite(msgspec.Struct, frozen=True):
     """A named list of workloads: what one run measures, how precisely unless told otherwise, and what is hoped for.
 
     `least_rounds` are measured however long they take: an interval needs a few, even of a very slow baseline.
+    `replicas`: visits of each panel; None leaves it to how many panels there are.
     """
 
     name: str
@@ -247,4 +248,5 @@ class Suite(msgspec.Struct, frozen=True):
     precision: float = 0.01
     budget_seconds: float = 6.0
     least_rounds: int = 1
+    replicas: int | None = None
     targets: tuple[Target, ...] = ()

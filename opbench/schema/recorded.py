@@ -219,8 +219,9 @@ class Environment(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What was asked for. `precision`: relative half-width of a ratio's 95 % interval.
 
-    `share_cpu`: other processes may have had the cores, and no round is left out for it. The budget is per panel and
-    process. `replicas` is the number of fresh processes that each panel is measured in.
+    `share_cpu`: other processes may have had the cores, and no round is left out for it. `replicas` is the number of
+    visits of each panel, each in a fresh process; the budget is the panel's, over all of them (in documents of
+    earlier versions with several replicas, of each process).
     """
 
     suite: str

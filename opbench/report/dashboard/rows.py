@@ -188,7 +188,7 @@ def _sampling(row: Row, method: str) -> str:
     latency = _latency(row, method)
     if latency is None:
         return "not timed"
-    processes = len(latency.samples_seconds)
+    processes = sum(map(bool, latency.samples_seconds))
     count = f"{sum(map(len, latency.samples_seconds))} samples in {processes} process{'' if processes == 1 else 'es'}"
     return f"{count}, {numbers.exactly(latency.calls_per_sample)} calls each, stopped by {latency.stop}"
 

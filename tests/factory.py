@@ -83,6 +83,7 @@ def make_counts(macs=1_000_000, params=0, min_bytes=1 << 20, **changes):
         "fvcore": Counted(macs),
         "stock_torch": Counted(macs),
         "stock_fvcore": Counted(macs),
+        "traffic_bytes": 3 << 20,
     }
     return Counts(params=params, macs=macs, min_bytes=min_bytes, **{**fields, **changes})
 

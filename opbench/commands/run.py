@@ -29,7 +29,7 @@ from opbench.run_request import RunRequest, local_folder
 from opbench.schema import OpbenchError, Run
 
 if TYPE_CHECKING:
-    from opbench.engine.planner import Planned
+    from opbench.engine.planner import LaidOut
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
@@ -109,7 +109,7 @@ def _dry_run(request: RunRequest) -> Exit:
     return Exit.FINE
 
 
-def _say_broken(found: Planned) -> None:
+def _say_broken(found: LaidOut) -> None:
     """What couldn't be loaded in the process that planned; what this one couldn't load, every command says."""
     from opbench import registry
     from opbench.report.lines import say

@@ -43,8 +43,8 @@ class Quantity:
     the part of a record that holds it under its key, unless `figure` computes it; a quantity in time has `timed`
     instead. `allocated`: what torch's allocator says, so it holds of one version of torch and of one way to measure it,
     and may be predicted. `dispatched`: of the operations that torch dispatches, so it holds of one version of torch.
-    `training`: there is none in inference. `help` is a sentence for whoever reads the metric,
-    `note` one for below a table that shows it.
+    `recent`: older documents have none, and a table in which no row has it goes without. `training`: there is none in
+    inference. `help` is a sentence for whoever reads the metric, `note` one for below a table that shows it.
     """
 
     key: str
@@ -61,6 +61,7 @@ class Quantity:
     less_is_better: bool = False
     allocated: bool = False
     dispatched: bool = False
+    recent: bool = False
     training: bool = False
     names: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -254,6 +255,7 @@ TRAFFIC = Quantity(
     part="counts",
     less_is_better=True,
     dispatched=True,
+    recent=True,
     names={"terminal": None},
 )
 # An error belongs to a verdict, whose columns the exports have apart; the tables show it last.

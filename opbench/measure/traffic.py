@@ -125,6 +125,8 @@ def operation_bytes(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], o
     if name.startswith("new_") or name.endswith("_like"):
         return _once(made)
     by_name = {argument.name: value for argument, value in given}
+    if name == "copy_" and _place(by_name["self"]) == _place(by_name["src"]):
+        return 0  # x[i] += y ends with a copy of x[i] to itself
     if name in _SCATTERING:
         return _scattered(name, by_name)
     found = _once(reads) + _once([*writes, *made])
@@ -167,10 +169,11 @@ def _given(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tu
 
 def _once(tensors: Iterable[torch.Tensor]) -> int:
     """The distinct bytes of tensors, one that is given twice counted once."""
-    different = {
-        (_storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()): tensor for tensor in tensors
-    }
-    return sum(map(distinct_bytes, different.values()))
+    return sum(map(distinct_bytes, {_place(tensor): tensor for tensor in tensors}.values()))
+
+
+def _place(tensor: torch.Tensor) -> tuple[object, ...]:
+    return _storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import opbench
+from opbench.engine.git import GitError, git
 from opbench.schema import OpbenchError
 
 
@@ -32,19 +32,20 @@ def checked_out(reference: str) -> Iterator[tuple[Revision, Revision]]:
             "revisions by themselves and compare the documents"
         )
     try:
-        commit = _git(root, "rev-parse", "--verify", f"{reference}^{{commit}}")
-    except subprocess.CalledProcessError as error:
-        raise OpbenchError(f"compare --paired {reference}: not a revision here ({error.stderr.strip()})") from None
+        commit = git(root, "rev-parse", "--verify", f"{reference}^{{commit}}")
+    except GitError as error:
+        raise OpbenchError(f"compare --paired {reference}: not a revision here ({error})") from None
     with tempfile.TemporaryDirectory(prefix="opbench-paired-") as folder:
         tree = Path(folder).resolve() / "base"
-        _git(root, "worktree", "add", "--detach", str(tree), commit)
         try:
-            head = Revision(root, _git(root, "rev-parse", "HEAD"), bool(_git(root, "status", "--porcelain", "-uno")))
+            git(root, "worktree", "add", "--detach", str(tree), commit)
+        except GitError as error:
+            raise OpbenchError(f"compare --paired {reference}: it can't be checked out ({error})") from None
+        try:
+            head = Revision(root, git(root, "rev-parse", "HEAD"), bool(git(root, "status", "--porcelain", "-uno")))
             yield Revision(tree, commit, False), head
+        except GitError as error:
+            raise OpbenchError(f"compare --paired: {error}") from None
         finally:
-            _git(root, "worktree", "remove", "--force", str(tree))
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            with contextlib.suppress(GitError):  # the temporary folder goes in any case
+                git(root, "worktree", "remove", "--force", str(tree))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -62,7 +63,9 @@ def carry_out(command: Command, request: Any) -> Exit:
             from opbench.registry import add_files
 
             add_files(files)
-        return command.body(request)
+        code = command.body(request)
+        sys.stdout.flush()  # whether anybody reads the answer shows now, and not when the interpreter ends
+        return code
     except OpbenchError as error:
         _say(str(error))
         return Exit.NO_ANSWER
@@ -70,9 +73,7 @@ def carry_out(command: Command, request: Any) -> Exit:
         _say("interrupted")
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the answer has gone; what is still to be flushed has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.NO_ANSWER
+        return _unread()
     except Exception as error:
         for line in traceback.format_exc().splitlines():
             _say(line, "")
@@ -85,15 +86,65 @@ def carry_out(command: Command, request: Any) -> Exit:
             _say(sentence)
 
 
+def _unread() -> Exit:
+    """Whoever read the answer has gone; what is still to be flushed has nowhere to go."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    return Exit.NO_ANSWER
+
+
 def _say(sentence: str, who: str = "opbench: ") -> None:
     from opbench.report.lines import say
 
-    say(f"{who}{sentence}", error=True)
+    with contextlib.suppress(OSError):  # nobody reads it
+        say(f"{who}{sentence}", error=True)
+
+
+def _open_standard_streams() -> bool:
+    """Whether the answer can be written. Of closed streams the numbers are taken, so that no other file gets them."""
+    answers = True
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            answers = answers and number != 1
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            if number == 2:
+                sys.stderr = os.fdopen(opened, "w", closefd=False)
+    return answers
 
 
 app = application()
 
 
 def main() -> None:
-    """The `opbench` command."""
-    app()
+    """The `opbench` command: ends with one of the exit codes of `Exit`, whatever happens."""
+    if not _open_standard_streams():
+        _say("standard output is closed: there is nowhere to write an answer to (> /dev/null for none)")
+        raise SystemExit(int(Exit.NO_ANSWER))
+    try:
+        app(standalone_mode=True)
+    except SystemExit as ended:
+        raise SystemExit(int(_read(ended))) from None
+    except BrokenPipeError:
+        raise SystemExit(int(_unread())) from None
+    except Exception as error:
+        traceback.print_exc()
+        _say(f"{type(error).__name__}: {REPORT_IT}")
+        raise SystemExit(int(Exit.FAULT)) from None
+
+
+def _read(ended: SystemExit) -> int:
+    """The exit code; that of help that nobody reads is 1 to click, which would be bad news."""
+    code = ended.code if isinstance(ended.code, int) else int(Exit.FAULT) if ended.code else 0
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        return int(_unread())
+    broken = ended.__context__
+    while broken is not None and not isinstance(broken, BrokenPipeError):
+        broken = broken.__context__
+    return int(_unread()) if broken is not None and code == 1 else code

@@ -2,9 +2,11 @@
 
 Between timed blocks, at random places, outside the timed span:
 
-    picked    the output of one call of a block, drawn at random before it, is kept and judged like the first one; in
-              every other such block the inputs hold values that nobody has seen, so that what lies in memory from
-              earlier blocks is no answer, and the kept output must be that of a call right after the block
+    picked    the output of one call of a block, drawn at random before it, is kept and judged like the first one
+    fresh     a block that is not timed, and looks the same to whoever is called: before one call in the midst of it,
+              drawn at random, the inputs are overwritten with values that nobody has seen. What lies in memory from
+              earlier calls is no answer, nor is what would be computed later: the output must be, as soon as the block
+              is over, that of a call right after it
     unseen    the inputs are overwritten in place with values that nobody has seen, and one call is timed, then with
               their own values again, and another is: who answers from memory takes longer for a question that is new
     own       what a call returns is a plain tensor in memory of its own: not a promise to compute it later, not a view
@@ -42,6 +44,7 @@ TIMES_AS_LONG_AS_IN_BLOCKS = 5.0
 UNSEEN_SECONDS = 20e-6
 ASKED_AGAIN = 20
 FEW = 1024
+KINDS = 3
 
 # Taken before foreign code is loaded, which may put others in their place.
 _now = time.perf_counter
@@ -64,6 +67,8 @@ class Audit:
     inputs: Sequence[torch.Tensor]
     draw: random.Random
     now: Callable[[], float] = _now
+    sample: Callable[[int], object] | None = None  # so many calls, as they are timed; None: a loop of them
+    _fresh: list[torch.Tensor] = field(default_factory=list)
     _calls: int = 0
     _pick: int = -1
     _kept: Tensors | None = None
@@ -80,9 +85,6 @@ class Audit:
     def begin(self) -> None:
         """A block of calls is about to be timed."""
         self._pick = self.draw.randrange(self._block) if self._block and self._due("picked") else -1
-        if self._pick >= 0 and self._done.count("picked") % 2:
-            self._before = self._copies()
-            self._write([_moved(old, self.draw) for old in self._before])
         self._calls, self._kept, self._begun = 0, None, self.now()
 
     @property
@@ -92,8 +94,11 @@ class Audit:
 
     def call(self) -> Tensors:
         """One call, as it is timed."""
+        picked = self._calls == self._pick
+        if picked and self._fresh:
+            self._write(self._fresh)
         last = self.work()
-        if self._calls == self._pick:
+        if picked:
             self._kept = last
         self._calls += 1
         return last
@@ -106,13 +111,12 @@ class Audit:
             self._known.append(block / self._calls)
             self._block = self._calls
         kept, self._kept = self._kept, None
-        try:
-            if kept is not None:
-                self._timing("picked", lambda: self._judge(kept))
-        finally:
-            self.abandon()
+        if kept is not None:
+            self._timing("picked", lambda: self._judge(kept))
         if self._block and self._due("unseen"):
             self._timing("unseen", self._ask_anew)
+        if self._block and self._due("fresh"):
+            self._timing("fresh", self._ask_in_a_block)
 
     def abandon(self) -> None:
         """Puts the inputs back as they were, wherever an audit was left."""
@@ -122,8 +126,10 @@ class Audit:
 
     def _due(self, kind: str) -> bool:
         done = self._done.count(kind)
-        turn = 2 * done <= len(self._done)  # neither kind uses up the time of the other
-        return done < self._first() or (turn and self._spent < SHARE * self._timed)
+        turn = KINDS * done <= len(self._done)  # no kind uses up the time of another
+        # A block of its own is as long as a timed one.
+        cost = self._known[-1] * self._block if kind == "fresh" else 0.0
+        return done < self._first() or (turn and self._spent + cost < SHARE * self._timed)
 
     def _first(self) -> int:
         return 1 if self._known and self._known[-1] * self._block > LONG_BLOCK_SECONDS else FIRST
@@ -139,14 +145,37 @@ class Audit:
     def _judge(self, kept: Tensors) -> None:
         if reason := disowned(kept[0], self.inputs):
             raise Caught(f"in a timed call: {reason}")
-        if not self._before:
-            verdict = self.judge(kept)
-            if not verdict.correct:
-                raise Caught(f"in a timed call: {verdict.reason}", verdict)
+        verdict = self.judge(kept)
+        if not verdict.correct:
+            raise Caught(f"in a timed call: {verdict.reason}", verdict)
+
+    def _ask_in_a_block(self) -> None:
+        self._before = before = self._copies()
+        self._fresh = [_moved(old, self.draw) for old in before]
+        self._pick, self._calls, self._kept = self.draw.randrange(self._block), 0, None
+        try:
+            self._repeat(self._block)
+            kept = self._taken()
+            if reason := disowned(kept[0], self.inputs):
+                raise Caught(f"in a timed call: {reason}")
+            for ours, theirs in zip(kept, self.work(), strict=True):
+                if not _alike(ours, theirs):
+                    raise Caught("in a timed call: another answer than right after it, to the same values")
+        finally:
+            self._fresh, self._pick = [], -1
+            self.abandon()
+
+    def _taken(self) -> Tensors:
+        kept, self._kept = self._kept, None
+        assert kept is not None
+        return kept
+
+    def _repeat(self, calls: int) -> None:
+        if self.sample is not None:
+            self.sample(calls)
             return
-        for ours, theirs in zip(kept, self.work(), strict=True):
-            if not _alike(ours, theirs):
-                raise Caught("in a timed call: another answer than right after it, to the same values")
+        for _ in range(calls):
+            self.call()
 
     def _ask_anew(self) -> None:
         seen = self.work()[0]

@@ -22,6 +22,8 @@ from opbench.schema import Case, Counts, Latency, Memory, Outcome, Record, Verdi
 CONTEXT_LOST = 72
 # Of what an error says: a message may be megabytes.
 LONGEST_MESSAGE = 2000
+# That a call may start beside those of the run: autograd's, and a library's own.
+OWN_THREADS = 4
 
 
 @dataclass
@@ -104,6 +106,9 @@ class CaseState:
                 self.process.lose(f"left {self.left_threads} of its threads at work")
 
     def _restore_code(self, process: OwnProcess, all_of_it: bool) -> None:
+        allowed = torch.get_num_threads() + OWN_THREADS
+        if (beyond := process.threads_beyond(allowed)) > 0 and self.case.device == "cpu" and not _compiles(self.case):
+            raise Caught(f"starts {beyond + allowed} threads, where the run has {torch.get_num_threads()}")
         judges, tools = process.replaced(all_of_it=all_of_it)
         for name in tools:
             self.note(f"replaced {name}; put back")
@@ -111,14 +116,26 @@ class CaseState:
             process.keeps_children()
         elif left := process.end_children(all_of_it=all_of_it):
             self.note(f"left {left} of its processes running; ended")
-        if judges:
-            what = "timed" if judges[0].startswith("time.") else "judged"
-            raise Caught(f"replaces {judges[0]}, by which contenders are {what}")
+        _refuse(judges)
+
+    def look(self) -> None:
+        """Whether the judge is itself, right after a call of the contender's: raises `Caught` where it isn't."""
+        if self.process is not None:
+            judges, tools = self.process.replaced(all_of_it=False)
+            for name in tools:
+                self.note(f"replaced {name}; put back")
+            _refuse(judges)
 
     def note(self, text: str) -> None:
         """Adds a note, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _refuse(judges: list[str]) -> None:
+    if judges:
+        what = "timed" if judges[0].startswith("time.") else "judged"
+        raise Caught(f"replaces {judges[0]}, by which contenders are {what}")
 
 
 def end_with_the_device(case: Case, error: Exception) -> None:

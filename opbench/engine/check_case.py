@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,6 +34,21 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
+class WatchedReference(Reference):
+    """The definition's answer, and what is looked at before it is held against anything: whether the judge is itself.
+
+    A contender may put another in its place in the very call that is judged, and put it back in that other one.
+    """
+
+    look: Callable[[], None] = lambda: None
+
+    def judge(self, got: Mapping[str, object]) -> Verdict:
+        """The verdict on a contender's output and gradients by name."""
+        self.look()
+        return super().judge(got)
+
+
+@dataclass(frozen=True)
 class CheckedCase:
     """A built case, its definition's answer, and the verdict on its first calls."""
 
@@ -48,11 +63,13 @@ def check_case(
     references: MutableMapping[str, Reference] | None = None,
     stopwatch: Stopwatch | None = None,
     announce: Callable[[bool], None] = lambda definition: None,
+    look: Callable[[], None] = lambda: None,
 ) -> CheckedCase:
     """Builds the case and holds its first calls against the definition. A wrong answer is never timed.
 
     Implementations of one operator at the same settings and spread share an entry in `references`. `announce(True)`
-    comes before the definition is evaluated, `announce(False)` before the contender's own code runs.
+    comes before the definition is evaluated, `announce(False)` before the contender's own code runs. `look` is called
+    between each of its calls and the judgement on it, and may raise.
     """
     references = {} if references is None else references
     stopwatch = stopwatch or Stopwatch()
@@ -65,7 +82,8 @@ def check_case(
         announce(True)
         references[key] = stopwatch.time(lambda: reference(built))
         announce(False)
-    expected = references[key]
+    shared = references[key]
+    expected = WatchedReference(shared.expected, shared.terms, shared.dtype, shared.basis, look)
     begin = time.perf_counter()
     stopwatch.time(lambda: _synchronised(built))
     first_call_seconds = time.perf_counter() - begin

@@ -6,12 +6,13 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import torch
 
+import opbench
 from opbench.engine import gpu
+from opbench.engine.git import GitError, git
 from opbench.measure import cores, disturbance
 from opbench.process.memory import total_bytes
 from opbench.schema import Environment
@@ -21,7 +22,7 @@ _PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore",
 
 def environment(seen: cores.CoreCount | None = None) -> Environment:
     """Reads the environment of this process. `seen`: its cores, where they have been looked at already."""
-    commit, dirty = _git()
+    commit, dirty, about = commit_here()
     with contextlib.closing(disturbance.KernelCounters()) as kernel:
         watching = disturbance.described(kernel)
     return Environment(
@@ -42,6 +43,7 @@ def environment(seen: cores.CoreCount | None = None) -> Environment:
             if hasattr(os, "sched_getaffinity")
             else "not reported on this platform",
             "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "not reported",
+            "commit of": about,
             **cores.described(seen or cores.look()),
             **watching,
             **_gpu_details(),
@@ -81,15 +83,20 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git() -> tuple[str | None, bool | None]:
-    """Commit and dirty flag of the checkout opbench runs from; None where it isn't one."""
-    folder = Path(__file__).parent
+def commit_here() -> tuple[str | None, bool | None, str]:
+    """(commit, dirty flag, whose they are or why there are none).
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
+    Of opbench's own checkout where it runs from one. Installed by pip it is no part of any repository, wherever the
+    environment it is installed in may be: then it is the repository that the command runs in.
+    """
+    root = Path(opbench.__file__).resolve().parents[1]
+    own = (root / ".git").exists()
+    folder = root if own else Path.cwd()
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
+        commit = git(folder, "rev-parse", "HEAD")
+        dirty = bool(git(folder, "status", "--porcelain", "--untracked-files=no"))
+        shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
+    except (GitError, OSError) as error:
+        return None, None, f"none recorded: {error}"
+    whose = "opbench's own checkout" if own else "the repository that the command ran in"
+    return commit, dirty, f"{whose}, a shallow clone: commits before it are not known" if shallow else whose

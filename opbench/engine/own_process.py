@@ -32,6 +32,7 @@ class OwnProcess:
         self.known = state.state()
         self.fingerprint = fingerprint
         self._children = set(children())
+        self._threads = _native_threads()
         with contextlib.suppress(OSError, AttributeError):  # what a contender's child leaves becomes a child of this
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if hasattr(os, "register_at_fork"):
@@ -42,6 +43,12 @@ class OwnProcess:
         if self._getpid() != self._pid:  # a fork that goes on where its parent does
             self._exit(0)
         return self.fingerprint.put_back(all_of_it=all_of_it)
+
+    def threads_beyond(self, allowed: int) -> int:
+        """How many of the system's threads have been started since it was last asked, beyond those that may be."""
+        now = _native_threads()
+        more, self._threads = now - self._threads, now
+        return more - allowed
 
     def end_children(self, *, all_of_it: bool) -> int:
         """Ends the processes that were started and left running since; how many."""
@@ -71,6 +78,14 @@ class OwnProcess:
         print(reason, file=sys.__stderr__, flush=True)
         self._exit(STATE_LOST)
         raise SystemExit(STATE_LOST)
+
+
+def _native_threads() -> int:
+    """The system's threads that are not Python's."""
+    try:
+        return len(os.listdir("/proc/self/task")) - state.threads()
+    except OSError:
+        return 0
 
 
 def _children_of_this_thread() -> list[int]:

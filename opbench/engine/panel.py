@@ -115,7 +115,7 @@ def build_and_verify(case: CaseState, references: dict[str, Reference], context:
         context.announce(case.position, CaseStep.DEFINITION if definition else CaseStep.FIRST_CALL)
 
     chosen = len(triton_launch.choices())
-    case.checked = check_case(case.case, references, context.stopwatch, announce)
+    case.checked = check_case(case.case, references, context.stopwatch, announce, case.look)
     case.notes += [f"chose tiles for {choice}" for choice in triton_launch.choices()[chosen:]]
     case.verdict = case.checked.verdict
     if case.verdict.basis:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import opbench
+from opbench.engine.git import GitError, git
 from opbench.schema import OpbenchError
 
 
@@ -28,8 +28,12 @@ def checked_out(reference: str) -> Iterator[tuple[Revision, Revision]]:
     history = History.here()
     root = history.root
     commit = history.commit(reference)
+    try:
+        head = Revision(root, git(root, "rev-parse", "HEAD"), bool(git(root, "status", "--porcelain", "-uno")))
+    except GitError as error:
+        raise OpbenchError(f"compare --paired: {error}") from None
     with history.tree(commit) as base:
-        yield base, Revision(root, _git(root, "rev-parse", "HEAD"), bool(_git(root, "status", "--porcelain", "-uno")))
+        yield base, head
 
 
 @dataclass(frozen=True)
@@ -52,26 +56,30 @@ class History:
     def commit(self, reference: str) -> str:
         """The commit that a reference names."""
         try:
-            return _git(self.root, "rev-parse", "--verify", "--end-of-options", f"{reference}^{{commit}}")
-        except subprocess.CalledProcessError as error:
-            raise OpbenchError(f"compare --paired {reference}: not a revision here ({error.stderr.strip()})") from None
+            return git(self.root, "rev-parse", "--verify", "--end-of-options", f"{reference}^{{commit}}")
+        except GitError as error:
+            raise OpbenchError(f"compare --paired {reference}: not a revision here ({error})") from None
 
     @contextlib.contextmanager
     def tree(self, commit: str) -> Iterator[Revision]:
         """A commit in a temporary work tree."""
         with tempfile.TemporaryDirectory(prefix="opbench-paired-") as folder:
             tree = Path(folder).resolve() / "base"
-            _git(self.root, "worktree", "add", "--detach", str(tree), commit)
+            try:
+                git(self.root, "worktree", "add", "--detach", str(tree), commit)
+            except GitError as error:
+                raise OpbenchError(f"compare --paired {commit[:12]}: it can't be checked out ({error})") from None
             try:
                 yield Revision(tree, commit, False)
             finally:
-                _git(self.root, "worktree", "remove", "--force", str(tree))
+                with contextlib.suppress(GitError):  # the temporary folder goes in any case
+                    git(self.root, "worktree", "remove", "--force", str(tree))
 
     def check_order(self, good: str, bad: str) -> None:
         """Raises OpbenchError unless the bad commit comes after the good one."""
         try:
-            common = _git(self.root, "merge-base", good, bad)
-        except subprocess.CalledProcessError:
+            common = git(self.root, "merge-base", good, bad)
+        except GitError:
             common = ""
         if good == bad or common != good:
             raise OpbenchError(
@@ -81,22 +89,17 @@ class History:
 
     def between(self, goods: Sequence[str], bad: str) -> list[str]:
         """What is of the bad commit and of none of the good ones, itself too; first what halves it best."""
-        listed = _git(self.root, "rev-list", "--bisect-all", bad, *(f"^{good}" for good in goods))
+        listed = git(self.root, "rev-list", "--bisect-all", bad, *(f"^{good}" for good in goods))
         return [line.split()[0] for line in listed.splitlines()]
 
     def in_order(self, goods: Sequence[str], bad: str) -> list[str]:
         """The same commits, parents before children."""
-        return _git(self.root, "rev-list", "--topo-order", "--reverse", bad, *(f"^{good}" for good in goods)).split()
+        return git(self.root, "rev-list", "--topo-order", "--reverse", bad, *(f"^{good}" for good in goods)).split()
 
     def merges(self, goods: Sequence[str], bad: str) -> set[str]:
         """Those of them that have two parents or more."""
-        return set(_git(self.root, "rev-list", "--merges", bad, *(f"^{good}" for good in goods)).split())
+        return set(git(self.root, "rev-list", "--merges", bad, *(f"^{good}" for good in goods)).split())
 
     def subject(self, commit: str) -> str:
         """The first line of a commit's message."""
-        return _git(self.root, "log", "-1", "--format=%s", commit)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return git(self.root, "log", "-1", "--format=%s", commit)

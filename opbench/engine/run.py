@@ -211,7 +211,7 @@ class _Attempts:
             seconds = time.perf_counter() - begun
             nobody = result.contender is None and not retried
             found = None if nobody else guilty(self.left, result, seconds, self._alone)
-            self.supervisor.fresh()
+            self.supervisor.another_worker()
             if found is not None:
                 self._lose(*found)
             elif retried < RETRIES:
@@ -234,7 +234,7 @@ class _Attempts:
 
     def _alone(self, case: Case, linger_seconds: float) -> PanelMeasured | Fault:
         """The case by itself, in a process that has done nothing yet."""
-        self.supervisor.fresh()
+        self.supervisor.another_worker()
         return self.supervisor.measure(replace(self._assignment([case]), linger_seconds=linger_seconds))
 
     def _assignment(self, cases: Sequence[Case]) -> Measure:

@@ -157,7 +157,6 @@ def _switches() -> Iterator[Setting]:
     backends = torch.backends
     for name, owner, attribute in (
         ("TF32 in convolutions", backends.cudnn, "allow_tf32"),
-        ("TF32 in products", backends.cuda.matmul, "allow_tf32"),
         ("cuDNN", backends.cudnn, "enabled"),
         ("cuDNN's benchmark mode", backends.cudnn, "benchmark"),
         ("cuDNN's deterministic mode", backends.cudnn, "deterministic"),

@@ -131,6 +131,18 @@ class Supervisor:
         if self._pid is not None:
             self._stop()
 
+    def another_worker(self) -> None:
+        """The next assignment goes to another fork, which has done nothing yet; the memory layout may be the same."""
+        if self._pid is None:
+            return
+        if self._child is None or self._pid == self._child.process.pid:
+            self._stop()
+            return
+        end_group(self._pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._pid, signal.SIGKILL)
+        self._pid = None
+
     def survey(self, work: Survey) -> Surveyed:
         """The environment and the yardsticks. No contender is called, but a `--with` file is imported."""
         for _ in range(STARTS_AT_MOST):

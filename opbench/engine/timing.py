@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 
 from opbench.engine import state
-from opbench.engine.audit import Audit
+from opbench.engine.audit import Audit, Caught
 from opbench.engine.case_state import CaseState, end_with_the_device, one_line
 from opbench.engine.check_case import Stopwatch
 from opbench.engine.steps import CaseStep
@@ -84,6 +84,7 @@ def _time_once(
     """One timing of the panel by one method; None if a contender raised, which is then marked as failed."""
     before = state.state()
     guilty: list[CaseState] = []
+    clock = BookedClock(clock)
     calls, audits = {}, {}
     for case in running:
         audit = _audit(case)
@@ -99,8 +100,9 @@ def _time_once(
             guilty.clear()
         else:
             calls[case.case.contender] = timed
+            audit.sample = functools.partial(clock.clock.sample, timed)
     try:
-        return measure_panel(
+        latencies = measure_panel(
             calls,
             panel.baseline if panel.baseline in calls else None,
             clock=clock,
@@ -114,6 +116,9 @@ def _time_once(
             guard=guard,
             around=around,
         )
+        for case in running:
+            _hold_against_the_books(case, latencies.get(case.case.contender), clock, calls, guilty)
+        return latencies
     except Exception as error:  # a contender may raise anything; anything else is a fault of opbench
         if not guilty:
             raise
@@ -123,6 +128,47 @@ def _time_once(
     finally:
         for audit in audits.values():
             audit.abandon()
+
+
+class BookedClock:
+    """A clock that keeps a book of its own: samples lie where a contender might reach them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.method = clock, clock.method
+        self._book: dict[int, list[float]] = {}
+
+    def prepare(self, call: Callable[[], object]) -> None:
+        """As the clock does."""
+        self.clock.prepare(call)
+
+    def sample(self, call: Callable[[], object], calls: int) -> float:
+        """As the clock does, and written down."""
+        seconds = self.clock.sample(call, calls)
+        self._book.setdefault(id(call), []).append(seconds / calls)
+        return seconds
+
+    def now(self) -> float:
+        """As the clock does."""
+        return self.clock.now()
+
+    def agrees(self, call: Callable[[], object], latency: Latency) -> bool:
+        """Whether these are the last samples of the call; one that was discarded is none."""
+        (samples,) = latency.samples_seconds
+        booked = self._book.get(id(call), [])[-len(samples) or None :]
+        pairs = zip(samples, booked, strict=False)
+        return len(booked) >= len(samples) and all(one != one or one == ours for one, ours in pairs)
+
+
+def _hold_against_the_books(
+    case: CaseState,
+    latency: Latency | None,
+    clock: BookedClock,
+    calls: Mapping[str, Callable[[], object]],
+    guilty: list[CaseState],
+) -> None:
+    if latency is not None and not clock.agrees(calls[case.case.contender], latency):
+        guilty.append(case)
+        raise Caught("its samples are not those that the clock has shown")
 
 
 class _Blocks:

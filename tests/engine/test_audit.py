@@ -110,21 +110,39 @@ def test_the_inputs_are_as_they_were():
     assert held._unseen
 
 
-def test_it_is_known_when_the_inputs_hold_other_values():
-    x = torch.arange(4096.0).reshape(64, 64)
-    held, moved = audit(lambda x: 2 * x, x=x), []
-    own = x.clone()
-    for _ in range(30):
-        held._done.clear()
-        held._done.append("picked")
-        held.begin()
+def test_a_block_that_is_not_timed_asks_with_other_values_in_its_midst():
+    own, moved, asked = torch.arange(4096.0).reshape(64, 64), [], []
+
+    def honest(x):
+        asked.append(not torch.equal(x, own))
         moved.append(held.moved)
-        assert held.moved is not torch.equal(x, own)
-        held.call()
-        held.end()
-        assert torch.equal(x, own)
-    assert not moved[0]
-    assert all(moved[1:])
+        return 2 * x
+
+    held = audit(honest, x=own.clone())
+    held._block = 50
+    held._ask_in_a_block()
+    assert len(asked) == 51, "the block, and the call right after it"
+    assert asked == sorted(asked)
+    assert asked[-1]
+    assert all(moved), "no answer of such a block is one to the case's own values"
+    assert torch.equal(held.inputs[0], own)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_memory_that_holds_an_earlier_answer_is_no_answer(seed):
+    """As where an output is left to be computed later, or never, in memory that a call before it has given back."""
+    held = audit(lambda x: torch.arange(4096.0).reshape(64, 64) * 2 if busy[0] else 2 * x)
+    busy = [True]
+    held.draw, held._block = random.Random(seed), 8
+
+    def block(calls):
+        for _ in range(calls):
+            held.call()
+        busy[0] = False
+
+    held.sample = block
+    with pytest.raises(Caught, match="in a timed call: another answer than right after it"):
+        held._ask_in_a_block()
 
 
 class Promise(torch.Tensor):

@@ -135,3 +135,17 @@ def test_every_implementation_gets_the_same_values():
     first, second = (build(found[name].case) for name in ("right", "also-right"))
     assert all((first.tensors[name] == second.tensors[name]).all() for name in first.tensors)
     assert (first.grad_output == second.grad_output).all()
+
+
+def test_samples_are_held_against_the_clock_s_own_book():
+    from types import SimpleNamespace
+
+    from opbench.engine.timing import BookedClock
+
+    seconds = iter([1.0, 4.0, 3.0, 2.0])
+    clock, call = BookedClock(SimpleNamespace(method="m", sample=lambda call, calls: next(seconds))), object()
+    for calls in (1, 2, 1, 1):
+        clock.sample(call, calls)
+    for samples, agrees in (((2.0, 3.0, 2.0), True), ((2.0, float("nan"), 2.0), True), ((2.0, 0.3, 2.0), False)):
+        assert clock.agrees(call, SimpleNamespace(samples_seconds=(samples,))) is agrees
+    assert not clock.agrees(call, SimpleNamespace(samples_seconds=((1.0,) * 9,)))

@@ -62,11 +62,14 @@ def print_plan(shown: Screen, plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def status(first: str) -> Iterator[Callable[[str], None]]:
-    """A line of what is being done, on standard error while that is a terminal; the yielded function changes it."""
+def status(first: str, *, piped: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line of what is being done, on standard error while that is a terminal; the yielded function changes it.
+
+    `piped`: a pipe or a file is told too, a line a step.
+    """
     console = _console(error=True)
     if console is None or not console.is_terminal:
-        yield lambda text: None
+        yield screen(error=True).line if piped else lambda text: None
         return
     from rich.text import Text
 

@@ -21,7 +21,7 @@ class Called(msgspec.Struct, frozen=True):
 class Trial(msgspec.Struct, frozen=True):
     """Two contenders timed in turns, the second slower by the planted share `effect` (0: the very same work).
 
-    Raw samples in nanoseconds per block, round by round. A block in which the kernel gave the core to somebody else was
+    Raw samples in nanoseconds per block, round by round. A round in which the kernel gave the core to somebody else was
     taken again up to three times, `retaken` in all; `interrupted` names the rounds that stayed so. `loaded`: another
     process kept one core busy meanwhile. Trials of the same `contender` and different `process` are replicas. An
     `effect` of None pairs two contenders of different work, for how far the same ratio moves from process to process.

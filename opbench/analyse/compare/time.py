@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.analyse.compare.nouns import ComparedCase, Time
 from opbench.schema import Latency, Record, Run
-from opbench.statistics.change import Allowance, Evidence, decide, holm, p_value, shifts
+from opbench.statistics.change import Allowance, Decision, Evidence, decide, holm, p_value, shifts
 from opbench.statistics.layout import Floor, floor_of
 from opbench.statistics.ratios import paired_log_ratios, quartiles, saturating_exp
 from opbench.statistics.shifts import Shift, median_shift, shift
@@ -72,7 +72,7 @@ def timed_rows(
                 low=saturating_exp(low),
                 high=saturating_exp(high),
                 p=p,
-                decision=decide(one, p, least),
+                decision=_decided(one, p, least, minimum),
                 absolute=pair.absolute,
                 processes=(len(evidence.base or evidence.head), len(evidence.head)),
                 least=math.expm1(least),
@@ -86,6 +86,14 @@ def timed_rows(
         msgspec.structs.replace(row, times=tuple(times.get(i, ())), left_out=(*row.left_out, *why.get(i, ())))
         for i, row in enumerate(rows)
     ]
+
+
+def _decided(found: Shift, p: float, least: float, minimum: float) -> Decision:
+    """A change must exceed the layout floor too; one within it is not the same for that, only not known."""
+    if decide(found, p, minimum) == "same":
+        return "same"
+    decision = decide(found, p, least)
+    return "undecided" if decision == "same" else decision
 
 
 def _floor(record: Record, evidence: Evidence, floors: Mapping[str, Floor]) -> float:

@@ -16,17 +16,22 @@ From build to record it is one call, `opbench.engine.run:execute`: panel by pane
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
 from opbench.run_request import RunRequest, local_folder, settings
-from opbench.schema import OpbenchError, Plan, Run, Suite
+from opbench.schema import Environment, OpbenchError, Plan, Run, Suite
+
+if TYPE_CHECKING:
+    from opbench.engine.surveying import KnownMachine
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
@@ -87,9 +92,24 @@ def measured(
                 finish=lambda finished: finish(finished, folder),
                 resume=request.resume,
                 within_seconds=request.within,
+                known=functools.partial(_known, folder),
                 log=log.write,
             )
     return done, suite, laid_out
+
+
+def _known(folder: Path, environment: Environment) -> KnownMachine | None:
+    """The selfcheck of the machine, from the run's folder or the two above; one that can't be read is none."""
+    from opbench.analyse.compare.runs import MINIMUM_EFFECT
+    from opbench.documents.selfchecks import find_selfcheck
+    from opbench.engine.surveying import KnownMachine
+    from opbench.statistics.power import quote
+
+    try:
+        found = find_selfcheck(None, (folder, *folder.absolute().parents[:2]), environment)
+    except OpbenchError:
+        return None
+    return KnownMachine(found, quote(found, MINIMUM_EFFECT).sentence) if found else None
 
 
 def _dry_run(request: RunRequest) -> Exit:

@@ -16,6 +16,8 @@ import msgspec
 import opbench
 from opbench.engine.environment import environment
 from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Taken, Wanted
+from opbench.measure.phases import best_of
+from opbench.measure.probes import Probe
 from opbench.process.child import Child
 from opbench.process.death import Death
 from opbench.schema import SCHEMA_VERSION, OpbenchError, Selfcheck, Trial
@@ -51,10 +53,13 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
     batches = lay_out(extent)
     total = sum(len(batch.trials) for batch in batches)
     trials: list[Trial] = []
+    shown: list[Probe] = []
     for batch in batches:
         progress(len(trials), total)
         with _one_core_loaded() if batch.loaded else contextlib.nullcontext():
-            trials += _in_a_process(batch)
+            for taken in _in_a_process(batch):
+                trials.append(taken.trial)
+                shown += [taken.best] if taken.best else []
     progress(total, total)
     surroundings = msgspec.structs.replace(environment(), threads=extent.threads)
     return Selfcheck(
@@ -66,6 +71,7 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
         precision=extent.precision,
         budget_seconds=extent.budget_seconds,
         trials=tuple(trials),
+        best=best_of(shown, extent.threads),
     )
 
 
@@ -98,8 +104,8 @@ def lay_out(extent: SelfcheckExtent) -> list[Batch]:
     ]
 
 
-def _in_a_process(batch: Batch) -> Iterator[Trial]:
-    """Hands a batch to a fresh process; its trials. Each is a sign of life."""
+def _in_a_process(batch: Batch) -> Iterator[Taken]:
+    """Hands a batch to a fresh process; what it has taken. Each is a sign of life."""
     root = str(Path(opbench.__file__).parents[1])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     seconds = _START_SECONDS + _TRIAL_SECONDS * (1 + batch.budget_seconds)
@@ -109,7 +115,7 @@ def _in_a_process(batch: Batch) -> Iterator[Trial]:
             taken = child.receive(seconds)
             if isinstance(taken, Death):
                 raise OpbenchError(f"selfcheck: process {batch.process} {taken.message}")
-            yield taken.trial
+            yield taken
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ from opbench.schema.recorded import (
     Worst,
     Yardstick,
 )
-from opbench.schema.trials import Called, Selfcheck, Trial
+from opbench.schema.trials import BestProbes, Called, Selfcheck, Trial
 from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "PAIRED",
     "RUNNING",
     "SCHEMA_VERSION",
+    "BestProbes",
     "Called",
     "Case",
     "Cost",

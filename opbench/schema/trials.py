@@ -40,8 +40,24 @@ class Trial(msgspec.Struct, frozen=True):
     rivals: tuple[Called, ...] = ()
 
 
+class BestProbes(msgspec.Struct, frozen=True):
+    """The fastest that a machine has shown: seconds of each probe (see `opbench.measure.probes`) with so many threads.
+
+    `work` tells which version of the probes it was: another one's times are of other work.
+    """
+
+    threads: int
+    work: str
+    integers: float
+    copy: float
+    product: float
+
+
 class Selfcheck(msgspec.Struct, frozen=True):
-    """What a machine can tell apart: trials of identical and of slowed-down code, and where they were taken."""
+    """What a machine can tell apart: trials of identical and of slowed-down code, and where they were taken.
+
+    `best` is absent in older documents, and where nothing could be probed.
+    """
 
     schema_version: int
     environment: Environment
@@ -51,3 +67,4 @@ class Selfcheck(msgspec.Struct, frozen=True):
     precision: float
     budget_seconds: float
     trials: tuple[Trial, ...]
+    best: BestProbes | None = None

@@ -16,6 +16,7 @@ from opbench.analyse.compare.deterministic import exact_row
 from opbench.analyse.compare.environments import differences
 from opbench.analyse.compare.nouns import ComparedCase, ComparedRun, Comparison
 from opbench.analyse.compare.time import timed_rows
+from opbench.analyse.quality import quality, sentence
 from opbench.schema import PAIRED, OpbenchError, Run
 from opbench.statistics.change import Allowance
 from opbench.statistics.layout import Floor
@@ -77,7 +78,7 @@ def compare(
         paired=paired,
         minimum_effect=minimum_effect,
         allowance=allowance if alone else None,
-        notes=(*(one.said(one.kind in across) for one in found), *_moved_together(rows)),
+        notes=(*(one.said(one.kind in across) for one in found), *_moved_together(rows), *_qualities(base, head)),
         rows=tuple(rows),
         only_in_base=tuple(name for name in ours if name not in theirs),
         only_in_head=tuple(name for name in theirs if name not in ours),
@@ -88,6 +89,13 @@ def compare(
 def _side(run: Run) -> ComparedRun:
     where = run.environment
     return ComparedRun(where.commit, where.dirty, run.started, where.cpu, where.threads, run.settings.suite)
+
+
+def _qualities(base: Run, head: Run) -> Iterator[str]:
+    """Each run's own quality, where it was watched."""
+    for name, run in (("base", base), ("head", head)):
+        if said := sentence(quality(run)):
+            yield f"{name}: {said}"
 
 
 def _moved_together(rows: Sequence[ComparedCase]) -> Iterator[str]:

@@ -120,6 +120,9 @@ def _pairs(index: int, row: ComparedCase, base: _Index, head: _Index, *, paired:
         elif paired:
             # The same work on both sides, unless it changed: the random order makes them exchangeable.
             yield _with(Pair(index, latency.method, absolute), (), _shifts(latency, earlier, shift), paired=True)
+        elif earlier.phase and latency.phase and earlier.phase != latency.phase:
+            phases = f"base is of the {earlier.phase} phase of its machine, head of the {latency.phase} one"
+            yield Pair(index, latency.method, absolute, why_not=f"{phases}: each bounds contenders by something else")
         elif not baseline or not baseline_now or baseline.case != baseline_now.case:
             yield Pair(index, latency.method, absolute, why_not="the panel's baseline is not the same in both runs")
         elif name != baseline.case.id:  # the baseline's own ratio is 1 by definition

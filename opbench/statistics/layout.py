@@ -22,7 +22,7 @@ _AT_MOST = ((3, FEW), (15, SEVERAL))
 KINDS = (FEW, SEVERAL, MANY, UNSEEN)
 
 
-class Floor(msgspec.Struct, frozen=True):
+class LayoutFloor(msgspec.Struct, frozen=True):
     """Of one kind: the root mean square of log(second / first) over `pairs` of processes."""
 
     kind: str
@@ -51,17 +51,19 @@ def kind_of(dispatched: Mapping[str, int] | None) -> str:
     return next((kind for most, kind in _AT_MOST if count <= most), MANY)
 
 
-def floors(selfcheck: Selfcheck) -> dict[str, Floor]:
+def floors(selfcheck: Selfcheck) -> dict[str, LayoutFloor]:
     """Every kind of which the selfcheck has pairs of processes, in the order of `KINDS`."""
     found: dict[str, list[float]] = {}
     for trial in selfcheck.layouts:
         moved = moved_by(trial)
         if math.isfinite(moved):
             found.setdefault(trial.kind, []).append(moved)
-    return {kind: Floor(kind, _root_mean_square(found[kind]), len(found[kind])) for kind in KINDS if kind in found}
+    return {
+        kind: LayoutFloor(kind, _root_mean_square(found[kind]), len(found[kind])) for kind in KINDS if kind in found
+    }
 
 
-def floor_of(known: Mapping[str, Floor], dispatched: Mapping[str, int] | None) -> Floor | None:
+def floor_of(known: Mapping[str, LayoutFloor], dispatched: Mapping[str, int] | None) -> LayoutFloor | None:
     """The floor of a contender's kind; of one that the selfcheck didn't meet, the largest that it knows."""
     largest = max(known.values(), key=lambda floor: floor.deviation, default=None)
     return known.get(kind_of(dispatched), largest)

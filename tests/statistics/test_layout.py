@@ -8,7 +8,7 @@ from factory import make_case, make_counts, make_latency, make_layout, make_reco
 from opbench.analyse.compare.runs import compare
 from opbench.report.comparison import explanations
 from opbench.schema import PAIRED
-from opbench.statistics.layout import FEW, KINDS, MANY, SEVERAL, UNSEEN, Floor, floor_of, floors, kind_of
+from opbench.statistics.layout import FEW, KINDS, MANY, SEVERAL, UNSEEN, LayoutFloor, floor_of, floors, kind_of
 
 FEWEST, MOST = {"aten.add": 1}, {"aten.add": 16}
 
@@ -41,7 +41,7 @@ def test_disturbed_rounds_are_of_no_floor():
 
 
 def test_a_kind_that_was_not_met_has_the_largest_floor():
-    known = {FEW: Floor(FEW, 0.01, 9), MANY: Floor(MANY, 0.02, 9)}
+    known = {FEW: LayoutFloor(FEW, 0.01, 9), MANY: LayoutFloor(MANY, 0.02, 9)}
     assert floor_of(known, FEWEST) == known[FEW]
     assert floor_of(known, None) == known[MANY]
     assert floor_of({}, FEWEST) is None
@@ -49,7 +49,7 @@ def test_a_kind_that_was_not_met_has_the_largest_floor():
 
 
 def test_more_processes_make_the_least_difference_smaller_and_two_runs_of_their_own_a_larger_one():
-    floor = Floor(FEW, 0.02, 100)
+    floor = LayoutFloor(FEW, 0.02, 100)
     assert floor.least(3, paired=True) == pytest.approx(1.984 * 0.02 / math.sqrt(3), rel=1e-3)
     assert floor.least(3, paired=False) == pytest.approx(math.sqrt(2) * floor.least(3, paired=True))
 

@@ -19,7 +19,7 @@ from opbench.analyse.compare.time import timed_rows
 from opbench.analyse.quality import quality, sentence
 from opbench.schema import PAIRED, OpbenchError, Run
 from opbench.statistics.change import Allowance
-from opbench.statistics.layout import Floor
+from opbench.statistics.layout import LayoutFloor
 
 # Above what identical code has been seen to differ by once a round's order is random, and below half of the smallest
 # planted slow-down that must be found (5 %): an interval of +-1 % around +5 % still lies beyond it.
@@ -39,7 +39,7 @@ def compare(
     across: Collection[str] = (),
     allow: Collection[str] = (),
     selfcheck: str = "",
-    floors: Mapping[str, Floor] | None = None,
+    floors: Mapping[str, LayoutFloor] | None = None,
 ) -> Comparison:
     """Compares two runs. Raises `OpbenchError` where they have no case in common.
 

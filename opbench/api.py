@@ -151,7 +151,7 @@ def run(
     precision: float | None = None,
     budget_seconds: float | None = None,
     threads: int | Literal["auto"] | None = None,
-    replicas: int = 1,
+    replicas: int | None = None,
     seed: int = 0,
     settings: Mapping[str, Mapping[str, Setting]] | None = None,
     share_cpu: bool = False,
@@ -160,9 +160,11 @@ def run(
     """Measures a suite, proven before it is timed: `opbench run` as a call, without a word on standard output.
 
     suite: a built-in suite's name or a TOML file. The filters narrow it as the command's options do. precision: half
-    of a ratio's 95 % interval, as a share. budget_seconds: of timing, per panel and process. `settings` are operators'
-    own, {"carafe": {"k_up": 3}}; with `share_cpu` rounds in which a core was waited for count; `with_` are files of
-    declarations. output: a folder for run.json, report.md and the journal; left out, only what is returned is kept.
+    of a ratio's 95 % interval, as a share. budget_seconds: of timing, per panel over its visits. replicas: visits of
+    each panel in fresh processes; None leaves it to the suite, or to how many panels there are. `settings` are
+    operators' own, {"carafe": {"k_up": 3}}; with `share_cpu` rounds in which a core was waited for count; `with_` are
+    files of declarations. output: a folder for run.json, report.md and the journal; left out, only what is returned
+    is kept.
 
     Returns the run document: `records` in seconds, bytes and MACs (1 MAC = 2 FLOPs), each with its outcome.
 

@@ -75,7 +75,8 @@ def carry_out(command: Command, request: Any) -> Exit:
     except BrokenPipeError:
         return _unread()
     except Exception as error:
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            _say(line, "")
         _say(f"{type(error).__name__}: {REPORT_IT}")
         return Exit.FAULT
     finally:
@@ -94,9 +95,11 @@ def _unread() -> Exit:
     return Exit.NO_ANSWER
 
 
-def _say(sentence: str) -> None:
+def _say(sentence: str, who: str = "opbench: ") -> None:
+    from opbench.report.lines import say
+
     with contextlib.suppress(OSError):  # nobody reads it
-        print(f"opbench: {sentence}", file=sys.stderr)
+        say(f"{who}{sentence}", error=True)
 
 
 def _open_standard_streams() -> bool:

@@ -41,11 +41,20 @@ Asked = Mapping[str, Mapping[str, Setting]]
 _CONTENDER = re.compile(r"(?P<operator>[^\[\]]+)(\[(?P<implementation>[^\[\]]+)\](?P<optional>\?)?)?")
 
 
-def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0, settings: Asked = MappingProxyType({})) -> Plan:
+def plan(
+    suite: Suite,
+    filters: Filters,
+    *,
+    cuda: bool,
+    seed: int = 0,
+    settings: Asked = MappingProxyType({}),
+    here: bool = True,
+) -> Plan:
     """Lays out the panels of a suite under the given filters, operators at the settings asked for.
 
     The baseline of a panel always stays in it: without it there is no ratio. Contenders that came from a user's own
-    file always compete, whatever the suite lists. Raises OpbenchError for a filter value nothing answers to.
+    file always compete, whatever the suite lists. `here=False` lays out what can't run on this machine, too. Raises
+    OpbenchError for a filter value nothing answers to.
     """
     _check(suite, filters, cuda=cuda)
     settings = checked(suite, settings)
@@ -63,7 +72,7 @@ def plan(suite: Suite, filters: Filters, *, cuda: bool, seed: int = 0, settings:
                 skipped += [Skipped(case.id, f"{implementation} is not installed") for case in absent]
             for operator, implementation in contenders:
                 for case in _cases(template, operator, implementation, workload, settings):
-                    reason = _obstacle(case, operator, cuda=cuda)
+                    reason = _obstacle(case, operator, cuda=cuda, here=here)
                     if reason is None:
                         cases.append(case)
                     else:
@@ -225,8 +234,8 @@ def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
     return names
 
 
-def _obstacle(case: Case, operator: Operator, *, cuda: bool) -> str | None:
-    """Why the case can't run here, or None."""
+def _obstacle(case: Case, operator: Operator, *, cuda: bool, here: bool) -> str | None:
+    """Why the case can't run (here, if that is asked), or None."""
     implementation = operator.implementations[case.implementation]
     if case.device == "cuda" and not cuda:
         return "no CUDA device on this machine"
@@ -235,7 +244,7 @@ def _obstacle(case: Case, operator: Operator, *, cuda: bool) -> str | None:
     if case.dtype not in implementation.dtypes:
         return f"{case.contender} computes in {', '.join(implementation.dtypes)} only"
     try:
-        return operator.requires(registry.given(case)) or implementation.missing()
+        return operator.requires(registry.given(case)) or (implementation.missing() if here else None)
     except Exception as error:  # of a user's own declaration
         return f"{case.contender}: its requirements raised {type(error).__name__}: {error}"
 

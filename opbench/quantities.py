@@ -42,8 +42,9 @@ class Quantity:
     `key` names it, as in a digest and in the CSV; `title` heads its column for people and `label` its axis. `part` is
     the part of a record that holds it under its key, unless `figure` computes it; a quantity in time has `timed`
     instead. `allocated`: what torch's allocator says, so it holds of one version of torch and of one way to measure it,
-    and may be predicted. `training`: there is none in inference. `help` is a sentence for whoever reads the metric,
-    `note` one for below a table that shows it.
+    and may be predicted. `dispatched`: of the operations that torch dispatches, so it holds of one version of torch.
+    `recent`: older documents have none, and a table in which no row has it goes without. `training`: there is none in
+    inference. `help` is a sentence for whoever reads the metric, `note` one for below a table that shows it.
     """
 
     key: str
@@ -59,6 +60,8 @@ class Quantity:
     timed: Callable[[Timed], TimedFigure | None] | None = None
     less_is_better: bool = False
     allocated: bool = False
+    dispatched: bool = False
+    recent: bool = False
     training: bool = False
     names: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -239,6 +242,22 @@ HELD = Quantity(
     less_is_better=True,
     names={"terminal": None},
 )
+# At 80 columns the terminal has no room for it either.
+TRAFFIC = Quantity(
+    key="traffic_bytes",
+    title="traffic",
+    label="traffic of the implementation",
+    unit="bytes",
+    style="size",
+    channel="deterministic",
+    help="Bytes that the operations of a call read and write.",
+    note="Traffic: bytes that the implementation's operations read and write; caches answer some of it.",
+    part="counts",
+    less_is_better=True,
+    dispatched=True,
+    recent=True,
+    names={"terminal": None},
+)
 # An error belongs to a verdict, whose columns the exports have apart; the tables show it last.
 ERROR = Quantity(
     key="error",
@@ -260,7 +279,7 @@ ERROR = Quantity(
     },
 )  # fmt: skip
 
-QUANTITIES: tuple[Quantity, ...] = (RATIO, SECONDS, PARAMS, MACS, MIN_BYTES, PEAK, SAVED, HELD, ERROR)
+QUANTITIES: tuple[Quantity, ...] = (RATIO, SECONDS, PARAMS, MACS, MIN_BYTES, PEAK, SAVED, HELD, TRAFFIC, ERROR)
 
 
 def published(medium: str, *channels: Channel) -> tuple[tuple[Quantity, str], ...]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Options = Mapping[str, Any]
+# What it makes of a target to break a relation: it computes another function, or the function but not everywhere.
+Tier = Literal["wrong", "fragile"]
 Core = Callable[..., "torch.Tensor"]
 
 
@@ -42,11 +44,15 @@ class Space:
 
 
 class Violation(AssertionError):
-    """A relation does not hold: what the relation says and what was got, on which example."""
+    """A relation does not hold: what the relation says and what was got, on which example.
 
-    def __init__(self, message: str, example: Example) -> None:
+    `cause` is a sentence about what makes it fragile and not wrong, whatever the relation; "" where nothing does.
+    """
+
+    def __init__(self, message: str, example: Example, cause: str = "") -> None:
         super().__init__(message)
         self.example = example
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class Relation:
     error bound. `draws(space)` makes the examples it speaks of; left out, they are the calls of the operator's module
     that `opbench check` draws anyway. With `sizes`, `opbench check` walks through those instead of drawing.
     `without_gradients` is what remains of a check that `needs_gradients` where nobody asks for any; None: nothing.
+    Who breaks it is `tier`: *fragile* where it speaks of calls that are not ordinary (an empty batch, NaN, infinity).
     """
 
     name: str
@@ -85,3 +92,4 @@ class Relation:
     needs_gradients: bool = False
     sizes: Sizes | None = None
     without_gradients: Callable[[Core, Example], None] | None = None
+    tier: Tier = "wrong"

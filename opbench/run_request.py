@@ -18,6 +18,13 @@ FILTERS: tuple[Filter, ...] = get_args(Filter)
 LONGEST_COMMAND = 20_000
 
 
+# Two would leave one degree of freedom, whose interval is nine standard deviations wide; each one more costs a start
+# and the building of every contender.
+VISITS = 3
+# So few are measured within a minute: their visits would lie in one phase of the machine.
+FEW_PANELS = 3
+
+
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """None leaves the choice to the suite or to torch."""
 
@@ -41,7 +48,14 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Option("CPU threads; auto: as many as cores are free [torch's own choice].", metavar="N", auto=True),
     ] = None
-    replicas: Annotated[int, Option("Fresh processes that each panel is measured in.", least=1)] = 1
+    replicas: Annotated[
+        int | None,
+        Option(
+            "Visits of each panel, in fresh processes and far apart, that share its budget "
+            f"[{VISITS}; 1 of {FEW_PANELS} panels or fewer].",
+            least=1,
+        ),
+    ] = None
     timeout: Annotated[
         float | None, Option("Seconds for one step of a contender, compiling included [300].", least=0.1)
     ] = None
@@ -94,8 +108,8 @@ def local_folder(request: RunRequest) -> Path:
     return Path("results") / "local" / f"{Path(request.suite).stem}-{stamp}"
 
 
-def settings(request: RunRequest, suite: Suite) -> Settings:
-    """What a run is recorded with: as asked for, else as the suite says."""
+def settings(request: RunRequest, suite: Suite, panels: int) -> Settings:
+    """What a run of so many panels is recorded with: as asked for, else as the suite says."""
     from opbench.plan import checked
 
     return Settings(
@@ -106,7 +120,7 @@ def settings(request: RunRequest, suite: Suite) -> Settings:
         filters={str(name): values for name, values in request.filters.items()},
         extensions=request.extensions,
         least_rounds=suite.least_rounds,
-        replicas=request.replicas,
+        replicas=request.replicas or suite.replicas or (VISITS if panels > FEW_PANELS else 1),
         operator_settings=checked(suite, request.settings),
         share_cpu=request.share_cpu,
     )
@@ -116,9 +130,16 @@ def row_command(run: Run, case: Case) -> str:
     """The command that measures one row of a run again, with its baseline beside it."""
     of_case = {name: (getattr(case, name),) for name in FILTERS}
     asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)
+    if run.settings.replicas > 1:  # which one panel alone would not get by itself
+        asked = msgspec.structs.replace(asked, replicas=run.settings.replicas)
     if asked.threads == "auto":  # as many as were free then
         asked = msgspec.structs.replace(asked, threads=str(run.environment.threads))
     return command_line("run", asked)
+
+
+def said_suite(run: Run) -> str:
+    """The suite as the command line of the run names it: one of one's own is a file."""
+    return _asked(run.command, run.settings.suite).suite
 
 
 def carried(command: str) -> list[str]:

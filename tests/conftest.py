@@ -70,3 +70,13 @@ def toys():
     if "toy" not in registry.tasks():
         registry.load_file(str(Path(__file__).parent / "toys.py"))
     return sys.modules["opbench_with_toys"]
+
+
+@pytest.fixture(autouse=True)
+def _declares_nothing_for_others():
+    """A test that leaves a contender behind changes every later test of its process that plans a suite."""
+    before = registry._contenders() if registry._begun else None
+    yield
+    if before is not None:
+        left = {(task, name) for task, name in registry._contenders() - before if task != "toy"}
+        assert not left, f"left in the registry: {sorted(left)}"

@@ -15,6 +15,7 @@ from opbench.schema import (
     Counts,
     Environment,
     Latency,
+    LayoutTrial,
     Memory,
     Panel,
     Record,
@@ -83,6 +84,7 @@ def make_counts(macs=1_000_000, params=0, min_bytes=1 << 20, **changes):
         "fvcore": Counted(macs),
         "stock_torch": Counted(macs),
         "stock_fvcore": Counted(macs),
+        "traffic_bytes": 3 << 20,
     }
     return Counts(params=params, macs=macs, min_bytes=min_bytes, **{**fields, **changes})
 
@@ -190,6 +192,15 @@ def make_trial(effect=0.0, seed=0, *, offset=0.0, rounds=60, **changes):
         "rivals": (Called("rival", 0.3, 1.0, "improved" if seed == 0 else "same"),),
     }
     return Trial(**{**fields, **changes})
+
+
+def make_layout(kind="1 to 3 operations", moved=0.01, process=0, rounds=30, **changes):
+    """Two processes of identical code, the second slower by `moved` (log) by where it lies."""
+    rng = random.Random(f"{kind}/{process}")
+    times = [tuple(1e5 * math.exp(at + rng.gauss(0, 0.001)) for _ in range(rounds)) for at in (0.0, moved)]
+    fields = {"case": "carafe_core/tiny", "kind": kind, "process": process}
+    fields |= {"first_nanoseconds": times[0], "second_nanoseconds": times[1]}
+    return LayoutTrial(**{**fields, **changes})
 
 
 def make_selfcheck(trials=None, **changes):

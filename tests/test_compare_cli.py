@@ -65,6 +65,22 @@ def test_ten_percent_slower_fails(documents):
     assert "REGRESSED: 1 regressed" in done.stdout
 
 
+def test_two_documents_confirm_nothing_and_print_the_command_that_would(documents):
+    done = opbench("compare", documents("base"), documents("head", 3.3))
+    said = " ".join(done.stdout.split())
+    assert "The changed row is not confirmed" in said
+    again = "opbench compare --paired 0123abcd --task upsample2x --operator carafe --mode inference --threads 2"
+    assert again in said
+    quiet = opbench("compare", documents("base"), documents("head"))
+    assert "--paired" not in quiet.stdout
+
+
+def test_bisecting_needs_the_good_revision(documents):
+    done = opbench("compare", "--bisect", "HEAD")
+    assert done.exit_code == 2
+    assert "which revision was good" in done.stderr
+
+
 def test_one_byte_more_fails_on_another_machine_too(documents):
     head = documents("head", 30.0, make_environment(cpu="Another CPU"), memory=make_memory(peak_bytes=(1 << 20) + 1))
     done = opbench("compare", documents("base"), head)
@@ -89,7 +105,7 @@ def test_the_table_for_the_pull_request_and_the_json(documents, tmp_path):
 
 
 def test_json_has_the_worst_error_over_its_bound_in_base_and_head(tmp_path):
-    case, failed, odd = make_case(), make_case("carafe[cpu]"), make_case("bilinear[torch]")
+    case, failed, odd = make_case(), make_case("carafe[cpu]"), make_case("bilinear[torch]", workload="other")
     sides = {
         "base": [
             make_record(case, verdict=make_verdict(worst_ratio=0.2), final_verdict=make_verdict(worst_ratio=0.4)),
@@ -127,17 +143,18 @@ def test_a_selfcheck_lends_its_spread_to_runs_of_as_many_threads(tmp_path, threa
         make_record(case, latencies=(make_latency(ratio=ratio, processes=1),))
         for case, ratio in ((make_case(), 1.0), (make_case("carafe[cpu]"), 3.0))
     )
-    found = judge(run, run, CompareRequest(), [tmp_path])
+    found = judge(run, run, CompareRequest(selfcheck=tmp_path / "selfcheck.json"))
     assert found.allowance is not None
     assert (found.allowance != ASSUMED) == lent
     assert "0 false alarms" in found.selfcheck
 
 
-def test_the_selfcheck_beside_the_run_is_quoted(documents, tmp_path):
-    base, head = documents("base"), documents("head")
-    assert "No selfcheck of this machine was found" in opbench("compare", base, head).stdout
-    save(make_selfcheck(), tmp_path / "selfcheck.json")
-    assert "0 false alarms in 10 comparisons" in " ".join(opbench("compare", base, head).stdout.split())
+def test_a_selfcheck_is_quoted_where_it_was_given_and_never_unasked(documents, tmp_path):
+    base, head, file = documents("base"), documents("head"), tmp_path / "selfcheck.json"
+    save(make_selfcheck(), file)
+    assert "No selfcheck was given" in " ".join(opbench("compare", base, head).stdout.split())
+    said = opbench("compare", base, head, "--selfcheck", file).stdout
+    assert "0 false alarms in 10 comparisons" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

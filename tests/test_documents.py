@@ -18,7 +18,7 @@ from opbench.conformance.findings import Request as Check
 from opbench.conformance.promises.findings import PromiseRequest, Promises
 from opbench.documents import KINDS, DocumentKind, files
 from opbench.documents.kinds import STUDY_VERSION
-from opbench.documents.selfchecks import find_selfcheck
+from opbench.documents.selfchecks import selfcheck_of
 from opbench.models.costs import Costs
 from opbench.schema import SCHEMA_VERSION, OpbenchError, Record, Run, Selfcheck
 from opbench.study.document import StudyDocument
@@ -36,8 +36,10 @@ def test_the_same_run_is_the_same_bytes():
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_floats_that_json_lacks_survive(value):
-    record = make_incorrect(worst_ratio=value)
-    back = documents.parse(documents.render(make_run([record])), Run).records[0].verdict.worst_ratio
+    record = make_incorrect()
+    worst = msgspec.structs.replace(record.verdict.worst, got=value)
+    record = msgspec.structs.replace(record, verdict=msgspec.structs.replace(record.verdict, worst=worst))
+    back = documents.parse(documents.render(make_run([record])), Run).records[0].verdict.worst.got
     assert back == value or (math.isnan(back) and math.isnan(value))
 
 
@@ -346,18 +348,23 @@ def test_what_unpacks_to_more_than_a_document_may_have_is_refused(tmp_path, monk
         documents.read(tmp_path / "run.json.gz", Run)
 
 
-# --- Selfchecks near a run ---------------------------------------------------------------------------------------
+# --- The selfcheck of a run --------------------------------------------------------------------------------------
 
 
-def test_the_selfcheck_of_another_machine_is_passed_over_where_found_and_refused_where_given(tmp_path):
+def test_the_selfcheck_of_another_machine_is_refused(tmp_path):
     documents.save(make_selfcheck(), tmp_path / "selfcheck.json")
     here, elsewhere = make_environment(threads=2), make_environment(cpu="Another CPU")
-    assert find_selfcheck(None, [tmp_path / "none", tmp_path], here) == make_selfcheck()
-    assert find_selfcheck(None, [tmp_path], elsewhere) is None
+    assert selfcheck_of(tmp_path / "selfcheck.json", here) == make_selfcheck()
     with pytest.raises(OpbenchError, match="another machine"):
-        find_selfcheck(tmp_path / "selfcheck.json", [], elsewhere)
+        selfcheck_of(tmp_path / "selfcheck.json", elsewhere)
 
 
-def test_a_gzipped_selfcheck_is_found_too(tmp_path):
+def test_no_selfcheck_is_looked_for(tmp_path, monkeypatch):
+    documents.save(make_selfcheck(), tmp_path / "selfcheck.json")
+    monkeypatch.chdir(tmp_path)
+    assert selfcheck_of(None, make_environment()) is None
+
+
+def test_a_folder_stands_for_its_selfcheck(tmp_path):
     (tmp_path / "selfcheck.json.gz").write_bytes(gzip.compress(documents.render(make_selfcheck())))
-    assert find_selfcheck(None, [tmp_path], make_environment()) == make_selfcheck()
+    assert selfcheck_of(tmp_path, make_environment()) == make_selfcheck()

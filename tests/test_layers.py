@@ -41,6 +41,7 @@ LAYERS = (
     "verify",
     "conformance",
     "measure",
+    "floor",
     "models",
     "engine",
     "analyse",

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from opbench.analyse.standings import standings
 from opbench.documents import read
-from opbench.report import markdown, selfcheck, study
+from opbench.report import limits, markdown, selfcheck, study
+from opbench.statistics.roofline import roofline
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -27,6 +29,22 @@ def test_a_reference_run_is_clean_verified_and_has_its_own_report(path):
     assert run.environment.dirty is False
     assert all(record.verdict.correct and record.final_verdict.correct for record in run.records if record.latencies)
     assert (path.parent / markdown.REPORT).read_bytes() == markdown.report(run)[markdown.REPORT]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.parent.relative_to(ROOT)))
+def test_a_row_of_a_reference_run_is_within_its_limit_or_says_that_the_limit_was_too_low(path):
+    """Runs before the copy within the caches have a limit for all data that only those beyond them have."""
+    run = read(path)
+    over = []
+    for standing in standings(run):
+        for row in standing.rows:
+            limit = roofline(run.yardsticks, row.case, row.record.counts if row.record else None)
+            latency = row.timing(standing.methods[0] if standing.methods else "").latency
+            if limit and latency and latency.median_seconds < limit.seconds:
+                over.append(row.case.id)
+                assert "limit too low" in limits.fraction(row, standing, run)
+    if any(one.name == "copy-cached" for one in run.yardsticks):
+        assert over == []
 
 
 def test_the_promised_reference_runs_exist():

@@ -12,7 +12,7 @@ from opbench.options import Argument, Option, With, command_line
 from opbench.schema import DEVICES, DTYPES, OpbenchError
 
 if TYPE_CHECKING:
-    from opbench.conformance.findings import Conformance, Limits, Request
+    from opbench.conformance.findings import Limits, Request, VerdictWord
 
 # Of what can't be judged: it quotes what the target raises, which may be megabytes.
 LONGEST_ERROR = 1000
@@ -47,6 +47,12 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     device: Annotated[str, Option("cpu or cuda.")] = "cpu"
     forward_only: Annotated[bool, Option("Nothing that needs gradients: for code without a backward pass.")] = False
     quick: Annotated[bool, Option("Fewer examples: under 20 seconds.")] = False
+    first: Annotated[bool, Option("Stop at the first failure.")] = False
+    strict: Annotated[bool, Option("Fragile is bad news as well: exit code 1.")] = False
+    path: Annotated[
+        tuple[str, ...],
+        Option("A folder that the target's file imports from (repeatable).", metavar="FOLDER"),
+    ] = ()
     as_json: Annotated[bool, Option("Print the findings as JSON.", flag="--json", repeats=False)] = False
     with_: With = ()
     seed: Annotated[int, Option("Seed of the search.", least=0, spelled=True)] = 0
@@ -63,10 +69,11 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
     asked = _asked(request)
     with status("loading the target") as told:
         found = judge(asked, limits, lambda done, of, name: told(f"{done} of {of}: {name}"))
-    print(
-        as_json(found) if request.as_json else "\n".join(lines(found, lambda only, dtype: repeat(request, only, dtype)))
-    )
-    return _code(found)
+    if request.as_json:
+        print(as_json(found))
+    else:
+        print("\n".join(lines(found, lambda only, dtypes: repeat(request, only, dtypes))))
+    return _code(found.verdict, request.strict)
 
 
 def _promises(request: CheckRequest) -> Exit:
@@ -78,7 +85,7 @@ def _promises(request: CheckRequest) -> Exit:
     from opbench.report.screen import status
 
     _known(request)
-    for option, given in (("--fix", request.fix), ("--dtype", request.dtype)):
+    for option, given in (("--fix", request.fix), ("--dtype", request.dtype), ("--first", request.first)):
         if given:
             raise OpbenchError(f"{option} belongs to an operator: name it with --operator, or leave {option} out")
     asked = PromiseRequest(
@@ -90,6 +97,7 @@ def _promises(request: CheckRequest) -> Exit:
         skip=request.skip,
         forward_only=request.forward_only,
         seed=request.seed,
+        path=request.path,
     )
     try:
         with status("loading the target") as told:
@@ -97,16 +105,14 @@ def _promises(request: CheckRequest) -> Exit:
     except OpbenchError as error:  # it quotes the target
         raise OpbenchError(visible(str(error), LONGEST_ERROR)) from error
     print(promises_json(found) if request.as_json else "\n".join(promise_lines(found, repeat(request))))
-    if found.verdict == "wrong":
-        return Exit.BAD_NEWS
-    return Exit.FINE if found.conformant else Exit.NO_ANSWER
+    return _code(found.verdict, request.strict)
 
 
-def repeat(request: CheckRequest, only: str = "", dtype: str = "") -> str:
-    """The command that repeats a check, or one relation of it, or either in one dtype."""
+def repeat(request: CheckRequest, only: str = "", dtypes: tuple[str, ...] = ()) -> str:
+    """The command that repeats a check, or one relation of it, or either in some dtypes."""
     if only:
-        request = msgspec.structs.replace(request, only=(only,), skip=())
-    return command_line("check", msgspec.structs.replace(request, dtype=(dtype,)) if dtype else request)
+        request = msgspec.structs.replace(request, only=(only,), skip=(), first=False)
+    return command_line("check", msgspec.structs.replace(request, dtype=dtypes) if dtypes else request)
 
 
 def _known(request: CheckRequest) -> None:
@@ -137,14 +143,17 @@ def _asked(request: CheckRequest) -> Request:
         seed=request.seed,
         quick=request.quick,
         shape=request.shape,
+        path=request.path,
+        first=request.first,
+        strict=request.strict,
     )
 
 
-def _code(found: Conformance) -> Exit:
-    """A target that refuses every call is as wrong as one that answers wrongly; one that nothing was asked of isn't."""
-    if found.conformant:
-        return Exit.FINE
-    return Exit.BAD_NEWS if found.failing or found.refused else Exit.NO_ANSWER
+def _code(verdict: VerdictWord, strict: bool) -> Exit:
+    """Right and fragile are fine, unless strictly."""
+    if verdict == "not judged":
+        return Exit.NO_ANSWER
+    return Exit.BAD_NEWS if verdict == "wrong" or (strict and verdict == "fragile") else Exit.FINE
 
 
 COMMAND = Command("check", CheckRequest, check)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,18 +26,19 @@ def claims(request: ClaimsRequest) -> Exit:
     """Hold what papers and write-ups claim of CARAFE and DCNv3 against counts, definitions and measurements."""
     from opbench.analyse.claims.answers import evaluate
     from opbench.documents import encode, read
+    from opbench.report.lines import say, say_json
     from opbench.schema import Run
 
     answers = evaluate([read(path, Run) for path in request.runs])
     if request.as_json:
-        sys.stdout.write(encode(answers).decode() + "\n")
+        say_json(encode(answers))
     else:
         from opbench.report.claims import summary, unclaimed
         from opbench.report.screen import screen
 
         screen().show(summary(answers))
         for sentence in unclaimed():
-            print(sentence)
+            say(sentence)
     return Exit.FINE  # whatever they are: a refuted claim is no fault of the code
 
 

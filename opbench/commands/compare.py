@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from opbench.schema import Filter, OpbenchError, Run, Settings
 
 if TYPE_CHECKING:
     from opbench.analyse.compare.nouns import Comparison
+    from opbench.analyse.compare.paired import PairedRequest
     from opbench.analyse.compare.waivers import Waiver
 
 
@@ -27,6 +28,10 @@ class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
     paired: Annotated[
         str | None,
         Option("Instead of documents: measure this git revision and the working tree in turns.", metavar="REF"),
+    ] = None
+    bisect: Annotated[
+        str | None,
+        Option("With --paired GOOD: find the first bad commit, from GOOD up to this revision.", metavar="BAD"),
     ] = None
     markdown: Annotated[Path | None, Option("Write the table for a pull request.", metavar="FILE", repeats=False)] = (
         None
@@ -52,6 +57,9 @@ class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
     operator: Annotated[tuple[str, ...], Option("With --paired: only this operator.")] = ()
     mode: Annotated[tuple[str, ...], Option("With --paired: this mode.")] = ()
     threads: Annotated[int | None, Option("With --paired: CPU threads [torch's own choice].", least=1)] = None
+    confirm_budget: Annotated[
+        float, Option("With --paired: seconds to time each changed row again, in fresh processes.", least=0.1)
+    ] = 5.0
     output: Annotated[
         Path | None, Option("With --paired: folder for base.json and head.json.", short="-o", repeats=False)
     ] = None
@@ -68,6 +76,7 @@ class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
 REPLICAS = 3
 PAIRED_BUDGET_SECONDS = 3.0
 PAIRED_PRECISION = 0.01
+NO_SELFCHECK = "No selfcheck was given: `opbench selfcheck` writes one of a machine, `--selfcheck FILE` takes it up."
 
 
 def compare(request: CompareRequest) -> Exit:
@@ -77,10 +86,39 @@ def compare(request: CompareRequest) -> Exit:
     _check(request)
     if request.paired is not None:
         return _show(request, _paired(request, request.paired))
+    if request.bisect is not None:
+        raise OpbenchError("compare --bisect BAD: say which revision was good, by --paired GOOD")
     if request.base is None or request.head is None:
         raise OpbenchError("compare: expected two documents, BASE.json HEAD.json (or --paired REF)")
-    near = [request.head.parent, *request.head.absolute().parent.parents[:2], request.base.parent]
-    return _show(request, judge(read(request.base, Run), read(request.head, Run), request, near))
+    base, head = read(request.base, Run), read(request.head, Run)
+    found = judge(base, head, request)
+    return _show(request, msgspec.structs.replace(found, confirm=_confirming(found, base, head, request)))
+
+
+def _confirming(found: Comparison, base: Run, head: Run, request: CompareRequest) -> str:
+    """The command that measures the changed rows again, both revisions in turns; "" where none of them can be."""
+    from opbench.analyse.compare.confirming import called
+    from opbench.run_request import said_suite
+
+    # A paired run measures on the CPU alone. Documents of one were confirmed, or not, when they were taken.
+    cases = [case for case in called(found) if case.device == "cpu" and not found.paired]
+    if not cases:
+        return ""
+
+    def names(key: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(getattr(case, key) for case in cases))
+
+    again = CompareRequest(
+        paired=base.environment.commit or "REVISION",
+        minimum_effect=request.minimum_effect,
+        suite=said_suite(head),
+        task=names("task"),
+        operator=names("operator"),
+        mode=names("mode"),
+        threads=head.environment.threads,
+        with_=request.with_ or head.settings.extensions,
+    )
+    return command_line("compare", again)
 
 
 def _check(request: CompareRequest) -> None:
@@ -94,17 +132,19 @@ def _check(request: CompareRequest) -> None:
                 raise OpbenchError(nearest(kind, name, known))
 
 
-def judge(base: Run, head: Run, request: CompareRequest, near: Collection[Path]) -> Comparison:
-    """The comparison, with what the machine's own selfcheck says where there is one, given or in the folders `near`."""
+def judge(base: Run, head: Run, request: CompareRequest) -> Comparison:
+    """The comparison, with what the machine's own selfcheck says where one was given."""
     from opbench.analyse.compare import runs, waivers
-    from opbench.documents.selfchecks import find_selfcheck
+    from opbench.documents.selfchecks import selfcheck_of
+    from opbench.statistics.layout import floors
     from opbench.statistics.power import quote
 
-    known = find_selfcheck(request.selfcheck, near, head.environment)
+    known = selfcheck_of(request.selfcheck, head.environment)
     effect = runs.MINIMUM_EFFECT if request.minimum_effect is None else request.minimum_effect
     said = quote(known, effect) if known else None
     # How far processes differ depends on how many threads they share the machine with.
-    known_spread = said.allowance if known and said and known.environment.threads == head.environment.threads else None
+    alike = known if known and known.environment.threads == head.environment.threads else None
+    known_spread = said.allowance if alike and said else None
     found = runs.compare(
         base,
         head,
@@ -112,7 +152,8 @@ def judge(base: Run, head: Run, request: CompareRequest, near: Collection[Path])
         allowance=known_spread or runs.ASSUMED,
         across=request.across,
         allow=request.allow,
-        selfcheck=said.sentence if said else "No selfcheck of this machine was found: `opbench selfcheck` writes one.",
+        selfcheck=said.sentence if said else NO_SELFCHECK,
+        floors=floors(alike) if alike else None,
     )
     return waivers.applied(found, _waivers(request))
 
@@ -129,59 +170,92 @@ def _waivers(request: CompareRequest) -> Sequence[Waiver]:
 def _show(request: CompareRequest, found: Comparison) -> Exit:
     from opbench.documents import render, replace_file
     from opbench.report.comparison import markdown, summary
+    from opbench.report.lines import say_json
     from opbench.report.screen import screen
 
     if request.markdown is not None:
         replace_file(request.markdown, markdown(found).encode())
     if request.as_json:
-        sys.stdout.write(render(found).decode())
+        say_json(render(found))
     else:
         screen().show(summary(found))
-    return Exit.BAD_NEWS if found.regressed else Exit.FINE
+    if found.regressed:
+        return Exit.BAD_NEWS
+    return Exit.NO_ANSWER if found.unanswered else Exit.FINE
 
 
 def _paired(request: CompareRequest, reference: str) -> Comparison:
-    """Measures a git revision and the working tree in turns."""
+    """Measures a git revision and the working tree in turns, or looks for the first bad commit after it."""
     if request.base or request.head:
         raise OpbenchError("compare --paired REF measures both sides itself: leave BASE.json and HEAD.json out")
+    from opbench.analyse.compare.paired import compare_revisions
+    from opbench.engine.revisions import checked_out
+    from opbench.report.screen import status
+
+    with status("compare --paired") as told, _measuring(request, told) as asked:
+        if request.bisect is not None:
+            return _bisected(reference, request.bisect, asked)
+        with checked_out(reference) as (base, head):
+            return compare_revisions(base, head, asked)
+
+
+@contextlib.contextmanager
+def _measuring(request: CompareRequest, told: Callable[[str], None]) -> Iterator[PairedRequest]:
+    """What is measured of each pair of revisions; says in the end where the documents are."""
+    import datetime
+
+    import torch
+
     from opbench import baseline_alone, registry, suites
     from opbench import plan as planning
+    from opbench.analyse.compare.paired import PairedRequest
     from opbench.documents import save
-    from opbench.engine.paired import measure_paired
-    from opbench.engine.revisions import checked_out
-    from opbench.report.screen import screen, status
+    from opbench.report.screen import screen
 
     registry.load()
     chosen = suites.load(request.suite)
     under: dict[Filter, tuple[str, ...]] = {**request.filters, "device": ("cpu",)}
     laid_out = planning.plan(chosen, under, cuda=False)
     baseline_alone.refuse(chosen, laid_out, under)
-    import torch
-
     threads = request.threads or torch.get_num_threads()
-    settings = Settings(
-        suite=chosen.name,
-        precision=PAIRED_PRECISION,
-        budget_seconds=PAIRED_BUDGET_SECONDS,
-        filters={str(name): values for name, values in request.filters.items()},
-    )
-    with status("compare --paired") as told, checked_out(reference) as (base, head):
-        runs = measure_paired(
-            base,
-            head,
-            laid_out,
-            settings,
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H%M%S")
+    folder = request.output or Path("results") / "local" / f"paired-{now}"
+    written: list[Path] = []
+
+    def keep(place: str, runs: Mapping[str, Run]) -> None:
+        for name, run in runs.items():
+            written.append(folder / place / f"{name}.json")
+            save(run, written[-1])
+
+    yield PairedRequest(
+        plan=laid_out,
+        settings=Settings(
+            suite=chosen.name,
+            precision=PAIRED_PRECISION,
+            budget_seconds=PAIRED_BUDGET_SECONDS,
+            filters={str(name): values for name, values in request.filters.items()},
             replicas=REPLICAS,
-            threads=threads,
-            # With the number of threads that was taken, whatever torch chooses where it is repeated.
-            command=command_line("compare", msgspec.structs.replace(request, threads=threads)),
-            progress=lambda done, total, name: told(f"{done} of {total}: {name}"),
-        )
-    folder = request.output or Path("results") / "local" / f"paired-{runs[0].started.replace(':', '')[:17]}"
-    for name, run in zip(("base.json", "head.json"), runs, strict=True):
-        save(run, folder / name)
-    screen(error=True).line(f"documents: {folder / 'base.json'} {folder / 'head.json'}")
-    return judge(*runs, request, [folder, *folder.absolute().parents[:2]])
+        ),
+        threads=threads,
+        # With the number of threads that was taken, whatever torch chooses where it is repeated.
+        command=command_line("compare", msgspec.structs.replace(request, threads=threads)),
+        confirming_seconds=request.confirm_budget,
+        judge=lambda base, head: judge(base, head, request),
+        progress=told,
+        keep=keep,
+    )
+    screen(error=True).line(f"documents: {' '.join(map(str, written))}")
+
+
+def _bisected(good_name: str, bad_name: str, asked: PairedRequest) -> Comparison:
+    """The comparison of the good and the bad revision, and which commit between them brought what was lost."""
+    from opbench.analyse.compare.bisecting import bisect_comparison
+    from opbench.engine.revisions import History
+
+    history = History.here()
+    good, bad = history.commit(good_name), history.commit(bad_name)
+    history.check_order(good, bad)
+    return bisect_comparison(history, good, bad, asked)
 
 
 COMMAND = Command("compare", CompareRequest, compare)

@@ -24,12 +24,12 @@ def dashboard(request: DashboardRequest) -> Exit:
     """Put every run of a folder on one page that needs no network: contenders, trends, differences, proof."""
     from opbench.analyse.claims.answers import evaluate
     from opbench.report.dashboard.site import write_site
-    from opbench.report.escape import visible
+    from opbench.report.lines import say
 
     written = write_site(request.results, request.output, evaluate)
     for sentence in written.problems:
-        print(visible(sentence))
-    print(f"dashboard: {written.page}")
+        say(sentence)
+    say(f"dashboard: {written.page}")
     return Exit.FINE
 
 

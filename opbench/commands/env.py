@@ -23,24 +23,26 @@ def env(request: EnvRequest) -> Exit:
     if request.clear_cache:
         return _clear_cache()
     from opbench.engine.environment import environment
+    from opbench.report.lines import say
 
     for key, value in msgspec.structs.asdict(environment()).items():
         if isinstance(value, dict):
             for name, text in value.items():
-                print(f"{name}: {text}")
+                say(f"{name}: {text}")
         else:
-            print(f"{key}: {value}")
+            say(f"{key}: {value}")
     return Exit.FINE
 
 
 def _clear_cache() -> Exit:
     from opbench.kernels.cpu.jit import cache_folder, clear_cache
+    from opbench.report.lines import say
 
     try:
         count = clear_cache()
     except OSError as error:
         raise OpbenchError(f"{cache_folder()}: can't be emptied: {error.strerror or error}") from None
-    print(f"{count} compiled kernels removed from {cache_folder()}")
+    say(f"{count} compiled kernels removed from {cache_folder()}")
     return Exit.FINE
 
 

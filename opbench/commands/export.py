@@ -34,13 +34,14 @@ def export(request: ExportRequest) -> Exit:
     from opbench.documents import read
     from opbench.errors import nearest
     from opbench.report import exports
+    from opbench.report.lines import say
     from opbench.schema import OpbenchError, Run
 
     if request.format_ not in exports.FORMATS:
         raise OpbenchError(nearest("format", request.format_, exports.FORMATS))
     runs = [read(path, Run) for path in request.runs]
     for path in exports.export(runs, request.format_, request.output):
-        print(f"written: {path}")
+        say(f"written: {path}")
     return Exit.FINE
 
 

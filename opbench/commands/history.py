@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,14 +23,15 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def history(request: HistoryRequest) -> Exit:
     """Show a case over the runs of a results folder: where it got slower, and with which commit."""
-    from opbench.analyse.history.store import read
-    from opbench.report.escape import visible
+    from opbench.analyse.history.store import checked, read
     from opbench.report.history import problems, shown
+    from opbench.report.lines import say
     from opbench.report.screen import screen
 
     store = read(request.results)
+    store = checked(store, store.runs[-request.last :])
     for problem in problems(store):
-        print(f"opbench: {visible(problem)}", file=sys.stderr)
+        say(f"opbench: {problem}", error=True)
     if not store.digests:
         raise OpbenchError(
             f"{request.results}: no readable run document in it, so there is no history "

@@ -26,13 +26,14 @@ class KeepRequest(msgspec.Struct, frozen=True, kw_only=True):
 def keep(request: KeepRequest) -> Exit:
     """Append runs to a results folder's history, one file a run, named by machine, time and commit."""
     from opbench.analyse.history import retention
+    from opbench.report.lines import say
 
     for document in request.runs:
         kept = retention.keep(document, request.into)
-        print(f"{'kept' if kept.new else 'already there'}: {request.into / kept.path}")
+        say(f"{'kept' if kept.new else 'already there'}: {request.into / kept.path}")
     if request.raw is not None:
         for path in retention.let_go(request.into, request.raw):
-            print(f"raw samples let go, digest kept: {request.into / path}")
+            say(f"raw samples let go, digest kept: {request.into / path}")
     return Exit.FINE
 
 

@@ -43,6 +43,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     implementation: Annotated[str, Option("Of what is swapped in, where no brackets name one.")] = "auto"
     arg: Annotated[tuple[str, ...], Option("An argument for what makes the model.", metavar="NAME=VALUE")] = ()
     spread: Annotated[float, Option("Standard deviation of deformable layers' offsets, in pixels.", least=0)] = 2.0
+    threads: Annotated[int | None, Option("CPU threads [torch's own choice].", least=1)] = None
     precision: Annotated[float, Option("Of the latency ratio.", metavar="SHARE", share=True)] = 0.01
     budget: Annotated[float, Option("Seconds of timing.", least=0)] = 20.0
     seed: Annotated[int, Option("Seed of parameters and inputs.", least=0, most=2**63 - 1)] = 0
@@ -59,6 +60,7 @@ def model(request: ModelRequest) -> Exit:
     """Say what CARAFE, DCNv3 or a rival costs in your own network: before and after, side by side."""
     from opbench import documents
     from opbench.documents import replace_file
+    from opbench.report.lines import say_json
     from opbench.report.model import as_markdown, shown
     from opbench.report.screen import screen
 
@@ -75,20 +77,23 @@ def model(request: ModelRequest) -> Exit:
     if request.markdown is not None:
         replace_file(request.markdown, as_markdown(costs).encode())
     if request.as_json:
-        print(msgspec.json.format(documents.render(costs), indent=2).decode())
+        say_json(msgspec.json.format(documents.render(costs), indent=2))
     else:
         screen().show(*shown(costs))
     return Exit.FINE
 
 
 def _measured(request: ModelRequest) -> Costs:
+    from opbench.measure import cores
     from opbench.models.costs import CostRequest, parse_swap
     from opbench.models.side_by_side import measure
-    from opbench.report.screen import status
+    from opbench.report.screen import screen, status
 
+    if request.device == "cpu":
+        cores.fitting(request.threads, screen(error=True).line, cores.look())
     with contextlib.redirect_stdout(sys.stderr):  # what a model or its framework prints is no part of the answer
         swaps = tuple(parse_swap(text, request.implementation, request.where) for text in request.swap)
-        with status("") as told:
+        with status("", piped=True) as told:
             return measure(
                 CostRequest(
                     target=request.target,
@@ -103,6 +108,7 @@ def _measured(request: ModelRequest) -> Costs:
                     precision=request.precision,
                     budget_seconds=request.budget,
                     seed=request.seed,
+                    threads=request.threads,
                     announce=told,
                 )
             )

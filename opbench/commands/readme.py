@@ -24,6 +24,7 @@ class ReadmeRequest(msgspec.Struct, frozen=True, kw_only=True):
 def readme(request: ReadmeRequest) -> Exit:
     """Write the tables between `<!-- opbench:... -->` markers of a README from the run documents they name."""
     from opbench.documents import replace_file
+    from opbench.report.lines import say
     from opbench.report.readme import document, update
 
     file = request.file
@@ -33,13 +34,13 @@ def readme(request: ReadmeRequest) -> Exit:
         raise OpbenchError(f"{file}: can't be read: {error}") from error
     after = update(before, lambda name: document(file.parent / name))
     if before == after:
-        print(f"{file}: up to date")
+        say(f"{file}: up to date")
         return Exit.FINE
     if request.check:
-        print(f"{file}: out of date; run `{command_line('readme', request)}`")
+        say(f"{file}: out of date; run `{command_line('readme', request)}`")
         return Exit.BAD_NEWS
     replace_file(file, after.encode())
-    print(f"{file}: written")
+    say(f"{file}: written")
     return Exit.FINE
 
 

@@ -24,16 +24,18 @@ def report(request: ReportRequest) -> Exit:
     """Write the report of a run document, the same bytes every time; of several, also a page that compares them."""
     from opbench.documents import read
     from opbench.report import machines
+    from opbench.report.lines import say
     from opbench.report.markdown import write
     from opbench.schema import Run
+    from opbench.slug import slug
 
     runs = [read(path, Run) for path in request.runs]
     for position, run in enumerate(runs, start=1):
-        # Of several, each has a folder of its own.
-        folder = request.output if len(runs) == 1 else request.output / f"{position}-{run.settings.suite}"
-        print(f"report: {write(run, folder)}")
+        # Of several, each has a folder of its own; a suite may be called anything, ../.. too.
+        folder = request.output if len(runs) == 1 else request.output / f"{position}-{slug(run.settings.suite)}"
+        say(f"report: {write(run, folder)}")
     if len(runs) > 1:
-        print(f"side by side: {machines.write(runs, request.output)}")
+        say(f"side by side: {machines.write(runs, request.output)}")
     return Exit.FINE
 
 

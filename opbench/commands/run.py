@@ -17,7 +17,6 @@ From build to record it is one call, `opbench.engine.run:execute`: panel by pane
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -30,7 +29,7 @@ from opbench.run_request import RunRequest, local_folder
 from opbench.schema import OpbenchError, Run
 
 if TYPE_CHECKING:
-    from opbench.engine.planner import Planned
+    from opbench.engine.planner import LaidOut
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
@@ -40,6 +39,7 @@ Say = Callable[[str], None]
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
+    from opbench.report.lines import say
     from opbench.report.screen import screen
 
     if request.dry_run:
@@ -51,7 +51,7 @@ def run(request: RunRequest) -> Exit:
     try:
         done, said = measured(request, folder, shown.progress, report, shown.line)
     except KeyboardInterrupt:
-        print(f"opbench: interrupted; {_kept(request, folder)}", file=sys.stderr)
+        say(f"opbench: interrupted; {_kept(request, folder)}", error=True)
         return Exit.INTERRUPTED
     shown.summary(done)
     shown.line("\n".join((*said, f"report: {folder / 'report.md'}")))
@@ -80,7 +80,7 @@ def measured(
 
         found = planned(request)
         _say_broken(found)
-        total = len(found.plan.panels) * request.replicas
+        total = len(found.plan.panels) * found.settings.replicas
         with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
             done = execute(
                 found.plan,
@@ -109,12 +109,13 @@ def _dry_run(request: RunRequest) -> Exit:
     return Exit.FINE
 
 
-def _say_broken(found: Planned) -> None:
+def _say_broken(found: LaidOut) -> None:
     """What couldn't be loaded in the process that planned; what this one couldn't load, every command says."""
     from opbench import registry
+    from opbench.report.lines import say
 
     for sentence in set(found.broken) - set(registry.broken_so_far()):
-        print(f"opbench: {sentence}", file=sys.stderr)
+        say(f"opbench: {sentence}", error=True)
 
 
 def report(finished: Run, folder: Path) -> None:

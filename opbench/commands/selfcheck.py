@@ -20,6 +20,7 @@ class SelfcheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     identical: Annotated[int, Option("Comparisons of identical code.", least=0)] = 200
     planted: Annotated[int, Option("Comparisons of each planted slow-down.", least=0)] = 40
     processes: Annotated[int, Option("Fresh processes, quiet and loaded each.", least=1)] = 5
+    layouts: Annotated[int, Option("Pairs of fresh processes of identical code.", least=0)] = 8
     threads: Annotated[int, Option("CPU threads.", least=1)] = 1
     precision: Annotated[float, Option("Half-width of each ratio's 95 % interval.", metavar="SHARE", share=True)] = 0.01
     budget: Annotated[float, Option("Seconds per pair at most.", least=0.0)] = 4.0
@@ -43,6 +44,7 @@ def selfcheck(request: SelfcheckRequest) -> Exit:
         budget_seconds=request.budget,
         external_tools=request.rivals,
         seed=request.seed,
+        layouts=request.layouts,
     )
     with status("selfcheck") as told:
         found = engine.selfcheck(

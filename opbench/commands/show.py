@@ -34,6 +34,7 @@ def show(request: ShowRequest) -> Exit:
     from opbench import registry
     from opbench.documents import replace_file
     from opbench.drawings import Shot
+    from opbench.report.lines import say
     from opbench.report.show.picture import drawings, picture
 
     drawn = drawings()
@@ -46,7 +47,7 @@ def show(request: ShowRequest) -> Exit:
         raise OpbenchError("--fresh and --weights: choose one, initial parameters or those of a file")
     shot = Shot(request.image, request.weights, request.layer, request.fresh, request.at, request.spread, request.seed)
     replace_file(request.output, _WRITTEN[ending](picture(request.operator, shot)))
-    print(f"picture: {request.output}")
+    say(f"picture: {request.output}")
     return Exit.FINE
 
 

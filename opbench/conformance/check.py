@@ -16,23 +16,16 @@ from opbench.conformance.findings import (
     FULL,
     LARGE_CALL_SECONDS,
     QUICK,
-    Calling,
     Conformance,
     Counterexample,
-    Finished,
-    Job,
     Limits,
-    Message,
-    Planned,
     Refusal,
     Request,
     Result,
-    Started,
     Status,
-    Step,
-    Tried,
     Unsupported,
 )
+from opbench.conformance.messages import Calling, Finished, Job, Message, Planned, Started, Step, Tried
 from opbench.conformance.target import parse
 from opbench.process.child import Child
 from opbench.process.death import Death
@@ -143,9 +136,7 @@ class _Log:
         if self.plan is None or self.current is None:
             raise OpbenchError(f"target {self.request.target!r}: importing it: {message}")
         name, dtype = self.current
-        self.results.append(
-            Result(name, self.plan.statements[name], dtype, status, message=message, counterexample=self.call)
-        )
+        self.results.append(self._result(name, dtype, status, message, self.call))
         self._skip(lambda step: step[0] == name, f"{status} in {dtype}")
 
     def give_up(self, reason: str) -> None:
@@ -158,8 +149,14 @@ class _Log:
         done = set(self.done)
         for step in self.plan.steps:
             if step not in done and which(step):
-                name, dtype = step
-                self.results.append(Result(name, self.plan.statements[name], dtype, "not-run", message=reason))
+                self.results.append(self._result(*step, "not-run", reason))
+
+    def _result(
+        self, name: str, dtype: DType, status: Status, message: str, call: Counterexample | None = None
+    ) -> Result:
+        assert self.plan is not None
+        about = {"property": name, "statement": self.plan.statements[name], "tier": self.plan.tiers[name]}
+        return Result(**about, dtype=dtype, status=status, message=message, counterexample=call)  # type: ignore[arg-type]
 
     def conformance(self, seconds: float) -> Conformance:
         """All of it."""
@@ -173,6 +170,7 @@ class _Log:
             refused=self.refusals[0][1].message if self.refusals and not self.accepted else "",
             notes=self.plan.notes,
             seconds=seconds,
+            attempts=self.plan.attempts,
         )
 
 

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 
 import torch
 
+from opbench.conformance.precision import FLOAT32_ONLY, excuse, float32_sums, notes_taken, sums_in, violated
 from opbench.relations import Core, Example, Violation
 from opbench.schema import Terms
 from opbench.verify.bounds import allowed
@@ -37,7 +38,11 @@ def same(got: torch.Tensor, expected: torch.Tensor, example: Example, what: str 
 def close(
     got: torch.Tensor, expected: torch.Tensor, terms: Terms, example: Example, what: str = "output", *, sides: int = 2
 ) -> None:
-    """Within the error bound; `sides` says how many of the two were computed in the dtype under test."""
+    """Within the error bound; `sides` says how many of the two were computed in the dtype under test.
+
+    An error that a lower precision explains is a violation with a cause (see `precision`); and so is, of half inputs
+    that are compared with the definition, one beyond the bound of float32 sums.
+    """
     _comparable(got, expected, example, what)
     dtype = str(got.dtype).removeprefix("torch.")
     bound = sides * allowed(terms, dtype).to(got.device)
@@ -46,12 +51,47 @@ def close(
     if ratio.numel():
         record(float(ratio.max()))
     if not (error <= bound).all():
-        index = tuple(int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
-        raise Violation(
-            f"{what}{list(index)}: expected {_text(expected[index])}, got {_text(got[index])} "
-            f"(rounding explains {float(bound[index]):.3g})",
+        violated(_furthest(got, expected, ratio, bound, what), example, excuse(error, terms, dtype, sides))
+    elif sides == 1 and notes_taken() and (narrow := float32_sums(expected, terms, dtype)) is not None:
+        narrow = narrow.to(error.device)
+        if not (error <= narrow).all():
+            message = _furthest(got, expected, ratio_of(error, narrow), narrow, what)
+            violated(message, example, sums_in(dtype))
+
+
+def _furthest(got: torch.Tensor, expected: torch.Tensor, ratio: torch.Tensor, bound: torch.Tensor, what: str) -> str:
+    index = tuple(int(i) for i in torch.unravel_index(ratio.argmax(), ratio.shape))
+    return (
+        f"{what}{list(index)}: expected {_text(expected[index])}, got {_text(got[index])} "
+        f"(rounding explains {float(bound[index]):.3g})"
+    )
+
+
+def within(
+    got: torch.Tensor,
+    expected: torch.Tensor,
+    allowed: torch.Tensor,
+    example: Example,
+    what: str,
+    in_float32: torch.Tensor | None = None,
+) -> None:
+    """For scalars whose bound is put together from several: |got - expected| <= allowed, so not NaN.
+
+    `in_float32` is the bound of float64 inputs that are computed to float32's precision.
+    """
+    error = (got - expected).abs()
+    record(float(ratio_of(error, allowed)))
+    if not error <= allowed:
+        violated(
+            f"{what}: expected {float(expected):.9g}, got {float(got):.9g} (rounding explains {float(allowed):.3g})",
             example,
+            FLOAT32_ONLY if in_float32 is not None and bool(error <= in_float32) else "",
         )
+
+
+def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The sum of the products, in float64."""
+    return (a.double().cpu() * b.double().cpu()).sum()
 
 
 # The |error| / bound of each comparison, for whoever collects them in this context.

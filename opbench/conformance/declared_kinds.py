@@ -56,13 +56,18 @@ class Declared(ModuleKind):
         """Whether the operator runs at these settings."""
         return self.operator.requires(self.dims(settings)) is None
 
-    def beyond(self, asked: Settings) -> str:
-        """Its definition covers every value of a setting; `requires` says which don't go together."""
+    def malformed(self, asked: Settings) -> str:
+        """What is wrong with a value that was asked for, whatever the definition; "" if nothing is."""
         known = {name: value for name, value in asked.items() if name in self.settings}
         for name, value in known.items():
             if isinstance(value, str) != isinstance(self.settings[name][0], str):
                 expected = "a word" if isinstance(self.settings[name][0], str) else "a number, true or false"
                 return f"{name}={value}: expected {expected}, as in {name}={self.settings[name][0]}"
+        return ""
+
+    def beyond(self, asked: Settings) -> str:
+        """Its definition covers every value of a setting; `requires` says which don't go together."""
+        known = {name: value for name, value in asked.items() if name in self.settings}
         settings = {name: known.get(name, values[0]) for name, values in self.settings.items()}
         return (self.operator.requires(self.dims(settings)) or "") if known else ""
 

@@ -7,12 +7,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from opbench.relations import Tier
 from opbench.schema import Device, DType
 
 # holds, or: unsupported (the target refused every example), silent (the fixed options leave nothing to draw),
 # fails (a counterexample), hangs and died (the process had to be replaced), not-run (for the reason in `message`).
 Status = Literal["holds", "unsupported", "silent", "fails", "hangs", "died", "not-run"]
 BAD: frozenset[Status] = frozenset({"fails", "hangs", "died"})
+# right, fragile: exit code 0; wrong: 1; not judged: 2.
+VerdictWord = Literal["right", "fragile", "wrong", "not judged"]
 # A call of more elements, of sizes that a person gave, is judged by its first and its last image alone, so that the
 # definition needs neither long nor much; and it may take so many seconds.
 LARGE = 1 << 22
@@ -23,7 +26,9 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to check. `only` names properties; empty means all of them. `skip` names those the target doesn't promise,
     `forward_only` leaves out all that ask for gradients.
 
-    `shape` is a call's own sizes, as in N=8,C=256,H=80,W=80, tried before all others.
+    `shape` is a call's own sizes, as in N=8,C=256,H=80,W=80, tried before all others. `path` are folders from which the
+    target may import. `first` stops at the first failure: of a statement about the function, unless `strict` counts
+    what is fragile as well.
 
     `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Relation`.
     """
@@ -41,6 +46,9 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quick: bool = False
     properties: str = ""
     shape: str = ""
+    path: tuple[str, ...] = ()
+    first: bool = False
+    strict: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -113,11 +121,20 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str
 
 
+class Attempted(msgspec.Struct, frozen=True):
+    """One way to find the operator in a target, and what it came to. By the one that `fits` the target is judged."""
+
+    name: str
+    said: str
+    fits: bool = False
+
+
 class Result(msgspec.Struct, frozen=True):
     """One property in one dtype. `examples` were accepted by the target; `seconds` is wall time.
 
     `worst_ratio` is the largest |error| / bound on any of them; None where the property compares exactly, or nothing.
-    Of one that holds, `message` says how far a walk through sizes got.
+    Of one that holds, `message` says how far a walk through sizes got. `tier` is what its failure makes of the target,
+    and `cause` a sentence that it shares with others that fail for the same reason; "" where none is known.
     """
 
     property: str
@@ -129,6 +146,9 @@ class Result(msgspec.Struct, frozen=True):
     counterexample: Counterexample | None = None
     seconds: float = 0.0
     worst_ratio: float | None = None
+    tier: Tier = "wrong"
+    cause: str = ""
+    cut: int = 0  # examples that the time did not suffice for
 
 
 class Unsupported(msgspec.Struct, frozen=True):
@@ -140,7 +160,10 @@ class Unsupported(msgspec.Struct, frozen=True):
 
 
 class Conformance(msgspec.Struct, frozen=True):
-    """The outcome of one check. `judged_as` names what the target was held to, such as "carafe (function)"."""
+    """The outcome of one check. `judged_as` names what the target was held to, such as "carafe (function)".
+
+    `attempts` are the ways that were tried to find the operator in a module, in order.
+    """
 
     request: Request
     judged_as: str
@@ -149,6 +172,7 @@ class Conformance(msgspec.Struct, frozen=True):
     refused: str
     notes: tuple[str, ...]
     seconds: float
+    attempts: tuple[Attempted, ...] = ()
 
     @property
     def relations(self) -> tuple[str, ...]:
@@ -159,6 +183,35 @@ class Conformance(msgspec.Struct, frozen=True):
     def failing(self) -> tuple[str, ...]:
         """The names of the properties that do not hold, in order."""
         return tuple(dict.fromkeys(result.property for result in self.results if result.status in BAD))
+
+    def broken(self, tier: Tier) -> tuple[str, ...]:
+        """The names of the properties that do not hold and make the target that, in order; wrong beats fragile."""
+        tiers = {(result.property, result.tier) for result in self.results if result.status in BAD}
+        return tuple(
+            name
+            for name in self.failing
+            if (name, tier) in tiers and not (tier == "fragile" and (name, "wrong") in tiers)
+        )
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The names of the properties that don't hold and say that another function is computed."""
+        return self.broken("wrong")
+
+    @property
+    def fragile(self) -> tuple[str, ...]:
+        """The names of the properties that don't hold, though what is computed on ordinary inputs is right."""
+        return self.broken("fragile")
+
+    @property
+    def verdict(self) -> VerdictWord:
+        """The answer in a word."""
+        if self.wrong:
+            return "wrong"
+        stopped = self.request.first and self.fragile
+        if self.refused or (self.left_out and not stopped) or not (self.holding or self.fragile):
+            return "not judged"
+        return "fragile" if self.fragile else "right"
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -194,7 +247,7 @@ class Conformance(msgspec.Struct, frozen=True):
     @property
     def conformant(self) -> bool:
         """Whether something was checked and nothing was wrong."""
-        return bool(self.holding) and not (self.failing or self.left_out or self.refused)
+        return self.verdict in ("right", "fragile")
 
 
 def plain(value: Any) -> Any:
@@ -208,55 +261,3 @@ def plain(value: Any) -> Any:
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         case _:
             return value
-
-
-# --- What the checking process is told, and says, in order ----------------------------------------------------------
-
-
-Step = tuple[str, DType]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """A request, as far as it is left to do: `done` are the steps (property, dtype) that earlier processes took."""
-
-    request: Request
-    limits: Limits
-    seconds: float
-    done: tuple[Step, ...] = ()
-
-
-class Planned(msgspec.Struct, frozen=True, tag=True):
-    """Every (property, dtype) that will be tried, and what the target is held to."""
-
-    judged_as: str
-    steps: tuple[Step, ...]
-    statements: dict[str, str]
-    notes: tuple[str, ...]
-
-
-class Started(msgspec.Struct, frozen=True, tag=True):
-    """A property is being tried."""
-
-    property: str
-    dtype: DType
-
-
-class Calling(msgspec.Struct, frozen=True, tag=True):
-    """The target is about to be called; if nothing more is heard, this is the call that did it."""
-
-    call: Counterexample
-
-
-class Tried(msgspec.Struct, frozen=True, tag=True):
-    """A property was tried. `accepted` are the different options at which the target answered."""
-
-    result: Result
-    accepted: tuple[dict[str, Any], ...]
-    refusals: tuple[Refusal, ...]
-
-
-class Finished(msgspec.Struct, frozen=True, tag=True):
-    """Nothing is left to try."""
-
-
-Message = Planned | Started | Calling | Tried | Finished

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opbench.conformance.general_checks import Checks
 from opbench.conformance.oracle import Magnitude, Oracle
 from opbench.conformance.strategies import laid_out, narrowed
-from opbench.relations import Core, Example, Relation, Space
+from opbench.relations import Core, Example, Relation, Space, Tier
 
 Draws = Callable[[Space], st.SearchStrategy[Example]]
 
@@ -42,8 +42,9 @@ def general(
         check: Callable[[Core, Example], None],
         drawn: Draws = draws,
         needs_gradients: bool = False,
+        tier: Tier = "wrong",
     ) -> Relation:
-        return Relation(name, kind, statement, check, drawn, needs_gradients)
+        return Relation(name, kind, statement, check, drawn, needs_gradients, tier=tier)
 
     return (
         of("definition", "bounded", "core(inputs) = definition(inputs)", checks.is_the_definition),
@@ -115,6 +116,7 @@ def general(
             "a batch of no images gives no images, and gradients of no images",
             checks.takes_an_empty_batch,
             needs_gradients=True,
+            tier="fragile",
         ),
         of(
             "layouts",
@@ -157,12 +159,14 @@ def general(
             "bounded",
             "where the definition stays in range, inputs near the largest finite number give what it gives",
             checks.survives_huge_values,
+            tier="fragile",
         ),
         of(
             "tiny-values",
             "bounded",
             "inputs near the smallest normal number give the definition's output, up to underflow",
             checks.survives_tiny_values,
+            tier="fragile",
         ),
         of(
             "additivity",

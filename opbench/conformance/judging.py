@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from opbench import registry
-from opbench.conformance import declared_kinds, modules
+from opbench.conformance import declared_kinds, fitting, modules
+from opbench.conformance.adapting import adapt, core_signature
 from opbench.conformance.cores import cores, relations_of
-from opbench.conformance.findings import Request
+from opbench.conformance.findings import Attempted, Request
 from opbench.conformance.module_kinds import DIMENSIONS
 from opbench.conformance.sizes import completed
-from opbench.conformance.target import TargetName, Value, adapt, asked_for, assignments, core_signature, load, parse
+from opbench.conformance.target import TargetName, Value, asked_for, assignments, load, parse
 from opbench.errors import nearest
 from opbench.relations import Core, Relation
 from opbench.schema import DType, OpbenchError
@@ -40,6 +41,22 @@ class Judged:
     words: Collection[str] = ()
     notes: tuple[str, ...] = ()
     shape: Mapping[str, Value] = field(default_factory=dict)
+    attempts: tuple[Attempted, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModuleAsked:
+    """A module in which the operator is to be found: what was asked for, and what the target's name stands for."""
+
+    request: Request
+    target: TargetName
+    found: type[nn.Module] | nn.Module
+    given: Mapping[str, Value]
+    fixed: Mapping[str, Value]
+
+
+# One way to find the operator in a module: the target ready to be tried, or in a clause why it can't be judged so.
+JudgingAttempt = Callable[[ModuleAsked], Judged | str]
 
 
 def prepare(request: Request) -> Judged:
@@ -52,10 +69,11 @@ def prepare(request: Request) -> Judged:
     known = sorted({*cores(), *declared_kinds.names()})
     if request.operator not in known:
         raise OpbenchError(f"--operator: {registry.unknown_operator('operator', request.operator, known)}")
-    found = load(target)
+    found = load(target, request.path)
     if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
-        family = declared_kinds.family(request.operator)
-        judged = _as_module(request, modules.module_target(target, found, family, given, fixed))
+        judged = _first_that_fits(ModuleAsked(request, target, found, given, fixed))
+        if not judged.properties:
+            return judged
     elif request.operator not in cores() and declared_kinds.slot_operator(request.operator).constructor is None:
         judged = _as_core(request, target, found, given, fixed)
     else:
@@ -99,6 +117,35 @@ def _forward_part(relation: Relation) -> Relation | None:
     return dataclasses.replace(relation, check=relation.without_gradients, needs_gradients=False)
 
 
+def _first_that_fits(asked: ModuleAsked) -> Judged:
+    """By the first of the attempts that finds the operator; with no properties where none does."""
+    told: list[Attempted] = []
+    for name, attempt in ATTEMPTS:
+        judged = attempt(asked)
+        if isinstance(judged, Judged):
+            fits = Attempted(name, f"judged as {judged.judged_as}", fits=True)
+            return dataclasses.replace(judged, attempts=(*told, fits))
+        told.append(Attempted(name, judged))
+    return Judged(f"{asked.request.operator} (module)", _never, (), {}, (), attempts=tuple(told))
+
+
+def _never(**named: Any) -> Tensor:
+    raise AssertionError("nothing is held to no relation")
+
+
+def _by_name(asked: ModuleAsked) -> Judged | str:
+    family = declared_kinds.family(asked.request.operator)
+    candidate = fitting.module_target(asked.target, asked.found, family, asked.given, asked.fixed)
+    if isinstance(candidate, str):
+        return candidate
+    judged = _as_module(asked.request, candidate)
+    return dataclasses.replace(judged, notes=(*judged.notes, *fitting.unchecked(candidate)))
+
+
+# In the order in which they are tried; the outcome names each.
+ATTEMPTS: tuple[tuple[str, JudgingAttempt], ...] = (("its parameters by name", _by_name),)
+
+
 def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
     return Judged(
         f"{candidate.kind.name} (module)",
@@ -125,10 +172,10 @@ def _as_core(
     for name in fixed:
         if name not in {*kind.settings, *DIMENSIONS}:
             raise OpbenchError(f"--fix: {nearest('setting', name, (*kind.settings, *DIMENSIONS))}")
-    beyond = kind.beyond(fixed)
+    beyond = kind.malformed(fixed) or kind.beyond(fixed)
     if beyond:
         raise OpbenchError(f"target {target.text!r}: {beyond}")
-    candidate = declared_kinds.InPlace(target, nn.Module, kind, {}, {}, fixed, function)
+    candidate = declared_kinds.InPlace(target, nn.Module, kind, {}, {}, fixed, function=function)
     judged = _as_module(request, candidate)
     return dataclasses.replace(judged, judged_as=f"{request.operator} (function, in its module)")
 
@@ -146,8 +193,6 @@ def _as_function(
             f"--operator {request.operator} is a module: expected target {request.target!r} to be a torch.nn.Module "
             f"like {like}, got {type(function).__name__} {target.name}"
         )
-    if given:
-        raise OpbenchError(f"--arg: {target.name} is a function, which is not constructed; options go with --fix")
     declared = cores()[request.operator]
     assert declared.core is not None
     signature = core_signature(declared.core)
@@ -158,7 +203,8 @@ def _as_function(
             raise OpbenchError(f"--fix {name}={value}: expected a number, true or false")
         if name in AT_LEAST_ONE and (not isinstance(value, int) or value < 1):
             raise OpbenchError(f"--fix {name}={value}: expected an integer of at least 1")
-    adapted = adapt(target, function, signature, fixed)
+    channels_last = declared_kinds.family(request.operator)[0].channels_last
+    adapted = adapt(target, function, signature, fixed, given, channels_last=channels_last)
     return Judged(
         f"{request.operator} (function)",
         adapted.function,

@@ -47,9 +47,8 @@ class ModuleKind(Constructor):
             return False
         return not (settings.get("remove_center") and settings["kernel_size"] == 1)
 
-    def beyond(self, asked: Settings) -> str:
-        """Why the definition can't judge a module for which these of its arguments were asked; "" if it can."""
-        published = inspect.signature(self.module).parameters
+    def malformed(self, asked: Settings) -> str:
+        """What is wrong with a value that was asked for, whatever the definition; "" if nothing is."""
         for name, value in asked.items():
             drawn = self.settings.get(name, ())
             counts = name in DIMENSIONS or (drawn and type(drawn[0]) is int)
@@ -57,6 +56,13 @@ class ModuleKind(Constructor):
                 return f"{name}={value}: expected an integer of at least 1"
             if drawn and isinstance(value, str):
                 return f"{name}={value}: expected a number, true or false"
+        return ""
+
+    def beyond(self, asked: Settings) -> str:
+        """Why the definition can't judge a module for which these of its arguments were asked; "" if it can."""
+        published = inspect.signature(self.module).parameters
+        for name, value in asked.items():
+            drawn = self.settings.get(name, ())
             if len(drawn) == 1 and value != drawn[0]:
                 return f"{name}={value}: the definition of {self.module.__name__} has {name}={drawn[0]} only"
             if name not in self.settings and name in published and value != published[name].default:

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from opbench.build import TORCH_DTYPES
 from opbench.conformance.comparing import record, run
 from opbench.conformance.cores import relations_of
-from opbench.conformance.module_kinds import DIMENSIONS, ModuleKind
+from opbench.conformance.module_kinds import ModuleKind
 from opbench.conformance.oracle import answers
-from opbench.conformance.search import WHAT_A_TARGET_RAISES
+from opbench.conformance.precision import FLOAT32_ONLY, violated
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.conformance.strategies import noise
 from opbench.conformance.target import TargetName, Value
 from opbench.constructors import Settings
-from opbench.errors import nearest
-from opbench.relations import Core, Example, Relation, Space, Violation
+from opbench.errors import said
+from opbench.relations import Core, Example, Relation, Space
 from opbench.schema import DType, OpbenchError, Tensors
 from opbench.verify.bounds import judge
 from opbench.verify.rounding.terms import rounding_terms
@@ -45,7 +47,8 @@ _INCOMING = "gradient of the output"
 class ModuleTarget:
     """A user's module, called as a core: its input and parameters by name, its settings as options.
 
-    `names` says which of the constructor's own arguments a setting is passed as; `given` are further arguments.
+    `names` says which of the constructor's own arguments a setting is passed as; `given` are further arguments,
+    `tied` arguments that have the value of a setting.
     """
 
     target: TargetName
@@ -54,119 +57,57 @@ class ModuleTarget:
     names: Mapping[str, str]
     given: Mapping[str, Value]
     fixed: Mapping[str, Value]
+    tied: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, *, training: bool, **named: Any) -> Tensor:
-        """One call in training or evaluation mode, under the parameters in `named`."""
+        """One call in training or evaluation mode, under the parameters in `named`.
+
+        Of a tuple, its first tensor. Raises NotImplementedError where the constructor refuses the settings, or makes
+        other parameters of them: these settings can't be judged.
+        """
         tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
         settings = {name: value for name, value in named.items() if name not in tensors}
         x = tensors["x"]
-        module = self.construct(settings).to(x.device, x.dtype).train(training)
+        module = self.constructed(settings, x).to(x.device, x.dtype).train(training)
         held = {name: value for name, value in tensors.items() if name != "x"}
-        fault = _difference(_shapes(module.state_dict()), _shapes(held), self.kind)
+        fault = difference(shapes(module.state_dict()), shapes(held), self.kind.published)
         if fault:
-            raise Violation(fault, Example(tensors, {**settings, "training": training}))
+            raise NotImplementedError(f"at these settings its {fault}")
         # Copies of the statistics, which a call in training mode updates; parameters as they are, for their gradients.
         parameters = dict(module.named_parameters())
         held = {name: value if name in parameters else value.clone() for name, value in held.items()}
-        out: Tensor = torch.func.functional_call(module, held, (x,))
-        return out
+        out = torch.func.functional_call(module, held, (x,))
+        found = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        return found[0] if found else cast(Tensor, out)
 
     def construct(self, settings: Settings) -> nn.Module:
         """The module at these settings."""
         if isinstance(self.made_from, nn.Module):
             return copy.deepcopy(self.made_from)
         arguments = {self.names[name]: value for name, value in settings.items() if name in self.names}
-        return self.made_from(**{**arguments, **self.given})
+        tied = {argument: settings[name] for argument, name in self.tied.items()}
+        return self.made_from(**{**arguments, **tied, **self.given})
 
-
-def module_target(
-    target: TargetName,
-    found: type[nn.Module] | nn.Module,
-    family: Sequence[ModuleKind],
-    given: Mapping[str, Value],
-    fixed: Mapping[str, Value],
-) -> ModuleTarget:
-    """The module as the kind of its family whose state dict it has; the last of them if it has none of theirs.
-
-    `given` are constructor arguments by the module's own names, `fixed` settings by the published ones. A setting that
-    the constructor doesn't take stays as published. OpbenchError for what its definition does not cover.
-    """
-    candidates = []
-    for kind in family:
+    def constructed(self, settings: Settings, x: Tensor) -> nn.Module:
+        """The same, built to its end: what is made lazily by the first call is made for this input."""
         try:
-            candidates.append(_as_kind(target, found, kind, given, fixed))
-        except OpbenchError:
-            if kind is family[-1] and not candidates:
-                raise
-    chosen = next(filter(_is_of_its_kind, candidates), candidates[0])
-    beyond = chosen.kind.beyond({**chosen.given, **chosen.fixed})
-    if beyond:
-        raise OpbenchError(f"target {target.text!r}: {beyond}")
-    return chosen
+            module = self.construct(settings)
+        except WHAT_A_TARGET_RAISES as error:
+            told = ", ".join(f"{name}={value}" for name, value in settings.items() if name in self.names)
+            raise NotImplementedError(f"constructing it with {told} raised {said(error)}") from error
+        if any(is_lazy(parameter) for parameter in module.parameters()):
+            with torch.no_grad():
+                module.eval()(x.detach().float())
+        return module
 
 
-def _as_kind(
-    target: TargetName,
-    found: type[nn.Module] | nn.Module,
-    kind: ModuleKind,
-    given: Mapping[str, Value],
-    fixed: Mapping[str, Value],
-) -> ModuleTarget:
-    unknown = [name for name in fixed if name not in {*kind.settings, *kind.aliases, *DIMENSIONS}]
-    if unknown:
-        raise OpbenchError(f"--fix: {nearest('setting', unknown[0], kind.settings)}")
-    held = {kind.aliases.get(name, name) if name not in kind.settings else name: v for name, v in fixed.items()}
-    if isinstance(found, nn.Module):
-        if given:
-            raise OpbenchError(f"--arg: {target.name} is constructed already; its settings go with --fix")
-        for name in kind.settings:
-            own_value = getattr(found, name, None)
-            held.setdefault(name, own_value if isinstance(own_value, int | float) else kind.default(name))
-        return ModuleTarget(target, found, kind, {}, {}, held)
-    parameters = inspect.signature(found).parameters
-    kinds = inspect.Parameter
-    takes_any = any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters.values())
-    own = [name for name, p in parameters.items() if p.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)]
-    strangers = [name for name in given if name not in own]
-    if strangers and not takes_any:
-        raise OpbenchError(f"--arg: {nearest(f'argument of {target.name}', strangers[0], own)}")
-    settings = {*kind.settings, *kind.derived({name: v[0] for name, v in kind.settings.items()})}
-    names = {name: name for name in settings if name in own or (takes_any and not own)}
-    for alias, name in kind.aliases.items():
-        if alias in own and name not in names and alias not in settings:
-            names[name] = alias
-    of_own = {own_name: name for name, own_name in names.items()}
-    held.update({of_own[name]: value for name, value in given.items() if name in of_own})
-    unset = [
-        name for name in own if parameters[name].default is kinds.empty and name not in of_own and name not in given
-    ]
-    if unset:
-        raise OpbenchError(
-            f"target {target.text!r}: {target.name}{inspect.signature(found)} needs {', '.join(unset)}: "
-            f"give --arg {unset[0]}=VALUE"
-        )
-    for name in kind.settings:
-        if name not in names:
-            held.setdefault(name, kind.default(name))
-    return ModuleTarget(target, found, kind, names, given, held)
-
-
-def _is_of_its_kind(candidate: ModuleTarget) -> bool:
-    """By the keys of the state dict at the plainest settings. What the constructor raises is for the check to say."""
-    kind = candidate.kind
-    settings = kind.derived({name: candidate.fixed.get(name, values[0]) for name, values in kind.settings.items()})
-    try:
-        keys = set(_shapes(candidate.construct(settings).state_dict()))
-        return kind.fits(settings) and keys == set(kind.parameters(settings, 0))
-    except WHAT_A_TARGET_RAISES:
-        return False
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes of what a state dict holds, by name; counters left out."""
     return {name: tuple(value.shape) for name, value in tensors.items() if value.is_floating_point()}
 
 
-def _difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], kind: ModuleKind) -> str:
+def difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], published: str) -> str:
+    """In what a state dict is not that of the published module, in a clause; "" where it is."""
     missing = [name for name in expected if name not in got]
     extra = [name for name in got if name not in expected]
     reshaped = [
@@ -180,7 +121,7 @@ def _difference(got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple
     if extra:
         parts.append(f"it has {', '.join(extra)} besides")
     parts += reshaped
-    return f"state dict: not that of {kind.published}: {'; '.join(parts)}" if parts else ""
+    return f"state dict is not that of {published}: {'; '.join(parts)}" if parts else ""
 
 
 # --- The relations of a module ----------------------------------------------------------------------------------
@@ -236,8 +177,8 @@ def calls(draw: st.DrawFn, space: Space, kind: ModuleKind, training: bool) -> Ex
     try:
         parameters = kind.parameters(settings, seed)
     except Exception as error:  # of an operator's own module: anything
-        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise OpbenchError(f"{kind.published} is not defined at what is fixed: {said}") from error
+        told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise OpbenchError(f"{kind.published} is not defined at what is fixed: {told}") from error
     tensors = {"x": noise(shape, seed), **parameters}
     dtype = TORCH_DTYPES[space.dtype]
     moved = {name: value.to(space.device, dtype) for name, value in tensors.items()}
@@ -272,14 +213,18 @@ def _is_the_definition(kind: ModuleKind, core: Core, example: Example) -> None:
     dtype = next(name for name, kind in TORCH_DTYPES.items() if kind is example.tensors["x"].dtype)
     expected = evaluate(exact)
     pixels = shape.numel() // shape[-1 if kind.channels_last else 1]
-    terms, basis = rounding_terms(
-        evaluate, exact, expected, cast(DType, dtype), {name: pixels for name in leaves if name != "x"}
-    )
+    counts = {name: pixels for name in leaves if name != "x"}
+    terms, basis = rounding_terms(evaluate, exact, expected, cast(DType, dtype), counts)
     got = answers(core, example, grad_output.to(example.tensors["x"]), leaves)
     verdict = judge(got, expected, terms, dtype, basis)
     record(verdict.worst_ratio)
     if not verdict.correct:
-        raise Violation(verdict.reason, example)
+        cause = ""
+        if dtype == "float64" and verdict.worst is not None:
+            wider, basis = rounding_terms(evaluate, exact, expected, "float32", counts)
+            rounded = {name: value.float() for name, value in got.items()}
+            cause = FLOAT32_ONLY if judge(rounded, expected, wider, "float32", basis).correct else ""
+        violated(verdict.reason, example, cause)
 
 
 def names_of(kind: ModuleKind) -> Sequence[str]:

@@ -1,15 +1,13 @@
 """The search for a counterexample: one relation, one core, Hypothesis in between.
 
-What a core raises is its own doing and becomes part of the finding. Two things it may say are no fault: that it does
-not implement something (NotImplementedError), and that an option is out of its range (a ValueError that names the
-option). Such examples are put aside as refusals and others are drawn in their place.
+What a core raises is its own doing and becomes part of the finding, unless it refuses the call (see `raised`). Such
+examples are put aside and others are drawn in their place. What makes the core fragile only is noted, and the search
+goes on for what makes it wrong.
 """
 
 from __future__ import annotations
 
-import re
 import time
-import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,29 +18,30 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable, UnsatisfiedAssumption
 
 from opbench.conformance.comparing import collecting
+from opbench.conformance.precision import noting
+from opbench.conformance.raised import (
+    MEMORY,
+    WHAT_A_TARGET_RAISES,
+    fragile_because,
+    is_missing_cuda,
+    line_of,
+    place_of,
+    refuses,
+)
 from opbench.errors import said
 from opbench.relations import Core, Example, Relation, Space, Violation
 from opbench.schema import OpbenchError
 
-MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_?alloc", re.IGNORECASE)
-NEEDS_CUDA = re.compile(
-    r"not compiled with CUDA|no NVIDIA driver|No CUDA GPUs|is_cuda|must be (on )?a? ?CUDA|expected .*\bCUDA\b"
-    r"|cannot be accessed from Triton|0 active drivers|Could not find .*CUDA",
-    re.IGNORECASE,
-)
-# torch's own words for a kernel that lacks a dtype.
-LACKS_DTYPE = re.compile(r"not implemented for '")
-WHAT_A_TARGET_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
-
 
 @dataclass(frozen=True)
 class SearchFinding:
-    """A relation does not hold: what is wrong, on the smallest example that shows it."""
+    """A relation does not hold: what is wrong, on the smallest example that shows it; `cause` makes it fragile only."""
 
     property: str
     statement: str
     message: str
     example: Example
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ class Searched:
     """What a search came to: `examples` is how many the core answered, `accepted` the different options it did at.
 
     `worst_ratio` is the largest |error| / bound met on any example; None where nothing was compared within a bound.
-    `reached` says how far it got, where that is more than a number of examples.
+    `reached` says how far it got, where that is more than a number of examples. `fragile` is what was noted beside the
+    finding, the smallest of each cause, and `cut` the examples that the time did not suffice for.
     """
 
     finding: SearchFinding | None
@@ -67,6 +67,8 @@ class Searched:
     refusals: tuple[Refused, ...]
     worst_ratio: float | None = None
     reached: str = ""
+    fragile: tuple[SearchFinding, ...] = ()
+    cut: int = 0
 
 
 def search(
@@ -107,8 +109,10 @@ def search(
     )(test)
     try:
         test()
-    except (_Convicted, _OutOfTime, Unsatisfiable):
+    except (_Convicted, Unsatisfiable):
         pass  # the attempt knows what it saw
+    except _OutOfTime:
+        attempt.cut = max(0, examples - attempt.answered) if attempt.smallest is None else 0
     except Flaky:
         attempt.unsteady = True
     return attempt.outcome()
@@ -144,6 +148,8 @@ class Attempt:
     refusals: dict[str, Refused] = field(default_factory=dict)
     called: Example | None = None
     ratios: list[float] = field(default_factory=list)
+    noted: dict[str, Violation] = field(default_factory=dict)
+    cut: int = 0
 
     def __call__(self, example: Example) -> None:
         """Raises unless the relation holds on the example: how Hypothesis is told."""
@@ -158,8 +164,9 @@ class Attempt:
         """What is wrong on this example, and the call that shows it; a refusal raises UnsatisfiedAssumption."""
         self.tried += 1
         self.called = None
+        noted: list[Violation] = []
         try:
-            with collecting(self.ratios):
+            with collecting(self.ratios), noting(noted):
                 self.relation.check(self.call, example)
         except (HypothesisException, OpbenchError):
             raise  # assume() inside a check; wrong usage
@@ -167,7 +174,16 @@ class Attempt:
             return str(violation), violation.example
         except WHAT_A_TARGET_RAISES as error:
             return self.judge(error, example)
+        finally:
+            for one in noted:
+                self.note(one)
         return None
+
+    def note(self, violation: Violation) -> None:
+        """Keeps the smallest of what is fragile for the same cause."""
+        known = self.noted.get(violation.cause)
+        if known is None or _size(violation.example) < _size(known.example):
+            self.noted[violation.cause] = violation
 
     def call(self, *tensors: torch.Tensor, **named: Any) -> torch.Tensor:
         """The core, watched."""
@@ -185,22 +201,24 @@ class Attempt:
         """An exception is a refusal, wrong usage, or a fault with its message and example."""
         made = self.called or example
         message = said(error)
-        if _is_missing_cuda(error, message) and self.space.device == "cpu" and not self.accepted:
+        if self.space.device == "cpu" and is_missing_cuda(error, message) and not self.accepted:
             where = "use --device cuda" if torch.cuda.is_available() else "there is no CUDA device here"
-            raise OpbenchError(f"the target needs CUDA, {where}: its first call raised {message}") from error
-        if self._refuses(error, message, made):
+            line = line_of(error)
+            raise OpbenchError(
+                f"not judged: the target needs CUDA, {where}: its first call raised {message}"
+                + (f" ({line})" if line else "")
+            ) from error
+        strided = self.relation.name.startswith("gradient-")
+        cause = fragile_because(message, made, self.space, strided=strided)
+        if cause:
+            self.note(Violation(f"raised {message}{place_of(error)}", made, cause))
+            raise UnsatisfiedAssumption from error
+        if refuses(error, message, made, self.words):
             self.refusals.setdefault(repr(sorted(made.options.items())), Refused(made.options, message))
             raise UnsatisfiedAssumption from error
         if isinstance(error, MemoryError) or MEMORY.search(message):
             return f"floods memory: raised {message}", made
-        return f"raised {message}{_place(error)}", made
-
-    def _refuses(self, error: BaseException, message: str, made: Example) -> bool:
-        if isinstance(error, NotImplementedError) or LACKS_DTYPE.search(message):
-            return True
-        if not isinstance(error, ValueError):
-            return False
-        return _names_one({*made.options, *self.words}, str(error), but=set(made.tensors))
+        return f"raised {message}{place_of(error)}", made
 
     def convict(self, message: str, example: Example) -> None:
         """Notes the finding if it is the smallest, and tells Hypothesis, to which all faults are alike."""
@@ -216,29 +234,18 @@ class Attempt:
         if finding is not None and self.unsteady:
             message = f"{finding.message}; not every time: the same call, repeated, was right"
             finding = SearchFinding(finding.property, finding.statement, message, finding.example)
-        accepted, refusals = tuple(self.accepted.values()), tuple(self.refusals.values())
-        return Searched(finding, self.answered, accepted, refusals, max(self.ratios, default=None), reached)
-
-
-def _names_one(options: Collection[str], message: str, but: Collection[str]) -> bool:
-    """Whether the message speaks of an option: by its name, or by its first word unless that is a tensor's name."""
-    whole = {*options, *(name.replace("_", " ") for name in options)}
-    heads = {head for name in options if len(head := name.split("_")[0]) > 2} - set(but)
-    patterns = [*(rf"\b{re.escape(name)}\b" for name in whole), *(rf"\b{re.escape(head)}" for head in heads)]
-    return any(re.search(pattern, message, re.IGNORECASE) for pattern in patterns)
-
-
-def _is_missing_cuda(error: BaseException, message: str) -> bool:
-    return isinstance(error, (RuntimeError, AssertionError, ValueError, TypeError)) and bool(NEEDS_CUDA.search(message))
-
-
-def _place(error: BaseException) -> str:
-    """Where in the target's own code it was raised, as far as that can be told."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        inside = any(part in frame.filename for part in ("site-packages", "opbench/verify", "opbench\\verify", "<"))
-        if not inside:
-            return f" ({frame.filename.rsplit('/', 1)[-1]}, line {frame.lineno})"
-    return ""
+        name, statement = self.relation.name, self.relation.statement
+        fragile = (SearchFinding(name, statement, str(v), v.example, v.cause) for v in self.noted.values())
+        return Searched(
+            finding,
+            self.answered,
+            tuple(self.accepted.values()),
+            tuple(self.refusals.values()),
+            max(self.ratios, default=None),
+            reached,
+            tuple(fragile),
+            self.cut,
+        )
 
 
 def _size(example: Example) -> int:

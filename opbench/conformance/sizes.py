@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from opbench.conformance.comparing import run
 from opbench.conformance.findings import LARGE
 from opbench.conformance.oracle import Magnitude, Oracle, answers
-from opbench.conformance.search import MEMORY
+from opbench.conformance.raised import MEMORY
 from opbench.conformance.strategies import noise_like
 from opbench.relations import Core, Example, Relation, Sizes, Space
 from opbench.schema import OpbenchError

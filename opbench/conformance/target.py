@@ -5,25 +5,23 @@ Whatever stands in the way is an `OpbenchError` of one line: the person who name
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opbench.errors import nearest, said
 from opbench.registry import file_loaded
 from opbench.schema import OpbenchError
 
-if TYPE_CHECKING:
-    import torch
-
-Value = int | float | bool | str
+Value = int | float | bool | str | list[Any] | tuple[Any, ...] | None
 
 
 @dataclass(frozen=True)
@@ -40,29 +38,6 @@ class TargetName:
         return self.source.endswith(".py") or "/" in self.source or "\\" in self.source
 
 
-@dataclass(frozen=True)
-class CoreSignature:
-    """What a core is called with: tensors in order, and options with their defaults (`inspect.Parameter.empty`)."""
-
-    name: str
-    tensors: tuple[str, ...]
-    options: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        empty = inspect.Parameter.empty
-        options = (name if value is empty else f"{name}={value!r}" for name, value in self.options.items())
-        return f"{self.name}({', '.join(self.tensors)}, *, {', '.join(options)})"
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """A function that can be called as the core is; `fixed` are the options it has no argument for."""
-
-    function: Callable[..., torch.Tensor]
-    fixed: Mapping[str, Value]
-    notes: tuple[str, ...] = ()
-
-
 def parse(text: str) -> TargetName:
     """Reads TARGET; a file that isn't there is said at once, before anything heavy is loaded."""
     source, colon, name = text.rpartition(":")
@@ -74,14 +49,23 @@ def parse(text: str) -> TargetName:
     return target
 
 
-def load(target: TargetName) -> Any:
-    """Imports the source and returns what the name stands for: something that can be called."""
-    # A module of the current folder is found, and stands in the place of none that is installed.
+def load(target: TargetName, path: Sequence[str] = ()) -> Any:
+    """Imports the source and returns what the name stands for: something that can be called.
+
+    `path` are folders from which it may import; a file in one of them is imported as a part of its package.
+    """
+    for folder in path:
+        if not Path(folder).is_dir():
+            raise OpbenchError(f"--path {folder}: no such folder")
+        sys.path.insert(0, str(Path(folder).resolve()))
+    # A module of the current folder is found, too, and stands in the place of none that is installed.
     sys.path.append(os.getcwd())
     try:
-        module = _from_file(Path(target.source)) if target.is_file else importlib.import_module(target.source)
+        module = _from_file(Path(target.source), path) if target.is_file else importlib.import_module(target.source)
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        raise OpbenchError(f"target {target.text!r}: importing {target.source} raised {said(error)}") from error
+        raise OpbenchError(
+            f"target {target.text!r}: importing {target.source} raised {said(error)}{_what_to_add(error, target)}"
+        ) from error
     found: Any = module
     for part in target.name.split("."):
         if not hasattr(found, part):
@@ -94,10 +78,28 @@ def load(target: TargetName) -> Any:
     return found
 
 
-def _from_file(path: Path) -> ModuleType:
+def _what_to_add(error: BaseException, target: TargetName) -> str:
+    """What mends an import that failed for want of a package; "" for anything else."""
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        above = Path(target.source).resolve().parent
+        while (above / "__init__.py").is_file():
+            above = above.parent
+        return f": it is part of a package; add --path {above if above != Path.cwd() else '.'}, the folder it lies in"
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0]
+    return f": install {package}, or add --path FOLDER, the folder that holds {package}"
+
+
+def _from_file(path: Path, folders: Sequence[str] = ()) -> ModuleType:
     known = file_loaded(path)
     if known is not None:
         return known
+    for folder in folders:
+        if path.resolve().is_relative_to(Path(folder).resolve()):
+            parts = path.resolve().relative_to(Path(folder).resolve()).with_suffix("").parts
+            if len(parts) > 1 and all(part.isidentifier() for part in parts):
+                return importlib.import_module(".".join(parts))
     name = f"opbench_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -123,77 +125,6 @@ def _a(kind: type) -> str:
     return f"{'an' if kind.__name__[0] in 'aeiou' else 'a'} {kind.__name__}"
 
 
-def core_signature(function: Callable[..., Any]) -> CoreSignature:
-    """The signature of a core, read off its public function: tensors first, keyword-only options, implementation."""
-    parameters = inspect.signature(function).parameters.values()
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    return CoreSignature(
-        name=function.__name__,
-        tensors=tuple(parameter.name for parameter in parameters if parameter.kind is not keyword),
-        options={
-            parameter.name: parameter.default
-            for parameter in parameters
-            if parameter.kind is keyword and parameter.name != "implementation"
-        },
-    )
-
-
-def adapt(target: TargetName, function: Callable[..., Any], core: CoreSignature, fixed: Mapping[str, Value]) -> Adapted:
-    """`function`, to be called as `core(**tensors, **options)`.
-
-    Tensors may have other names. An option may be missing if it has a default or a fixed value: it then stays there,
-    and the function is refused (NotImplementedError) anything else. Raises OpbenchError for any other signature.
-    """
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # built in: taken at its word
-        return Adapted(function, {})
-    kinds = inspect.Parameter
-    any_name = any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters.values())
-    by_position = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD) and name not in core.options
-    ]
-    named = all(name in parameters and parameters[name].kind is not kinds.POSITIONAL_ONLY for name in core.tensors)
-    several = any(parameter.kind is kinds.VAR_POSITIONAL for parameter in parameters.values())
-    positional = several or len(by_position) >= len(core.tensors)
-    if not (named or any_name or positional):
-        raise _wrong(target, function, core, f"it takes {len(by_position)} of {len(core.tensors)} tensors")
-    lacking = [] if any_name else [name for name in core.options if name not in parameters]
-    unset = [name for name in lacking if core.options[name] is kinds.empty and name not in fixed]
-    if unset:
-        raise _wrong(target, function, core, f"it has no argument {', '.join(unset)}")
-    known = {*core.options, *(core.tensors if named else by_position[: len(core.tensors)])}
-    strangers = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is kinds.empty
-        and parameter.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)
-        and name not in known
-    ]
-    if strangers:
-        raise _wrong(target, function, core, f"its argument {', '.join(strangers)} has no default")
-    held = {name: fixed.get(name, core.options[name]) for name in lacking}
-    notes = tuple(f"{name}: the target has no such argument; checked at {name}={value}" for name, value in held.items())
-
-    def call(*tensors: Any, **arguments: Any) -> Any:
-        for name, value in held.items():
-            if arguments.pop(name, value) != value:
-                raise NotImplementedError(f"{name}: the target has no such argument")
-        if named or tensors or not positional:
-            return function(*tensors, **arguments)
-        in_order = [arguments.pop(name) for name in core.tensors]
-        return function(*in_order, **arguments)
-
-    return Adapted(call, held, notes)
-
-
-def _wrong(target: TargetName, function: Callable[..., Any], core: CoreSignature, why: str) -> OpbenchError:
-    got = f"{target.name}{inspect.signature(function)}"
-    return OpbenchError(f"target {target.text!r}: wrong signature, {why}: expected {core}, got {got}")
-
-
 def asked_for(kind: str, names: Sequence[str], only: Sequence[str], skip: Sequence[str]) -> set[str]:
     """Which of the names `--only` and `--skip` leave. OpbenchError for one that is none's."""
     for option, given in (("--only", only), ("--skip", skip)):
@@ -204,7 +135,10 @@ def asked_for(kind: str, names: Sequence[str], only: Sequence[str], skip: Sequen
 
 
 def assignments(option: str, texts: Sequence[str]) -> dict[str, Value]:
-    """`NAME=VALUE` pairs of a command-line option; values are ints, floats, true and false, else words."""
+    """`NAME=VALUE` pairs of a command-line option.
+
+    Values are numbers, true, false, None, lists as in [1,2], 'quoted' or plain words.
+    """
     found: dict[str, Value] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -222,4 +156,9 @@ def _value(text: str) -> Value:
             return kind(text)
         except ValueError:
             continue
+    if text[0] in "[('\"" or text == "None":
+        with contextlib.suppress(ValueError, SyntaxError):
+            found = ast.literal_eval(text)
+            if found is None or isinstance(found, (list, tuple, str)):
+                return found
     return text

@@ -6,9 +6,11 @@ it may be the last thing that this process does.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,22 +18,10 @@ import msgspec
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from opbench.conformance.findings import (
-    BAD,
-    Calling,
-    Counterexample,
-    Finished,
-    Job,
-    Message,
-    Planned,
-    Refusal,
-    Result,
-    Started,
-    Tried,
-    Values,
-    plain,
-)
+from opbench.conformance.findings import BAD, Counterexample, Refusal, Result, Values, plain
 from opbench.conformance.judging import Judged, prepare
+from opbench.conformance.messages import Calling, Finished, Job, Message, Planned, Started, Tried
+from opbench.conformance.raised import raises_on
 from opbench.conformance.search import Searched, search
 from opbench.conformance.walking import WalkExtent, walk
 from opbench.process.channel import Channel, take_one
@@ -40,6 +30,15 @@ from opbench.schema import DType
 
 # Tensors of more elements are shown by their shape alone.
 READABLE = 64
+# With --first, what is tried before sizes are.
+FOREMOST = ("state-dict", "definition", "definition-gradients")
+# Their part of the time, in shares; the others' is 2, as most need less than one.
+WEIGHTY = 6
+# Once so many relations found that a dtype raises, the others need not.
+REFUSED = 3
+# So many failures have the whole time that shrinking may take.
+SHRUNK = 6
+STOPPED = "stopped at the first failure (--first)"
 # Of the time for sizes, what the first of several dtypes has; the others have equal parts of the rest.
 FIRST_DTYPE = 0.6
 
@@ -93,16 +92,22 @@ def work(job: Job, wire: Wire) -> None:
     judged = prepare(request)
     properties = {prop.name: prop for prop in judged.properties}
     steps = tuple((name, dtype) for dtype in judged.dtypes for name in properties)
+    if request.first:  # sizes find soonest what the definition's own examples don't
+        steps = tuple(sorted(steps, key=lambda step: properties[step[0]].sizes is None and step[0] not in FOREMOST))
     statements = {name: prop.statement for name, prop in properties.items()}
-    wire.send(Planned(judged.judged_as, steps, statements, judged.notes))
+    tiers = {name: prop.tier for name, prop in properties.items()}
+    wire.send(Planned(judged.judged_as, steps, statements, tiers, judged.notes, judged.attempts))
     todo = [step for step in steps if step not in job.done]
     reserved = {step: _for_sizes(job, judged, step[1]) for step in todo if properties[step[0]].sizes is not None}
     walks = any(prop.sizes is not None for prop in properties.values())
+    _warm_up(judged)
     deadline = time.monotonic() + job.seconds - (0.0 if walks else job.limits.size_seconds)
-    shut = ""
+    shut, failures = "", 0
+    refusing = Counter[DType]()
     for position, (name, dtype) in enumerate(todo):
-        if shut:
-            result = Result(name, statements[name], dtype, "not-run", message=shut)
+        reason = shut or (raises_on(dtype) if refusing[dtype] >= REFUSED else "")
+        if reason:
+            result = Result(name, statements[name], dtype, "not-run", message=reason, tier=tiers[name])
             wire.send(Tried(result, (), ()))
             continue
         wire.send(Started(name, dtype))
@@ -112,11 +117,26 @@ def work(job: Job, wire: Wire) -> None:
         else:
             # What the quick ones leave is for those after them.
             left = deadline - time.monotonic() - sum(reserved.get(step, 0.0) for step in rest)
-            seconds = 2 * max(0.1, left / sum(step not in reserved for step in rest))
-        tried = _try(job, judged, properties[name], dtype, seconds, wire)
+            share = left / sum(step not in reserved for step in rest)
+            seconds = (WEIGHTY if name in FOREMOST else 2) * max(0.1, share)
+        # Of what fails everywhere a few are enough to be made small.
+        shrink_seconds = job.limits.shrink_seconds / (1 if failures < SHRUNK else SHRUNK)
+        tried = _try(job, judged, properties[name], dtype, seconds, shrink_seconds, wire)
+        failures += tried.result.status in BAD
+        refusing[dtype] += tried.result.cause == raises_on(dtype) and not tried.result.examples
         wire.send(tried)
-        if name == judged.gate and tried.result.status in BAD:
-            shut = f"{name} has to hold first"
+        if tried.result.status in BAD:
+            if name == judged.gate:
+                shut = f"{name} has to hold first"
+            elif request.first and (request.strict or tried.result.tier == "wrong"):
+                shut = STOPPED
+
+
+def _warm_up(judged: Judged) -> None:
+    """Draws an example for nothing, so that what is done for the first time is not of the first relation's time."""
+    if judged.properties:
+        idle = dataclasses.replace(judged.properties[0], check=lambda core, example: None)
+        search(idle, judged.core, Space(judged.dtypes[0], "cpu", judged.fixed), examples=1, seed=0)
 
 
 def _for_sizes(job: Job, judged: Judged, dtype: DType) -> float:
@@ -127,12 +147,14 @@ def _for_sizes(job: Job, judged: Judged, dtype: DType) -> float:
     return job.limits.size_seconds * (FIRST_DTYPE if dtype == first else (1 - FIRST_DTYPE) / len(others))
 
 
-def _try(job: Job, judged: Judged, prop: Relation, dtype: DType, seconds: float, wire: Wire) -> Tried:
+def _try(
+    job: Job, judged: Judged, prop: Relation, dtype: DType, seconds: float, shrink_seconds: float, wire: Wire
+) -> Tried:
     request, limits = job.request, job.limits
     begin = time.monotonic()
     first = dtype == judged.dtypes[0]
     common: dict[str, Any] = {
-        "seed": _seed(request.seed, prop.name, dtype), "seconds": seconds, "shrink_seconds": limits.shrink_seconds,
+        "seed": _seed(request.seed, prop.name, dtype), "seconds": seconds, "shrink_seconds": shrink_seconds,
         "words": judged.words, "before_call": lambda call: wire.send(Calling(_shown(call, readable=0))),
     }  # fmt: skip
     space = Space(dtype, request.device, judged.fixed)
@@ -150,11 +172,16 @@ def _try(job: Job, judged: Judged, prop: Relation, dtype: DType, seconds: float,
 def _result(prop: Relation, dtype: DType, searched: Searched, seconds: float) -> Result:
     common: dict[str, Any] = {
         "property": prop.name, "statement": prop.statement, "dtype": dtype, "examples": searched.examples,
-        "seconds": seconds, "worst_ratio": searched.worst_ratio,
+        "seconds": seconds, "worst_ratio": searched.worst_ratio, "tier": prop.tier,
+        "cut": searched.cut if searched.examples else 0,
     }  # fmt: skip
-    if searched.finding is not None:
-        example = _shown(searched.finding.example, READABLE)
-        return Result(**common, status="fails", message=searched.finding.message, counterexample=example)
+    found = searched.finding
+    if found is None and searched.fragile:
+        common["tier"] = "fragile"
+        found = searched.fragile[0]
+    if found is not None:
+        example = _shown(found.example, READABLE)
+        return Result(**common, status="fails", message=found.message, counterexample=example, cause=found.cause)
     if searched.examples:
         return Result(**common, status="holds", message=searched.reached)
     if searched.refusals:

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from opbench.documents import kinds, text
-from opbench.documents.files import GZIP, LARGEST_BYTES, found_in, json_in, replace_file, unpacked
+from opbench.documents.files import GZIP, content, json_in, unpacked
 from opbench.documents.kinds import KINDS, DocumentKind, kind_of
 from opbench.documents.text import NOT_JSON, decode, encode
+from opbench.documents.writing import replace_file
 from opbench.errors import OpbenchError
 
 __all__ = [
     "GZIP",
     "KINDS",
-    "LARGEST_BYTES",
     "Kind",
     "OtherKindError",
-    "contains",
+    "content",
     "contents",
     "decode",
     "encode",
@@ -73,11 +72,6 @@ def contents(path: str | os.PathLike[str], *wanted: type) -> bytes:
     return json_in(path, _expected(rows), rows[0].file if rows else "")
 
 
-def contains(folder: Path, kind: DocumentKind) -> bool:
-    """Whether a folder holds a document of a kind, by its name."""
-    return found_in(folder, kind.file).is_file()
-
-
 @overload
 def parse(data: bytes) -> Any: ...
 @overload
@@ -86,6 +80,7 @@ def parse(data: bytes, *wanted: type) -> Any:
     """The noun in the JSON of a document; `OpbenchError` says what is wrong and where."""
     rows = [kind_of(noun) for noun in wanted]
     expected = _short(rows)
+    data = text.marked(data, expected)
     try:
         kind = _kind(msgspec.json.decode(data, type=dict[str, msgspec.Raw])) or (rows[0] if rows else None)
         if kind is None:
@@ -116,11 +111,14 @@ def _noun(data: bytes, kind: DocumentKind) -> Any:
     if version < 1:
         raise OpbenchError(f"not a {kind.name} document: {field} is {version}, expected 1 to {kind.version}")
     try:
+        text.unambiguous(data)
         noun = decode(data, kind.type())
     except msgspec.ValidationError as error:
         raise OpbenchError(f"not a valid {kind.name} document of {field} {version}: {_lower(error)}") from None
     for older in range(version, kind.version):
         noun = kind.older.get(older, lambda same: same)(noun)
+    for flaw in kind.flaws(noun):
+        raise OpbenchError(f"not a valid {kind.name} document: {flaw.sentence} - at `{flaw.path}`")
     return noun
 
 

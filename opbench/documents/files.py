@@ -1,11 +1,12 @@
-"""Files of documents: read plain or gzipped, told apart by their first bytes; written whole or not at all."""
+"""Files of documents: read plain or gzipped, told apart by their first bytes."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import gzip
 import io
 import os
+import stat
 import zlib
 from pathlib import Path
 
@@ -26,11 +27,11 @@ def json_in(path: str | os.PathLike[str], expected: str, file: str = "") -> byte
     name = os.fspath(path)
     target = Path(path)
     if file and target.is_dir():
-        target = found_in(target, file)
+        target = _there(target / file)
         if not target.exists():
             raise OpbenchError(f"{name} is a folder without {file}; expected {expected}")
     try:
-        return unpacked(_there(target).read_bytes())
+        return unpacked(content(_there(target), pipes=True))
     except FileNotFoundError:
         raise OpbenchError(f"{name}: no such file; expected {expected}") from None
     except IsADirectoryError:
@@ -56,29 +57,32 @@ def unpacked(data: bytes) -> bytes:
     return found
 
 
-def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes `content` beside `path`, flushes it to the disk and renames it into place."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OpbenchError(f"{target}: can't be written: {error.strerror or error}") from None
+def content(path: str | os.PathLike[str], *, pipes: bool = False) -> bytes:
+    """What is in a file, or with `pipes` comes out of a pipe too; never more than a document may have, never waiting.
 
-
-def found_in(folder: Path, file: str) -> Path:
-    """Where a file is in a folder, or would be."""
-    return _there(folder / file)
+    A file of the kernel's (`/proc/kmsg`) is a file by its mode and may have nothing to read yet: that is an error here.
+    Raises `OpbenchError` for what is neither, and for too much; `OSError` where it can't be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not (stat.S_ISREG(kind) or (pipes and stat.S_ISFIFO(kind))):
+            raise OpbenchError("neither a file nor a folder")
+        if stat.S_ISFIFO(kind):
+            os.set_blocking(descriptor, True)
+        pieces: list[bytes] = []
+        size = 0
+        while size <= LARGEST_BYTES:
+            piece = file.read(LARGEST_BYTES + 1 - size)
+            if piece is None:
+                raise BlockingIOError(errno.EAGAIN, "nothing to read in it yet: no document")
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            size += len(piece)
+    raise OpbenchError(f"more than the {LARGEST_BYTES >> 20} MiB that a document may have")
 
 
 def _there(path: Path) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from opbench.documents.checks.flaws import Flaw
+from opbench.documents.checks.numbers import large, numbers
 from opbench.documents.older import run_of_schema_1
 from opbench.errors import OpbenchError
 from opbench.schema import SCHEMA_VERSION
@@ -28,8 +30,9 @@ class DocumentKind:
     """One kind of document. `noun` is "module:class", imported when such a document is read: all are half of opbench.
 
     `fields` tell a document from before documents named their kind: no other kind has them. `file` is its name in the
-    folder that the command writes. `older` makes today's noun of what an earlier version held, by that version. `depth`
-    is how deep lists are laid out a line an item.
+    folder that the command writes. `older` makes today's noun of what an earlier version held, by that version. `check`
+    is "module:function", which yields what of a document contradicts itself (`opbench.documents.checks`). `depth` is
+    how deep lists are laid out a line an item.
     """
 
     name: str
@@ -40,6 +43,7 @@ class DocumentKind:
     file: str = ""
     version_field: str = "schema_version"
     older: Mapping[int, Callable[[Any], Any]] = field(default_factory=dict)
+    check: str = ""
     depth: int = 1
 
     @property
@@ -49,9 +53,20 @@ class DocumentKind:
 
     def type(self) -> type[msgspec.Struct]:
         """The noun's class."""
-        module, _, name = self.noun.partition(":")
-        found: type[msgspec.Struct] = getattr(importlib.import_module(module), name)
+        found: type[msgspec.Struct] = _named(self.noun)
         return found
+
+    def flaws(self, noun: msgspec.Struct) -> Iterator[Flaw]:
+        """What is wrong with a document of this kind beside its types, the numbers first."""
+        yield from numbers(noun) if self.check else large(noun)
+        if self.check:
+            yield from _named(self.check)(noun)
+
+
+def _named(where: str) -> Any:
+    """What "module:name" names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 KINDS: dict[str, DocumentKind] = {
@@ -65,6 +80,7 @@ KINDS: dict[str, DocumentKind] = {
             fields=("panels", "records"),
             file="run.json",
             older={1: run_of_schema_1},
+            check="opbench.documents.checks.runs:flaws",
         ),
         DocumentKind(
             name="selfcheck",
@@ -73,6 +89,7 @@ KINDS: dict[str, DocumentKind] = {
             command="opbench selfcheck -o DIR",
             fields=("trials", "precision"),
             file="selfcheck.json",
+            check="opbench.documents.checks.selfchecks:flaws",
         ),
         DocumentKind(
             name="study",
@@ -81,6 +98,7 @@ KINDS: dict[str, DocumentKind] = {
             command="opbench study -o DIR",
             fields=("studies", "quick"),
             file="study.json",
+            check="opbench.study.sound:flaws",
             depth=2,
         ),
         DocumentKind(
@@ -90,6 +108,7 @@ KINDS: dict[str, DocumentKind] = {
             command="opbench keep",
             fields=("digest_version", "entries"),
             version_field="digest_version",
+            check="opbench.analyse.history.sound:flaws",
         ),
         DocumentKind(
             name="conformance",

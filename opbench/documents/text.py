@@ -6,13 +6,23 @@ strings "Infinity", "-Infinity" and "NaN" (the convention of protobuf's JSON), a
 
 from __future__ import annotations
 
+import codecs
+import json
 import math
 import re
 from typing import Any, TypeVar
 
 import msgspec
 
+from opbench.errors import OpbenchError
+
 T = TypeVar("T")
+
+# Floats that JSON lacks, as they are written.
+NAMES = ("NaN", "Infinity", "-Infinity")
+
+# What a type is called in msgspec's sentences.
+_JSON = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null", dict: "object", list: "array"}
 
 # What msgspec raises of a text that isn't JSON.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -24,9 +34,77 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes, type_: type[T]) -> T:
-    """The noun that `encode` wrote; raises what msgspec raises."""
-    # strict=False is what reads "Infinity" into a float; a string field still takes nothing but a string.
-    return msgspec.json.decode(data, type=type_, strict=False)
+    """The noun that `encode` wrote; raises what msgspec raises.
+
+    Of texts only the three names of floats that JSON lacks are numbers: "1.5" is none.
+    """
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError:
+        # What strict=False reads besides: "Infinity" into a float. A string field still takes nothing but a string.
+        found = msgspec.json.decode(data, type=type_, strict=False)
+        _as_written(found, msgspec.json.decode(data), "$")
+        return found
+
+
+def marked(data: bytes, expected: str) -> bytes:
+    """The document without the byte order mark that some editors begin a file with."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise OpbenchError(f"not {expected}: UTF-16 text, by its byte order mark; expected UTF-8")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def unambiguous(data: bytes) -> None:
+    """Raises `msgspec.ValidationError` where an object has a key twice: readers take the one or the other."""
+    if _keys_once(data):
+        return
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise msgspec.ValidationError(f"The key {key!r} stands twice in one object")
+            seen.add(key)
+
+    json.loads(data, object_pairs_hook=once)
+
+
+def _keys_once(data: bytes) -> bool:
+    """Whether no object can have a key twice; False where only a slow look at every object can tell.
+
+    What is read has a key once and is written with as many `":` again. A text has as many in either, unless its quotes
+    were written as codes; and so has a key, unless space was written before its colon.
+    """
+    if rb"\u0022" in data or any(space + b":" in data for space in (b" ", b"\t", b"\n", b"\r")):
+        return False
+    try:
+        again = msgspec.json.encode(msgspec.json.decode(data))
+    except (OverflowError, ValueError):  # an integer that JSON has and msgspec doesn't write
+        return False
+    return again.count(b'":') == data.count(b'":')
+
+
+def _as_written(noun: Any, written: Any, path: str) -> None:
+    """Raises where a value is another than the JSON has: a number from a text, a truth from a number."""
+    match noun:
+        case msgspec.Struct():
+            for name in noun.__struct_fields__:
+                if name in written:
+                    _as_written(getattr(noun, name), written[name], f"{path}.{name}")
+        case dict():
+            for key, value in noun.items():
+                _as_written(value, written[key], f"{path}[{key!r}]")
+        case list() | tuple():
+            for index, (value, was) in enumerate(zip(noun, written, strict=True)):
+                _as_written(value, was, f"{path}[{index}]")
+        case float():
+            if isinstance(written, str) and written not in NAMES:
+                raise msgspec.ValidationError(f"Expected `float`, got `str` - at `{path}`")
+        case _:
+            if noun != written or isinstance(noun, bool) is not isinstance(written, bool):
+                raise msgspec.ValidationError(
+                    f"Expected `{_JSON[type(noun)]}`, got `{_JSON[type(written)]}` - at `{path}`"
+                )
 
 
 def lines(noun: msgspec.Struct, depth: int) -> list[bytes]:

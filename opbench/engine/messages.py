@@ -27,10 +27,11 @@ class Survey(msgspec.Struct, frozen=True, tag=True):
 class Measure(msgspec.Struct, frozen=True, tag=True):
     """Measure a panel, or what is left of it without the contenders that brought a worker down.
 
-    `calls_per_sample[method][contender]` is what an earlier process calibrated: a replica keeps to it. `counting`
-    is off in replicas: counts and memory are the same in every process. A case that needs more than `memory_bytes`
-    is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds). For
-    `linger_seconds` the process waits before it answers: what it has been left with may strike late.
+    `calls_per_sample[method][contender]` is what an earlier visit calibrated: later ones keep to it. `counting` is
+    off in them: counts and memory are the same in every process. A case that needs more than `memory_bytes`
+    is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds).
+    `answers` is the file in which the first visit keeps a sample of the definition's answers for the later ones; ""
+    keeps none. For `linger_seconds` the process waits before it answers: what it has been left with may strike late.
     """
 
     panel: Panel
@@ -41,6 +42,7 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
     replica: int = 0
     best: tuple[float, float, float] | None = None
     linger_seconds: float = 0.0
+    answers: str = ""
 
 
 class CallFirst(msgspec.Struct, frozen=True, tag=True):

@@ -32,6 +32,7 @@ class RevisionUnderTest:
         self.built: Any = None
         self.expected: Any = None
         self.last: Any = ()
+        self.waits = _Waits()
 
     def hello(self, threads: int) -> dict[str, Any]:
         """Loads the declarations; says which package this is."""
@@ -93,14 +94,15 @@ class RevisionUnderTest:
         """Seconds of all calls together. The call before them, untimed, brings the data back into the cache."""
         self._call()
         gc.disable()
-        before = _interruptions()
+        waited, before = self.waits.seconds(), _interruptions()
         begin = time.perf_counter()
         for _ in range(calls):
             self._call()
         seconds = time.perf_counter() - begin
-        interrupted = _interruptions() != before
+        interrupted, after = _interruptions() != before, self.waits.seconds()
         gc.enable()
-        return {"type": "TimedBlock", "seconds": seconds, "interrupted": interrupted}
+        lost = None if waited is None or after is None else max(0.0, after - waited)
+        return {"type": "TimedBlock", "seconds": seconds, "interrupted": interrupted, "waited": lost}
 
     def finish(self) -> dict[str, Any]:
         """The verdict on the last timed call."""
@@ -118,6 +120,38 @@ class RevisionUnderTest:
             output = built.module(*built.inputs)
             gradients = torch.autograd.grad(output, built.leaves(), built.grad_output, allow_unused=True)
             self.last = (output.detach(), *gradients)
+
+
+class _Waits:
+    """How long this process's threads have been ready to run and had no core, as Linux counts it per thread.
+
+    The files stay open: opening them would cost more than reading.
+    """
+
+    def __init__(self, tasks: str = "/proc/self/task") -> None:
+        self._tasks = tasks
+        self._files: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._ended = 0  # nanoseconds that threads which have ended had waited
+
+    def seconds(self) -> float | None:
+        """So far, ended threads included as last seen; None where the system doesn't say."""
+        try:
+            now = set(os.listdir(self._tasks))
+        except OSError:
+            return None
+        for thread in self._files.keys() - now:
+            os.close(self._files.pop(thread))
+            self._ended += self._last.pop(thread, 0)
+        for thread in now - self._files.keys():
+            with contextlib.suppress(OSError):
+                self._files[thread] = os.open(os.path.join(self._tasks, thread, "schedstat"), os.O_RDONLY)
+        if not self._files:
+            return None
+        for thread, file in self._files.items():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                self._last[thread] = int(os.pread(file, 128, 0).split()[1])
+        return (self._ended + sum(self._last.values())) / 1e9
 
 
 def _text() -> Any:

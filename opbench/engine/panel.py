@@ -1,13 +1,15 @@
 """The stages of a panel, the way every case goes; a case that fails costs itself, never the panel.
 
 Refuse what is too large -> build and verify -> count and measure memory -> latency, the whole panel interleaved ->
-verify again -> record.
+verify again -> record. A panel that is visited again, in a fresh process, is verified by a sample of the first visit's
+answers and not counted again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -23,6 +25,7 @@ from opbench.measure.prediction import may_exceed, predict
 from opbench.measure.watching import DisturbanceWatch
 from opbench.schema import Panel, Record, Settings
 from opbench.verify.gate import Reference
+from opbench.verify.kept import keep, kept
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class Context:
 
     `announce(contender, step)` is told whose code runs next. `memory_bytes`: a case on the CPU predicted to need more
     is not run; None asks nothing. `calls_per_sample` by method and contender is what an earlier process calibrated.
-    `counting` is off in replicas of it. `around` watches what disturbs the panel; None: nothing does.
-    `process` is the worker's own; None where the process is somebody else's, too.
+    `counting` is off at later visits of it. `around` watches what disturbs the panel; None: nothing does. `answers`:
+    where the first visit keeps a sample of the definition's answers, by which later ones are judged. `process`
+    is the worker's own; None where the process is somebody else's, too.
     """
 
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
@@ -42,16 +46,19 @@ class Context:
     counting: bool = True
     around: DisturbanceWatch | None = None
     process: OwnProcess | None = None
+    answers: Path | None = None
 
 
 def run_panel(panel: Panel, settings: Settings, context: Context) -> list[Record]:
     """Measures every case of a panel; one record per case, in the panel's order."""
     cases = [CaseState(case, position, process=context.process) for position, case in enumerate(panel.cases)]
-    references: dict[str, Reference] = {}
+    references = kept(context.answers) if context.answers and not context.counting else {}
     for case in cases:
         _stage(CaseStep.PREDICT, case, context, lambda case: refuse_too_large(case, context))
     for case in cases:
         _stage(CaseStep.FIRST_CALL, case, context, lambda case: build_and_verify(case, references, context))
+    if context.answers and context.counting:
+        keep(references, context.answers)
     if context.counting:
         for case in cases:
             _stage(CaseStep.COUNT, case, context, lambda case: count_and_measure_memory(case, context))

@@ -26,7 +26,7 @@ OWN_SECONDS = 600.0
 IMPORT_SECONDS = 300.0
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class RunToPlan(msgspec.Struct, frozen=True):
     """A run to plan, as the words of its command line."""
 
     words: tuple[str, ...]
@@ -38,7 +38,7 @@ class Importing(msgspec.Struct, frozen=True, tag=True):
     what: str
 
 
-class Planned(msgspec.Struct, frozen=True, tag=True):
+class LaidOut(msgspec.Struct, frozen=True, tag=True):
     """The plan and its suite, the settings to record, and what a reader is told: of it, before it, and of packages."""
 
     suite: Suite
@@ -49,16 +49,16 @@ class Planned(msgspec.Struct, frozen=True, tag=True):
     broken: tuple[str, ...] = ()
 
 
-def planned(request: RunRequest) -> Planned:
+def planned(request: RunRequest) -> LaidOut:
     """The plan of a run. Raises OpbenchError for wrong usage, of which a file that can't be imported is one kind."""
     from opbench import registry
 
     if not (request.extensions or registry.installed() or registry.added_files()):
         return lay_out(request)
-    with Child[Importing | Planned](
-        ["-m", "opbench.engine.planner"], Importing | Planned, broken="planning failed, not a contender"
+    with Child[Importing | LaidOut](
+        ["-m", "opbench.engine.planner"], Importing | LaidOut, broken="planning failed, not a contender"
     ) as child:
-        child.send(Wanted(tuple(words(request))))
+        child.send(RunToPlan(tuple(words(request))))
         found, what = child.receive(OWN_SECONDS), "planning"
         while isinstance(found, Importing):
             what = found.what
@@ -68,7 +68,7 @@ def planned(request: RunRequest) -> Planned:
     return found
 
 
-def lay_out(request: RunRequest) -> Planned:
+def lay_out(request: RunRequest) -> LaidOut:
     """The plan of a run, by this process."""
     from opbench import baseline_alone, registry, suites
     from opbench import plan as planning
@@ -81,12 +81,12 @@ def lay_out(request: RunRequest) -> Planned:
     cuda = torch.cuda.is_available()
     laid_out = planning.plan(suite, request.filters, cuda=cuda, seed=request.seed, settings=request.settings)
     baseline_alone.refuse(suite, laid_out, request.filters)
-    recorded = settings(request, suite)
+    recorded = settings(request, suite, len(laid_out.panels))
     said = tuple(baseline_alone.sentences(suite, laid_out, request.filters))
-    return Planned(suite, laid_out, recorded, said, estimate(laid_out, recorded), tuple(registry.broken_so_far()))
+    return LaidOut(suite, laid_out, recorded, said, estimate(laid_out, recorded), tuple(registry.broken_so_far()))
 
 
-def answer(wanted: Wanted) -> Iterator[Importing | Planned]:
+def answer(wanted: RunToPlan) -> Iterator[Importing | LaidOut]:
     """Imports what the run names, each announced, and lays it out."""
     from opbench import registry
 
@@ -105,4 +105,4 @@ def answer(wanted: Wanted) -> Iterator[Importing | Planned]:
 
 
 if __name__ == "__main__":
-    serve(Wanted, answer)
+    serve(RunToPlan, answer)

@@ -1,13 +1,18 @@
-"""Several processes' records of one case made one: samples stay apart by process, the statistical unit."""
+"""Visits of a panel: what each may take, and the records of several made one, samples apart by visit.
+
+A visit is a process of its own, and the statistical unit. All panels are visited once, then all again, so that the
+visits of a panel lie as far apart as the run is long.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
 
-from opbench.schema import Latency, Phase, Record, StopReason
+from opbench.schema import Latency, Phase, Record, Settings, StopReason
 
 T = TypeVar("T")
 
@@ -15,8 +20,24 @@ T = TypeVar("T")
 _STOPS: tuple[StopReason, ...] = ("precision", "plateau", "budget", "throttled", "disturbed")
 
 
-def merge(records: Sequence[Record]) -> Record:
-    """One record of the same case in processes 0, 1, ...: the first failure, or all samples.
+def one_visit(settings: Settings) -> Settings:
+    """What one visit is measured with: an equal part of the panel's time and rounds.
+
+    The visits' rounds together have the precision that was asked for when each has it times the root of their number.
+    """
+    visits = settings.replicas
+    return replace(
+        settings,
+        precision=settings.precision * math.sqrt(visits),
+        budget_seconds=settings.budget_seconds / visits,
+        least_rounds=math.ceil(settings.least_rounds / visits),
+    )
+
+
+def merge(records: Sequence[Record], visits: int = 1) -> Record:
+    """One record of the same case at visits 0, 1, ...: the first failure, or all samples.
+
+    `visits`: how many were asked for; those that there was no time for have a place without samples.
 
     Verdicts, counts and memory are the first process's. A process that lacks a method keeps its place in it with no
     samples, so that process p of a contender pairs with process p of its baseline.
@@ -37,7 +58,8 @@ def merge(records: Sequence[Record]) -> Record:
                 notes=notes,
             )
     methods = dict.fromkeys(latency.method for record in records for latency in record.latencies)
-    latencies = tuple(_merge_latencies(method, records) for method in methods)
+    missing = [None] * (visits - len(records))
+    latencies = tuple(_merge_latencies(method, [*records, *missing]) for method in methods)
     return replace(first, latencies=latencies, notes=notes)
 
 
@@ -46,8 +68,10 @@ def _notes(record: Record) -> tuple[str, ...]:
     return (*record.notes, *lost)
 
 
-def _merge_latencies(method: str, records: Sequence[Record]) -> Latency:
-    found = [next((had for had in record.latencies if had.method == method), None) for record in records]
+def _merge_latencies(method: str, records: Sequence[Record | None]) -> Latency:
+    found = [
+        next((had for had in record.latencies if had.method == method), None) if record else None for record in records
+    ]
     present = [latency for latency in found if latency is not None]
     gauged = any(latency.sm_clock_mhz for latency in present)
     watched = any(latency.waited for latency in present)

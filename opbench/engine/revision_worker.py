@@ -35,10 +35,14 @@ class Prepared(msgspec.Struct, frozen=True, tag=True):
 
 
 class TimedBlock(msgspec.Struct, frozen=True, tag=True):
-    """One block of calls; `interrupted`: another process ran on its core meanwhile."""
+    """One block of calls; `interrupted`: another process ran on its core meanwhile.
+
+    `waited`: seconds that its threads were ready to run and had no core, together; None where the system doesn't say.
+    """
 
     seconds: float
     interrupted: bool
+    waited: float | None = None
 
 
 class CheckedAgain(msgspec.Struct, frozen=True, tag=True):

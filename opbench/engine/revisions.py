@@ -1,10 +1,10 @@
-"""Two revisions of this package on disk at once: one of git's beside the tree that is imported."""
+"""Revisions of this package on disk at once: git's beside the tree that is imported, and the history between two."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,27 +25,81 @@ class Revision:
 @contextlib.contextmanager
 def checked_out(reference: str) -> Iterator[tuple[Revision, Revision]]:
     """(the revision `reference` in a temporary work tree, the tree that this package is imported from)."""
-    root = Path(opbench.__file__).parents[1].resolve()
-    if not (root / ".git").exists():
-        raise OpbenchError(
-            f"compare --paired: {root} is no git checkout; run it from one (`pip install -e .`), or measure both "
-            "revisions by themselves and compare the documents"
-        )
+    history = History.here()
+    root = history.root
+    commit = history.commit(reference)
     try:
-        commit = git(root, "rev-parse", "--verify", f"{reference}^{{commit}}")
+        head = Revision(root, git(root, "rev-parse", "HEAD"), bool(git(root, "status", "--porcelain", "-uno")))
     except GitError as error:
-        raise OpbenchError(f"compare --paired {reference}: not a revision here ({error})") from None
-    with tempfile.TemporaryDirectory(prefix="opbench-paired-") as folder:
-        tree = Path(folder).resolve() / "base"
+        raise OpbenchError(f"compare --paired: {error}") from None
+    with history.tree(commit) as base:
+        yield base, head
+
+
+@dataclass(frozen=True)
+class History:
+    """The commits of the repository at `root`."""
+
+    root: Path
+
+    @classmethod
+    def here(cls) -> History:
+        """Of the checkout that this package is imported from."""
+        root = Path(opbench.__file__).parents[1].resolve()
+        if not (root / ".git").exists():
+            raise OpbenchError(
+                f"compare --paired: {root} is no git checkout; run it from one (`pip install -e .`), or measure both "
+                "revisions by themselves and compare the documents"
+            )
+        return cls(root)
+
+    def commit(self, reference: str) -> str:
+        """The commit that a reference names."""
         try:
-            git(root, "worktree", "add", "--detach", str(tree), commit)
+            return git(self.root, "rev-parse", "--verify", "--end-of-options", f"{reference}^{{commit}}")
         except GitError as error:
-            raise OpbenchError(f"compare --paired {reference}: it can't be checked out ({error})") from None
+            raise OpbenchError(f"compare --paired {reference}: not a revision here ({error})") from None
+
+    @contextlib.contextmanager
+    def tree(self, commit: str) -> Iterator[Revision]:
+        """A commit in a temporary work tree."""
+        with tempfile.TemporaryDirectory(prefix="opbench-paired-") as folder:
+            tree = Path(folder).resolve() / "base"
+            try:
+                git(self.root, "worktree", "add", "--detach", str(tree), commit)
+            except GitError as error:
+                raise OpbenchError(f"compare --paired {commit[:12]}: it can't be checked out ({error})") from None
+            try:
+                yield Revision(tree, commit, False)
+            finally:
+                with contextlib.suppress(GitError):  # the temporary folder goes in any case
+                    git(self.root, "worktree", "remove", "--force", str(tree))
+
+    def check_order(self, good: str, bad: str) -> None:
+        """Raises OpbenchError unless the bad commit comes after the good one."""
         try:
-            head = Revision(root, git(root, "rev-parse", "HEAD"), bool(git(root, "status", "--porcelain", "-uno")))
-            yield Revision(tree, commit, False), head
-        except GitError as error:
-            raise OpbenchError(f"compare --paired: {error}") from None
-        finally:
-            with contextlib.suppress(GitError):  # the temporary folder goes in any case
-                git(root, "worktree", "remove", "--force", str(tree))
+            common = git(self.root, "merge-base", good, bad)
+        except GitError:
+            common = ""
+        if good == bad or common != good:
+            raise OpbenchError(
+                f"compare --paired {good[:12]} --bisect {bad[:12]}: expected a bad commit that comes after the good "
+                f"one; their last common commit is {common[:12] or 'none'}"
+            )
+
+    def between(self, goods: Sequence[str], bad: str) -> list[str]:
+        """What is of the bad commit and of none of the good ones, itself too; first what halves it best."""
+        listed = git(self.root, "rev-list", "--bisect-all", bad, *(f"^{good}" for good in goods))
+        return [line.split()[0] for line in listed.splitlines()]
+
+    def in_order(self, goods: Sequence[str], bad: str) -> list[str]:
+        """The same commits, parents before children."""
+        return git(self.root, "rev-list", "--topo-order", "--reverse", bad, *(f"^{good}" for good in goods)).split()
+
+    def merges(self, goods: Sequence[str], bad: str) -> set[str]:
+        """Those of them that have two parents or more."""
+        return set(git(self.root, "rev-list", "--merges", bad, *(f"^{good}" for good in goods)).split())
+
+    def subject(self, commit: str) -> str:
+        """The first line of a commit's message."""
+        return git(self.root, "log", "-1", "--format=%s", commit)

@@ -1,14 +1,16 @@
 """One run: the plan's panels one after another, yardsticks first, everything that was seen in one document.
 
 This side measures nothing and calls no contender: a worker does (`worker.py`), and this process stays alive whatever
-becomes of it. Replicas are passes over the whole plan, each in a fresh process, so that a machine that drifts over
-minutes moves the replicas of a panel apart, as it would those of another day.
+becomes of it. Visits (`settings.replicas` of them) are passes over the whole plan, each in a fresh interpreter, so that
+a machine that drifts over minutes moves the visits of a panel apart, as it would those of another day.
 """
 
 from __future__ import annotations
 
 import datetime
+import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from opbench.engine.journal import Journal
 from opbench.engine.log import Write, finished
 from opbench.engine.log import surroundings as about
 from opbench.engine.messages import Measure, PanelMeasured, Survey
-from opbench.engine.replicas import merge
+from opbench.engine.replicas import merge, one_visit
 from opbench.engine.resuming import differences, digests, refuse
 from opbench.engine.supervisor import Fault, Supervisor
 from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings, Skipped, Yardstick
@@ -31,6 +33,8 @@ Progress = Callable[[int, Panel | None], None]
 
 # A panel whose worker is lost, and of which no contender fails alone, is measured again.
 RETRIES = 1
+# In the run's folder, while it lasts: what a panel's later visits are judged by.
+ANSWERS = "answers"
 
 
 def execute(
@@ -50,8 +54,8 @@ def execute(
 
     What is finished is in the folder's journal whatever happens; with `resume` what is there is not done again.
     `finish` puts the document where it belongs: the journal is deleted after it, and locked until then. After
-    `within_seconds` no panel is begun: the document then holds those that are finished in every process, names the
-    others' cases as skipped, and the journal stays, so that `resume` can add them.
+    `within_seconds` no panel is begun: the document then holds those that were visited at least once, names the
+    others' cases as skipped, and the journal stays, so that `resume` can add what is missing.
     """
     began = time.monotonic()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -85,10 +89,11 @@ def execute(
                         log(line)
                 done += 1
         progress(done, None)
-        reached, skipped = _reached(plan, settings.replicas, journal, within_seconds)
+        reached, skipped = _reached(plan, journal, within_seconds)
+        missing = len(plan.panels) * settings.replicas - done
         merged = (record for panel in reached for record in _records(panel, settings.replicas, journal))
         records = tuple(_plausible(record, surroundings.yardsticks) for record in merged)
-        if not skipped:
+        if not missing:
             for case in _first_called(plan, records):
                 _call_first(case, journal, supervisor)
         entries: tuple[Surroundings | PanelFinished | FirstCalled, ...]
@@ -110,19 +115,24 @@ def execute(
             probes=tuple(entry.probes for entry in journal.finished.values() if entry.probes is not None),
         )
         finish(run)
-        if skipped:
-            log(f"{len(skipped)} cases were not begun within {within_seconds:g} s; --resume adds them")
+        if missing:
+            log(f"{_missing(skipped, missing)} not begun within {within_seconds:g} s; --resume adds them")
         else:
             journal.remove()
+            shutil.rmtree(folder / ANSWERS, ignore_errors=True)
         log(f"finished after {time.monotonic() - began:.1f} s")
         return run
 
 
+def _missing(skipped: Sequence[Skipped], visits: int) -> str:
+    return f"{len(skipped)} cases were" if skipped else f"{visits} further visits of panels were"
+
+
 def _reached(
-    plan: Plan, replicas: int, journal: Journal, within_seconds: float | None
+    plan: Plan, journal: Journal, within_seconds: float | None
 ) -> tuple[tuple[Panel, ...], tuple[Skipped, ...]]:
-    """The panels that are finished in every process, and the cases of those that time did not suffice for."""
-    reached = tuple(p for p in plan.panels if all((replica, p.id) in journal.finished for replica in range(replicas)))
+    """The panels that were visited, and the cases of those that time did not suffice for."""
+    reached = tuple(panel for panel in plan.panels if (0, panel.id) in journal.finished)
     if len(reached) == len(plan.panels):
         return reached, ()
     reason = f"not begun within {within_seconds:g} s (--within): the same command with --resume measures it"
@@ -178,6 +188,9 @@ class _Attempts:
     ) -> None:
         self.panel, self.replica, self.settings = panel, replica, settings
         self.journal, self.supervisor = journal, supervisor
+        self.answers = ""
+        if settings.replicas > 1:
+            self.answers = str(journal.path.parent.resolve() / ANSWERS / f"{zlib.crc32(panel.id.encode()):08x}.pt")
         self.earlier = [journal.finished[process, panel.id] for process in range(replica)]
         # What failed in an earlier process has its outcome; what was lost in this one before the run was resumed, too.
         failed = {r.case.id for entry in self.earlier for r in entry.records if r.outcome not in ("ok", "disturbed")}
@@ -232,12 +245,13 @@ class _Attempts:
                     calls.setdefault(latency.method, {})[record.case.contender] = latency.calls_per_sample
         return Measure(
             panel=replace(self.panel, cases=tuple(cases)),
-            settings=self.settings,
+            settings=one_visit(self.settings),
             memory_bytes=self.supervisor.memory_bytes,
             calls_per_sample=calls,
             counting=self.replica == 0,
             replica=self.replica,
             best=self.supervisor.best,
+            answers=self.answers,
         )
 
     def _lose(self, case: Case, fault: Fault) -> None:
@@ -257,9 +271,10 @@ def _plausible(record: Record, yardsticks: Sequence[Yardstick]) -> Record:
 
 
 def _records(panel: Panel, replicas: int, journal: Journal) -> Sequence[Record]:
-    """The panel's records over all processes, in the panel's order."""
+    """The panel's records over all its visits, in the panel's order."""
     by_case: dict[str, list[Record]] = {}
     for replica in range(replicas):
-        for record in journal.finished[replica, panel.id].records:
-            by_case.setdefault(record.case.id, []).append(record)
-    return [merge(by_case[case.id]) for case in panel.cases]
+        if entry := journal.finished.get((replica, panel.id)):
+            for record in entry.records:
+                by_case.setdefault(record.case.id, []).append(record)
+    return [merge(by_case[case.id], replicas) for case in panel.cases]

@@ -1,4 +1,7 @@
-"""A selfcheck from start to end: fresh processes one after another, half of them beside another that loads a core."""
+"""A selfcheck from start to end: fresh processes one after another, half of them beside another that loads a core.
+
+After them pairs of processes of identical code, for the layout floor; between all of them the machine's probes.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ import msgspec
 
 import opbench
 from opbench.engine.environment import environment
+from opbench.engine.layouts import BestProbe, layouts, planned
 from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Taken, Wanted
 from opbench.process.child import Child
 from opbench.process.death import Death
-from opbench.schema import SCHEMA_VERSION, OpbenchError, Selfcheck, Trial
+from opbench.schema import SCHEMA_VERSION, LayoutTrial, OpbenchError, Selfcheck, Trial
 
 _WORKER = "opbench.engine.trials"
 # Starting takes some seconds, and a trial a quarter of a second or so beside its budget; three external tools take as
@@ -30,7 +34,10 @@ _LOAD = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    su
 
 @dataclass(frozen=True)
 class SelfcheckExtent:
-    """How much to take: identical pairs, pairs of every planted effect, processes; half of each beside a load."""
+    """How much to take: identical pairs, pairs of every planted effect, processes; half of each beside a load.
+
+    `layouts` are pairs of fresh processes of identical code, on a machine without a load.
+    """
 
     identical: int
     planted: int
@@ -40,6 +47,7 @@ class SelfcheckExtent:
     budget_seconds: float
     external_tools: bool
     seed: int = 0
+    layouts: int = 0
 
 
 def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, int], None]) -> Selfcheck:
@@ -49,12 +57,27 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
     began = time.perf_counter()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     batches = lay_out(extent)
-    total = sum(len(batch.trials) for batch in batches)
+    laid_out = planned() if extent.layouts else None
+    before = sum(len(batch.trials) for batch in batches)
+    total = before + extent.layouts * sum(len(panel.cases) for panel in (laid_out.panels if laid_out else ()))
     trials: list[Trial] = []
-    for batch in batches:
-        progress(len(trials), total)
-        with _one_core_loaded() if batch.loaded else contextlib.nullcontext():
-            trials += _in_a_process(batch)
+    pairs: tuple[LayoutTrial, ...] = ()
+    with contextlib.closing(BestProbe(extent.threads)) as best:
+        for batch in batches:
+            progress(len(trials), total)
+            best.look()
+            with _one_core_loaded() if batch.loaded else contextlib.nullcontext():
+                trials += _in_a_process(batch)
+        if laid_out is not None:
+            pairs = layouts(
+                laid_out,
+                extent.layouts,
+                threads=extent.threads,
+                seed=extent.seed,
+                command=command,
+                progress=lambda done: progress(before + done, total),
+            )
+        best.look()
     progress(total, total)
     surroundings = msgspec.structs.replace(environment(), threads=extent.threads)
     return Selfcheck(
@@ -66,6 +89,8 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
         precision=extent.precision,
         budget_seconds=extent.budget_seconds,
         trials=tuple(trials),
+        layouts=pairs,
+        best_probe=best.seconds(),
     )
 
 

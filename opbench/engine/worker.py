@@ -7,6 +7,7 @@ import gc
 import os
 import time
 import traceback
+from pathlib import Path
 
 import torch
 from msgspec.structs import replace
@@ -124,10 +125,7 @@ def call_first(work: CallFirst, extensions: tuple[str, ...]) -> CalledFirst:
 def _watch(work: Measure) -> DisturbanceWatch | None:
     """What watches a panel for disturbance; None where nothing can, or where it was asked to be let alone."""
     case, threads = work.panel.cases[0], torch.get_num_threads()
-    # Backward has threads of its own, which wait for forward's while those still spin: with several threads a training
-    # call waits for itself, and the kernel's counters can't tell that from another process.
-    waits_for_itself = case.mode == "training" and threads > 1
-    if case.device != "cpu" or work.settings.share_cpu or waits_for_itself:
+    if case.device != "cpu" or work.settings.share_cpu:
         return None
     around = _disturbance_watch(threads)
     around.knows(work.best)
@@ -136,7 +134,7 @@ def _watch(work: Measure) -> DisturbanceWatch | None:
 
 @functools.cache
 def _disturbance_watch(threads: int) -> DisturbanceWatch:
-    """That of this process. Its probes keep threads, so it is made before a panel's are counted."""
+    """That of this process. Its probes start torch's threads, so it is made before a panel's are counted."""
     return DisturbanceWatch(DisturbanceGuard(), Probes(threads))
 
 
@@ -150,7 +148,14 @@ def measure(work: Measure, heartbeat: Heartbeat, process: OwnProcess, notes: tup
     threads = state.threads()
     state.restore(process.known)
     context = Context(
-        stopwatch, heartbeat.beat, work.memory_bytes, work.calls_per_sample, work.counting, around, process
+        stopwatch,
+        heartbeat.beat,
+        work.memory_bytes,
+        work.calls_per_sample,
+        work.counting,
+        around,
+        process,
+        Path(work.answers) if work.answers else None,
     )
     records = run_panel(work.panel, work.settings, context)
     foreign = registry.extensions()

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from opbench import registry
 from opbench.build import Built, build
 from opbench.measure.parameters import count_parameters
+from opbench.measure.traffic import count_traffic
 from opbench.schema import Case, Counted, Counts, Operator
 
 Formula = Callable[[Sequence[Any]], int]
@@ -64,7 +65,7 @@ CORRECTED: Mapping[str, Formula] = {"aten::convolution_backward": _convolution_b
 
 
 def count(case: Case, built: Built) -> Counts:
-    """Counts one call of the case (training: forward and backward) three ways, and as the stock counters see it."""
+    """Counts one call of the case (training: forward and backward): MACs three ways, and its traffic."""
     operator = built.operator
     cost = operator.cost(registry.given(case))
     torch_saw, fvcore_saw = _aided(case, operator)
@@ -82,6 +83,7 @@ def count(case: Case, built: Built) -> Counts:
         stock_torch=stock_torch,
         stock_fvcore=blind or by_fvcore(built, {}),
         dispatched=dispatched,
+        traffic_bytes=count_traffic(built),
     )
 
 

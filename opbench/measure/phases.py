@@ -8,6 +8,7 @@ contender took, so that choosing doesn't bend what is chosen.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ CLEAR_WITHIN = Probe(1.12, 1.3, 1.12)
 SMOOTHED_OVER = 5
 # The best is no single lucky reading but the fastest twentieth.
 BEST_SHARE = 0.05
+# Fewer of a contender's rounds than this are no phase but luck: two vCPUs that are one core's threads for most of the
+# time read clear now and then.
+CLEAR_SHARE_AT_LEAST = 0.1
 
 
 class Used(NamedTuple):
@@ -60,16 +64,20 @@ class Phases:
     @staticmethod
     def _clear(near: Sequence[Probe], best: Probe) -> bool:
         middle = Probe(*map(statistics.median, zip(*near, strict=True)))
-        return all(now <= within * least for now, within, least in zip(middle, CLEAR_WITHIN, best, strict=True))
+        return all(
+            math.isfinite(now) and now <= within * least
+            for now, within, least in zip(middle, CLEAR_WITHIN, best, strict=True)
+        )
 
 
 def used(clear: Sequence[bool], clean: Sequence[int], rounds: int, least: int) -> Used:
     """The rounds that a contender's figures are of, out of the `clean` ones (undisturbed pairs) of its `rounds`.
 
-    The clear ones where there are `least` of them or they are the most; else the shared ones.
+    The clear ones where there are `least` of them and a tenth of all, or they are the most; else the shared ones.
     """
     bright = [at for at in clean if clear[at]]
     dim = [at for at in clean if not clear[at]]
-    phase: Phase = "clear" if len(bright) >= min(least, len(dim) or 1) else "shared"
+    enough = max(min(least, len(dim) or 1), CLEAR_SHARE_AT_LEAST * len(clean))
+    phase: Phase = "clear" if len(bright) >= enough else "shared"
     kept = set(bright if phase == "clear" else dim)
     return Used(phase, tuple(at for at in range(rounds) if at not in kept))

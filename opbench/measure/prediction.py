@@ -6,6 +6,7 @@ and nothing computed: values can't be predicted, and code that asks for one (`.i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ def predict(case: Case) -> Prediction:
 
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            built = _hollow(case)
+            built = _hollow(case, _drawn(case), case.device)
             memory = track(built, predicted=True)
             held = [*built.inputs, *built.module.parameters(), *built.module.buffers()]
             held += [] if built.grad_output is None else [built.grad_output]
@@ -57,35 +58,52 @@ def _unknown(note: str) -> Prediction:
     return Prediction(None, Memory("fake-dispatch", None, None, predicted=True, note=note))
 
 
+def on_meta(case: Case) -> Built:
+    """The case on meta tensors, which no mode need be on for: nothing is drawn, held or computed."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        drawn = _drawn(case)
+    return _hollow(
+        case,
+        {name: torch.empty(value.shape, dtype=value.dtype, device="meta") for name, value in drawn.items()},
+        "meta",
+    )
+
+
 def _like(tensor: torch.Tensor, dtype: torch.dtype, device: str) -> torch.Tensor:
     """As `Module.to` would have it: of another dtype only if it is a floating-point number."""
     return torch.empty_like(tensor, dtype=dtype if tensor.is_floating_point() else tensor.dtype, device=device)
 
 
-def _hollow(case: Case) -> Built:
+def _drawn(case: Case) -> dict[str, torch.Tensor]:
+    operator = registry.operator(case.task, case.operator)
+    assert operator.inputs is not None
+    return operator.inputs(registry.given(case), case.spread or 0.0, torch.Generator())
+
+
+def _hollow(case: Case, drawn: Mapping[str, torch.Tensor], device: str) -> Built:
     """The case as `build` makes it, without values."""
     operator = registry.operator(case.task, case.operator)
     dtype, training = TORCH_DTYPES[case.dtype], case.mode == "training"
     dims = registry.given(case)
-    assert operator.inputs is not None
-    drawn = operator.inputs(dims, case.spread or 0.0, torch.Generator())
-    tensors = {name: _like(value, dtype, case.device) for name, value in drawn.items()}
+    tensors = {name: _like(value, dtype, device) for name, value in drawn.items()}
     with torch.device("meta"):
         module = operator.module(dims, operator.implementations[case.implementation])
     module.train(training)
     for part in module.modules():  # Module.to would swap the tensors, which fake ones refuse
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                empty = _like(parameter, dtype, case.device)
+                empty = _like(parameter, dtype, device)
                 part._parameters[name] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
         for name, buffer in part._buffers.items():
             if buffer is not None:
-                part._buffers[name] = _like(buffer, dtype, case.device)
+                part._buffers[name] = _like(buffer, dtype, device)
     grad_output = None
     if training:
         values = {**tensors, **module.state_dict()}
         shape = output_shape(case, {name: value for name, value in values.items() if value.is_floating_point()})
-        grad_output = torch.empty(shape, dtype=dtype, device=case.device)
+        grad_output = torch.empty(shape, dtype=dtype, device=device)
     inputs = tuple(value.requires_grad_(training) for value in tensors.values())
     names = (*tensors, *trained(module)) if training else ()
     return Built(case, operator, module, inputs, tensors, names, grad_output)

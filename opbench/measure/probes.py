@@ -6,31 +6,34 @@ of them, and each slows contenders by what bounds them (seen on one core: `neare
 
     integers   eight independent chains of integer instructions: what a sibling hyperthread takes
     copy       1 MiB to another place: caches and memory
-    product    float32 dot products, 20 x 20 of length 1,024: vector units and clock
+    vectors    eight independent chains of vector products and sums: vector units and clock
 
-On every core that the contenders use, at once; a probe's time is that of the slowest core. None of them calls a BLAS
-library: its threads spin for a while after a call, and the contenders' would wait for them.
+They run on the cores that the contenders use, all at once: two vCPUs may be one core's two threads, where a loop of
+integers takes twice as long while the other runs too. They run on the threads of OpenMP that torch itself uses: after a
+block these wait busily for some milliseconds, and other threads would have to share the cores with them (a BLAS
+library's own did, and an idle machine looked disturbed). A time is that on a core, not on the wall: waiting for a core
+is what the kernel's counters show. A reading in which a core began late or had to wait is taken again.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 # Each probe takes less than a tenth of a millisecond, a twentieth of the shortest block.
-INTEGER_ROUNDS = 60_000
+INTEGER_ROUNDS = 40_000
+VECTOR_ROUNDS = 20_000
 INTERPRETED_ROUNDS = 4_000
-COPY_BYTES = 1 << 20
-PRODUCT_SHAPE = (20, 1024)
-CHAINS = 8
 READS = 3
+TRIES = 8
+# A core whose probes took longer than this on the wall than of its own time had to wait meanwhile.
+WALL_WITHIN = 1.1
+COPY_BYTES = 1 << 20
+LINE_BYTES = 64
 
 
 class Probe(NamedTuple):
@@ -42,116 +45,90 @@ class Probe(NamedTuple):
 
 
 class Probes:
-    """The three probes on `threads` cores. Made before foreign code runs: it keeps threads of its own."""
+    """The three probes on `threads` cores; on one where torch's threads can't be called, or llvmlite is missing."""
 
     def __init__(self, threads: int = 1) -> None:
-        self._pool = ThreadPoolExecutor(threads - 1, "opbench-probe") if threads > 1 else None
-        self._others = threads - 1
-        self._integers = _integers()
-        self._places = [_Place() for _ in range(threads)]
-        for place in self._places:  # touches its memory, and starts the threads
-            self._one(place)
-        self.read()
+        self._once = _compiled(threads) or _interpreted()
+        self.read()  # touches its memory
 
     def read(self) -> Probe:
-        """All three now; about two thirds of a millisecond.
+        """All three now; about half a millisecond.
 
-        Each is the fastest of `READS`: right after a contender's block the first finds the caches cold, and a core
-        that ran wide vectors on a lower clock (seen: 1.3, 2.7 and 1.6 times as long as the third).
+        Each is the fastest of `READS` on the slowest core: right after a contender's block the first finds the caches
+        cold, and a core that ran wide vectors on a lower clock (seen: 1.3, 2.7 and 1.6 times as long as the third).
+        Infinite where the cores never ran together, in `TRIES`: such a round is not a clear one.
         """
-        return Probe(*(min(column) for column in zip(*(self._once() for _ in range(READS)), strict=True)))
-
-    def _once(self) -> Probe:
-        if self._pool is None:
-            return self._one(self._places[0])
-        others = [self._pool.submit(self._one, place) for place in self._places[1:]]
-        own = self._one(self._places[0])
-        found = [own, *(other.result() for other in others)]
-        return Probe(*(max(column) for column in zip(*found, strict=True)))
-
-    def _one(self, place: _Place) -> Probe:
-        # Time on a core, not on the wall: waiting for Python's lock or for a core is no property of the machine's phase.
-        begin = time.thread_time()
-        self._integers()
-        first = time.thread_time()
-        np.copyto(place.target, place.source)
-        second = time.thread_time()
-        np.einsum("ik,jk->ij", place.left, place.left, out=place.product, optimize=False)
-        return Probe(first - begin, second - first, time.thread_time() - second)
-
-    def close(self) -> None:
-        """Ends its threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        found: list[Sequence[float]] = []
+        for _ in range(TRIES):
+            times = self._once()
+            if times:
+                found.append(times)
+            if len(found) == READS:
+                break
+        return Probe(*map(min, zip(*found, strict=True))) if found else Probe(math.inf, math.inf, math.inf)
 
 
-class _Place:
-    """What one core's probes read and write."""
-
-    def __init__(self) -> None:
-        self.source = np.ones(COPY_BYTES, np.uint8)
-        self.target = np.empty_like(self.source)
-        self.left = np.full(PRODUCT_SHAPE, 1 / 32, np.float32)
-        self.product = np.empty((PRODUCT_SHAPE[0], PRODUCT_SHAPE[0]), np.float32)
-
-
-def _integers() -> Callable[[], object]:
-    """The loop of integer instructions as machine code, or interpreted where llvmlite is missing."""
+def _compiled(threads: int) -> Callable[[], Sequence[float]] | None:
+    """Runs the probes' machine code on so many threads; None where it can't be compiled."""
     if importlib.util.find_spec("llvmlite") is None:
-        return _interpreted
+        return None
+    from opbench.kernels.cpu import launch
+    from opbench.measure import probe_code
+
     try:
-        address = _compiled()
+        address = probe_code.address()
     except (ImportError, RuntimeError):
-        return _interpreted
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)
-    return lambda: function(INTEGER_ROUNDS)
+        return None
+    team = launch.team() if threads > 1 else None
+    threads = threads if team else 1
+    stride = 2 * COPY_BYTES + LINE_BYTES
+    places = (ctypes.c_char * (threads * stride))()
+    found = (ctypes.c_int64 * (threads * probe_code.FINDINGS))()
+    where = ctypes.addressof(places), stride, ctypes.addressof(found)
+    values = (ctypes.c_int64 * probe_code.ARGUMENTS)(0, threads, INTEGER_ROUNDS, VECTOR_ROUNDS, COPY_BYTES, *where)
+    alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+
+    def once() -> Sequence[float]:
+        values[probe_code.COME] = 0
+        if team is None:
+            alone(values)
+        else:
+            team(address, ctypes.addressof(values), threads, 0)
+        columns = [found[at :: probe_code.FINDINGS] for at in range(probe_code.FINDINGS)]
+        probes, wall = columns[: probe_code.PROBES], columns[probe_code.WALL]
+        own = map(sum, zip(*probes, strict=True))
+        waited = any(on_the_wall > WALL_WITHIN * on_core for on_the_wall, on_core in zip(wall, own, strict=True))
+        if waited or not all(columns[probe_code.TOGETHER]):
+            return ()
+        return [max(cores) / 1e9 for cores in probes]
+
+    once.places = places  # type: ignore[attr-defined]  # only their address is in the arguments: this keeps them alive
+    return once
 
 
-def _interpreted() -> int:
+def _interpreted() -> Callable[[], Sequence[float]]:
+    """The probes without machine code, on this thread alone."""
+    import numpy as np
+
+    source = np.ones(COPY_BYTES, np.uint8)
+    target = np.empty_like(source)
+    left = np.full((20, 1024), 1 / 32, np.float32)
+    product = np.empty((20, 20), np.float32)
+
+    def read() -> Sequence[float]:
+        begin = time.thread_time()
+        _interpreted_loop()
+        first = time.thread_time()
+        np.copyto(target, source)
+        second = time.thread_time()
+        np.einsum("ik,jk->ij", left, left, out=product, optimize=False)  # numpy's own loop: no BLAS library
+        return first - begin, second - first, time.thread_time() - second
+
+    return read
+
+
+def _interpreted_loop() -> int:
     total = 0
     for number in range(INTERPRETED_ROUNDS):
         total += number & 7
     return total
-
-
-_engines: list[object] = []  # machine code lives as long as its engine
-
-
-@cache
-def _compiled() -> int:
-    """The address of `int64 integers(int64 rounds)`.
-
-    Compiled as written: an optimiser would find the sums' closed form.
-    """
-    from opbench.kernels.cpu import processor
-
-    llvm, _, _ = processor.machine()
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=1, jit=True)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_loop()), machine)
-    engine.finalize_object()
-    _engines.append(engine)
-    address: int = engine.get_function_address("integers")
-    return address
-
-
-def _loop() -> str:
-    """`CHAINS` sums that don't wait for each other: as many instructions a cycle as a core can do."""
-    chains = range(CHAINS)
-    lines = [
-        "define i64 @integers(i64 %rounds) {",
-        "entry:",
-        "  br label %loop",
-        "loop:",
-        "  %i = phi i64 [0, %entry], [%next, %loop]",
-        *(f"  %a{k} = phi i64 [{k + 1}, %entry], [%b{k}, %loop]" for k in chains),
-        *(f"  %x{k} = xor i64 %a{k}, %i\n  %b{k} = add i64 %x{k}, {2 * k + 3}" for k in chains),
-        "  %next = add i64 %i, 1",
-        "  %more = icmp ult i64 %next, %rounds",
-        "  br i1 %more, label %loop, label %end",
-        "end:",
-        "  %s0 = add i64 %b0, 0",
-        *(f"  %s{k} = add i64 %s{k - 1}, %b{k}" for k in chains[1:]),
-        f"  ret i64 %s{CHAINS - 1}",
-        "}",
-    ]
-    return "\n".join(lines)

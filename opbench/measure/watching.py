@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from opbench.measure.disturbance import DisturbanceGuard
@@ -46,4 +47,9 @@ class DisturbanceWatch:
         if not self._phases.rounds:
             return None
         columns = zip(*self._phases.rounds, strict=True)
-        return ProbedPanel(panel, process, *(tuple(round(1e9 * value) for value in column) for column in columns))
+        return ProbedPanel(panel, process, *(tuple(map(_nanoseconds, column)) for column in columns))
+
+
+def _nanoseconds(seconds: float) -> int:
+    """For a document; 0 where the cores never ran together."""
+    return round(1e9 * seconds) if math.isfinite(seconds) else 0

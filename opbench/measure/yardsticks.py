@@ -27,6 +27,10 @@ MATMUL_SIZES: dict[Device, tuple[int, ...]] = {"cpu": (512, 1024), "cuda": (8192
 TRIED_SIZE = 192
 # Enough that the interval of the median drops the odd disturbed sample on either side.
 SAMPLES = 21
+# A copy beyond a cache of hundreds of MiB takes a tenth of a second: of those, what fits this many seconds, as a run
+# begins with them.
+SECONDS_AT_MOST = 0.5
+LEAST_SAMPLES = 9
 BUSY_SECONDS = 0.3
 # Of a core's second-level cache: source and target together, with room for what else is in it.
 CACHED_SHARE = 0.5
@@ -74,8 +78,7 @@ def _copy_rates(size: int, repeats: int, device: Device) -> tuple[float, ...]:
             target.copy_(source)
 
     moved = 2 * source.numel() * source.element_size() * repeats
-    # The first touches its memory for the first time.
-    return tuple(moved / _seconds(copy, device) for _ in range(SAMPLES + 1))[1:]
+    return tuple(moved / seconds for seconds in _sampled(copy, device))
 
 
 def _products(device: Device, dtype: torch.dtype) -> tuple[float, ...]:
@@ -88,9 +91,8 @@ def _products(device: Device, dtype: torch.dtype) -> tuple[float, ...]:
         multiply = _product(size, routes[0], device)
         if device == "cuda":
             _busy(multiply)
-        rates = [size**3 / _seconds(multiply, device) for _ in range(SAMPLES + 1)][1:]
-        found.append(tuple(rates))
-    return max(found, key=lambda rates: sorted(rates)[SAMPLES // 2])
+        found.append(tuple(size**3 / seconds for seconds in _sampled(multiply, device)))
+    return max(found, key=lambda rates: sorted(rates)[len(rates) // 2])
 
 
 def _tried(dtype: torch.dtype, device: Device) -> float:
@@ -123,6 +125,15 @@ def _busy(call: Call) -> None:
     while time.perf_counter() < deadline:
         call()
         torch.cuda.synchronize()
+
+
+def _sampled(call: Call, device: Device) -> list[float]:
+    """Seconds of calls, the first of them left out: it touches memory for the first time."""
+    _seconds(call, device)
+    found: list[float] = []
+    while len(found) < SAMPLES and (len(found) < LEAST_SAMPLES or sum(found) < SECONDS_AT_MOST):
+        found.append(_seconds(call, device))
+    return found
 
 
 def _seconds(call: Call, device: Device) -> float:

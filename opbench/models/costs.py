@@ -52,6 +52,7 @@ class CostRequest:
     precision: float = 0.01
     budget_seconds: float = 20.0
     seed: int = 0
+    threads: int | None = None
     announce: Callable[[str], None] = field(default=lambda step: None, compare=False)
 
 
@@ -82,6 +83,11 @@ class CostVariant(msgspec.Struct, frozen=True):
     profile: Profile
     deformable: int = 0
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes had the cores while it was timed."""
+        return self.latency.stop == "disturbed"
+
 
 class PassedOver(msgspec.Struct, frozen=True):
     """Convolutions of 3x3 that a swap of the slot `conv3x3` leaves as they are: why, and how many."""
@@ -94,7 +100,8 @@ class PassedOver(msgspec.Struct, frozen=True):
 class Costs(msgspec.Struct, frozen=True):
     """The baseline first, then one variant for each swap alone, then all swaps together where there are several.
 
-    Not together where two are `rivals` for the same layers.
+    Not together where two are `rivals` for the same layers. `disturbed` says what was seen of the machine where a
+    variant could not be timed for it, and what to do: then it has no latency, whatever its samples say.
     """
 
     target: str
@@ -111,6 +118,7 @@ class Costs(msgspec.Struct, frozen=True):
     out_of_reach: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     rivals: tuple[str, ...] = ()
+    disturbed: str = ""
 
 
 def parse_swap(text: str, implementation: str = "auto", where: str | None = None) -> Swap:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,12 @@ from opbench import registry
 from opbench.build import TORCH_DTYPES, Built, build
 from opbench.errors import said
 from opbench.measure.cuda import ColdEvents, TorchDevice
+from opbench.measure.disturbance import DisturbanceGuard
 from opbench.measure.latency import Clock, WallClock, measure_panel
 from opbench.measure.memory import measure_memory
 from opbench.measure.parameters import count_parameters
+from opbench.measure.probes import Probes
+from opbench.measure.watching import DisturbanceWatch
 from opbench.models import network_case
 from opbench.models.costs import BASELINE, CostRequest, Costs, CostVariant, Proven
 from opbench.models.layers import profile
@@ -52,6 +55,30 @@ def measure(request: CostRequest) -> Costs:
     a part that is not what its definition says: a wrong answer is never timed.
     """
     check_request(request)
+    with _watched(request) as around:
+        return _measured(request, around)
+
+
+@contextlib.contextmanager
+def _watched(request: CostRequest) -> Iterator[DisturbanceWatch | None]:
+    """What watches the timing on the CPU, made before the model's own code runs; threads as asked for meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.threads or before)
+    try:
+        if request.device != "cpu":
+            yield None
+            return
+        watch = DisturbanceWatch(DisturbanceGuard(), Probes(torch.get_num_threads()))
+        try:
+            yield watch
+        finally:
+            watch.probes.close()
+            watch.guard.kernel.close()
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(request: CostRequest, around: DisturbanceWatch | None) -> Costs:
     request.announce("loading the model")
     model = load_model(request.target, request.arguments, request.seed)
     x = image(model, request)
@@ -66,7 +93,7 @@ def measure(request: CostRequest) -> Costs:
         network.model.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
         appoint(network, request)
     counted = {network.name: _counted(network, request, given) for network in held}
-    timed = _timed(held, request, given)
+    timed = _timed(held, request, given, around)
     variants = []
     for network in held:
         request.announce(f"layers: {network.name}")
@@ -102,7 +129,15 @@ def measure(request: CostRequest) -> Costs:
         out_of_reach=out_of_reach,
         passed_over=left(model, wanted),
         rivals=rivals(wanted),
+        disturbed=_disturbed(timed, around),
     )
+
+
+def _disturbed(timed: Mapping[str, Latency], around: DisturbanceWatch | None) -> str:
+    """What was seen and what to do; nothing where every variant was timed."""
+    if around is None or not any(latency.stop == "disturbed" for latency in timed.values()):
+        return ""
+    return f"{around.guard.why}; use fewer threads (--threads 1), a longer --budget, or another hour"
 
 
 def _prove(networks: Sequence[VariantNetwork], request: CostRequest) -> tuple[Proven, ...]:
@@ -186,8 +221,10 @@ def _counted(network: VariantNetwork, request: CostRequest, x: Tensor) -> dict[s
         return {**found, "training_memory": Memory("not measured", None, None, note=str(error))}
 
 
-def _timed(networks: Sequence[VariantNetwork], request: CostRequest, x: Tensor) -> dict[str, Latency]:
-    """All variants in turns, in random order, as a panel's contenders are."""
+def _timed(
+    networks: Sequence[VariantNetwork], request: CostRequest, x: Tensor, around: DisturbanceWatch | None
+) -> dict[str, Latency]:
+    """All variants in turns, in random order, as a panel's contenders are; rounds that were disturbed are left out."""
     request.announce("timing")
     calls: dict[str, Callable[[], object]] = {}
     first: dict[str, float] = {}
@@ -212,6 +249,7 @@ def _timed(networks: Sequence[VariantNetwork], request: CostRequest, x: Tensor) 
         least_rounds=LEAST_ROUNDS,
         first_call_seconds=first,
         seed=request.seed,
+        around=around,
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Group
 from rich.text import Text
 
-from opbench.analyse.compare.nouns import ComparedCase, ComparedRun, Comparison
+from opbench.analyse.compare.nouns import BisectedCommit, Bisection, ComparedCase, ComparedRun, Comparison, Time
 from opbench.report import numbers
 from opbench.report.escape import prose, visible
 from opbench.report.table import Table
@@ -22,11 +22,11 @@ MOST_LISTED = 60
 
 HEADINGS = ("contender", "panel", "what", "change", "verdict", "absolute time")
 # In the order of the tables. Operations, MACs or parameters that differ have no better or worse.
-_ORDER = ("regressed", "changed", "improved", "undecided", "allowed", "same")
+_ORDER = ("regressed", "changed", "improved", "not confirmed", "undecided", "allowed", "same")
 
 
 class FindingText(msgspec.Struct, frozen=True):
-    """One finding, as text."""
+    """One finding, as text. `confirmed`: what measuring it again said."""
 
     contender: str
     panel: str
@@ -34,11 +34,16 @@ class FindingText(msgspec.Struct, frozen=True):
     change: str
     verdict: str
     absolute: str = ""
+    confirmed: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
         """In the order of `HEADINGS`."""
-        return (self.contender, self.panel, self.what, self.change, self.verdict, self.absolute)
+        if self.verdict == "not confirmed":
+            said = self.confirmed
+        else:
+            said = f"{self.verdict}, {self.confirmed}" if self.confirmed else self.verdict
+        return (self.contender, self.panel, self.what, self.change, said, self.absolute)
 
 
 def lines(comparison: Comparison) -> list[FindingText]:
@@ -54,8 +59,21 @@ def _lines(row: ComparedCase) -> Iterator[FindingText]:
         yield FindingText(contender, panel, one.name, f"{one.base} -> {one.head}", verdict)
     for time in row.times:
         changed = numbers.change(time.ratio, time.low, time.high)
-        decided = "allowed" if time.allowed else time.decision
-        yield FindingText(contender, panel, time.method, changed, decided, numbers.plain(time.absolute) + "x")
+        yield FindingText(
+            contender,
+            panel,
+            time.method,
+            changed,
+            _verdict(time),
+            numbers.plain(time.absolute) + "x",
+            time.confirmation.sentence if time.confirmation else "",
+        )
+
+
+def _verdict(time: Time) -> str:
+    if time.allowed:
+        return "allowed"
+    return "not confirmed" if time.confirmation and not time.called else time.decision
 
 
 def tally(comparison: Comparison) -> str:
@@ -79,6 +97,14 @@ def explanations(comparison: Comparison) -> Iterator[str]:
             f"Time: {unit}, 95 % interval. Regressed or improved: the interval lies beyond {effect} and survives "
             f"Holm's correction over all rows; same: it lies within {effect}; undecided: the data can't tell."
         )
+        yield from _floors(comparison)
+        yield from _confirmed(comparison)
+    disturbed = [row for row in comparison.rows if row.disturbed]
+    if disturbed:
+        yield (
+            f"Disturbed, without a time: {len(disturbed)} of {len(comparison.rows)} cases; of the first, "
+            f"{disturbed[0].disturbed}."
+        )
     if comparison.allowance:
         yield (
             f"A single process on a side: {100 * comparison.allowance.deviation:.2g} % from process to process "
@@ -96,10 +122,60 @@ def explanations(comparison: Comparison) -> Iterator[str]:
             yield f"only in {side}, not compared: {', '.join(names[:3])}{more}"
 
 
+def _floors(comparison: Comparison) -> Iterator[str]:
+    """That some rows had to move further: processes of identical code differ by more than the minimum effect here."""
+    times = [time for row in comparison.rows for time in row.times]
+    raised = [time.least for time in times if time.least > comparison.minimum_effect]
+    if raised:
+        most, count = f"{100 * max(raised):.2g} %", f"{len(raised)} {'row' if len(raised) == 1 else 'rows'}"
+        yield (
+            f"Of {count} a change must be larger, by up to {most}: fresh processes of identical code differ by as much "
+            "on this machine (its selfcheck)."
+        )
+
+
+def _confirmed(comparison: Comparison) -> Iterator[str]:
+    called = [time for row in comparison.rows for time in row.times if time.called and not time.allowed]
+    again = [time for row in comparison.rows for time in row.times if time.confirmation]
+    if again:
+        yield (
+            "Rows called regressed or improved were measured again in fresh processes, which took turns at starting "
+            "first. Not confirmed: too few of them said the same by themselves, so that it is no change."
+        )
+    elif called and comparison.confirm:
+        rows = "The changed row is" if len(called) == 1 else f"The {len(called)} changed rows are"
+        yield (
+            f"{rows} not confirmed: a process and an hour differ though the code doesn't. This measures again in fresh "
+            f"processes, both revisions in turns: {comparison.confirm}"
+        )
+
+
+def bisected(found: Bisection) -> Iterator[str]:
+    """What a bisection found, in sentences."""
+    if not found.cases:
+        yield f"Nothing to bisect: {found.bad[:12]} is not slower, larger or wrong where {found.good[:12]} was not."
+        return
+    named = [_commit(commit) for commit in found.first_bad]
+    if len(named) == 1:
+        yield f"First bad commit: {named[0]}"
+    else:
+        yield f"The first bad commit is one of {len(named)}, as those before the last could not be judged:"
+        yield from (f"  {name}" for name in named)
+    skipped = [f"  {_commit(commit)}: {commit.why}" for commit in found.tried if commit.verdict == "skipped"]
+    judged = len(found.tried) - len(skipped)
+    yield f"{judged} commits between were measured against {found.good[:12]}; {len(skipped)} were skipped."
+    yield from skipped
+
+
+def _commit(commit: BisectedCommit) -> str:
+    return f"{commit.commit[:12]} {commit.subject}"
+
+
 def summary(comparison: Comparison) -> Group:
     """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
     listed, rest = _listed(comparison, {"same"})
-    said = [*_rest(rest), *explanations(comparison), tally(comparison)]
+    bisection = bisected(comparison.bisection) if comparison.bisection else ()
+    said = [*_rest(rest), *explanations(comparison), tally(comparison), *bisection]
     return Group(
         Text(f"base {visible(_side(comparison.base))}\nhead {visible(_side(comparison.head))}"),
         *([_table(listed).rich()] if listed else []),
@@ -121,6 +197,8 @@ def markdown(comparison: Comparison) -> str:
             f"<details><summary>undecided: {len(undecided)}</summary>\n\n{_table(undecided).markdown()}\n\n</details>"
         )
     parts.append("\n".join(f"- {prose(sentence)}" for sentence in explanations(comparison)))
+    if comparison.bisection:
+        parts.append("\n".join(f"- {prose(sentence.strip())}" for sentence in bisected(comparison.bisection)))
     return "\n\n".join(parts) + "\n"
 
 

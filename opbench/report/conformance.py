@@ -1,7 +1,9 @@
-"""What a check found: for people, what is wrong and how to see it again; for machines, the same as JSON."""
+"""What a check found: the verdict in a sentence, the smallest input that shows it, then the rest; the same as JSON."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,20 +13,31 @@ from opbench.conformance.findings import BAD, Conformance, Counterexample, Resul
 from opbench.documents import encode, header
 from opbench.report.escape import visible
 
-# The command that repeats a check: the whole of it, or one relation (named) in one dtype (named).
-Repeat = Callable[[str, str], str]
+# The command that repeats a check: the whole of it, or one relation (named) in some dtypes (named).
+Repeat = Callable[[str, tuple[str, ...]], str]
 
-# Of this many failing relations the inputs are shown; of the others, what was expected and got.
+# Of this many groups of failures the inputs are shown; of the others, what was expected and got.
 SHOWN_IN_FULL = 4
+# How a message begins that says which numbers differ.
+_NUMBERS = ("output", "gradient")
+_AGAINST_THE_DEFINITION = ("definition", "definition-gradients", "evaluation", "training")
+# So many relations whose examples the time cut are named.
+SHOWN_CUT = 12
+# A line may quote the target.
+LONGEST_SENTENCE = 400
 
 
 def as_json(conformance: Conformance) -> str:
     """The whole outcome, with what people read first made explicit."""
     document = {
         **header(conformance),
+        "verdict": conformance.verdict,
+        "conclusion": conclusion(conformance),
         "conformant": conformance.conformant,
         "relations": len(conformance.relations),
         "failing": conformance.failing,
+        "wrong": conformance.wrong,
+        "fragile": conformance.fragile,
         "examples": conformance.examples,
         "worst_ratio": conformance.worst_ratio,
         "worst_ratios": conformance.worst_ratios,
@@ -33,90 +46,166 @@ def as_json(conformance: Conformance) -> str:
     return msgspec.json.format(encode(document), indent=2).decode()
 
 
+def conclusion(conformance: Conformance) -> str:
+    """The verdict in one sentence."""
+    name, operator = conformance.request.target.rpartition(":")[2], conformance.judged_as.partition(" (")[0]
+    groups = _groups(conformance)
+    match conformance.verdict:
+        case "wrong":
+            worst = groups[0][0]
+            text = f"wrong: {name} does not compute {operator}: {worst.message}"
+        case "fragile":
+            causes = list(dict.fromkeys(group[0].cause for group in groups if group[0].cause))
+            broken = [name for group in groups if not group[0].cause for name in _names(group)]
+            causes += [f"breaks {', '.join(broken)}"] if broken else []
+            text = f"right, but fragile: {name} computes {operator}; it {'; it '.join(causes)}"
+        case "right":
+            text = f"right: {name} computes {operator}"
+        case _:
+            text = f"not judged: {name}: {_why_not(conformance)}"
+    return visible(text, LONGEST_SENTENCE)
+
+
+def _why_not(conformance: Conformance) -> str:
+    if conformance.refused:
+        return f"it refuses every call: {conformance.refused}"
+    if conformance.left_out:
+        why = _first(conformance, conformance.left_out[0]).message
+        return f"{len(conformance.left_out)} of {len(conformance.relations)} relations were not run: {why}"
+    if conformance.attempts and not any(one.fits for one in conformance.attempts):
+        return "; ".join(f"by {one.name}: {one.said}" for one in conformance.attempts)
+    return "nothing could be checked under what is fixed"
+
+
 def lines(conformance: Conformance, repeat: Repeat) -> list[str]:
     """The outcome for a terminal or a log; nothing that the target says is obeyed by it."""
-    request = conformance.request
-    text = [f"{request.target} as {conformance.judged_as}, on {request.device}, seed {request.seed}"]
+    text = [conclusion(conformance)]
     if conformance.refused:
-        text += ["", f"REFUSES EVERY CALL  {conformance.refused}", f"  reproduce: {repeat('', '')}"]
-    for position, (name, *others) in enumerate(_alike(conformance)):
-        text += ["", *_failure(conformance, name, repeat, in_full=position < SHOWN_IN_FULL)]
-        text += [f"  the same of: {', '.join(others)}"] if others else []
+        text += ["", f"REFUSES EVERY CALL  {conformance.refused}", f"  reproduce: {repeat('', ())}"]
+    for position, group in enumerate(_groups(conformance)):
+        text += ["", *_failure(conformance, group, repeat, in_full=position < SHOWN_IN_FULL)]
     if conformance.left_out:
         names = ", ".join(conformance.left_out)
         text += ["", f"NOT RUN  {names}: {_first(conformance, conformance.left_out[0]).message}"]
-    if not conformance.refused:
-        told = [*map(_unsupported, conformance.unsupported), *(f"not checked: {note}" for note in conformance.notes)]
-        told += [
-            f"not checked: {result.property} in {result.dtype}: the target refuses its every call: {result.message}"
-            for result in conformance.results
-            if result.status == "unsupported" and _answers_in(conformance, result.dtype)
-        ]
-        told += [
-            f"not checked: {name}: {_first(conformance, name).message}"
-            for name in conformance.relations
-            if all(r.status == "silent" for r in conformance.results if r.property == name)
-        ]
-        told += [
-            f"{result.property} in {result.dtype}: {result.message}"
-            for result in conformance.results
-            if result.status == "holds" and result.message
-        ]
-        text += ["", *told] if told else []
+    told = [] if conformance.refused else _told(conformance)
+    text += ["", *told] if told else []
     return [visible(line) for line in [*text, "", closing(conformance)]]
 
 
+def _told(conformance: Conformance) -> list[str]:
+    """What was refused, left out, and how far what was not finished got."""
+    told = [f"attempt: {one.name}: {one.said}" for one in conformance.attempts]
+    told += [*map(_unsupported, conformance.unsupported), *(f"not checked: {note}" for note in conformance.notes)]
+    told += [
+        f"not checked: {result.property} in {result.dtype}: the target refuses its every call: {result.message}"
+        for result in conformance.results
+        if result.status == "unsupported" and _answers_in(conformance, result.dtype)
+    ]
+    told += [
+        f"not checked: {name}: {_first(conformance, name).message}"
+        for name in conformance.relations
+        if all(r.status == "silent" for r in conformance.results if r.property == name)
+    ]
+    told += [
+        f"{result.property} in {result.dtype}: {result.message}"
+        for result in conformance.results
+        if result.status == "holds" and result.message
+    ]
+    cut = [
+        f"{result.property} in {result.dtype} ({result.examples} of {result.examples + result.cut})"
+        for result in conformance.results
+        if result.cut
+    ]
+    if not cut:
+        return told
+    more = f" and {len(cut) - SHOWN_CUT} more (--json lists them)" if len(cut) > SHOWN_CUT else ""
+    return [*told, f"fewer examples than planned, as the time was over: {', '.join(cut[:SHOWN_CUT])}{more}"]
+
+
 def closing(conformance: Conformance) -> str:
-    """One line: the answer."""
-    took = f"{conformance.seconds:.0f} s"
-    if conformance.conformant:
-        dtypes = dict.fromkeys(result.dtype for result in conformance.results if result.status == "holds")
-        return (
-            f"conformant: {len(conformance.holding)} relations, {conformance.examples:,} examples, "
-            f"in {', '.join(dtypes)} ({took})"
-        )
-    if conformance.failing:
-        left_out = f", {len(conformance.left_out)} were not run" if conformance.left_out else ""
-        of = len(conformance.relations)
-        return f"NOT conformant: {len(conformance.failing)} of {of} relations fail{left_out} ({took})"
-    if conformance.refused:
-        return f"NOT conformant: the target refuses every call ({took})"
-    return f"NOT conformant: nothing could be checked under what is fixed ({took})"
+    """One line: what was tried."""
+    counts = {"hold": conformance.holding, "fail": conformance.wrong, "break what is fragile": conformance.fragile}
+    told = [f"{len(names)} {what}" for what, names in counts.items() if names] or ["0 hold"]
+    if conformance.left_out:
+        told.append(f"{len(conformance.left_out)} were not run")
+    dtypes = dict.fromkeys(result.dtype for result in conformance.results if result.examples)
+    request = conformance.request
+    return (
+        f"{conformance.judged_as} on {request.device}, seed {request.seed}: of {len(conformance.relations)} relations "
+        f"{', '.join(told)}; {conformance.examples:,} examples in {', '.join(dtypes) or 'no dtype'} "
+        f"({conformance.seconds:.0f} s)"
+    )
 
 
 def _first(conformance: Conformance, name: str) -> Result:
     return next(result for result in conformance.results if result.property == name)
 
 
-def _alike(conformance: Conformance) -> list[list[str]]:
-    """The failing relations, those together of which the same was said: a core that returns None fails them all."""
-    groups: dict[str, list[str]] = {}
-    for name in conformance.failing:
-        message = next(result.message for result in conformance.results if _fails(result, name))
-        groups.setdefault(message, []).append(name)
-    return list(groups.values())
+def _groups(conformance: Conformance) -> list[list[Result]]:
+    """The failures, together those of one cause: the same wrong output shows in fifty relations. What is wrong first.
+
+    Of each group the one that tells most comes first: against the definition, and on the smallest input.
+    """
+    bad = [result for result in conformance.results if result.status in BAD]
+    wrong = {_symptom(result) for result in bad if result.tier == "wrong"}
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in bad:
+        symptom = _symptom(result)
+        # Where ordinary outputs are wrong, that others are wrong says nothing new.
+        tier = "wrong" if symptom in wrong and not result.cause else result.tier
+        # Each fragile one says something else about the target.
+        apart = tier == "fragile" and not result.cause
+        groups.setdefault((tier, result.property if apart else symptom), []).append(result)
+    wrong_first = sorted(groups.items(), key=lambda item: item[0][0] != "wrong")
+    return [sorted(group, key=_telling) for _, group in wrong_first]
 
 
-def _fails(result: Result, name: str) -> bool:
-    return result.property == name and result.status in BAD
+def _symptom(result: Result) -> str:
+    """What failures with one cause have in common."""
+    if result.cause:
+        return result.cause
+    message = result.message.removeprefix("smallest failing call ")
+    if message != result.message:
+        message = message.partition(": ")[2]
+    if message.startswith("raised "):
+        return re.sub(r" \([^()]*, line \d+\)$", "", message)
+    return next((start for start in _NUMBERS if message.startswith(start) and "expected" in message), result.message)
+
+
+def _telling(result: Result) -> tuple[bool, bool, int]:
+    return result.tier == "fragile", result.property not in _AGAINST_THE_DEFINITION, _size(result)
+
+
+def _size(result: Result) -> int:
+    call = result.counterexample
+    return 0 if call is None else sum(math.prod(tensor.shape) for tensor in call.tensors.values())
+
+
+def _names(group: list[Result]) -> list[str]:
+    return list(dict.fromkeys(result.property for result in group))
 
 
 def _answers_in(conformance: Conformance, dtype: str) -> bool:
     return any(result.dtype == dtype and result.status in ("holds", "fails") for result in conformance.results)
 
 
-def _failure(conformance: Conformance, name: str, repeat: Repeat, *, in_full: bool) -> list[str]:
-    bad = [result for result in conformance.results if _fails(result, name)]
-    first, *others = bad
-    also = [result.dtype for result in others]
+def _failure(conformance: Conformance, group: list[Result], repeat: Repeat, *, in_full: bool) -> list[str]:
+    first = group[0]
+    also = [result.dtype for result in group[1:] if result.property == first.property]
+    others = [name for name in _names(group) if name != first.property]
+    title = "FAILS" if first.tier == "wrong" else "FRAGILE"
     text = [
-        f"FAILS  {name}, in {first.dtype}" + (f" (also in {', '.join(also)})" if also else ""),
+        f"{title}  {first.property}, in {first.dtype}" + (f" (also in {', '.join(also)})" if also else ""),
+        *([f"  cause: {first.cause}"] if first.cause else []),
         f"  relation: {first.statement}",
         f"  but: {first.message}",
     ]
     if first.counterexample is not None and in_full:
         text += [f"  {line}" for line in _call(first.counterexample)]
-    return [*text, f"  reproduce: {repeat(name, first.dtype)}"]
+    # How many examples a dtype gets depends on which comes first.
+    foremost = next(result.dtype for result in conformance.results)
+    text.append(f"  reproduce: {repeat(first.property, tuple(dict.fromkeys((foremost, first.dtype))))}")
+    return [*text, f"  the same of: {', '.join(others)}"] if others else text
 
 
 def _call(call: Counterexample) -> list[str]:

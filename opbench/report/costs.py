@@ -13,6 +13,8 @@ from opbench.statistics.ratios import METHODS, Ratio, quartiles, ratio
 # Of a network's layers, how many of the slowest are listed, and how far down those that were swapped.
 LISTED = 8
 SWAPPED_LISTED = 12
+# In place of a figure in time: other processes had the cores.
+DISTURBED = "disturbed"
 
 
 def sentences(costs: Costs) -> list[str]:
@@ -24,15 +26,21 @@ def sentences(costs: Costs) -> list[str]:
 
 def _cost(costs: Costs, variant: CostVariant) -> str:
     base = costs.variants[0]
-    found = ratio(variant.latency, base.latency)
+    found = latency_ratio(variant, base)
+    latency = f"{numbers.ratio(found)} latency" if found else "a latency that isn't known (disturbed)"
     return (
         f"{variant.title} costs "
         f"{numbers.signed(variant.params - base.params)} params ({numbers.relative(variant.params, base.params)}), "
         f"{numbers.relative(variant.macs.macs, base.macs.macs)} {MACS.title}, "
         f"{numbers.relative(variant.memory.peak_bytes, base.memory.peak_bytes)} {PEAK.title}, "
         f"{numbers.relative(variant.training_memory.peak_bytes, base.training_memory.peak_bytes)} training memory and "
-        f"{numbers.ratio(found)} latency at {setting(costs)}."
+        f"{latency} at {setting(costs)}."
     )
+
+
+def latency_ratio(variant: CostVariant, base: CostVariant) -> Ratio | None:
+    """None where the machine was too busy for either: its samples are no figure."""
+    return None if variant.disturbed or base.disturbed else ratio(variant.latency, base.latency)
 
 
 def setting(costs: Costs) -> str:
@@ -55,6 +63,10 @@ def _missed(variant: CostVariant) -> str:
 
 
 def _about(costs: Costs) -> Iterator[str]:
+    if costs.disturbed:
+        yield f"Disturbed, so that no latency is known: {costs.disturbed}."
+    elif any(variant.latency.phase == "shared" for variant in costs.variants):
+        yield "Latency is that of a machine that others shared: too few rounds came by in which they didn't."
     if costs.out_of_reach:
         yield (
             f"Not reached by any swap: {', '.join(costs.out_of_reach)} upsample by calling "
@@ -95,7 +107,7 @@ def _about(costs: Costs) -> Iterator[str]:
 def comparison(costs: Costs) -> Table:
     """A row for each network, the model as it is first."""
     base = costs.variants[0]
-    ratios = [ratio(variant.latency, base.latency) for variant in costs.variants[1:]]
+    ratios = [latency_ratio(variant, base) for variant in costs.variants[1:]]
     rows = [
         (
             variant.name,
@@ -105,7 +117,7 @@ def comparison(costs: Costs) -> Table:
             numbers.size(variant.memory.peak_bytes),
             numbers.size(variant.training_memory.peak_bytes),
             numbers.size(variant.training_memory.saved_bytes),
-            "baseline" if found is None and variant is base else numbers.ratio(found),
+            "baseline" if variant is base and not base.disturbed else numbers.ratio(found, DISTURBED),
             _median(variant),
         )
         for variant, found in zip(costs.variants, [None, *ratios], strict=True)
@@ -125,6 +137,8 @@ def comparison(costs: Costs) -> Table:
 
 
 def _median(variant: CostVariant) -> str:
+    if variant.disturbed:
+        return DISTURBED
     found = quartiles(variant.latency)
     return numbers.seconds(found.median_seconds if found else None)
 
@@ -155,13 +169,17 @@ def changes(costs: Costs) -> Table:
 
 def layers(variant: CostVariant) -> Table:
     """The slowest layers of one evaluation, and swapped ones further down than others."""
+
+    def share(of_time: float) -> str:
+        return DISTURBED if variant.disturbed else numbers.share(of_time, 1.0)
+
     ranked = enumerate(variant.profile.layers)
     rows: list[tuple[str, ...]] = [
         (
             layer.name,
             layer.kind + (" (swapped)" if layer.changed else ""),
-            numbers.share(layer.share, 1.0),
-            numbers.seconds(layer.seconds),
+            share(layer.share),
+            DISTURBED if variant.disturbed else numbers.seconds(layer.seconds),
             numbers.size(layer.peak_bytes),
             numbers.share(layer.peak_bytes, variant.memory.peak_bytes),
         )
@@ -170,11 +188,9 @@ def layers(variant: CostVariant) -> Table:
     ]
     changed = [layer for layer in variant.profile.layers if layer.changed]
     if changed:
-        share = numbers.share(sum(layer.share for layer in changed), 1.0)
-        rows.append(("all swapped", f"{len(changed)} layers", share, *[""] * 3))
-    rows.append(
-        ("outside layers", "sums, concatenations, Python", numbers.share(variant.profile.outside, 1.0), *[""] * 3)
-    )
+        of_all = share(sum(layer.share for layer in changed))
+        rows.append(("all swapped", f"{len(changed)} layers", of_all, *[""] * 3))
+    rows.append(("outside layers", "sums, concatenations, Python", share(variant.profile.outside), *[""] * 3))
     header = ("layer", "kind", "share of time", "time", "holds at most", "of the network's peak")
     return Table(
         header, tuple(rows), "One evaluation (inference), a clock around every layer.", numbers=(1, 2, 3, 4, 5)

@@ -90,6 +90,7 @@ def environment(run: Run) -> Table:
         ("suite", settings.suite),
         ("asked precision", f"{numbers.plain(100 * settings.precision)} % of the ratio"),
         ("budget", f"{numbers.seconds(settings.budget_seconds)} a panel"),
+        *((("visits", f"{settings.replicas} of each panel, in fresh processes"),) if settings.replicas > 1 else ()),
         ("seed", numbers.exactly(settings.seed)),
         *((f"only {name}", ", ".join(values)) for name, values in sorted(settings.filters.items())),
         *(("extension", path) for path in settings.extensions),

@@ -13,13 +13,14 @@ from opbench.report.table import Table
 from opbench.report.tables import ERROR_UNIT, MACS_UNIT, error, verdicts
 from opbench.schema import Run
 from opbench.statistics.ratios import Quartiles
-from opbench.statistics.roofline import Roofline, roofline, usable
+from opbench.statistics.roofline import TOO_LOW, Roofline, roofline, usable
 
 ROOFLINE_NOTE = (
     "Roofline: the least time that the slower of two limits allows, over the median latency. The limits are the bytes "
     "at the machine's copy rate and the MACs at the rate of its matrix product, both measured in this run. Least "
     "traffic moves every input, parameter and output once; in training twice that, since the backward pass reads the "
-    "output's gradient and writes one of every input and parameter. Data that stay in a cache can exceed the copy rate."
+    "output's gradient and writes one of every input and parameter. What exceeds its limit shows that the limit "
+    "was too low, as the copy of older runs is for data that stay in a cache."
 )
 ERROR_NOTE = (
     f"Error against the float64 definition in {ERROR_UNIT}, of the output: the largest, and the root mean square."
@@ -51,7 +52,7 @@ def limits(standing: Standing, run: Run) -> Table:
                 numbers.plain(limit.macs / limit.bytes),
                 numbers.share(limit.bytes / time, limit.copy_rate),
                 numbers.share(limit.macs / time, limit.matmul_rate),
-                numbers.share(limit.seconds, time),
+                of_roofline(limit, time),
                 error([row]),
                 error([row], "rms_error"),
             )
@@ -83,7 +84,13 @@ def fraction(row: Row, standing: Standing, run: Run) -> str:
     limit, latency = _reached(row, standing, run)
     if limit is None or latency is None:
         return numbers.NOT_MEASURED if row.outcome == "ok" else row.outcome
-    return numbers.share(limit.seconds, latency.median_seconds)
+    return of_roofline(limit, latency.median_seconds)
+
+
+def of_roofline(limit: Roofline | None, seconds: float | None) -> str:
+    """`31 %`; `104 %, limit too low` where the time is below the least: then it is the limit that is wrong."""
+    said = numbers.share(limit.seconds if limit else None, seconds)
+    return f"{said}, {TOO_LOW}" if limit and seconds and seconds < limit.seconds else said
 
 
 def errors(row: Row, standing: Standing) -> str:

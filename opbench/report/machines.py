@@ -20,7 +20,7 @@ from opbench.report.escape import code, prose
 from opbench.report.page import page
 from opbench.report.table import Table
 from opbench.schema import Run
-from opbench.statistics.roofline import over_least_time, roofline
+from opbench.statistics.roofline import TOO_LOW, over_least_time, roofline
 
 REPORT, PAGE = "machines.md", "machines.html"
 NOTE = (
@@ -30,7 +30,7 @@ NOTE = (
     "Vs baseline: the ratio to the panel's baseline on that machine, with its 95 % interval."
 )
 # What names a run rather than the machine it was taken on.
-_OF_THE_RUN = frozenset({"started", "wall time", "asked precision", "budget", "seed"})
+_OF_THE_RUN = frozenset({"started", "wall time", "asked precision", "budget", "visits", "seed"})
 
 
 # A panel's id and its dimensions: two suites may call different sizes by one name.
@@ -166,7 +166,8 @@ def _multiple(run: Run, standing: Standing, row: Row | None) -> str:
     if isinstance(found, str):
         return found
     value, low, high = (numbers.plain(one) for one in found)
-    return f"{value}x [{low}, {high}] ({seconds})"
+    too_low = f", {TOO_LOW}" if found[0] < 1 else ""
+    return f"{value}x [{low}, {high}] ({seconds}){too_low}"
 
 
 def _alone(sides: Sequence[MachineColumn], shared: Iterable[Identity]) -> Iterator[str]:

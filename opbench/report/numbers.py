@@ -51,7 +51,7 @@ def exactly(value: int | None, missing: str = NOT_MEASURED) -> str:
 
 
 def ratio(value: Ratio | None, missing: str = NOT_MEASURED) -> str:
-    """`3.21x [3.15, 3.28]`; an interval of too few rounds says so."""
+    """`3.21x [3.15, 3.28]`; an interval of too few rounds, or of one visit of several, says so."""
     if value is None:
         return missing
     if not math.isfinite(value.value):
@@ -61,7 +61,7 @@ def ratio(value: Ratio | None, missing: str = NOT_MEASURED) -> str:
     if not 1e-3 <= value.value < 1e6:
         return f"{plain(value.value)}x [{plain(value.low)}, {plain(value.high)}]"
     places = _decimals(value.value, value.high - value.low)
-    few = f" ({value.rounds} rounds)" if value.method == "range" else ""
+    few = {"range": f" ({value.rounds} rounds)", "one-visit": " (1 visit)"}.get(value.method, "")
     return f"{_fixed(value.value, places)}x [{_fixed(value.low, places)}, {_fixed(value.high, places)}]{few}"
 
 

@@ -62,11 +62,14 @@ def print_plan(shown: Screen, plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def status(first: str) -> Iterator[Callable[[str], None]]:
-    """A line of what is being done, on standard error while that is a terminal; the yielded function changes it."""
+def status(first: str, *, piped: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line of what is being done, on standard error while that is a terminal; the yielded function changes it.
+
+    `piped`: a pipe or a file is told too, a line a step.
+    """
     console = _console(error=True)
     if console is None or not console.is_terminal:
-        yield lambda text: None
+        yield screen(error=True).line if piped else lambda text: None
         return
     from rich.text import Text
 
@@ -88,7 +91,8 @@ class _Rich:
         self._console = console
 
     def line(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        shown = "\n".join(visible(line) for line in text.split("\n"))
+        self._console.print(shown, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
         self._console.print(_table(header, rows, title).rich(TEXT_LIMIT))
@@ -112,12 +116,12 @@ class _Rich:
 
         columns = (
             SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(),
-            TextColumn("left"), TimeLeftColumn(), TextColumn("{task.description}"),
+            TextColumn("left"), TimeLeftColumn(), TextColumn("{task.description}", markup=False),
         )  # fmt: skip
         # Drawn twice a second: drawing takes time from what is measured.
         with Progress(*columns, console=self._console, transient=True, refresh_per_second=2) as bar:
-            task = bar.add_task(first, total=total)
-            yield lambda done, text: bar.update(task, completed=done, description=text)
+            task = bar.add_task(visible(first), total=total)
+            yield lambda done, text: bar.update(task, completed=done, description=visible(text))
 
 
 class _Plain:
@@ -125,7 +129,8 @@ class _Plain:
         self._stream = stream
 
     def line(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        shown = "\n".join(visible(line) for line in text.split("\n"))
+        print(shown, file=self._stream, flush=True)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
         self.line("\n".join(_table(header, rows, title).text()))

@@ -9,11 +9,13 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
+from opbench.report import numbers
 from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
 from opbench.report.table import Table
 from opbench.schema import Selfcheck
-from opbench.statistics.power import OURS, Power, Share, allowance, powers, sensitivity
+from opbench.statistics.layout import floors
+from opbench.statistics.power import OURS, Power, Share, allowance, disturbed, powers, sensitivity
 
 HEADINGS = ("method", "code", "load", "called", "95 % interval of the rate", "undecided", "median time")
 _LOADS = {None: "both", False: "quiet", True: "one core loaded"}
@@ -83,6 +85,25 @@ def _sentences(selfcheck: Selfcheck, minimum_effect: float) -> Iterator[str]:
         yield (
             f"From process to process the ratio of two contenders moves by {100 * moves.deviation:.2f} % (standard "
             f"deviation, {moves.freedom:.0f} degrees of freedom): what runs of a single process are allowed for."
+        )
+    known = floors(selfcheck)
+    if known:
+        each = "; ".join(f"{floor.kind} {100 * floor.deviation:.2g} % ({floor.pairs})" for floor in known.values())
+        yield (
+            "Layout floor: fresh processes of identical code differ by so much (root mean square, of so many pairs), "
+            f"by what a call sends through torch's dispatcher: {each}. A change that is no larger is none."
+        )
+    if selfcheck.best_probe:
+        at_best = ", ".join(
+            f"{name} {numbers.seconds(value)}"
+            for name, value in zip(("integers", "copy", "product"), selfcheck.best_probe, strict=True)
+        )
+        yield f"The probes at this machine's best, by which a run knows its phase: {at_best}."
+    spoilt = sum(map(disturbed, selfcheck.trials))
+    if spoilt:
+        yield (
+            f"{spoilt:,} of {len(selfcheck.trials):,} trials were disturbed: too few of their rounds came through "
+            "whole. They count as undecided, and nothing else is of them."
         )
     timed = [trial for trial in selfcheck.trials if trial.effect is not None]
     if timed:

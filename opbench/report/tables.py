@@ -21,7 +21,7 @@ def contest(contest: Contest) -> Table:
     first = contest.standings[0]
     training = next((standing for standing in contest.standings if standing.case.mode == "training"), None)
     timed = [(standing, method) for standing in contest.standings for method in standing.methods or ("",)]
-    shown = [(of, name) for of, name in exact("contest") if training or not of.training]
+    shown = [(of, name) for of, name in recorded("contest", contest.standings) if training or not of.training]
     header = (
         "contender",
         *(f"{standing.case.mode} {RATIO.title}{suffix(standing, method)}" for standing, method in timed),
@@ -50,7 +50,7 @@ def panel(standing: Standing) -> Table:
     header = (
         "contender",
         *(f"{what}{suffix(standing, method)}" for method in methods for what in (RATIO.title, SECONDS.title)),
-        *(heading(name, standing) for _, name in exact("panel")),
+        *(heading(name, standing) for _, name in recorded("panel", [standing])),
         _heading_of_error("panel"),
         "outcome",
     )
@@ -58,7 +58,7 @@ def panel(standing: Standing) -> Table:
         (
             row.case.contender,
             *(text(row, method) for method in methods for text in (latency_ratio, median)),
-            *(cell(of, row) for of, _ in exact("panel")),
+            *(cell(of, row) for of, _ in recorded("panel", [standing])),
             error([row]),
             outcome(row),
         )
@@ -79,7 +79,7 @@ def samples(standing: Standing) -> Table:
                 if quartiles
                 else "no usable sample"
             )
-            processes = len(latency.samples_seconds)
+            processes = sum(map(bool, latency.samples_seconds))
             count = f"{sum(map(len, latency.samples_seconds))} in {processes} process{'es' if processes > 1 else ''}"
             rows.append(
                 (
@@ -192,8 +192,18 @@ def suffix(standing: Standing, method: str) -> str:
 
 def note(standings: Sequence[Standing], medium: str) -> str:
     """What the figures of a table mean: how its ratios were found, and what the quantities in it say."""
-    rows = (row for standing in standings for row in standing.rows)
+    rows = [row for standing in standings for row in standing.rows]
     used = dict.fromkeys(timing.ratio.method for row in rows for timing in row.timings if timing.ratio)
     intervals = "; ".join(METHODS[method] for method in used)
     ratio = f"Latency vs baseline: above 1x is slower. In brackets: {intervals}. " if intervals else ""
-    return ratio + " ".join(of.note for of, _ in exact(medium) if of.note)
+    return ratio + " ".join(of.note for of, _ in recorded(medium, standings) if of.note)
+
+
+def recorded(medium: str, standings: Sequence[Standing]) -> list[tuple[Quantity, str]]:
+    """The deterministic quantities of a medium, by name, without recent ones that none of the rows has."""
+    records = [row.record for standing in standings for row in standing.rows]
+    return [
+        (of, name)
+        for of, name in exact(medium)
+        if not of.recent or any(of.of(record) is not None for record in records)
+    ]

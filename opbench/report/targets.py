@@ -7,6 +7,7 @@ from opbench.analyse.targets import JudgedTarget, judge
 from opbench.report import numbers
 from opbench.report.table import Table
 from opbench.schema import Quantity, Run, Target
+from opbench.statistics.roofline import TOO_LOW
 
 NOTE = (
     "In brackets: the 95 % interval of a ratio of latencies; the ends of the intervals of latency and yardstick "
@@ -53,7 +54,8 @@ def _measured(found: JudgedTarget) -> str:
     if found.low == found.high:
         return value
     low, high = (_number(found.target, end).removesuffix("x") for end in (found.low, found.high))
-    return f"{value} [{low}, {high}]"
+    too_low = f", {TOO_LOW}" if found.target.quantity == "roofline" and found.value < 1 else ""
+    return f"{value} [{low}, {high}]{too_low}"
 
 
 def _number(target: Target, value: float | None) -> str:

@@ -14,6 +14,7 @@ from opbench.schema.declared import (
     Cost,
     Implementation,
     Inputs,
+    MovedBytes,
     Operator,
     Quantity,
     Suite,
@@ -43,7 +44,7 @@ from opbench.schema.recorded import (
     Worst,
     Yardstick,
 )
-from opbench.schema.trials import Called, Selfcheck, Trial
+from opbench.schema.trials import Called, LayoutTrial, Selfcheck, Trial
 from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 
 __all__ = [
@@ -69,8 +70,10 @@ __all__ = [
     "Implementation",
     "Inputs",
     "Latency",
+    "LayoutTrial",
     "Memory",
     "Mode",
+    "MovedBytes",
     "OpbenchError",
     "Operator",
     "Outcome",

@@ -37,12 +37,20 @@ class Cost:
         return (self.macs if self.macs_training is None else self.macs_training) + self.macs_backward
 
 
+# moved_bytes(arguments, outputs) -> bytes of one call of an operation: its arguments in order, the tensors it returned
+MovedBytes = Callable[[Sequence[Any], "Sequence[torch.Tensor]"], int]
+
+
 @dataclass(frozen=True)
 class Implementation:
     """One way to compute an operator's core. `missing()` gives the reason why it can't run here, or None.
 
     `compiles` says that calls go through a compiler that torch's dispatcher doesn't see into (torch.compile): its
     memory can't be tracked by dispatch, and switching global modes around a call would compile it again.
+
+    `dispatched` says whether each operation that moves bytes passes torch's dispatcher, so that they can be counted;
+    left out, those of an implementation do that doesn't compile. An operation that moves more than its inputs and
+    outputs once has its bytes in `traffic`, by its qualified name ("opbench::carafe_cpu_backward").
     """
 
     name: str
@@ -53,6 +61,14 @@ class Implementation:
     deterministic_backward: bool = True
     compiles: bool = False
     note: str = ""
+    dispatched: bool | None = None
+    # No part of what an implementation is compared by: a mapping can't be hashed.
+    traffic: Mapping[str, MovedBytes] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def seen(self) -> bool:
+        """Whether torch's dispatcher sees what it moves."""
+        return not self.compiles if self.dispatched is None else self.dispatched
 
 
 @dataclass(frozen=True)
@@ -239,6 +255,7 @@ class Suite(msgspec.Struct, frozen=True):
     """A named list of workloads: what one run measures, how precisely unless told otherwise, and what is hoped for.
 
     `least_rounds` are measured however long they take: an interval needs a few, even of a very slow baseline.
+    `replicas`: visits of each panel; None leaves it to how many panels there are.
     """
 
     name: str
@@ -247,4 +264,5 @@ class Suite(msgspec.Struct, frozen=True):
     precision: float = 0.01
     budget_seconds: float = 6.0
     least_rounds: int = 1
+    replicas: int | None = None
     targets: tuple[Target, ...] = ()

@@ -18,7 +18,7 @@ from opbench.schema.words import Device, DType, Setting
 #   2: an operator's own settings stand in case.settings, where schema 1 had them among the dimensions of every
 #      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
 #      settings.operator_settings; absent in older documents of schema 2: latency.waited, latency.left_out,
-#      latency.phase, yardstick.fits_bytes, settings.share_cpu and probes
+#      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes and counts.traffic_bytes
 SCHEMA_VERSION = 2
 
 Outcome = Literal[
@@ -81,7 +81,8 @@ class Counts(msgspec.Struct, frozen=True):
 
     `min_bytes` is the forward call's alone, in either mode: what a backward pass must move depends on what was kept.
     `dispatched` counts what the measured implementation sends through torch's dispatcher, by name. None: not recorded,
-    or compiled code, which the dispatcher doesn't see.
+    or compiled code, which the dispatcher doesn't see. `traffic_bytes` are what these operations read and write
+    (`opbench.measure.traffic`), in training those of forward and backward; None: not recorded, or out of its sight.
     """
 
     params: int
@@ -92,6 +93,7 @@ class Counts(msgspec.Struct, frozen=True):
     stock_torch: Counted
     stock_fvcore: Counted
     dispatched: dict[str, int] | None = None
+    traffic_bytes: int | None = None
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -174,7 +176,10 @@ class Yardstick(msgspec.Struct, frozen=True):
 
 
 class ProbedPanel(msgspec.Struct, frozen=True):
-    """The probes beside a panel in one process, round by round, in nanoseconds (see `opbench.measure.probes`)."""
+    """The probes beside a panel in one process, round by round, in nanoseconds (see `opbench.measure.probes`).
+
+    0 where the cores never ran together.
+    """
 
     panel: str
     process: int
@@ -216,8 +221,9 @@ class Environment(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What was asked for. `precision`: relative half-width of a ratio's 95 % interval.
 
-    `share_cpu`: other processes may have had the cores, and no round is left out for it. The budget is per panel and
-    process. `replicas` is the number of fresh processes that each panel is measured in.
+    `share_cpu`: other processes may have had the cores, and no round is left out for it. `replicas` is the number of
+    visits of each panel, each in a fresh process; the budget is the panel's, over all of them (in documents of
+    earlier versions with several replicas, of each process).
     """
 
     suite: str

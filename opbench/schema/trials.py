@@ -21,7 +21,7 @@ class Called(msgspec.Struct, frozen=True):
 class Trial(msgspec.Struct, frozen=True):
     """Two contenders timed in turns, the second slower by the planted share `effect` (0: the very same work).
 
-    Raw samples in nanoseconds per block, round by round. A block in which the kernel gave the core to somebody else was
+    Raw samples in nanoseconds per block, round by round. A round in which the kernel gave the core to somebody else was
     taken again up to three times, `retaken` in all; `interrupted` names the rounds that stayed so. `loaded`: another
     process kept one core busy meanwhile. Trials of the same `contender` and different `process` are replicas. An
     `effect` of None pairs two contenders of different work, for how far the same ratio moves from process to process.
@@ -40,8 +40,26 @@ class Trial(msgspec.Struct, frozen=True):
     rivals: tuple[Called, ...] = ()
 
 
+class LayoutTrial(msgspec.Struct, frozen=True):
+    """Two fresh processes of identical code, timed in turns: nanoseconds of a call, round by round.
+
+    `kind` is that of the case's contender (see `opbench.statistics.layout`); `left_out` names disturbed rounds.
+    """
+
+    case: str
+    kind: str
+    process: int
+    first_nanoseconds: tuple[float, ...]
+    second_nanoseconds: tuple[float, ...]
+    left_out: tuple[int, ...] = ()
+
+
 class Selfcheck(msgspec.Struct, frozen=True):
-    """What a machine can tell apart: trials of identical and of slowed-down code, and where they were taken."""
+    """What a machine can tell apart: trials of identical and of slowed-down code, and where they were taken.
+
+    Absent in older documents: `layouts`, pairs of processes of identical code; `best_probe`, the seconds of the three
+    probes (integers, copy, product) at their best on as many cores as the environment has threads.
+    """
 
     schema_version: int
     environment: Environment
@@ -51,3 +69,5 @@ class Selfcheck(msgspec.Struct, frozen=True):
     precision: float
     budget_seconds: float
     trials: tuple[Trial, ...]
+    layouts: tuple[LayoutTrial, ...] = ()
+    best_probe: tuple[float, float, float] | None = None

@@ -14,7 +14,8 @@ import msgspec
 
 from opbench.schema import Selfcheck, Trial
 from opbench.statistics.change import Allowance, Decision, decide, detectable, p_value
-from opbench.statistics.shifts import Shift, log_ratios, median_shift, shift
+from opbench.statistics.layout import floors
+from opbench.statistics.shifts import LEAST_CLEAN, Shift, log_ratios, median_shift, shift
 
 OURS = "opbench"
 
@@ -92,10 +93,19 @@ def powers(selfcheck: Selfcheck, minimum_effect: float) -> list[Power]:
 
 
 def decision(trial: Trial, minimum_effect: float) -> Decision:
-    """The verdict on one trial, alone."""
+    """The verdict on one trial, alone. One that was disturbed nearly throughout says nothing."""
+    if disturbed(trial):
+        return "undecided"
     minimum = math.log1p(minimum_effect)
     found = shift_of(trial)
     return decide(found, p_value(found, minimum), minimum)
+
+
+def disturbed(trial: Trial) -> bool:
+    """Whether too few of its rounds stayed clean for a figure."""
+    rounds = len(trial.first_nanoseconds)
+    clean = rounds - len(trial.interrupted)
+    return clean < LEAST_CLEAN and 2 * clean < rounds
 
 
 def shift_of(trial: Trial) -> Shift:
@@ -130,7 +140,9 @@ def _seconds(trial: Trial, name: str) -> float:
 
 def sensitivity(selfcheck: Selfcheck, minimum_effect: float, loaded: bool) -> Sensitivity | None:
     """From the errors of the trials of identical code; None where none was taken."""
-    chosen = [trial for trial in selfcheck.trials if trial.effect == 0 and trial.loaded == loaded]
+    chosen = [
+        trial for trial in selfcheck.trials if trial.effect == 0 and trial.loaded == loaded and not disturbed(trial)
+    ]
     if not chosen:
         return None
     each = sorted(detectable(shift_of(trial), math.log1p(minimum_effect)) for trial in chosen)
@@ -144,7 +156,7 @@ def allowance(selfcheck: Selfcheck) -> Allowance | None:
     """
     replicas: dict[str, list[float]] = {}
     for trial in selfcheck.trials:
-        if trial.effect is None and not trial.loaded:
+        if trial.effect is None and not trial.loaded and not disturbed(trial):
             replicas.setdefault(trial.contender, []).append(median_shift(_rounds(trial)).value)
     groups = [values for values in replicas.values() if len(values) > 1]
     freedom = sum(len(values) - 1 for values in groups)
@@ -176,3 +188,8 @@ def _parts(selfcheck: Selfcheck, minimum_effect: float, identical: Power | None)
     quiet = sensitivity(selfcheck, minimum_effect, loaded=False)
     if quiet:
         yield f"smallest slow-down found 9 times in 10: {100 * quiet.median:.1f} %"
+    moved = [floor.deviation for floor in floors(selfcheck).values()]
+    if moved:
+        most = f"{100 * max(moved):.2g} %"
+        least = f"{100 * min(moved):.2g} %"
+        yield f"fresh processes of identical code differ by {most if least == most else f'{least} to {most}'}"

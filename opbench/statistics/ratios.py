@@ -3,25 +3,24 @@
 A contender and its baseline are timed in the same rounds, so a round gives one paired log-ratio and a machine that
 drifts moves both. The interval depends on what the statistical unit is:
 
-- one process: the unit is the round. The interval of the median is read off the sorted log-ratios, with no assumption
-  about their distribution. Below six rounds no such interval reaches 95 %: the full range is given and said.
-- several processes: the unit is the process, because memory layout and thread placement are drawn once per process.
-  The interval is Student's t over the processes' medians. Simulated with 3 processes of 30 rounds it covers the truth
-  95 % of the time, where the percentiles of a hierarchical bootstrap over processes and rounds cover 76 % once
-  processes differ as much as rounds do, and pooling all rounds covers 46 %.
+- one visit, that is one process: the unit is the round. The interval of the median is read off the sorted log-ratios,
+  with no assumption about their distribution. It speaks of that visit's rounds and not of what another visit finds,
+  and the method says so. Below six rounds no such interval reaches 95 %: the full range is given and said.
+- several visits: the unit is the visit, because memory layout, thread placement and the machine's phase are drawn once
+  for it (`opbench.statistics.visits`).
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from opbench.schema import Latency
-from opbench.statistics.intervals import CONFIDENCE, FEWEST_ROUNDS, interval, student_t
+from opbench.statistics.intervals import CONFIDENCE, FEWEST_ROUNDS, interval
+from opbench.statistics.visits import over_visits
 
 __all__ = [
     "CONFIDENCE",
@@ -37,13 +36,17 @@ __all__ = [
     "usable_samples",
 ]
 
-Method = Literal["order-statistics", "range", "one-round", "process-medians"]
+Method = Literal["order-statistics", "range", "one-round", "one-visit", "process-medians"]
 
 METHODS: dict[Method, str] = {
-    "order-statistics": "95 % interval of the median, from the order statistics of the paired rounds of one process",
+    "order-statistics": (
+        "95 % interval of the median over the paired rounds of a single visit, from their order statistics; another "
+        "visit may lie outside"
+    ),
     "range": "full range of fewer than six paired rounds: covers the median less than 95 % of the time",
     "one-round": "a single paired round: no interval is known",
-    "process-medians": "95 % Student-t interval over the medians of independent processes",
+    "one-visit": "the one visit of several that gave a figure, by its own rounds: another visit may lie outside",
+    "process-medians": "95 % Student-t interval over visits in fresh processes, no narrower than their rounds",
 }
 
 
@@ -94,9 +97,10 @@ def ratio(contender: Latency, baseline: Latency) -> Ratio | None:
     method: Method
     if len(processes) == 1:
         low, middle, high = interval(processes[0])
-        method = "one-round" if rounds == 1 else "range" if rounds < FEWEST_ROUNDS else "order-statistics"
+        alone: Method = "order-statistics" if len(contender.samples_seconds) == 1 else "one-visit"
+        method = "one-round" if rounds == 1 else "range" if rounds < FEWEST_ROUNDS else alone
     else:
-        low, middle, high = _over_processes([statistics.median(pairs) for pairs in processes])
+        low, middle, high = over_visits(processes)
         method = "process-medians"
     return Ratio(saturating_exp(middle), saturating_exp(low), saturating_exp(high), rounds, len(processes), method)
 
@@ -115,13 +119,6 @@ def quartiles(latency: Latency) -> Quartiles | None:
 def usable_samples(latency: Latency) -> list[float]:
     """Every sample of every process that is a time."""
     return [sample for process in latency.used_seconds for sample in process if _usable(sample)]
-
-
-def _over_processes(medians: Sequence[float]) -> tuple[float, float, float]:
-    """(low, mean, high): Student's t over independent medians."""
-    mean = statistics.fmean(medians)
-    half = student_t(len(medians) - 1, (1 + CONFIDENCE) / 2) * statistics.stdev(medians) / math.sqrt(len(medians))
-    return mean - half, mean, mean + half
 
 
 def _usable(sample: float) -> bool:

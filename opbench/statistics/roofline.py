@@ -15,6 +15,8 @@ from opbench.statistics.ratios import interval, usable_samples
 TRAINING_TRAFFIC = 2
 # How many times faster than its limit a latency must be for the limit not to be what is wrong.
 IMPLAUSIBLE_BELOW = 2
+# What is said beside a figure that exceeds its limit: a limit that is exceeded was none.
+TOO_LOW = "limit too low"
 
 
 class Roofline(msgspec.Struct, frozen=True):

@@ -51,11 +51,14 @@ class Shift(msgspec.Struct, frozen=True):
 
 
 def log_ratios(first: Sequence[float], second: Sequence[float], interrupted: Sequence[int]) -> list[float]:
-    """log(second / first) of every round; without the interrupted ones where enough others remain."""
+    """log(second / first) of every round; without the interrupted ones where enough others remain.
+
+    A block that took no time, or less than none, is the clock's fault and no pair.
+    """
     left_out = set(interrupted)
-    every = [math.log(b / a) for a, b in zip(first, second, strict=True)]
-    clean = [value for index, value in enumerate(every) if index not in left_out]
-    return clean if len(clean) >= LEAST_CLEAN else every
+    every = {at: math.log(b / a) for at, (a, b) in enumerate(zip(first, second, strict=True)) if a > 0 and b > 0}
+    clean = [value for at, value in every.items() if at not in left_out]
+    return clean if len(clean) >= LEAST_CLEAN else list(every.values())
 
 
 def shift(log_ratios: Sequence[float]) -> Shift:

@@ -21,6 +21,7 @@ from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Setting, Suite,
 
 _FOLDER = Path(__file__).parent
 _CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}
+_WHOLE = ("least_rounds", "replicas")
 _DEFAULTS: Mapping[str, Any] = {
     "dtypes": ("float32",),
     "devices": DEVICES,
@@ -114,11 +115,11 @@ def _targets(entries: Any, workloads: Sequence[Workload], where: str) -> Iterato
 
 
 def _timing(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    _known_keys(table, {"precision", "budget_seconds", "least_rounds"}, f"{where}: [timing]")
+    _known_keys(table, {"precision", "budget_seconds", *_WHOLE}, f"{where}: [timing]")
     for key, value in table.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             raise OpbenchError(f"suite {where}: timing.{key}: expected a number above 0, got {value!r}")
-    return {key: int(value) if key == "least_rounds" else float(value) for key, value in table.items()}
+    return {key: int(value) if key in _WHOLE else float(value) for key, value in table.items()}
 
 
 def _workloads(

@@ -29,6 +29,11 @@ class Reference:
     dtype: str
     basis: str = ""
 
+    @property
+    def shapes(self) -> Mapping[str, torch.Size]:
+        """Of output and gradients, by name."""
+        return {name: value.shape for name, value in self.expected.items()}
+
     def judge(self, got: Mapping[str, object]) -> Verdict:
         """The verdict on a contender's output and gradients by name."""
         return judge(got, self.expected, self.terms, self.dtype, self.basis)
@@ -156,8 +161,8 @@ def recycled(expected: Reference) -> Iterator[None]:
 
     The allocator hands blocks of the sizes of the expected tensors back to the next caller that asks for them.
     """
-    blocks = [
-        torch.full_like(value, torch.nan, dtype=TORCH_DTYPES[expected.dtype]) for value in expected.expected.values()
-    ]
+    device = next((value.device for value in expected.expected.values()), None)
+    dtype = TORCH_DTYPES[expected.dtype]
+    blocks = [torch.full(shape, torch.nan, dtype=dtype, device=device) for shape in expected.shapes.values()]
     del blocks
     yield

@@ -8,8 +8,8 @@ of a correct implementation in that precision.
 
 Bilinear sampling needs two things more. A coordinate is added up and perhaps normalised, which rounds it by up to a
 few eps of the image's size whatever its own: the evaluations move it by that much. And it has kinks: at a whole
-coordinate its derivative jumps, and rounding decides the side. There both answers are right, so the definition is
-also evaluated with every near-whole coordinate taken to the other side, and the difference is allowed as slack.
+coordinate its derivative jumps, and rounding decides the side. There both answers are right, and what near-whole
+coordinates change on their other side is allowed as slack (`opbench.verify.rounding.kinks`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_map_only
 
 from opbench.schema import Terms
 from opbench.verify.bounds import EPS, OWN, TINY, coefficient
+from opbench.verify.rounding.kinks import noted, other_sides
 
 SAMPLES = 3  # unless the operator asks for more
 # A bound from a few evaluations is itself noisy; counting it as a sum of 64 terms gives c = 18 standard errors.
@@ -63,11 +64,11 @@ def sensitivity(
     for sample in range(samples):
         generator = torch.Generator(device).manual_seed(sample)
         perturbed = {name: _perturbed(value, EPS[dtype], generator) for name, value in rounded.items()}
-        with _Floors(jitter=JITTER, generator=generator), _Layers(EPS[dtype], generator):
+        with _Floors(generator), _Layers(EPS[dtype], generator):
             moved = evaluate(perturbed)
         for name, value in moved.items():
             squares[name] += (value.double() - exact[name]).square() / samples
-    slack = _other_sides(evaluate, rounded, exact)
+    slack = other_sides(evaluate, tensors, exact, noted(evaluate, tensors, KINK))
     terms = {}
     for name, square in squares.items():
         pooled = square.mean() if square.numel() else torch.zeros((), dtype=square.dtype)
@@ -85,35 +86,6 @@ def sensitivity(
 def _perturbed(value: torch.Tensor, eps: float, generator: torch.Generator) -> torch.Tensor:
     draw = torch.rand(value.shape, generator=generator, dtype=value.dtype, device=value.device)
     return value * (1 + eps * (2 * draw - 1))
-
-
-def _other_sides(evaluate: Evaluate, tensors: Tensors, exact: Tensors) -> dict[str, torch.Tensor]:
-    """How much each element changes when coordinates close to a whole number fall on its other side.
-
-    Taken in the samples' precision, so it holds a rounding error too: a fraction of what the bound allows anyway.
-    """
-    slack: dict[str, torch.Tensor] = {}
-    for direction in (1.0, -1.0):
-        with _Floors(shift=direction * KINK) as floors:
-            moved = evaluate(tensors)
-        if not floors.met:
-            return {}
-        for name, value in moved.items():
-            change = (value.double() - exact[name]).abs()
-            slack[name] = torch.maximum(slack[name], change) if name in slack else change
-    return {name: _without_cancellation(change) for name, change in slack.items()}
-
-
-def _without_cancellation(change: torch.Tensor) -> torch.Tensor:
-    """An element may change by several jumps of both signs, and an implementation may take any subset of them.
-
-    So twice the change is allowed; and where most elements change (a parameter's gradient sums over the whole image)
-    the typical change too.
-    """
-    typical = change.square().mean().sqrt()
-    if (change > 0.01 * typical).double().mean() > 0.5:
-        change = (change.square() + typical.square()).sqrt()
-    return 2 * change
 
 
 _LAYERS = frozenset(
@@ -144,32 +116,22 @@ class _Layers(TorchDispatchMode):
 
 
 class _Floors(TorchDispatchMode):
-    """Stands in for every `floor` of a definition: where coordinates become cells. `met` counts them.
+    """Stands in for every `floor` of a definition, where coordinates become cells.
 
-    `shift` moves the coordinate that is floored, by a share of the largest one: near a whole number it falls into the
-    other cell. `jitter` raises the cell's corner by up to such a share: as its distance to the coordinate is what
+    It raises the cell's corner by up to JITTER of the largest coordinate: as its distance to the coordinate is what
     weighs the corners, that moves the coordinate, and the corner still truncates to the same index.
     """
 
-    def __init__(self, *, shift: float = 0.0, jitter: float = 0.0, generator: torch.Generator | None = None) -> None:
+    def __init__(self, generator: torch.Generator) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.shift = shift
-        self.jitter = jitter
         self.generator = generator
-        self.met = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is not torch.ops.aten.floor.default:
-            return func(*args, **(kwargs or {}))
-        self.met += 1
-        coordinate = args[0]
-        if not coordinate.numel():
-            return func(coordinate)
-        largest = coordinate.abs().amax().clamp(min=1)
-        cell = func(coordinate + self.shift * largest)
-        if self.generator is not None:
-            draw = torch.rand(cell.shape, generator=self.generator, dtype=cell.dtype, device=cell.device)
-            cell = cell + self.jitter * largest * draw
-        return cell
+        out = func(*args, **(kwargs or {}))
+        if func is not torch.ops.aten.floor.default or not out.numel():
+            return out
+        largest = args[0].abs().amax().clamp(min=1)
+        draw = torch.rand(out.shape, generator=self.generator, dtype=out.dtype, device=out.device)
+        return out + JITTER * largest * draw

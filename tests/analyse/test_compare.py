@@ -62,6 +62,25 @@ def test_held_memory_is_compared_where_both_runs_have_it():
     assert row(found).left_out == ("held: not recorded in base",)
 
 
+def test_what_neither_of_two_old_documents_has_is_not_spoken_of():
+    old, later = (run(seed, memory=make_memory(held_bytes=None)) for seed in (1, 2))
+    assert row(compare(old, later)).left_out == ()
+
+
+@pytest.mark.parametrize("outcome", ["disturbed", "throttled"])
+def test_a_busy_machine_is_no_change_and_what_needs_no_clock_is_compared_all_the_same(outcome):
+    busy = run(2, outcome=outcome, message="for 40 % of a block's time ...", latencies=())
+    larger = run(2, outcome=outcome, latencies=(), memory=make_memory(peak_bytes=(1 << 20) + 1))
+    for base, head in ((run(1), busy), (busy, run(1)), (busy, busy)):
+        found = compare(base, head)
+        assert not found.regressed
+        assert not exact(found)
+        (said,) = row(found).left_out
+        assert said.startswith("time: ")
+        assert outcome in said
+    assert exact(compare(run(1), larger)) == {("peak", "regressed")}
+
+
 def test_a_loud_document_is_the_same_as_itself_too():
     """One measurement, not two that agree: its noise says nothing about a difference."""
     loud = run(1, latencies=(make_latency(ratio=3.0, seed="loud", processes=4, rounds=8, noise=0.5),))

@@ -16,7 +16,7 @@ from opbench.analyse.history.retention import keep, let_go
 from opbench.analyse.history.series import series
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
-from opbench.documents import encode, parse, render, save
+from opbench.documents import encode, files, parse, render, save
 from opbench.schema import OpbenchError
 from opbench.slug import slug
 
@@ -101,7 +101,7 @@ def test_a_link_to_a_folder_above_is_not_followed_in_circles(tmp_path):
 
 
 def test_a_document_too_large_for_memory_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LARGEST_BYTES", 1000)
+    monkeypatch.setattr(files, "LARGEST_BYTES", 1000)
     save(at(1), tmp_path / "run.json")
     assert "more than the 0 MiB" in read(tmp_path).problems[0].sentence
 

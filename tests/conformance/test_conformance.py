@@ -19,7 +19,7 @@ from opbench.conformance.findings import Limits, Refusal, Request
 from opbench.conformance.judging import prepare
 from opbench.conformance.search import search
 from opbench.relations import Space
-from opbench.report.conformance import closing
+from opbench.report.conformance import closing, conclusion
 from opbench.schema import OpbenchError
 
 LIMITS = Limits(
@@ -161,7 +161,9 @@ def test_a_check_leaves_nothing_in_the_folder_it_runs_in(tmp_path, monkeypatch):
 def test_a_target_that_brings_its_process_down_does_not_conform(survived):
     assert not survived.conformant
     assert survived.failing == ("hangs", "exits", "exits as checkers do", "crashes", "floods")
-    assert closing(survived).startswith("NOT conformant: 5 of 8 relations fail")
+    assert survived.verdict == "wrong"
+    assert conclusion(survived).startswith("wrong: core does not compute carafe: ")
+    assert "of 8 relations 3 hold, 5 fail" in closing(survived)
 
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
@@ -196,7 +198,7 @@ def test_code_that_dies_while_it_is_imported_is_wrong_usage(tmp_path):
 def test_a_right_carafe_is_acquitted(right, capfd):
     assert run_check(f"{right}:carafe", operator="carafe", dtype=["float32"], limits=LIMITS) == 0
     out = capfd.readouterr().out
-    assert out.strip().splitlines()[-1].startswith("conformant: ")
+    assert out.splitlines()[0].startswith("right: carafe computes carafe")
     assert "noise" not in out
 
 
@@ -211,7 +213,8 @@ def test_a_wrong_carafe_is_convicted_with_a_counterexample_and_a_line_that_repro
     assert line.split("reproduce: ")[1] == (
         f"opbench check {right}:transposed --operator carafe --only definition --dtype float32 --quick --seed 0"
     )
-    assert out.strip().splitlines()[-1].startswith("NOT conformant: 1 of 1 relations fail")
+    assert out.startswith("wrong: transposed does not compute carafe: output[")
+    assert "of 1 relations 1 fail" in out.splitlines()[-1]
 
 
 def test_what_is_wrong_in_every_relation_alike_is_said_once(right, capfd):
@@ -220,7 +223,7 @@ def test_what_is_wrong_in_every_relation_alike_is_said_once(right, capfd):
     out = capfd.readouterr().out
     assert out.count("output: expected a tensor, got NoneType") == 1
     assert "the same of: groups, mirrors" in out
-    assert "NOT conformant: 3 of 3 relations fail" in out
+    assert "of 3 relations 3 fail" in out
 
 
 def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd):
@@ -229,7 +232,7 @@ def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd):
     assert run_check(f"{right}:transposed", **options) == 0
     out = capfd.readouterr().out
     assert "not checked: definition: left out by --skip" in out
-    assert "conformant: 1 relations" in out
+    assert "of 1 relations 1 hold" in out
 
 
 def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, capfd):
@@ -238,7 +241,7 @@ def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, cap
     assert run_check(f"{right}:forward_alone", **options, forward_only=True) == 0
     out = capfd.readouterr().out
     assert "left out by --forward-only" in out
-    assert "conformant: 1 relations" in out
+    assert "of 1 relations 1 hold" in out
 
 
 def test_json_holds_the_same(right, capfd):
@@ -259,12 +262,14 @@ def test_an_option_that_is_refused_is_listed_and_no_fault(right, capfd):
     assert "3" in line
     assert "kernel_size: expected 5, got" in line
     assert "not checked: tent-is-bilinear in float64: the target refuses its every call" in out
-    assert "conformant: 1 relations, " in out
+    assert "of 2 relations 1 hold" in out
 
 
-def test_a_target_that_refuses_everything_does_not_conform(right, capfd):
-    assert run_check(f"{right}:never", operator="carafe", only=["definition"], quick=True) == 1
-    assert "REFUSES EVERY CALL  NotImplementedError: come back later" in capfd.readouterr().out
+def test_a_target_that_refuses_everything_is_not_judged(right, capfd):
+    assert run_check(f"{right}:never", operator="carafe", only=["definition"], quick=True) == 2
+    out = capfd.readouterr().out
+    assert out.startswith("not judged: never: it refuses every call: NotImplementedError: come back later")
+    assert "REFUSES EVERY CALL  NotImplementedError: come back later" in out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -282,7 +287,7 @@ def test_a_target_that_needs_cuda_where_there_is_none_is_wrong_usage(right):
         ({"fix": ("kernel_size=five",)}, "--fix kernel_size=five: expected a number, true or false"),
         ({"only": ("definitions",)}, "unknown relation 'definitions'; did you mean 'definition'?"),
         ({"operator": "yolo-carafe"}, "expected target"),
-        ({"arguments": ("c=4",)}, "carafe is a function, which is not constructed"),
+        ({"arguments": ("c=4",)}, "--arg: unknown argument of carafe 'c'"),
         ({"operator": "dcnv3"}, "wrong signature"),
     ],
 )
@@ -431,7 +436,6 @@ def test_a_right_module_is_right_in_float64(pasted):
         ("WrongAxis", "evaluation", "expected"),
         ("WrongAxis", "training", "expected"),
         ("Detached", "evaluation", "x: "),
-        ("NoBN", "state-dict", "it lacks enc.bn.weight, enc.bn.bias, enc.bn.running_mean, enc.bn.running_var"),
     ],
 )
 def test_a_wrong_module_is_convicted(pasted, name, relation, said):
@@ -448,7 +452,7 @@ def test_a_setting_that_the_constructor_refuses_is_no_fault(pasted):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("Needy", {}, "needs flavour: give --arg flavour=VALUE"),
+        ("Needy", {}, "needs flavour: add --arg flavour=VALUE"),
         ("Pasted", {"arguments": ("k_upp=3",)}, "unknown argument of Pasted 'k_upp'; did you mean 'k_up'?"),
         ("Pasted", {"fix": ("k_upp=3",)}, "unknown setting 'k_upp'; did you mean 'k_up'?"),
         ("made", {"arguments": ("k_up=3",)}, "made is constructed already"),
@@ -485,11 +489,13 @@ def test_settings_that_the_published_module_refuses_are_wrong_usage(pasted):
         run_check(f"{pasted}:CARAFE", operator="carafe", fix=["up_kernel=4"], limits=LIMITS)
 
 
-def test_a_module_with_another_state_dict_is_told_so_and_nothing_else_is_run(pasted, capfd):
-    assert run_check(f"{pasted}:NoBN", operator="yolo-carafe", quick=True) == 1
-    out = capfd.readouterr().out
-    assert "state dict: not that of YoloCARAFE: it lacks enc.bn.weight" in out
-    assert "NOT RUN  evaluation, training: state-dict has to hold first" in out
+def test_a_module_with_another_state_dict_is_not_judged_by_its_names(pasted):
+    prepared = prepare(Request(f"{pasted}:NoBN", "yolo-carafe"))
+    attempt = prepared.attempts[0]
+    assert (attempt.name, attempt.fits) == ("its parameters by name", False)
+    assert (
+        "state dict is not that of YoloCARAFE: it lacks enc.bn.weight, enc.bn.bias, enc.bn.running_mean" in attempt.said
+    )
 
 
 # --- What was refused -------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ import inspect
 import pytest
 import torch
 
-from opbench.conformance.target import adapt, assignments, core_signature, load, parse
+from opbench.conformance.adapting import adapt, core_signature
+from opbench.conformance.target import assignments, load, parse
 from opbench.operators.carafe import carafe
 from opbench.operators.dcnv3 import dcnv3
 from opbench.schema import OpbenchError

@@ -22,7 +22,7 @@ def test_more_panels_a_longer_budget_and_replicas_take_longer(laid_out):
     fewer = Plan(laid_out.suite, laid_out.panels[:-1], ())
     assert seconds(fewer, settings()) < whole
     assert seconds(laid_out, settings(budget_seconds=2.0)) >= whole + len(laid_out.panels)
-    assert seconds(laid_out, settings(replicas=3)) > 2 * whole - 60
+    assert whole + 10 < seconds(laid_out, settings(replicas=3)) < 2 * whole
 
 
 def test_the_sentence_names_minutes_and_panels_or_that_there_are_none(laid_out):

@@ -1,7 +1,9 @@
 """Two revisions in turns: what a worker answers, and what the documents of both sides hold."""
 
+import functools
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -14,8 +16,9 @@ from dying import DEATHS
 import opbench
 from opbench import registry
 from opbench.documents import encode
-from opbench.engine import paired, revisions
+from opbench.engine import paired, paired_record, revisions
 from opbench.engine.paired import measure_paired
+from opbench.engine.paired_watch import PairedWatch
 from opbench.engine.paired_worker import serve
 from opbench.engine.revision_worker import Answer, RevisionWorker, WorkerLostError
 from opbench.engine.revisions import Revision, checked_out
@@ -100,23 +103,23 @@ def test_every_death_of_a_worker_is_named_with_the_request(dying, death):
 
 
 def test_a_death_costs_the_case_in_both_documents(dying, monkeypatch):
-    monkeypatch.setattr(paired, "RevisionWorker", lambda revision, threads: dying(DEATHS[2]))
+    monkeypatch.setattr(paired_record, "RevisionWorker", lambda revision, threads: dying(DEATHS[2]))
     laid_out = plan(Suite("tiny", "tiny", (WORKLOAD,)), {}, cuda=False)
     base, head = measure_paired(
-        HERE, HERE, laid_out, Settings("tiny", 0.5, 0.2), replicas=1, threads=1, command="", progress=lambda *_: None
+        HERE, HERE, laid_out, Settings("tiny", 0.5, 0.2), threads=1, command="", progress=lambda *_: None
     )
     for run in (base, head):
         assert {record.outcome for record in run.records} == {"crashed"}
         assert "exit code 3, at 'prepare'" in run.records[0].message
 
 
-def test_both_documents_hold_rounds_that_pair():
+def test_both_documents_hold_rounds_that_pair(monkeypatch):
+    # Whatever else this machine does.
+    monkeypatch.setattr(paired, "PairedWatch", functools.partial(PairedWatch, allowed=math.inf))
     registry.load()
     laid_out = plan(Suite("tiny", "tiny", (WORKLOAD,)), {}, cuda=False)
-    settings = Settings("tiny", 0.5, 0.2)
-    base, head = measure_paired(
-        HERE, HERE, laid_out, settings, replicas=2, threads=1, command="opbench", progress=lambda *_: None
-    )
+    settings = Settings("tiny", 0.5, 0.2, replicas=2)
+    base, head = measure_paired(HERE, HERE, laid_out, settings, threads=1, command="opbench", progress=lambda *_: None)
     assert base.environment.details[PAIRED] == head.environment.details[PAIRED]
     assert [record.case for record in base.records] == [record.case for record in head.records]
     for ours, theirs in zip(base.records, head.records, strict=True):
@@ -127,6 +130,8 @@ def test_both_documents_hold_rounds_that_pair():
         assert before.calls_per_sample == after.calls_per_sample
         assert len(before.samples_seconds) == 2
         assert list(map(len, before.samples_seconds)) == list(map(len, after.samples_seconds))
+        assert list(map(len, before.waited)) == list(map(len, before.samples_seconds))
+    assert base.environment.details["threads pinned"]
 
 
 def git(folder, *arguments):

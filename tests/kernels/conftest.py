@@ -38,8 +38,8 @@ def interpreted():
 def threads(request, monkeypatch):
     """Sets the number of threads, and makes small problems worth sharing."""
     if request.param == "helpers":
-        monkeypatch.setattr(launch, "_team", lambda: None)
-    elif launch._team() is None:
+        monkeypatch.setattr(launch, "team", lambda: None)
+    elif launch.team() is None:
         pytest.skip("this build of torch has no GNU OpenMP")
     monkeypatch.setattr(launch, "WORTH_A_THREAD", 1)
     before = torch.get_num_threads()

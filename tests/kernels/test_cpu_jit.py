@@ -49,7 +49,7 @@ def test_vectors_are_rearranged_as_named(cache, s):
 @pytest.mark.parametrize("team", ["torch's threads", "helpers"])
 def test_every_task_runs_once(cache, monkeypatch, tasks, threads, team):
     if team == "helpers":
-        monkeypatch.setattr(launch, "_team", lambda: None)
+        monkeypatch.setattr(launch, "team", lambda: None)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -70,7 +70,7 @@ if sys.argv[1] == "many":
     torch.ones(4_000_000).add_(1)  # on OpenMP's threads
 pid = os.fork()
 if pid == 0:
-    os._exit(0 if (launch._team() is None) == (sys.argv[1] == "many") else 1)
+    os._exit(0 if (launch.team() is None) == (sys.argv[1] == "many") else 1)
 _, status = os.waitpid(pid, 0)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
@@ -103,7 +103,7 @@ def test_ctrl_c_waits_for_the_threads_that_still_write(monkeypatch):
         values[launch.ACTIVE] = 0
 
     monkeypatch.setattr(launch, "_function", lambda address: kernel)
-    monkeypatch.setattr(launch, "_team", lambda: None)
+    monkeypatch.setattr(launch, "team", lambda: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -1,5 +1,6 @@
 """What the kernel counts of a block's waits, and what is made of it."""
 
+import ctypes
 import math
 import os
 import subprocess
@@ -8,7 +9,8 @@ import sys
 import pytest
 
 from opbench.engine.replicas import merge
-from opbench.measure import disturbance, probes
+from opbench.kernels.cpu import launch
+from opbench.measure import disturbance, probe_code, probes
 from opbench.measure.disturbance import (
     Counters,
     DisturbanceGuard,
@@ -19,7 +21,7 @@ from opbench.measure.disturbance import (
     waited,
 )
 from opbench.measure.latency import measure_panel
-from opbench.measure.phases import Phases
+from opbench.measure.phases import Phases, used
 from opbench.schema import Case, Latency, Record
 from opbench.statistics.ratios import quartiles, ratio
 
@@ -159,24 +161,96 @@ def test_two_threads_on_one_core_wait_for_each_other():
     assert float(done.stdout) > 0.001
 
 
-def test_the_probes_of_two_cores_are_timed_at_once():
-    held = probes.Probes(threads=2)
-    try:
-        assert all(seconds > 0 for seconds in held.read())
-    finally:
-        held.close()
+def test_the_probes_take_time_on_as_many_cores_as_are_asked_for():
+    for threads in (1, 2):
+        assert all(seconds > 0 for seconds in probes.Probes(threads).read())
+
+
+def a_team(monkeypatch, readings):
+    """Threads of torch's that find what `readings` says, one reading a call: of each thread, its five numbers."""
+    given_out = iter(readings)
+
+    def team(address, arguments, threads, flags):
+        given = (ctypes.c_int64 * probe_code.ARGUMENTS).from_address(arguments)
+        found = (ctypes.c_int64 * (probe_code.FINDINGS * threads)).from_address(given[probe_code.FOUND])
+        found[:] = [number for thread in next(given_out) for number in thread]
+
+    monkeypatch.setattr(launch, "team", lambda: team)
+
+
+def test_a_probe_is_the_fastest_reading_of_the_slowest_core(monkeypatch):
+    warm = ((10, 2, 30, 42, 1), (9, 20, 3, 32, 1))
+    readings = [((90, 80, 70, 240, 1),) * 2, ((11, 3, 31, 45, 1),) * 2, warm]
+    a_team(monkeypatch, readings * 2)
+    assert probes.Probes(threads=2).read() == pytest.approx((10e-9, 3e-9, 30e-9))
+
+
+def test_readings_of_cores_that_began_apart_or_waited_are_taken_again(monkeypatch):
+    right, apart, waited = (7, 7, 7, 21, 1), (1, 1, 1, 3, 0), (2, 2, 2, 60, 1)
+    a_team(monkeypatch, [(right, apart), (waited, right), *[(right, right)] * 20])
+    assert probes.Probes(threads=2).read() == pytest.approx((7e-9, 7e-9, 7e-9))
+
+
+def test_cores_that_never_run_together_make_no_clear_round(monkeypatch):
+    a_team(monkeypatch, [((1, 1, 1, 3, 0),) * 2] * 100)
+    probe = probes.Probes(threads=2).read()
+    assert probe == (math.inf,) * 3
+    assert not Phases().add(probe)
+
+
+def test_a_few_clear_rounds_among_many_are_no_phase():
+    clear = [at < 12 for at in range(200)]
+    assert used(clear, range(200), 200, least=8).phase == "shared"
+    assert used(clear, range(100), 100, least=8).phase == "clear"
+
+
+def test_a_core_waits_for_the_others_before_it_begins():
+    come = (ctypes.c_int64 * 1)(1)
+    together = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(probe_code.address("together"))
+    assert together(come, 2) == 0  # nobody came
+    come[0] = 2
+    assert together(come, 2) == 1
 
 
 def test_the_integer_loop_computes_every_round():
-    sums = [k + 1 for k in range(probes.CHAINS)]
-    for number in range(probes.INTEGER_ROUNDS):
+    rounds = 1000
+    sums = [k + 1 for k in range(probe_code.CHAINS)]
+    for number in range(rounds):
         sums = [(value ^ number) + 2 * k + 3 for k, value in enumerate(sums)]
-    assert probes._integers()() == sum(sums)
+    loop = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(probe_code.address("integers"))
+    assert loop(rounds) == sum(sums)
+
+
+def test_the_vector_loop_computes_every_round():
+    firsts = [k + 1 for k in range(probe_code.CHAINS)]
+    loop = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_int64)(probe_code.address("vectors"))
+    assert loop(3) == sum(first / 8 + 0.5 + 0.25 + 0.125 for first in firsts)
+
+
+PROBED = """
+import sys, torch
+from opbench.measure.disturbance import KernelCounters
+from opbench.measure.probes import Probes
+torch.set_num_threads(2)
+probes = Probes(2)
+import os
+print(len(os.listdir("/proc/self/task")))
+torch.ones(10**6).add_(1)
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="needs Linux's /proc")
+def test_the_probes_run_on_torchs_own_threads_alone():
+    done = subprocess.run([sys.executable, "-c", PROBED], capture_output=True, text=True, check=True)
+    after_probes, after_torch = done.stdout.split()
+    assert after_probes == after_torch  # a thread of a BLAS library's, or of their own, would spin beside torch's
 
 
 def test_without_llvmlite_the_loop_is_interpreted(monkeypatch):
     monkeypatch.setattr(probes.importlib.util, "find_spec", lambda name: None)
-    assert probes._integers() is probes._interpreted
+    assert probes._compiled(2) is None
+    assert all(seconds > 0 for seconds in probes.Probes(2).read())
 
 
 def test_the_allowance_is_stated():

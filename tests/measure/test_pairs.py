@@ -156,11 +156,12 @@ def test_rounds_end_with_the_budget():
     assert len(loud.first) == 49
 
 
-def test_an_interrupted_block_is_taken_again_and_counted():
+def test_a_round_with_an_interrupted_block_is_taken_again_whole_and_counted():
     answers = iter([(9.0, True), (1.0, False)] + [(1.0, False)] * 100)
+    others = iter([2.0] + [1.0] * 100)
     taken = take_turns(
         lambda: next(answers),
-        lambda: (1.0, False),
+        lambda: (next(others), False),
         precision=0.5,
         budget_seconds=3,
         order=random.Random(0),
@@ -169,6 +170,35 @@ def test_an_interrupted_block_is_taken_again_and_counted():
     assert taken.retaken == 1
     assert taken.interrupted == []
     assert 9.0 not in taken.first
+    assert 2.0 not in taken.second, "the block beside the interrupted one is no pair of the one that replaces it"
+
+
+def test_a_machine_that_disturbs_every_round_costs_half_of_the_budget_more_and_is_said():
+    taken = take_turns(
+        lambda: (1.0, True),
+        lambda: (1.0, False),
+        precision=0.5,
+        budget_seconds=20,
+        order=random.Random(0),
+        now=Clock(),
+    )
+    assert taken.interrupted == list(range(29))
+    assert taken.clean == 0
+    assert taken.retaken == 3 * 29
+
+
+@pytest.mark.parametrize("block", [0.0, -1.0])
+def test_a_clock_that_stands_still_or_jumps_back_ends_the_rounds_all_the_same(block):
+    taken = take_turns(
+        lambda: (block, True),
+        lambda: (block, True),
+        precision=0.5,
+        budget_seconds=0.01,
+        order=random.Random(0),
+        now=lambda: 0.0,
+    )
+    assert 2 <= len(taken.first) < 1000
+    assert log_ratios(taken.first, taken.second, taken.interrupted) == []
 
 
 def test_rounds_that_stay_interrupted_are_kept_raw_and_left_out():

@@ -8,6 +8,7 @@ from factory import make_latency
 
 from opbench.measure import yardsticks
 from opbench.measure.yardsticks import ASSUMED_CACHES, cache_bytes, measure_yardsticks
+from opbench.report.limits import of_roofline
 from opbench.schema import Case, Counted, Counts, Yardstick
 from opbench.statistics.roofline import implausible, roofline
 
@@ -109,3 +110,20 @@ def test_the_copy_stays_within_the_memory_that_is_allowed(monkeypatch):
     yardsticks._copies.cache_clear()
     assert sizes[0] == 128 << 20
     assert sizes[2] == 300 << 20
+
+
+@pytest.mark.parametrize(("seconds", "samples"), [(1e-4, yardsticks.SAMPLES), (0.1, yardsticks.LEAST_SAMPLES)])
+def test_slow_yardsticks_take_fewer_samples_and_never_the_first(monkeypatch, seconds, samples):
+    taken = iter([99.0, *[seconds] * 100])
+    monkeypatch.setattr(yardsticks, "_seconds", lambda call, device: next(taken))
+    assert yardsticks._sampled(lambda: None, "cpu") == [seconds] * samples
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(2e-3, "50 %"), (1e-3, "100 %"), (0.8e-3, "125 %, limit too low")])
+def test_what_is_faster_than_its_limit_shows_that_the_limit_was_too_low(seconds, said):
+    limit = roofline(machine(cached=False), CASE, counts(10**6))
+    assert of_roofline(limit, seconds) == said
+
+
+def test_without_a_limit_nothing_is_said_of_it():
+    assert of_roofline(None, 1.0) == of_roofline(roofline(machine(), CASE, counts(1)), None) == "not measured"

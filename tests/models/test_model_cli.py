@@ -1,12 +1,18 @@
 """`opbench model` as a person or a script meets it."""
 
+import functools
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from waiting import Waiting
 
 from opbench.cli import main
+from opbench.measure.disturbance import DisturbanceGuard
+from opbench.models import side_by_side
 from opbench.models.target import load_model
 from opbench.operators.carafe import YoloCARAFE
 from opbench.schema import OpbenchError
@@ -43,6 +49,40 @@ def test_it_prints_the_table_the_layers_and_the_sentence(opbench, capsys):
     said = capsys.readouterr().out
     assert "depthwise3x3 for 1 Conv2d costs -2,160 params" in said.replace("\n", " ")
     assert "where the time goes: as it is" in said
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_busy_machine_s_latency_is_named_disturbed_and_no_ratio_of_it_is_shown(opbench, capsys, monkeypatch, busy):
+    guard = functools.partial(DisturbanceGuard, kernel=Waiting(0.5 if busy else 0.0), sleep=lambda seconds: None)
+    monkeypatch.setattr(side_by_side, "DisturbanceGuard", guard)
+    assert opbench(f"{NETWORKS}:Small", "--swap", "upsample=carafe", *QUICK) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    shown = re.search(r"latency \(inference\) vs as it is (.*?) median latency", said)[1]
+    ratios = re.findall(r"[0-9.]+x \[", said)
+    if busy:
+        assert shown == "disturbed disturbed"
+        assert not ratios
+        assert "a latency that isn't known (disturbed)" in said
+        assert re.search(r"for \d+% of a block's time its threads were ready to run and had no core; use fewer", said)
+    else:
+        assert shown.startswith("baseline")
+        assert ratios
+        assert "disturbed" not in said
+
+
+def test_a_pipe_is_told_a_line_a_step(opbench, capsys):
+    opbench(f"{NETWORKS}:Small", "--swap", "upsample=carafe", *QUICK)
+    told = capsys.readouterr().err.splitlines()
+    steps = ["loading the model", "proving carafe", "counting: as it is", "counting: upsample=carafe", "timing"]
+    places = [next(at for at, line in enumerate(told) if line.startswith(step)) for step in steps]
+    assert places == sorted(places)
+
+
+def test_threads_are_as_asked_for_and_as_before_afterwards(opbench, capsys):
+    before = torch.get_num_threads()
+    opbench(f"{NETWORKS}:Small", *QUICK, "--threads", 2, "--json")
+    assert json.loads(capsys.readouterr().out)["threads"] == 2
+    assert torch.get_num_threads() == before
 
 
 def test_wrong_input_is_one_line_and_exit_code_two(opbench, capsys):

@@ -1,6 +1,6 @@
 """A selfcheck as a table and a chart."""
 
-from factory import make_selfcheck
+from factory import make_layout, make_selfcheck, make_trial
 
 from opbench.report.selfcheck import HEADINGS, chart, markdown
 
@@ -17,6 +17,15 @@ def test_it_says_what_the_machine_finds_and_how_far_processes_differ():
     assert "Smallest slow-down that is found 9 times in 10, quiet" in text
     assert "From process to process the ratio of two contenders moves by 1." in text
     assert "opbench selfcheck -o DIR" in text
+
+
+def test_it_says_the_layout_floor_the_best_probes_and_what_was_disturbed():
+    spoilt = make_trial(0.0, 0, interrupted=tuple(range(58)))
+    text = markdown(make_selfcheck([spoilt], layouts=(make_layout(moved=0.012),), best_probe=(25e-6, 30e-6, 41e-6)))
+    assert "by what a call sends through torch's dispatcher: 1 to 3 operations 1.2 % (1)" in text
+    assert "integers 25.0 µs, copy 30.0 µs, product 41.0 µs" in text
+    assert "1 of 1 trials were disturbed" in text
+    assert "Layout floor" not in markdown(make_selfcheck())
 
 
 def test_the_same_document_gives_the_same_bytes():

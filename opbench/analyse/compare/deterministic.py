@@ -12,6 +12,10 @@ from opbench.quantities import exact
 from opbench.schema import Record
 
 Figure = float | dict[str, int] | None
+# What documents of an early opbench lack throughout: where neither run has it, there is nothing to say of it.
+_CAME_LATER = ("held",)
+# The machine was busy or hot: nothing is said of the code but that its time isn't known.
+_WITHOUT_TIME = ("disturbed", "throttled")
 
 
 def exact_row(
@@ -26,19 +30,23 @@ def exact_row(
         reason = f"everything: its definition differs ({_case_difference(base, head)})"
         return ComparedCase(head.case, left_out=(reason,), worst_ratio=margins)
     outcome = _outcome(base, head, allow)
-    if base.outcome != "ok" or head.outcome != "ok":
-        reason = f"all but the outcome: {base.outcome} in base, {head.outcome} in head"
+    ended = f"{base.outcome} in base, {head.outcome} in head"
+    if not (_figures_hold(base) and _figures_hold(head)):
+        reason = f"all but the outcome: {ended}"
         return ComparedCase(head.case, quantities=outcome, left_out=(reason,), worst_ratio=margins)
-    left_out: list[str] = []
+    left_out: list[str] = [] if base.outcome == head.outcome == "ok" else [f"time: {ended}"]
     quantities = list(outcome)
     for name, before, after, why_not, less_is_better in _figures(base, head):
         if name in narrowed:
+            continue
+        if before is None and after is None and name in _CAME_LATER:
             continue
         if why_not or before is None or after is None:
             left_out.append(f"{name}: {why_not or _unrecorded(before, after)}")
         elif before != after:
             quantities.append(_changed(name, before, after, less_is_better, name in allow))
-    return ComparedCase(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins)
+    busy = next((record.message for record in (head, base) if record.outcome == "disturbed"), "")
+    return ComparedCase(head.case, tuple(quantities), left_out=tuple(left_out), worst_ratio=margins, disturbed=busy)
 
 
 def margin(record: Record) -> float | None:
@@ -53,8 +61,14 @@ def _case_difference(base: Record, head: Record) -> str:
     return ", ".join(f"{key} {value} -> {theirs[key]}" for key, value in ours.items() if value != theirs[key])
 
 
+def _figures_hold(record: Record) -> bool:
+    """Whether its counts and memory are those of a right answer: only its time may be missing."""
+    return record.outcome == "ok" or (record.outcome in _WITHOUT_TIME and record.counts is not None)
+
+
 def _outcome(base: Record, head: Record, allow: Collection[str]) -> tuple[ExactChange, ...]:
-    if base.outcome == head.outcome:
+    """A change of the outcome; a machine that was busy in one of the runs is none."""
+    if base.outcome == head.outcome or {base.outcome, head.outcome} <= {"ok", *_WITHOUT_TIME}:
         return ()
     change: Change = "regressed" if base.outcome == "ok" else "improved" if head.outcome == "ok" else "changed"
     return (ExactChange(OUTCOME, base.outcome, head.outcome, change, OUTCOME in allow),)

@@ -17,10 +17,11 @@ KINDS: tuple[Kind, ...] = ("machine", "threads", "versions")
 # What is compared all the same: parameters and MACs are the same everywhere. What torch allocates and dispatches is
 # the same on every machine, but of one version of it.
 _ALLOCATED = tuple(name for of, name in exact("compare") if of.allocated)
+_DISPATCHED = (*(name for of, name in exact("compare") if of.dispatched), OPERATORS)
 _LEAVES_OUT: dict[Kind, tuple[str, ...]] = {
     "machine": ("time",),
     "threads": ("time",),
-    "versions": ("time", *_ALLOCATED, OPERATORS),
+    "versions": ("time", *_ALLOCATED, *_DISPATCHED),
 }
 # The version under comparison is no difference of the surroundings.
 _SUBJECT = "opbench"

@@ -10,7 +10,7 @@ that out. Absolute times stand beside it, never judged. Where both revisions wer
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from opbench.analyse.compare.deterministic import exact_row
 from opbench.analyse.compare.environments import differences
@@ -18,6 +18,7 @@ from opbench.analyse.compare.nouns import ComparedCase, ComparedRun, Comparison
 from opbench.analyse.compare.time import timed_rows
 from opbench.schema import PAIRED, OpbenchError, Run
 from opbench.statistics.change import Allowance
+from opbench.statistics.layout import Floor
 
 # Above what identical code has been seen to differ by once a round's order is random, and below half of the smallest
 # planted slow-down that must be found (5 %): an interval of +-1 % around +5 % still lies beyond it.
@@ -37,11 +38,13 @@ def compare(
     across: Collection[str] = (),
     allow: Collection[str] = (),
     selfcheck: str = "",
+    floors: Mapping[str, Floor] | None = None,
 ) -> Comparison:
     """Compares two runs. Raises `OpbenchError` where they have no case in common.
 
     `across` names differences ("machine", "threads", "versions") to compare across all the same; `allow` names
-    deterministic quantities whose change is meant.
+    deterministic quantities whose change is meant. `floors`: how far fresh processes of identical code differ here, by
+    kind of contender; less is no change.
     """
     ours = {record.case.id: record for record in base.records}
     theirs = {record.case.id: record for record in head.records}
@@ -58,7 +61,15 @@ def compare(
         base.environment.details[PAIRED] == head.environment.details.get(PAIRED)
     )
     if "time" not in narrowed:
-        rows = timed_rows(rows, base, head, paired=paired, allowance=allowance, minimum_effect=minimum_effect)
+        rows = timed_rows(
+            rows,
+            base,
+            head,
+            paired=paired,
+            allowance=allowance,
+            minimum_effect=minimum_effect,
+            floors=floors or {},
+        )
     alone = any(max(time.processes) == 1 for row in rows for time in row.times)
     return Comparison(
         base=_side(base),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from opbench.analyse.compare.nouns import ComparedCase, Time
 from opbench.schema import Latency, Record, Run
-from opbench.statistics.change import Allowance, Evidence, decide, holm, p_value, shifts
+from opbench.statistics.change import Allowance, Decision, Evidence, decide, holm, p_value, shifts
+from opbench.statistics.layout import Floor, floor_of
 from opbench.statistics.ratios import paired_log_ratios, quartiles, saturating_exp
 from opbench.statistics.shifts import Shift, median_shift, shift
 
@@ -39,22 +40,30 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 def timed_rows(
-    rows: Sequence[ComparedCase], base: Run, head: Run, *, paired: bool, allowance: Allowance, minimum_effect: float
+    rows: Sequence[ComparedCase],
+    base: Run,
+    head: Run,
+    *,
+    paired: bool,
+    allowance: Allowance,
+    minimum_effect: float,
+    floors: Mapping[str, Floor],
 ) -> list[ComparedCase]:
-    """The rows with their times; all rows are corrected together."""
+    """The rows with their times; all rows are corrected together. `floors`: how far processes of one code differ."""
     ours, theirs = _Index.of(base), _Index.of(head)
     pairs = [pair for index, row in enumerate(rows) for pair in _pairs(index, row, ours, theirs, paired=paired)]
     minimum = math.log1p(minimum_effect)
     judged = [(pair, pair.evidence) for pair in pairs if pair.evidence]
     found = shifts([evidence for _, evidence in judged], allowance)
-    adjusted = holm([p_value(one, minimum) for one in found])
+    leasts = [max(minimum, _floor(theirs.records[rows[pair.row].case.id], one, floors)) for pair, one in judged]
+    adjusted = holm([p_value(one, least) for one, least in zip(found, leasts, strict=True)])
     times: dict[int, list[Time]] = {}
     for pair in pairs:
         if pair.same_samples:
             # A document against itself: not two measurements that agree but one.
             processes = (pair.same_samples, pair.same_samples)
             times.setdefault(pair.row, []).append(Time(pair.method, 1.0, 1.0, 1.0, 1.0, "same", 1.0, processes))
-    for (pair, evidence), one, p in zip(judged, found, adjusted, strict=True):
+    for (pair, evidence), one, p, least in zip(judged, found, adjusted, leasts, strict=True):
         low, high = one.interval()
         times.setdefault(pair.row, []).append(
             Time(
@@ -63,9 +72,10 @@ def timed_rows(
                 low=saturating_exp(low),
                 high=saturating_exp(high),
                 p=p,
-                decision=decide(one, p, minimum),
+                decision=_decided(one, p, least, minimum),
                 absolute=pair.absolute,
                 processes=(len(evidence.base or evidence.head), len(evidence.head)),
+                least=math.expm1(least),
             )
         )
     why: dict[int, list[str]] = {}
@@ -76,6 +86,20 @@ def timed_rows(
         msgspec.structs.replace(row, times=tuple(times.get(i, ())), left_out=(*row.left_out, *why.get(i, ())))
         for i, row in enumerate(rows)
     ]
+
+
+def _decided(found: Shift, p: float, least: float, minimum: float) -> Decision:
+    """A change must exceed the layout floor too; one within it is not the same for that, only not known."""
+    if decide(found, p, minimum) == "same":
+        return "same"
+    decision = decide(found, p, least)
+    return "undecided" if decision == "same" else decision
+
+
+def _floor(record: Record, evidence: Evidence, floors: Mapping[str, Floor]) -> float:
+    """The log-ratio by which this row's processes differ though nothing changed; a single process has an allowance."""
+    floor = floor_of(floors, record.counts.dispatched if record.counts else None)
+    return floor.least(len(evidence.head), paired=evidence.paired) if floor and evidence.freedom else 0.0
 
 
 def _pairs(index: int, row: ComparedCase, base: _Index, head: _Index, *, paired: bool) -> Iterator[Pair]:

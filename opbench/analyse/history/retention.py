@@ -15,8 +15,9 @@ import msgspec
 from opbench import documents
 from opbench.analyse.history.digest import Digest, digest
 from opbench.analyse.history.series import series
-from opbench.analyse.history.store import DIGEST_SUFFIX, RUN_SUFFIX, Store, Stored, moment, read
-from opbench.documents import contents, parse, render, replace_file
+from opbench.analyse.history.sound import agree
+from opbench.analyse.history.store import DIGEST_SUFFIX, RUN_SUFFIX, Store, Stored, checked, moment, read, remade
+from opbench.documents import content, contents, parse, render, replace_file
 from opbench.schema import OpbenchError, Run
 from opbench.statistics.change_points import LEAST
 
@@ -36,7 +37,9 @@ def keep(document: Path, root: Path) -> Kept:
     data = contents(document, Run)
     made = digest(parse(data, Run), data)
     name = f"{HISTORY}/{made.machine}/{_name(made)}"
-    if _tells(root / f"{name}{DIGEST_SUFFIX}", made.sha256):
+    for suffix in (RUN_SUFFIX, DIGEST_SUFFIX):
+        _no_link(root, f"{name}{suffix}")
+    if _tells(root / f"{name}{DIGEST_SUFFIX}", made):
         return Kept(f"{name}{RUN_SUFFIX}", new=False)
     replace_file(root / f"{name}{RUN_SUFFIX}", data)
     # Last, because it says that all is there.
@@ -52,27 +55,54 @@ def let_go(root: Path, newest: int) -> tuple[str, ...]:
     document outside of `history/`.
     """
     store = read(root)
+    held = [one for one in store.runs if one.path.startswith(f"{HISTORY}/") and one.path.endswith(RUN_SUFFIX)]
+    # The digests on the disk may be anybody's: what is let go, and what is kept of it, the documents say.
+    store = checked(store, held)
     asked_for = _around_steps(store)
     by_machine: dict[str, list[Stored]] = {}
+    kept = {one.path for one in held}
     for one in store.runs:
-        if one.path.startswith(f"{HISTORY}/") and one.path.endswith(RUN_SUFFIX):
+        if one.path in kept:
             by_machine.setdefault(one.digest.machine, []).append(one)
     gone = []
-    for held in by_machine.values():
-        for one in held[: max(0, len(held) - newest)]:
-            beside = root / (one.path.removesuffix(RUN_SUFFIX) + DIGEST_SUFFIX)
-            if one.digest.sha256 not in asked_for and _tells(beside, one.digest.sha256):
+    for ours in by_machine.values():
+        for one in ours[: max(0, len(ours) - newest)]:
+            if one.digest.sha256 not in asked_for and _digested(root, one):
                 _delete(root / one.path)
                 gone.append(one.path)
     return tuple(gone)
 
 
-def _tells(path: Path, sha256: str) -> bool:
-    """Whether the digest at `path` can be read and is of the document with that hash."""
+def _digested(root: Path, one: Stored) -> bool:
+    """Whether the digest on the disk is what the document gives, written anew where it said something else.
+
+    False where the document or its digest can't be read: then both stay as they are.
+    """
+    name = one.path.removesuffix(RUN_SUFFIX) + DIGEST_SUFFIX
     try:
-        return parse(path.read_bytes(), Digest).sha256 == sha256
+        made = remade(one)
+        parse(content(root / name), Digest)
+        _no_link(root, name)
+        if not _tells(root / name, made):
+            replace_file(root / name, render(made))
     except (OSError, OpbenchError):
         return False
+    return _tells(root / name, made)
+
+
+def _tells(path: Path, made: Digest) -> bool:
+    """Whether the digest at `path` can be read and says what `made` does."""
+    try:
+        return agree(parse(content(path), Digest), made)
+    except (OSError, OpbenchError):
+        return False
+
+
+def _no_link(root: Path, name: str) -> None:
+    """Refuses a history that leads out of the results folder."""
+    for part in (Path(name), *Path(name).parents):
+        if (root / part).is_symlink() and part != Path():
+            raise OpbenchError(f"{root / part}: is a link, and a history isn't kept through one: put a folder there")
 
 
 def _around_steps(store: Store) -> frozenset[str]:

@@ -14,18 +14,25 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from opbench.analyse.history.digest import Digest, digest
-from opbench.documents import GZIP, LARGEST_BYTES, OtherKindError, parse, unpacked
+from opbench.analyse.history.sound import agree
+from opbench.documents import GZIP, OtherKindError, content, parse, unpacked
 from opbench.schema import OpbenchError, Run
 
 RUN_SUFFIX = ".run.json"
 DIGEST_SUFFIX = ".digest.json"
+
+WRONG_DIGEST = (
+    "its digest says something else than the document gives; what the document gives is shown (`opbench keep` of it "
+    "writes the digest anew)"
+)
 
 # Documents without a digest that are held in memory once read; later ones are read again when asked for.
 HELD = 200
@@ -41,17 +48,25 @@ class FileProblem:
 
 @dataclass(frozen=True)
 class Stored:
-    """One run document of the store, `path` relative to its folder. `run` is read when first asked for."""
+    """One run document of the store, `path` relative to its folder. `run` is read when first asked for.
+
+    `beside`: the digest was read from a file, and the document not opened.
+    """
 
     root: Path
     path: str
     digest: Digest
+    beside: bool = False
 
     @cached_property
     def run(self) -> Run:
         """The document itself, raw samples and all; raises `OpbenchError` where it has changed meanwhile."""
+        return self.opened()
+
+    def opened(self) -> Run:
+        """The same, not kept in memory."""
         try:
-            data = unpacked((self.root / self.path).read_bytes())
+            data = unpacked(content(self.root / self.path))
         except OSError as error:
             raise OpbenchError(f"{self.path}: can't be read: {error.strerror or error}") from None
         if hashlib.sha256(data).hexdigest() != self.digest.sha256:
@@ -94,14 +109,14 @@ def read(folder: str | os.PathLike[str]) -> Store:
         beside = of_path.get(path)
         if beside is not None and _size(root / path) == beside.document_bytes:
             # The document is not opened: thousands of them would be. Its hash is compared when it is.
-            stored.setdefault(beside.sha256, Stored(root, path, beside))
+            stored.setdefault(beside.sha256, Stored(root, path, beside, beside=True))
             continue
         data = _bytes(root / path, path, problems)
         if data is None:
             continue
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in digests:  # of a copy, or kept in the history
-            stored.setdefault(sha256, Stored(root, path, digests[sha256]))
+            stored.setdefault(sha256, Stored(root, path, digests[sha256], beside=True))
             continue
         run = _run(data, path, problems)
         if run is None:
@@ -117,6 +132,42 @@ def read(folder: str | os.PathLike[str]) -> Store:
         digests=tuple(sorted(digests.values(), key=_when)),
         problems=tuple(sorted(problems, key=lambda problem: problem.path)),
     )
+
+
+def checked(store: Store, opened: Iterable[Stored]) -> Store:
+    """The store with the digests of the `opened` runs made anew from their documents.
+
+    A digest that says something else than its document gives is a problem, and what the document gives is shown. A
+    document that can't be read stays as it is: whoever opens it is told why.
+    """
+    made: dict[str, Digest] = {}
+    for one in opened:
+        if one.beside:
+            try:
+                right = remade(one)
+            except OpbenchError:
+                continue
+            if not agree(right, one.digest):
+                made[one.digest.sha256] = right
+    if not made:
+        return store
+    wrong = [one for one in store.runs if one.digest.sha256 in made]
+    problems = [FileProblem(one.path, WRONG_DIGEST) for one in wrong]
+    return Store(
+        root=store.root,
+        runs=tuple(
+            replace(one, digest=made[one.digest.sha256]) if one.digest.sha256 in made else one for one in store.runs
+        ),
+        digests=tuple(made.get(one.sha256, one) for one in store.digests),
+        problems=(*store.problems, *problems),
+    )
+
+
+def remade(one: Stored) -> Digest:
+    """The digest that the document gives."""
+    run = vars(one).get("run") or one.opened()
+    made = digest(run, b"")
+    return msgspec.structs.replace(made, sha256=one.digest.sha256, document_bytes=one.digest.document_bytes)
 
 
 def moment(started: str) -> datetime.datetime | None:
@@ -171,15 +222,7 @@ def _size(path: Path) -> int | None:
 
 def _bytes(path: Path, name: str, problems: list[FileProblem]) -> bytes | None:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
-            problems.append(FileProblem(name, "not shown: neither a file nor a folder"))
-            return None
-        if status.st_size > LARGEST_BYTES:
-            sizes = f"{status.st_size >> 20} MiB, more than the {LARGEST_BYTES >> 20} MiB that a document may have"
-            problems.append(FileProblem(name, f"not shown: {sizes}"))
-            return None
-        return unpacked(path.read_bytes())
+        return unpacked(content(path))
     except OpbenchError as error:
         problems.append(FileProblem(name, f"not shown: {error}"))
         return None

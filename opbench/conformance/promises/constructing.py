@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from opbench.conformance.meaning import CHANNELS_IN, CHANNELS_OUT, plain
 from opbench.conformance.promises import lines
 from opbench.conformance.promises.findings import PromiseRequest
 from opbench.conformance.promises.promise import LONGEST_SAID
@@ -19,19 +20,6 @@ from opbench.conformance.target import TargetName, Value, assignments, load, par
 from opbench.errors import nearest, said
 from opbench.schema import OpbenchError
 
-# What people call the channels that come in, and those that go out: lower case, without underscores.
-# fmt: off
-CHANNELS_IN = frozenset([
-    "c", "c1", "ch", "channel", "channels", "cin", "chin", "inc", "inch", "inchs", "inchannel", "inchannels",
-    "inputchannels", "inp", "inplane", "inplanes", "indim", "inputdim", "inputdims", "infeatures", "indims", "dim",
-    "dims", "embeddim", "dmodel", "nchannels", "numchannels", "nfeat", "nfeats", "nf", "numfeatures", "features",
-    "feat", "planes", "width",
-])
-CHANNELS_OUT = frozenset([
-    "c2", "cout", "chout", "ouc", "outc", "outch", "outchs", "oup", "outchannel", "outchannels", "outputchannels",
-    "outplane", "outplanes", "outdim", "outdims", "outputdim", "outfeatures",
-])
-# fmt: on
 CHANNELS = 64
 
 
@@ -44,7 +32,7 @@ def built(request: PromiseRequest) -> tuple[Subject, str, tuple[int, ...], list[
         raise OpbenchError("--device cuda: there is no CUDA device here")
     target = parse(request.target)
     given = assignments("--arg", request.arguments)
-    found = load(target)
+    found = load(target, request.path)
     if isinstance(found, torch.jit.ScriptModule):
         raise OpbenchError(f"target {request.target!r}: a scripted module: name the module that it was scripted from")
     if isinstance(found, nn.Module):
@@ -108,11 +96,10 @@ def _arguments(
     strangers = [name for name in given if name not in own]
     if strangers and not takes_any:
         raise OpbenchError(f"--arg: {nearest(f'argument of {target.name}', strangers[0], own)}")
-    plain = {name: name.lower().replace("_", "") for name in own}
-    takes_in = [name for name in own if plain[name] in CHANNELS_IN]
+    takes_in = [name for name in own if plain(name) in CHANNELS_IN]
     # Where `inplanes` come in, `planes` go out.
     takes_in = takes_in[:1] if takes_in else []
-    goes_out = [name for name in own if name not in takes_in and plain[name] in CHANNELS_OUT | CHANNELS_IN]
+    goes_out = [name for name in own if name not in takes_in and plain(name) in CHANNELS_OUT | CHANNELS_IN]
     values: dict[str, Value] = dict(given)
     width = next((values[name] for name in takes_in if name in values), C or _default(own, takes_in) or CHANNELS)
     guessed = []

@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from opbench.conformance.findings import VerdictWord
+from opbench.relations import Tier
 from opbench.schema import Device
 
-# wrong: no module may break it. fragile: right as far as it goes, but it will surprise somebody.
-Tier = Literal["wrong", "fragile"]
 # kept, broken, or: unsupported (torch itself can't here), not-run (for the reason in `message`).
 PromiseStatus = Literal["kept", "broken", "unsupported", "not-run"]
 Shape = tuple[int, ...]
@@ -26,6 +26,7 @@ class PromiseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skip: tuple[str, ...] = ()
     forward_only: bool = False
     seed: int = 0
+    path: tuple[str, ...] = ()
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -86,7 +87,7 @@ class Promises(msgspec.Struct, frozen=True):
         return tuple(one for one in self.promises if one.status == "kept")
 
     @property
-    def verdict(self) -> Literal["right", "fragile", "wrong", "not judged"]:
+    def verdict(self) -> VerdictWord:
         """The answer in a word."""
         if self.wrong:
             return "wrong"

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from opbench.conformance.promises.findings import CodeLine, PlannedPromise, Shape, Tier
+from opbench.conformance.promises.findings import CodeLine, PlannedPromise, Shape
 from opbench.errors import said
+from opbench.relations import Tier
 
 if TYPE_CHECKING:
     from opbench.conformance.promises.subject import Subject

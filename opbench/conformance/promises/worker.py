@@ -27,7 +27,6 @@ from opbench.conformance.promises.findings import (
     PromisesTried,
     PromiseTried,
     ShapesAccepted,
-    Tier,
 )
 from opbench.conformance.promises.fragile import FRAGILE
 from opbench.conformance.promises.promise import LONGEST_SAID, Broken, OutOfTime, Promise, TargetRaised
@@ -36,6 +35,7 @@ from opbench.conformance.promises.wrong import WRONG
 from opbench.conformance.target import asked_for
 from opbench.errors import said
 from opbench.process.channel import Channel, take_one
+from opbench.relations import Tier
 from opbench.schema import OpbenchError
 
 TIERS: tuple[tuple[Tier, tuple[Promise, ...]], ...] = (("wrong", WRONG), ("fragile", FRAGILE))

@@ -47,9 +47,9 @@ def launch(address: int, arguments: Sequence[int], *, tasks: int, scratch_bytes:
     if threads == 1:
         function(values)
         return
-    team = _team()
-    if team is not None:
-        team(address, ctypes.addressof(values), threads, 0)
+    parallel = team()
+    if parallel is not None:
+        parallel(address, ctypes.addressof(values), threads, 0)
         return
     try:
         _helpers.call(threads - 1, function, values, scratch)
@@ -96,7 +96,7 @@ _bereft = False
 _threads_at_fork = 1
 
 
-def _team() -> Callable[[int, int, int, int], None] | None:
+def team() -> Callable[[int, int, int, int], None] | None:
     """`GOMP_parallel(function, argument, threads, flags)` of the runtime that torch has loaded, or None."""
     return None if _bereft else _gomp_parallel()
 

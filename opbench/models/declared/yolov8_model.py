@@ -108,6 +108,8 @@ def _pair(name: str, carafe: Implementation, dcnv3: Implementation) -> Implement
         deterministic_backward=carafe.deterministic_backward and dcnv3.deterministic_backward,
         compiles=carafe.compiles or dcnv3.compiles,
         note=f"carafe[{carafe.name}] and dcnv3[{dcnv3.name}]",
+        dispatched=carafe.seen and dcnv3.seen,
+        traffic={**carafe.traffic, **dcnv3.traffic},
     )
 
 

@@ -12,6 +12,7 @@ from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.carafe import carafe_cpu
 from opbench.kernels.triton import launch
 from opbench.kernels.triton.carafe import carafe_triton
+from opbench.operators.carafe import traffic
 from opbench.operators.carafe.contraction import compiled
 from opbench.operators.carafe.cores import shift_add, unfold
 from opbench.operators.common import compiling
@@ -27,13 +28,14 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
             note="the YOLOv8 write-up's way, plus one step: the mask of taps outside the image is cleared",
         ),
         Implementation("shift-add", shift_add),
-        Implementation("compiled", compiled, missing=compiling.missing, compiles=True),
+        Implementation("compiled", compiled, missing=compiling.missing, compiles=True, dispatched=True),
         Implementation(
             "cpu",
             carafe_cpu,
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
+            traffic=traffic.CPU,
         ),
         Implementation(
             "triton",
@@ -41,6 +43,7 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
             devices=("cuda",),
             missing=launch.missing,
             note="reads either memory format in place; no atomics. Not measured on a GPU yet",
+            traffic=traffic.TRITON,
         ),
         *CARAFE_PEERS.values(),
     )

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from opbench.kernels.fused import fused
+
 
 @functools.cache
 def missing() -> str | None:
@@ -37,5 +39,4 @@ def compiled_apart(function: Callable[..., torch.Tensor]) -> Callable[..., Any]:
     own = types.FunctionType(
         function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__
     )
-    compiled: Callable[..., Any] = torch.compile(own, dynamic=False, fullgraph=True)
-    return compiled
+    return fused(function, torch.compile(own, dynamic=False, fullgraph=True))

@@ -92,6 +92,7 @@ CORES: Mapping[str, Implementation] = {
             compiled,
             missing=missing,
             compiles=True,
+            dispatched=True,
             note="the gather's steps fused by torch.compile, once per kind of call; scatter and product uncompiled",
         ),
         Implementation(
@@ -101,6 +102,7 @@ CORES: Mapping[str, Implementation] = {
             missing=torchvision.missing,
             deterministic_backward=False,
             note="torchvision.ops.deform_conv2d",
+            traffic=torchvision.TRAFFIC,
         ),
     )
 }

@@ -21,6 +21,7 @@ from opbench.kernels.triton.dcnv3 import dcnv3_triton
 from opbench.operators.common import sampling, sampling_compiled
 from opbench.operators.common.compiling import missing
 from opbench.operators.common.sampling import Geometry
+from opbench.operators.dcnv3 import traffic
 from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.operators.external.peers import DCNV3_PEERS
 from opbench.schema import Implementation
@@ -105,6 +106,7 @@ CORES: Mapping[str, Implementation] = {
             compiled,
             missing=missing,
             compiles=True,
+            dispatched=True,
             note="the gather's steps fused by torch.compile, once per kind of call; its scatter to x stays uncompiled"
             + LEAKS,
         ),
@@ -114,6 +116,7 @@ CORES: Mapping[str, Implementation] = {
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
+            traffic=traffic.CPU,
         ),
         Implementation(
             "triton",
@@ -123,6 +126,7 @@ CORES: Mapping[str, Implementation] = {
             deterministic_backward=False,
             note="locates samples in registers; x's gradient by atomics, or gathered under "
             "torch.use_deterministic_algorithms(True). Not measured on a GPU yet",
+            traffic=traffic.TRITON,
         ),
         *DCNV3_PEERS.values(),
     )

@@ -25,7 +25,8 @@ def _importable(*names: str) -> Callable[[], str | None]:
     return missing
 
 
-_ON_CUDA: Mapping[str, Any] = {"devices": ("cuda",), "deterministic_backward": False}
+# Their kernels are no operations of torch: its dispatcher doesn't see what they move.
+_ON_CUDA: Mapping[str, Any] = {"devices": ("cuda",), "deterministic_backward": False, "dispatched": False}
 ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
     "carafe": {
         "mmcv": Implementation("mmcv", mmcv.carafe, missing=_importable("mmcv.ops"), note="mmcv.ops.carafe", **_ON_CUDA)
@@ -38,6 +39,7 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             missing=torchvision.missing,
             deterministic_backward=False,
             note="torchvision.ops.deform_conv2d with unit weights, between two transpositions",
+            traffic=torchvision.TRAFFIC,
         ),
         "DCNv3": Implementation(
             "DCNv3",

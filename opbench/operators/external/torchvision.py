@@ -1,12 +1,19 @@
-"""torchvision's deformable convolution v2, as DCNv2 and, between two transpositions, as DCNv3."""
+"""torchvision's deformable convolution v2, as DCNv2 and, between two transpositions, as DCNv3; and what it moves."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from opbench.schema import MovedBytes
+
+# Images whose columns it writes out at once, at most (`kMaxParallelImgs` of its source).
+_IMAGES = 32
 
 
 def deform_conv2d(
@@ -67,6 +74,45 @@ def dcnv3(
         group=group,
     )
     return out.permute(0, 2, 3, 1)
+
+
+def _forward_bytes(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    """As its source for the CPU has it: columns are zeroed for some images, written for all, and multiplied; the
+    product is added to zeros, copied to where the output was zeroed, and the bias added to that.
+    """
+    x, weight, offset, mask, bias = arguments[:5]
+    columns, zeroed, _ = _columns(x, weight, outputs[0])
+    copies = sum(2 * t.nbytes for t in (x, weight, offset, mask) if not t.is_contiguous())
+    read = sum(t.nbytes for t in (x, weight, offset, mask, bias))
+    return int(copies + read + zeroed + 2 * columns + 8 * outputs[0].nbytes)
+
+
+def _backward_bytes(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    """As its source for the CPU has it: all gradients begin as zeros. Columns of the output's gradient are zeroed,
+    added to, and read for the offsets and for x; those of x are written, and multiplied for the weight.
+    """
+    grad, x, weight, offset, mask = arguments[:5]
+    columns, _, images = _columns(x, weight, grad)
+    copies = sum(2 * t.nbytes for t in (grad, x, weight, offset, mask) if not t.is_contiguous())
+    to_x, to_weight, to_offset, to_mask, to_bias = outputs
+    read = 2 * x.nbytes + weight.nbytes + 3 * (offset.nbytes + mask.nbytes)
+    grads = (7 if images > 1 else 5) * grad.nbytes  # several images' channels are brought together first
+    made = 3 * (to_x.nbytes + to_weight.nbytes) + 2 * (to_offset.nbytes + to_mask.nbytes) + to_bias.nbytes
+    return int(copies + read + grads + made + 7 * columns)
+
+
+def _columns(x: Tensor, weight: Tensor, out: Tensor) -> tuple[int, int, int]:
+    """Bytes of all columns and of those that are held at once, and of how many images those are."""
+    batch = x.shape[0]
+    images = next(n for n in range(min(batch, _IMAGES), 0, -1) if batch % n == 0)
+    one = x.shape[1] * weight.shape[2:].numel() * out.shape[2:].numel() * x.element_size()
+    return batch * one, images * one, images
+
+
+TRAFFIC: Mapping[str, MovedBytes] = {
+    "torchvision::deform_conv2d": _forward_bytes,
+    "torchvision::_deform_conv2d_backward": _backward_bytes,
+}
 
 
 def _with_middle(values: Tensor, middle: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import opbench
 from opbench import registry
 from opbench.analyse.claims.nouns import Answer
-from opbench.analyse.history.store import FileProblem, Store, Stored
+from opbench.analyse.history.store import FileProblem, Store, Stored, checked
 from opbench.analyse.standings import Standing, standings
 from opbench.report import evidence, limits
 from opbench.report.dashboard.columns import Strings
@@ -33,6 +33,10 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
     """The page's data. A document that changed while it was read is a problem like any other."""
     strings = Strings()
     documents, problems = _documents(store)
+    store, known = checked(store, documents), len(store.problems)
+    shown = {document.path for document in documents}
+    documents = [one for one in store.runs if one.path in shown]
+    problems += store.problems[known:]
     names = labels(digest.environment for digest in store.digests)
     stands = [Stand(place, document.run, standings(document.run)) for place, document in enumerate(documents)]
     rows, panels = rows_and_panels(stands, strings)

@@ -18,6 +18,7 @@ from opbench.report.dashboard.columns import Columns, Strings, number
 from opbench.report.dashboard.places import newest
 from opbench.report.families import families
 from opbench.report.families import sweeps as family_sweeps
+from opbench.report.limits import of_roofline
 from opbench.report.plots import AXES
 from opbench.schema import Case, Latency, Run, Verdict
 from opbench.statistics.ratios import FEWEST_ROUNDS, METHODS, Ratio
@@ -122,7 +123,7 @@ def _row(run: Run, row: Row, method: str, strings: Strings) -> dict[str, Any]:
         "intensity": number(_quotient(counts.macs, counts.min_bytes) if counts else None),
         "speed": number(_quotient(counts.macs, latency.median_seconds) if counts and latency else None),
         ROOF.key: number(least / took if least is not None and took else None),
-        f"{ROOF.key}Text": add(numbers.share(least, took)),
+        f"{ROOF.key}Text": add(of_roofline(limit, took)),
         "verdict": add(tables.verdict(row)),
         "worst": number(worst.worst_ratio if worst else None),
         "worstText": add(f"{numbers.plain(worst.worst_ratio)}x the bound" if worst else "not verified"),
@@ -188,7 +189,7 @@ def _sampling(row: Row, method: str) -> str:
     latency = _latency(row, method)
     if latency is None:
         return "not timed"
-    processes = len(latency.samples_seconds)
+    processes = sum(map(bool, latency.samples_seconds))
     count = f"{sum(map(len, latency.samples_seconds))} samples in {processes} process{'' if processes == 1 else 'es'}"
     return f"{count}, {numbers.exactly(latency.calls_per_sample)} calls each, stopped by {latency.stop}"
 

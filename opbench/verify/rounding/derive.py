@@ -13,7 +13,7 @@ from opbench.schema import DType, Tensors
 from opbench.verify.bounds import EPS, OWN
 from opbench.verify.rounding import elementwise, layers, moves, products  # noqa: F401 - each registers its rules
 from opbench.verify.rounding.arithmetic import Arithmetic, chance_factor
-from opbench.verify.rounding.kinks import SUBSETS, other_sides
+from opbench.verify.rounding.kinks import Constants, other_sides
 from opbench.verify.rounding.sums import finished
 from opbench.verify.rounding.tracked import Tracked, Unanalysed, analysing
 
@@ -45,7 +45,7 @@ def derive(evaluate: Evaluate, tensors: Tensors, exact: Tensors, dtype: DType) -
     Raises Unanalysed where no bound can be derived, with the reason.
     """
     arithmetic = Arithmetic.of(dtype)
-    with analysing(arithmetic) as analysis:
+    with analysing(arithmetic) as analysis, Constants(analysis.located):
         answers = evaluate({name: Tracked(value.detach()) for name, value in tensors.items()})
         deviations = {}
         for name, value in exact.items():
@@ -55,7 +55,7 @@ def derive(evaluate: Evaluate, tensors: Tensors, exact: Tensors, dtype: DType) -
             factor = chance_factor(value.numel(), FALSE_ALARM)
             deviations[name] = _meaningful(name, answer, value, finished(answer, factor), factor)
     room = ROOM.get(dtype, 1.0)
-    slack = other_sides(evaluate, tensors, exact, analysis.located, SUBSETS if arithmetic.narrow else 0)
+    slack = other_sides(evaluate, tensors, exact, analysis.located)
     found = {}
     for name, value in exact.items():
         cancelled = value.numel() and float(value.abs().median()) < float(deviations[name].median())

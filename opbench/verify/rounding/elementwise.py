@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from opbench.verify.rounding.arithmetic import Spread
+from opbench.verify.rounding.kinks import JUMPS, Uncertain
 from opbench.verify.rounding.moves import chosen
-from opbench.verify.rounding.sums import drawn, made, settled, tracked
+from opbench.verify.rounding.sums import drawn, joined, made, multiplied, settled, tracked
 from opbench.verify.rounding.tracked import Tracked, Unanalysed, arithmetic, current, plain, rule
 
 aten = torch.ops.aten
@@ -110,29 +111,35 @@ COORDINATE = 0.45
 @rule(aten.floor)
 def _floor(func: Any, operand: Tracked) -> Tracked:
     """The cell of a coordinate: exact, but the coordinate is as uncertain as that. Which cell is for `kinks` to say."""
-    place = _decided_at(operand)
+    place = _of_coordinates(operand)
     if current().generator is not None:
         # What falls into a cell is the coordinate as it was rounded.
         operand.spread = place.plus(operand.spread)
         out = Tracked(func(settled(operand)[0]))
     else:
+        _noted(operand, func, place)
         out = made(func(operand.value), place)
     out.whole = True
     return out
 
 
-def _decided_at(operand: Tracked) -> Spread:
-    """Notes how far an operand may be off where something jumps; how far as a coordinate beside its own formula."""
-    x, held, known = operand.value, arithmetic(), operand.sum_
+def _of_coordinates(operand: Tracked) -> Spread:
+    """How far coordinates may be rounded beside their own formula."""
+    x = operand.value
     largest = x.abs().amax().clamp(min=1) if x.numel() else x.new_ones(())
-    place = Spread((COORDINATE * 2 * held.summed * largest).square())
-    if current().generator is not None:
-        return place
-    spread = place.plus(operand.spread)
+    return Spread((COORDINATE * 2 * arithmetic().summed * largest).square())
+
+
+def _noted(operand: Tracked, decide: Callable[[Tensor], Tensor], place: Spread | None = None) -> None:
+    """Notes which elements of an operand may fall on either side of what `decide` tells apart."""
+    x, spread, known = operand.value, joined(place, operand.spread), operand.sum_
     if known is not None:
-        spread = held.summing(known.count, x.square() if known.peak is None else known.peak, known.squares).plus(spread)
-    current().located.append(torch.zeros_like(x) if operand.whole else spread.whole.sqrt().expand(x.shape))
-    return place
+        peak = x.square() if known.peak is None else known.peak
+        spread = arithmetic().summing(known.count, peak, known.squares).plus(spread)
+    exact = operand.whole or spread is None
+    current().located.append(
+        Uncertain.none(x) if exact or spread is None else Uncertain.among(decide, x, spread.whole.sqrt())
+    )
 
 
 @rule(aten.gt, aten.ge, aten.lt, aten.le)
@@ -141,9 +148,35 @@ def _compared(func: Any, one: Any, other: Any) -> Any:
     for operand in (one, other):
         if isinstance(operand, Tracked):
             drawn(operand)
-    if isinstance(one, Tracked) and not isinstance(other, Tensor):
-        _decided_at(one)
+    if isinstance(one, Tracked) and func in JUMPS and current().generator is None:
+        _noted(one, lambda x: func(x, other), _of_coordinates(one))
     return func(plain(one), plain(other))
+
+
+@rule(aten.sgn, aten.sign)
+def _sign(func: Any, operand: Tracked) -> Tensor:
+    """Which side of zero: as an absolute value's derivative is."""
+    drawn(operand)
+    if current().generator is None:
+        _noted(operand, func)
+    return func(operand.value)  # type: ignore[no-any-return]
+
+
+@rule(aten.threshold_backward, aten.leaky_relu_backward, aten.hardtanh_backward)
+def _rectifier_backward(func: Any, grad: Any, operand: Any, *rest: Any) -> Tracked:
+    """The gradient times the slope of the piece that an element lies on."""
+    if isinstance(operand, Tracked):
+        drawn(operand)
+        if current().generator is None:
+            _noted(operand, lambda x: func(torch.ones_like(x), x, *rest))
+    elif current().generator is None:
+        current().located.append(Uncertain.none(operand))
+    slope = func(torch.ones_like(plain(operand)), plain(operand), *rest)
+    if not isinstance(grad, Tracked):
+        return Tracked(grad * slope)
+    if bool(((slope == 0) | (slope == 1)).all()):
+        return chosen(slope == 1, grad, Tracked(torch.zeros_like(slope)))
+    return multiplied(grad, Tracked(slope))
 
 
 @rule(aten.maximum, aten.minimum)
@@ -156,7 +189,7 @@ def _maximum(func: Any, one: Any, other: Any) -> Tracked:
 
 
 @rule(
-    aten.eq, aten.ne, aten.isnan, aten.isfinite, aten.isinf, aten.sign, aten.round,
+    aten.eq, aten.ne, aten.isnan, aten.isfinite, aten.isinf, aten.round,
     aten.trunc, aten.argmax, aten.argmin, aten.argsort, aten.any, aten.all, aten._local_scalar_dense, aten.item,
     aten.is_nonzero, aten.floor_divide, aten.ceil, aten.equal, aten.logical_not, aten.nonzero,
 )  # fmt: skip

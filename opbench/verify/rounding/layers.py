@@ -52,11 +52,6 @@ def _gelu_backward(func: Any, grad: Any, x: Tracked, approximate: str = "none") 
     return grad * applied(x, gelu_slope, bend, 4.0)
 
 
-@rule(aten.threshold_backward)
-def _threshold_backward(func: Any, grad: Any, x: Any, threshold: float) -> Any:
-    return torch.where(x > threshold, grad, 0.0)
-
-
 @rule(aten.var)
 def _var(func: Any, x: Any, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Any:
     mean = x.mean(dim, keepdim=True)

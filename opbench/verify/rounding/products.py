@@ -61,6 +61,12 @@ def _mm(func: Any, one: Any, other: Any) -> Tracked:
     return bilinear(func, one, other, int(one.shape[-1]))
 
 
+@rule(aten.mv, aten.dot)
+def _of_vectors(func: Any, one: Any, other: Any) -> Tracked:
+    rows = one.reshape(-1, other.shape[0])
+    return torch.mm(rows, other.unsqueeze(1)).reshape(one.shape[:-1])  # type: ignore[return-value]
+
+
 def weighed(operand: Tracked, operation: Callable[[Tensor, int], Tensor], weights: Tracked, count: int) -> Tracked:
     """A sum with constant weights, of sums or of values: operation(part, power) weighs by that power of the weights."""
     known = terms(operand)

@@ -219,12 +219,17 @@ def added(one: Tracked, other: Tracked) -> Tracked:
     return made(value, joined(one.spread, other.spread), sum_)
 
 
+def _moves(constant: Any) -> bool:
+    """Whether adding it is more than a sum's beginning: zeros are what the first term is added to."""
+    return bool(constant.any()) if isinstance(constant, Tensor) else constant != 0
+
+
 @rule(aten.add, aten.sub, aten.rsub)
 def _add(func: Any, one: Any, other: Any, alpha: float = 1) -> Tracked:
     like = one if isinstance(one, Tracked) else other
     constant = not (isinstance(one, Tracked) and isinstance(other, Tracked))
-    if constant and arithmetic().narrow and like.sum_ is not None and like.sum_.count >= LAYER:
-        # A layer's result moved by a constant, as a coordinate is, is stored before.
+    if constant and like.sum_ is not None and like.sum_.count >= LAYER and _moves(other if one is like else one):
+        # A layer's result moved by a constant, as a coordinate is, is added up before.
         settled(like)
     one, other = tracked(one, like), tracked(other, like)
     if alpha != 1:

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_any, tree_map_only
 
 from opbench.verify.rounding.arithmetic import Arithmetic, Spread
+
+if TYPE_CHECKING:
+    from opbench.verify.rounding.kinks import Uncertain
 
 
 class Unanalysed(Exception):
@@ -104,14 +107,15 @@ def rule(*operations: Any) -> Callable[[Rule], Rule]:
 class Analysis:
     """One analysis: the arithmetic whose roundings it counts, and the coordinates that it met.
 
-    `located` holds, for each `floor` and comparison in the order of the calls, its operand's standard deviation. With
-    a `generator` roundings are drawn instead: each value is off by a random error as soon as its spread is known.
+    `located` holds, for each operation that jumps (`kinks.JUMPS`) in the order of the calls, what elements of its
+    operand may fall on either side. With a `generator` roundings are drawn instead: each value is off by a random
+    error as soon as its spread is known.
     """
 
     def __init__(self, arithmetic: Arithmetic, generator: torch.Generator | None = None) -> None:
         self.arithmetic = arithmetic
         self.generator = generator
-        self.located: list[Tensor] = []
+        self.located: list[Uncertain] = []
 
     @property
     def backward(self) -> bool:

@@ -124,6 +124,7 @@ RELATIONS: tuple[Relation, ...] = (
         checks.nothing_leaks_in,
         lambda space: with_outside(calls(space)),
         needs_gradients=True,
+        tier="fragile",
     ),
     at_sizes(SIZES, reassembly, checks.magnitude),
 )

@@ -44,7 +44,7 @@ def _calls(draw: st.DrawFn, space: Space, masks: tuple[str, ...], interior: bool
     g = choose("group_size", st.integers(1, 3))
     N = choose("N", st.integers(1, 2))
     C = g * draw(st.integers(1, max(1, 6 // g)))
-    sizes = st.integers(k + 1, max(7, k + 2)) if interior else st.integers(1, 7)
+    sizes = st.integers(k + 1, max(7, k + 2)) if interior else st.one_of(st.integers(1, 7), st.integers(k, k + 1))
     H, W = choose("H", sizes), choose("W", sizes)
     x = draw(values((N, C, H, W)))
     mask = draw(_masks(draw(st.sampled_from(masks)), (N, g, k * k, s * H, s * W)))

@@ -18,6 +18,8 @@ def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
     sizes = {**_ORDINARY, **{name: value for name, value in asked.items() if name in _ORDINARY}}
     groups = sizes["group_size"]
     sizes["C"] = -(-sizes["C"] // groups) * groups
+    for side in ("H", "W"):  # an image of a window's size at least, unless asked otherwise: borders show there
+        sizes[side] = asked.get(side, max(sizes[side], sizes["kernel_size"]))
     return sizes if sizes["kernel_size"] % 2 else None
 
 

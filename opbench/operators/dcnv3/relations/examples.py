@@ -23,8 +23,8 @@ from opbench.relations import Example, Options, Space
 ZERO, WHOLE, HALF, NEAR, SMOOTH = "zero", "whole", "half", "nearly whole", "smooth"
 QUARTERS, NEGATIVE, NORMAL, FAR = "quarters", "negative", "normal", "far"
 OUTSIDE, HUGE, NOT_FINITE = "outside", "huge", "not finite"
-FINITE = (ZERO, WHOLE, HALF, NEAR, SMOOTH, QUARTERS, NEGATIVE, NORMAL, FAR, OUTSIDE, HUGE)
-OFFSETS = (*FINITE, NOT_FINITE)
+# What networks ask for; the others have relations of their own.
+ORDINARY = (ZERO, WHOLE, HALF, NEAR, SMOOTH, QUARTERS, NEGATIVE, NORMAL, FAR, OUTSIDE)
 # By a whole number in -3..3; ordinary offsets (here 0) among them.
 _NOT_FINITE: Tensor = torch.tensor((0, torch.nan, torch.inf, -torch.inf, torch.nan, 0, 0), dtype=torch.float64)
 # Displacements in pixels by (whole numbers, noise), and offsets by the same two.
@@ -67,7 +67,7 @@ _DEEPEST = 3
 def calls(
     space: Space,
     *,
-    offsets: tuple[str, ...] = OFFSETS,
+    offsets: tuple[str, ...] = ORDINARY,
     masks: tuple[str, ...] = MASKS,
     exact: bool = False,
     oblong: bool = False,

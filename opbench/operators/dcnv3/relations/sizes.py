@@ -24,7 +24,7 @@ def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
     sizes["C"] = -(-sizes["C"] // groups) * groups
     for axis in ("H", "W"):
         if axis not in asked:
-            sizes[axis] = max(sizes[axis], reach + 1 - 2 * sizes["pad"])
+            sizes[axis] = max(sizes[axis], reach + 1)
     centred = sizes["kernel_size"] % 2 == 1 and sizes["kernel_size"] > 1
     fits = min(output_size(sizes["H"], sizes["W"], sizes)) >= 1 and (centred or not sizes["remove_center"])
     return sizes if fits else None

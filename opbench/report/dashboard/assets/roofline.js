@@ -45,7 +45,7 @@ export const roofline = {
       el(
         "p",
         { class: "note" },
-        "Of roofline: the least time that the slower of two limits allows, over the median latency. The limits are the bytes at the machine's copy rate and the MACs at the rate of its matrix product, both measured in the same run. In training the least traffic is taken as twice that of the forward call. Data that stay in a cache can exceed the copy rate.",
+        "Of roofline: the least time that the slower of two limits allows, over the median latency. The limits are the bytes at the machine's copy rate and the MACs at the rate of its matrix product, both measured in the same run. In training the least traffic is taken as twice that of the forward call. What exceeds its limit shows that the limit was too low, as the copy of older runs is for data that stay in a cache.",
       ),
     ];
   },

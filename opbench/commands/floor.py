@@ -1,0 +1,60 @@
+"""`opbench floor`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+
+from opbench.commands import Command
+from opbench.exit_codes import Exit
+from opbench.options import Option, With
+from opbench.schema import Filter, OpbenchError
+
+
+class FloorRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """On which GPUs, and which cases of a suite; nothing is measured, so that no GPU is needed."""
+
+    gpu: Annotated[tuple[str, ...], Option("A GPU by name: h100, a100, l4, orin (repeatable) [all].")] = ()
+    suite: Annotated[str, Option("A suite's name, or a suite file of your own (FILE.toml).")] = "default"
+    task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).")] = ()
+    workload: Annotated[tuple[str, ...], Option("Only this workload.")] = ()
+    operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline.")] = ()
+    implementation: Annotated[tuple[str, ...], Option("Only this implementation, beside the baseline.")] = ()
+    dtype: Annotated[tuple[str, ...], Option("This dtype: float64, float32, bfloat16, float16.")] = ()
+    mode: Annotated[tuple[str, ...], Option("This mode: inference, training.")] = ()
+    as_json: Annotated[bool, Option("Print them as JSON, in seconds and bytes.", flag="--json", repeats=False)] = False
+    with_: With = ()
+
+
+def floor(request: FloorRequest) -> Exit:
+    """Compute the least time that GPUs' data sheets allow operators, and the uncached time of implementations."""
+    from opbench import plan, registry, suites
+    from opbench.documents import encode
+    from opbench.floor.floors import floors
+    from opbench.floor.gpus import gpu, gpus
+
+    registry.load()
+    asked = {name: gpu(name) for name in request.gpu} or gpus()
+    names: tuple[Filter, ...] = ("task", "workload", "operator", "implementation", "dtype", "mode")
+    filters: dict[Filter, tuple[str, ...]] = {name: getattr(request, name) for name in names}
+    laid_out = plan.plan(suites.load(request.suite), {**filters, "device": ("cuda",)}, cuda=True, here=False)
+    if not laid_out.panels:
+        raise OpbenchError("no case runs on a GPU; see `opbench list workloads --suite ...`")
+    found = tuple(floors(laid_out, asked))
+    if request.as_json:
+        sys.stdout.write(encode({"gpus": asked, "floors": found}).decode() + "\n")
+        return Exit.FINE
+    from opbench.report.floor import NOTE, sources, tables
+    from opbench.report.screen import screen
+
+    shown = screen()
+    for table in tables(found, asked):
+        shown.table(table.header, table.rows, table.title)
+    print(NOTE)
+    print("\n".join(sources(asked)))
+    return Exit.FINE
+
+
+COMMAND = Command("floor", FloorRequest, floor)

@@ -1,0 +1,93 @@
+"""What an argument means by its name: `in_planes` and `c1` are channels that come in, `kernel_h` is a kernel's height.
+
+Names are compared in lower case without underscores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+# fmt: off
+CHANNELS_IN = frozenset([
+    "c", "c1", "ch", "channel", "channels", "cin", "chin", "inc", "inch", "inchs", "inchannel", "inchannels",
+    "inputchannel", "inputchannels", "inp", "inplane", "inplanes", "indim", "inputdim", "inputdims", "infeatures",
+    "indims", "dim", "dims", "embeddim", "dmodel", "nchannels", "numchannels", "nfeat", "nfeats", "nf", "numfeatures",
+    "features", "feat", "planes", "width",
+])
+CHANNELS_OUT = frozenset([
+    "c2", "cout", "chout", "ouc", "outc", "outch", "outchs", "oup", "outchannel", "outchannels", "outputchannel",
+    "outputchannels", "outplane", "outplanes", "outdim", "outdims", "outputdim", "outfeatures",
+])
+MEANINGS: Mapping[str, frozenset[str]] = {
+    "channels": CHANNELS_IN,
+    "channels out": CHANNELS_OUT,
+    "kernel": frozenset([
+        "k", "ks", "ksize", "kernel", "kernels", "kernelsize", "kup", "upkernel", "upkernelsize", "kernelup",
+        "windowsize", "window", "reassemblykernel", "kreassembly",
+    ]),
+    "encoder kernel": frozenset([
+        "kenc", "kencoder", "encoderkernel", "encoderkernelsize", "kernelenc", "kernelencoder", "enckernel", "kcomp",
+    ]),
+    "scale": frozenset([
+        "s", "scale", "scalefactor", "scales", "upfactor", "upscale", "upscalefactor", "upsamplefactor",
+        "upsamplescale", "upsample", "factor", "ratio", "upratio", "delta", "up",
+    ]),
+    "groups": frozenset([
+        "g", "group", "groups", "ngroups", "ngroup", "numgroups", "numgroup", "groupsize", "upgroup", "upgroups",
+        "deformgroup", "deformgroups", "deformablegroups", "offsetgroups", "heads", "numheads",
+    ]),
+    "middle channels": frozenset([
+        "cmid", "midchannels", "midchannel", "compressedchannels", "compressedchannel", "cm", "hidden",
+        "hiddenchannels",
+        "middlechannels", "compresschannels", "squeezechannels",
+    ]),
+    "stride": frozenset(["s", "stride", "strides"]),
+    "dilation": frozenset(["d", "dilation", "dilations", "dilate", "dilationrate"]),
+    "padding": frozenset(["p", "pad", "padding", "paddings", "autopad"]),
+    "offset scale": frozenset(["offsetscale", "scaleoffset", "offsetfactor", "scale", "dcnoffsetscale"]),
+    "without center": frozenset(["removecenter", "withoutcenter", "nocenter", "removecentre"]),
+    "channels of a group": frozenset(["groupchannels", "groupchannel", "channelspergroup", "groupwidth", "cg"]),
+}
+_SIDES = (("h", "w"), ("height", "width"), ("y", "x"), ("0", "1"))
+# fmt: on
+
+
+def plain(name: str) -> str:
+    """Lower case, without underscores."""
+    return name.lower().replace("_", "")
+
+
+def meanings(name: str) -> frozenset[str]:
+    """What a name may mean: `s` a scale or a stride."""
+    return frozenset(meaning for meaning, names in MEANINGS.items() if plain(name) in names)
+
+
+def matched(own: Iterable[str], settings: Collection[str]) -> dict[str, str]:
+    """By setting, the argument of one's own that means it. Nothing where two of either might be meant."""
+    names = list(own)
+    found: dict[str, str] = {}
+    for name in names:
+        if name in settings:
+            continue
+        meant = [one for one in settings if meanings(one) & meanings(name)]
+        exact = [one for one in meant if plain(one) == plain(name)]
+        meant = exact or meant
+        if len(meant) == 1 and meant[0] not in names:
+            # The first of several arguments: `inplanes` come in, `planes` go out.
+            found.setdefault(meant[0], name)
+    return found
+
+
+def sides(own: Collection[str], option: str) -> tuple[str, str] | None:
+    """The two arguments that are an option's height and width, as `kernel_h` and `kernel_w` are kernel_size's."""
+    for high, wide in _SIDES:
+        for name in own:
+            if not plain(name).endswith(high):
+                continue
+            stem = plain(name).removesuffix(high)
+            if not (stem == plain(option) or meanings(stem) & meanings(option)):
+                continue
+            other = next((one for one in own if plain(one) == stem + wide), None)
+            if other is not None and other != name:
+                return name, other
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-
 # The exit code of a process in which something was changed that can't be put back.
 STATE_LOST = 73
 

@@ -9,6 +9,7 @@ parties add theirs from their own package through the entry-point group `opbench
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -17,11 +18,11 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from opbench.errors import nearest, said
 from opbench.schema import Case, Implementation, OpbenchError, Operator, Setting, Task
@@ -164,7 +165,9 @@ def installed() -> list[str]:
 
 def _load_entry_point(entry: importlib.metadata.EntryPoint) -> None:
     try:
-        _declare(entry.load())
+        with _no_exit():
+            found = entry.load()
+        _declare(found)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too: it is anybody's code
@@ -248,7 +251,8 @@ def load_file(path: str) -> None:
     sys.modules[name] = _files[file.resolve()] = module
     before = _contenders()
     try:
-        spec.loader.exec_module(module)
+        with _no_exit():
+            spec.loader.exec_module(module)
         _declare(module)
     except OpbenchError as error:
         raise OpbenchError(f"--with {path}: {error}") from error
@@ -283,6 +287,23 @@ def broken() -> dict[str, str]:
     """The folders of built-in operators that can't be used, each with a sentence that says what is wrong with it."""
     load()
     return dict(_broken)
+
+
+@contextlib.contextmanager
+def _no_exit() -> Iterator[None]:
+    """Has `os._exit` raise SystemExit while a foreign file is imported: its exit code 0 would be a command's own."""
+    leave, here = os._exit, os.getpid()
+
+    def refused(status: int) -> NoReturn:
+        if os.getpid() != here:  # a fork of its own may end as it likes
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def _contenders() -> set[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -11,8 +11,12 @@ from opbench.commands import Command
 from opbench.exit_codes import Exit
 from opbench.options import Argument, Option, With
 
+if TYPE_CHECKING:
+    from opbench.schema import Implementation
+
 What = Literal["tasks", "operators", "implementations", "suites", "workloads"]
 # A header and its rows.
+LONGEST_REASON = 200
 Listing = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 
@@ -61,9 +65,19 @@ def _implementations(_: str) -> Listing:
         for operator in registry.operators(task).values():
             for name, implementation in operator.implementations.items():
                 devices = ", ".join(implementation.devices)
-                here = implementation.missing() or "available"
+                here = _here(implementation)
                 rows.append((task, f"{operator.name}[{name}]", devices, here, implementation.note))
     return ("task", "contender", "devices", "here", "note"), rows
+
+
+def _here(implementation: Implementation) -> str:
+    """Why it can't run here; whoever declared it may have been wrong about that, too."""
+    from opbench.errors import said
+
+    try:
+        return implementation.missing() or "available"
+    except Exception as error:
+        return f"its missing() raised {said(error, LONGEST_REASON)}"
 
 
 def _suites(_: str) -> Listing:

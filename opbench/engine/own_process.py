@@ -13,10 +13,9 @@ from typing import Any, NoReturn
 
 from opbench.engine import state
 from opbench.engine.fingerprint import Fingerprint
+from opbench.engine.steps import STATE_LOST
 from opbench.process.descendants import children, end
 
-# The exit code of a process in which something was changed that can't be put back.
-STATE_LOST = 73
 _PR_SET_CHILD_SUBREAPER = 36
 # Threads that use more than this share of so many seconds, each time that it is looked, are at work.
 AT_WORK_SHARE = 0.3

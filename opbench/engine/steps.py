@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+# The exit code of a process in which something was changed that can't be put back.
+STATE_LOST = 73
+
 
 class CaseStep(IntEnum):
     """What is being done for a contender. DEFINITION and PREDICT run none of its own code."""

@@ -29,7 +29,7 @@ from opbench.engine.messages import (
     Survey,
     Surveyed,
 )
-from opbench.engine.steps import CaseStep
+from opbench.engine.steps import STATE_LOST, CaseStep
 from opbench.measure.cores import CoreCount
 from opbench.process.child import LOOK_SECONDS, Child
 from opbench.process.death import Death, crashed, end_group, hung
@@ -200,9 +200,9 @@ class Supervisor:
                     if watch.pid is None:
                         return None
                     # The fork server is gone, and the worker with it; where it was the worker itself, this is its end.
-                    itself = watch.pid == child.process.pid
+                    was_worker = watch.pid == child.process.pid
                     self._stop()
-                    return watch.fault(found if itself else crashed(-signal.SIGKILL, child.last_error()))
+                    return watch.fault(found if was_worker else crashed(-signal.SIGKILL, child.last_error()))
                 case Death():
                     if watch.pid is None:
                         return None
@@ -215,7 +215,9 @@ class Supervisor:
                     if pid == self._pid:
                         self._pid = None
                     if pid == watch.pid:
-                        return watch.fault(crashed(code, child.last_error()))
+                        said = child.last_error()
+                        unfit = code == STATE_LOST and said
+                        return watch.fault(Death("crash", f"{said},") if unfit else crashed(code, said))
                 case Surveyed() | PanelMeasured() | CalledFirst() if (
                     watch.pid is not None and found.number == self._number
                 ):

@@ -1,11 +1,16 @@
 """Contenders that win without computing, or beside the clock; each is right whenever it is verified."""
 
+import queue
+import sys
+import threading
 import time
 
 import torch
 
+import opbench.verify.gate as bounds_in_gate
 from opbench.operators.carafe.cores import shift_add
 from opbench.registry import register_implementation
+from opbench.schema import Verdict
 
 
 def cheat(name):
@@ -119,3 +124,78 @@ def slow_clock(x, mask, **options):
     _saved[0] += 0.9 * (_real() - begin)
     time.perf_counter = lambda: _real() - _saved[0]
     return out
+
+
+def held_by_the_harness(*names):
+    """What stands under one of these names in a frame of whoever called."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        for name in names:
+            if name in frame.f_locals:
+                yield frame.f_locals[name]
+        frame = frame.f_back
+
+
+@cheat("takes-the-answer")
+def takes_the_answer(x, mask, **options):
+    for watch in held_by_the_harness("watch"):
+        for case in getattr(watch, "_cases", {}).values():
+            if case.case.implementation == "takes-the-answer":
+                return case.checked.expected.expected["output"].to(x.dtype)
+    return shift_add(x, mask, **options)
+
+
+@cheat("edits-samples")
+def edits_samples(x, mask, **options):
+    for lanes in held_by_the_harness("lanes"):
+        if lane := lanes.get("carafe[edits-samples]"):
+            lane.seconds = [seconds if seconds < 1e-5 else seconds / 20 for seconds in lane.seconds]
+    return shift_add(x, mask, **options)
+
+
+_later, _begun, _number = queue.SimpleQueue(), [], [0]
+
+
+def compute_later():
+    while True:
+        out, given, options = _later.get()
+        with torch.inference_mode():
+            out.copy_(shift_add(*given, **options))
+
+
+@cheat("computes-later")
+def computes_later(x, mask, *, scale_factor, **options):
+    """Every third call is as it should be; the others are promised to a thread, the most of them never kept."""
+    _number[0] += 1
+    if _number[0] < 12 or _number[0] % 3 == 0:
+        return shift_add(x, mask, scale_factor=scale_factor, **options)
+    if not _begun:
+        _begun.append(threading.Thread(target=compute_later, daemon=True).start())
+    n, c, h, w = x.shape
+    out = torch.empty(n, c, h * scale_factor, w * scale_factor)
+    if _later.qsize() < 2:
+        _later.put((out, (x, mask), {"scale_factor": scale_factor, **options}))
+    return out
+
+
+@cheat("judges-itself")
+def judges_itself(x, mask, **options):
+    """The judge likes one answer, and is itself again."""
+    was = bounds_in_gate.judge
+
+    def likes_it(*given):
+        bounds_in_gate.judge = was
+        return Verdict(True, 0.1, None, 0.0, 0.0, 1, sampled=False)
+
+    bounds_in_gate.judge = likes_it
+    return torch.zeros(())
+
+
+@cheat("more-threads")
+def more_threads(x, mask, **options):
+    held = torch.get_num_threads()
+    torch.set_num_threads(held + 8)
+    try:
+        return shift_add(x, mask, **options)
+    finally:
+        torch.set_num_threads(held)

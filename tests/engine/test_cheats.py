@@ -34,6 +34,11 @@ FOUND = {
     "promises": "the output is a Promise, expected a plain torch.Tensor",
     "one-buffer": "the output is in the memory of an earlier call's output, which is in use",
     "slow-clock": "replaces time.perf_counter, by which contenders are timed",
+    "takes-the-answer": "answers from memory: other values in its inputs get the very same output",
+    "edits-samples": "its samples are not those that the clock has shown",
+    "computes-later": "in a timed call: ",
+    "judges-itself": "replaces opbench.verify.gate.judge, by which contenders are judged",
+    "more-threads": "threads, where the run has 1",
 }
 
 

@@ -26,7 +26,7 @@ def test_each_pair_is_of_two_fresh_processes_and_each_case_of_it_is_a_trial(monk
     assert len(planted.started) == 2 * 3
     assert told == list(range(6))
     assert {trial.kind for trial in found} == {FEW} < set(KINDS)
-    assert {moved_by(trial) for trial in found} == {0.0}
+    assert {moved_by(trial).value for trial in found} == {0.0}
     assert found[0].first_nanoseconds[0] == 1e6
 
 

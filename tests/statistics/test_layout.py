@@ -1,6 +1,7 @@
 """How far fresh processes of identical code differ, and what that makes of a change."""
 
 import math
+import random
 
 import pytest
 from factory import make_case, make_counts, make_latency, make_layout, make_record, make_run, make_selfcheck
@@ -31,6 +32,15 @@ def test_a_floor_is_the_root_mean_square_of_its_kind():
     assert found[MANY].deviation == pytest.approx(math.sqrt((0.03**2 + 0.04**2) / 2), rel=0.05)
     assert found[MANY].pairs == 2
     assert floors(check()) == {}
+
+
+def test_what_scatters_within_a_process_is_no_layout():
+    loud = []
+    for at in range(40):
+        draw = random.Random(at)
+        first, second = ([1e5 * math.exp(draw.gauss(0, 0.05)) for _ in range(30)] for _ in range(2))
+        loud.append(make_layout(FEW, first_nanoseconds=tuple(first), second_nanoseconds=tuple(second)))
+    assert floors(check(*loud))[FEW].deviation < 0.006
 
 
 def test_disturbed_rounds_are_of_no_floor():

@@ -37,6 +37,7 @@ def test_visits_share_the_budget_the_rounds_and_the_precision():
     each = one_visit(Settings("s", precision=0.01, budget_seconds=9.0, least_rounds=16, replicas=3))
     assert (each.budget_seconds, each.least_rounds) == (3.0, 6)
     assert each.precision == pytest.approx(0.01 * math.sqrt(3))
+    assert one_visit(Settings("s", precision=0.01, budget_seconds=9.0, replicas=3)).least_rounds == 2
     alone = Settings("s", precision=0.01, budget_seconds=9.0, least_rounds=16)
     assert one_visit(alone) == alone
 

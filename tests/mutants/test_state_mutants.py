@@ -1,4 +1,4 @@
-"""Bugs of state and of the way of calling: found in process by the relations, and from the command line with --first."""
+"""Bugs of state and of calls: found in process by the relations, and from the command line with --first."""
 
 import os
 import subprocess

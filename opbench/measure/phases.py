@@ -38,8 +38,9 @@ def probes_work() -> str:
 
 
 def best_of(shown: Collection[Probe], threads: int) -> BestProbes | None:
-    """The fastest of each probe, as a selfcheck keeps it; None of nothing."""
-    return BestProbes(threads, probes_work(), *map(min, zip(*shown, strict=True))) if shown else None
+    """The fastest of each probe, as a selfcheck keeps it; None where the cores never ran together."""
+    together = [probe for probe in shown if all(map(math.isfinite, probe))]
+    return BestProbes(threads, probes_work(), *map(min, zip(*together, strict=True))) if together else None
 
 
 def known(best: BestProbes | None, threads: int) -> Probe | None:

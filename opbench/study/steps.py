@@ -43,7 +43,6 @@ def watch() -> Iterator[DisturbanceWatch]:
     try:
         yield made
     finally:
-        made.probes.close()
         made.guard.kernel.close()
 
 

@@ -22,7 +22,7 @@ TOO_LOW = "limit too low"
 class Roofline(msgspec.Struct, frozen=True):
     """`seconds` is the larger of bytes / `copy_rate` and MACs / `matmul_rate`; `low` and `high` bound it.
 
-    The bounds come from the 95 % interval of the median of the yardstick's samples.
+    The bounds come from the 95 % interval of the median of the yardstick's samples; `least` is by the fastest of them.
     """
 
     bytes: int
@@ -32,6 +32,7 @@ class Roofline(msgspec.Struct, frozen=True):
     seconds: float
     low: float
     high: float
+    least: float
 
 
 def roofline(yardsticks: Sequence[Yardstick], case: Case, counts: Counts | None) -> Roofline | None:
@@ -48,8 +49,8 @@ def roofline(yardsticks: Sequence[Yardstick], case: Case, counts: Counts | None)
         return None
     least = [
         max(traffic / copy, counts.macs / matmul) for copy, matmul in zip(rates[0], rates[1], strict=True)
-    ]  # at the low, the median and the high rate
-    return Roofline(traffic, counts.macs, rates[0][1], rates[1][1], least[1], least[2], least[0])
+    ]  # at the low, the median, the high and the best rate
+    return Roofline(traffic, counts.macs, rates[0][1], rates[1][1], least[1], least[2], least[0], least[3])
 
 
 def _fits(yardsticks: Sequence[Yardstick], case: Case, traffic: int) -> bool:
@@ -62,16 +63,16 @@ def _fits(yardsticks: Sequence[Yardstick], case: Case, traffic: int) -> bool:
 def implausible(limit: Roofline | None, latency: Latency) -> str:
     """Why a latency can't be: below half of the least time. "" where it may be, or nothing is known.
 
-    Up to twice the limit it is the limit that is at fault: yardsticks are measured, too. Beside other processes half of
-    a yardstick's samples may be hundreds of times too slow, so it is the low end of the limit's interval that decides.
+    Up to twice the limit it is the limit that is at fault: yardsticks are measured, too. Beside other processes nearly
+    all of a yardstick's samples may be hundreds of times too slow, so it is the fastest of them that decides.
     """
     if limit is None:
         return ""
     samples = usable_samples(latency)
-    if not samples or (took := statistics.median(samples)) >= limit.low / IMPLAUSIBLE_BELOW:
+    if not samples or (took := statistics.median(samples)) >= limit.least / IMPLAUSIBLE_BELOW:
         return ""
     return (
-        f"{latency.method}: {took:.3g} s a call, where this machine needs {limit.low:.3g} s to move its "
+        f"{latency.method}: {took:.3g} s a call, where this machine needs {limit.least:.3g} s to move its "
         f"{limit.bytes} bytes or multiply its {limit.macs} MACs: it can't have computed them"
     )
 
@@ -103,13 +104,13 @@ def usable(found: Yardstick) -> list[float]:
 
 def _rates(
     yardsticks: Sequence[Yardstick], name: str, device: Device, dtype: DType
-) -> tuple[float, float, float] | None:
-    """(low, median, high) of one yardstick."""
+) -> tuple[float, float, float, float] | None:
+    """(low, median, high, best) of one yardstick."""
     for found in yardsticks:
         samples = usable(found) if (found.name, found.device, found.dtype) == (name, device, dtype) else []
         if len(samples) == 1:
-            return samples[0], samples[0], samples[0]
+            return samples[0], samples[0], samples[0], samples[0]
         if samples:
             low, _, high = interval(samples)
-            return low, statistics.median(samples), high
+            return low, statistics.median(samples), high, max(samples)
     return None

@@ -47,6 +47,7 @@ def test_case(benchmark, case):
         params=counts.params,
         macs=counts.macs,
         min_bytes=counts.min_bytes,
+        traffic_bytes=counts.traffic_bytes,
         peak_bytes=memory.peak_bytes,
         saved_bytes=memory.saved_bytes,
     )

@@ -203,6 +203,27 @@ def dcnv3_grid_sample():
     return forward, forward + weighed + sampled + clipped + 2 * X
 
 
+# --- DCNv2's module -------------------------------------------------------------------------------------------------
+
+
+def dcnv2_grid_sample():
+    """A convolution predicts offsets and, under a sigmoid, masks; the samples are columns of a matrix product."""
+    predicted, weights, biases = 3 * S, 27 * GROUPS * 9 * C, 27 * GROUPS
+    samples, matrix = POINTS * X, 9 * C * C
+    predict = (X + weights + biases + predicted) + 2 * S
+    tap = 3 + 6 + 6
+    places = 2 * ((SIZE + 2 * SIZE) + (2 * S + 3) + (2 * S + SIZE))
+    grid = 8 * 2 * S + 2 * 2 * S + 2 * 2 * S + (2 * S + 2 * S / 4) + 1 + (2 * S / 4 + 2 * S + 1 + 2 * S)
+    forward = predict + tap + places + grid
+    forward += (X + 2 * S + samples) + (samples + S + samples) + (samples + matrix + X) + 2 * X
+    products = (X + samples + matrix) + (matrix + X + samples)
+    masked = (samples + samples + samples) + (samples + S + samples) + (samples + S)
+    sampled = (samples + X + 2 * S) + (X + 2 * S) + 1 + (2 * S / 4 + 2 * S + 1 + 2 * S) + 4 * 2 * S
+    offsets = 2 * (S + 2 * S) + 3 * 2 * S
+    predicting = 3 * S + 2 * 3 * S + (predicted + X + weights) + (X + weights + biases) + 3 * X
+    return forward, forward + products + masked + sampled + offsets + predicting
+
+
 CORES = {
     ("carafe_core", "carafe[unfold]"): carafe_unfold,
     ("carafe_core", "carafe[shift-add]"): carafe_shift_add,
@@ -220,6 +241,7 @@ CORES = {
     ("upsample2x", "deconv[torch]"): deconvolution,
     ("upsample2x", "pixel-shuffle[torch]"): pixel_shuffle,
     ("upsample2x", "spatial-attention[torch]"): spatial_attention,
+    ("conv3x3", "dcnv2[grid-sample]"): dcnv2_grid_sample,
     ("conv3x3", "conv3x3[torch]"): lambda: layer(9 * C * C, X),
     ("conv3x3", "depthwise3x3[torch]"): lambda: layer(9 * C, X),
     ("conv3x3", "depthwise-separable[torch]"): depthwise_separable,

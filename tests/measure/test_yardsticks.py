@@ -70,6 +70,13 @@ def test_a_yardstick_disturbed_in_half_of_its_samples_convicts_nobody():
     assert implausible(limit, make_latency(rounds=9, seconds=4e-5))
 
 
+def test_a_yardstick_disturbed_in_all_but_one_of_its_samples_convicts_nobody():
+    sticks = [*machine(cached=False)[1:], Yardstick("copy", "cpu", "float32", "bytes/second", (1e8,) * 20 + (1e10,))]
+    limit = roofline(sticks, CASE, counts(10**6))
+    assert implausible(limit, make_latency(rounds=9, seconds=6e-5)) == ""
+    assert implausible(limit, make_latency(rounds=9, seconds=4e-5))
+
+
 def test_without_a_limit_nothing_is_implausible():
     assert implausible(None, make_latency(rounds=3)) == ""
 

@@ -63,9 +63,31 @@ def test_nothing_of_an_event_is_pasted_into_a_script():
 
 def test_the_token_can_do_nothing_that_a_job_does_not_need():
     assert RECIPE["permissions"] == {"contents": "read"}
-    assert RECIPE["jobs"]["measure"]["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert {name: job["permissions"] for name, job in RECIPE["jobs"].items()} == {
+        "measure": {"contents": "read"},
+        "tell": {"pull-requests": "write", "checks": "write"},
+        "site": {"contents": "read"},
+        "publish": {"contents": "write", "pages": "write", "id-token": "write"},
+    }
     assert "secrets." not in TEXT
     assert "pull_request_target" not in TEXT
+
+
+def test_a_job_whose_token_can_write_installs_and_runs_nothing():
+    for name, job in RECIPE["jobs"].items():
+        if "write" in job["permissions"].values():
+            scripts = [step["run"] for step in job["steps"] if "run" in step]
+            used = [step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step]
+            runs = re.compile(r"\b(pip|python3?|uv|npm|npx)\b|^\s*opbench |\$\(opbench", re.MULTILINE)
+            assert not runs.search("\n".join(scripts)), name
+            assert set(used) <= {"actions/checkout", "actions/download-artifact", "actions/deploy-pages"}, name
+
+
+def test_what_is_installed_is_pinned():
+    installs = [step["run"].replace("\\\n", " ") for step in STEPS.values() if "pip install" in step["run"]]
+    assert len(installs) == 2
+    for line in (line for script in installs for line in script.splitlines() if "pip install" in line):
+        assert " -c " in line
 
 
 def test_every_action_is_the_platform_s_own_and_names_its_version():
@@ -108,8 +130,6 @@ def test_every_opbench_command_that_the_recipe_calls_exists_with_its_options():
     calls = re.findall(r"\bopbench (run|compare|dashboard|report|keep) ([^\n]*)", script)
     assert {name for name, _ in calls} == {"run", "compare", "keep", "dashboard"}
     for name, words in calls:
-        if name == "dashboard" and name not in known:
-            continue  # the test of that step says so
         options = {option for parameter in known[name].params for option in parameter.opts}
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", words)) <= options, name
 
@@ -161,6 +181,7 @@ class Runner:
             "${{ github.event.pull_request.number }}": "7",
             "${{ github.repository }}": "someone/something",
             "${{ github.token }}": "token",
+            "${{ github.event.pull_request.head.sha || github.sha }}": "abc123",
         }
         given = {key: expressions[value] for key, value in step.get("env", {}).items()}
         env = {
@@ -186,22 +207,26 @@ def runner(tmp_path):
 
 def test_a_user_s_repository_installs_the_package_and_this_one_installs_itself(runner):
     place = "opbench[all] @ git+https://example.org/somebody/opbench@0123abc"
-    assert runner.run("measure", "install", OPBENCH_FROM=place).returncode == 0
+    pins = "https://example.org/somebody/opbench/raw/0123abc/constraints.txt"
+    assert runner.run("measure", "install", OPBENCH_FROM=place, OPBENCH_CONSTRAINTS=pins).returncode == 0
     (runner.tree / "opbench").mkdir()
     (runner.tree / "opbench" / "__main__.py").touch()
     assert runner.run("measure", "install").returncode == 0
     assert runner.calls.read_text().splitlines() == [
-        f"pip install {place}",
+        f"pip install {place} -c {pins}",
         "pip install -e .[all] -c constraints.txt",
     ]
 
 
 def test_a_recipe_that_does_not_say_where_opbench_is_installs_nobody_s(runner):
     """A name alone would be whatever somebody has published under it."""
-    for job in ("measure", "publish"):
+    for job in ("measure", "site"):
         done = runner.run(job, "install")
         assert done.returncode != 0
         assert "set OPBENCH_FROM: the repository of opbench at a commit" in done.stderr
+        done = runner.run(job, "install", OPBENCH_FROM="opbench @ git+https://example.org/opbench@0123abc")
+        assert done.returncode != 0
+        assert "set OPBENCH_CONSTRAINTS" in done.stderr
     assert not runner.calls.read_text()
 
 
@@ -213,17 +238,45 @@ def test_without_a_base_commit_the_gate_says_so_and_passes(runner):
         assert "no base commit to compare with" in (runner.out / "comparison.md").read_text()
 
 
-def test_a_comment_is_edited_or_made_and_the_summary_has_it_where_neither_may_be(runner):
+COMMENTS = "repos/someone/something/issues"
+
+
+def test_a_comment_is_found_by_its_own_marker_and_edited_or_made(runner):
     runner.out.mkdir()
-    assert runner.run("measure", "comment").returncode == 0, "nothing to say is no failure"
+    assert runner.run("tell", "comment").returncode == 0, "nothing to say is no failure"
     (runner.out / "comparison.md").write_text("### opbench: no regression\n")
-    assert runner.run("measure", "comment").returncode == 0
-    assert runner.calls.read_text().splitlines() == ["gh pr comment 7 --body-file opbench-out/comment.md --edit-last"]
+    for known, where in (("", f"{COMMENTS}/7/comments"), ("55\\n66\\n", f"-X PATCH {COMMENTS}/comments/55")):
+        runner.calls.write_text("")
+        runner.tool("gh", f'printf "%s\\n" "gh $*" >> {runner.calls}; case "$*" in *--jq*) printf "{known}";; esac')
+        assert runner.run("tell", "comment").returncode == 0
+        asked, made = runner.calls.read_text().splitlines()
+        assert asked.startswith(f"gh api --paginate {COMMENTS}/7/comments --jq")
+        assert 'startswith("<!-- opbench: comparison -->")' in asked
+        assert "github-actions[bot]" in asked
+        assert made == f"gh api {where} -F body=@opbench-out/comment.md"
+    assert (runner.out / "comment.md").read_text().startswith("<!-- opbench: comparison -->\n### opbench: no regress")
+
+
+def test_the_summary_has_the_comparison_where_nobody_may_comment(runner):
+    runner.out.mkdir()
+    (runner.out / "comparison.md").write_text("### opbench: no regression\n")
     runner.tool("gh", "exit 1")
-    done = runner.run("measure", "comment")
+    done = runner.run("tell", "comment")
     assert done.returncode == 0
     assert "::notice::" in done.stdout
-    assert runner.summary.read_text().count("### opbench: no regression") == 2
+    assert runner.summary.read_text().count("### opbench: no regression") == 1
+
+
+def test_a_run_of_disturbed_rows_alone_is_a_neutral_check(runner):
+    (runner.out / "head").mkdir(parents=True)
+    assert runner.run("tell", "neutral").returncode == 0
+    assert not runner.calls.read_text(), "nothing is said where something was measured"
+    runner.tool("opbench", "echo disturbed > opbench-out/head/report.md; exit 2")
+    assert runner.run("measure", "measure").returncode == 0
+    assert runner.run("tell", "neutral").returncode == 0
+    (call,) = runner.calls.read_text().splitlines()
+    assert call.startswith("gh api repos/someone/something/check-runs -f name=opbench: figures -f head_sha=abc123")
+    assert "-f conclusion=neutral" in call
 
 
 def test_every_run_of_main_is_kept_once_in_a_branch_of_its_own(runner):
@@ -231,8 +284,13 @@ def test_every_run_of_main_is_kept_once_in_a_branch_of_its_own(runner):
 
     def published(run):
         save(run, runner.out / "head" / "run.json")
-        done = runner.run("publish", "keep")
-        assert done.returncode == 0, done.stderr
+        for job, step in (("site", "keep"), ("publish", "push")):
+            done = runner.run(job, step)
+            assert done.returncode == 0, done.stderr
+            if step == "keep" and (runner.out / "store" / ".git").is_dir():
+                shutil.rmtree(runner.out / "store")
+            elif step == "keep":
+                git(runner.tree, "worktree", "remove", "--force", "opbench-out/store")
         git(runner.tree, "worktree", "remove", "--force", "opbench-out/store")
         git(runner.tree, "branch", "-D", "opbench-results")
         shutil.rmtree(runner.out)
@@ -286,9 +344,7 @@ def test_in_this_repository_both_revisions_are_measured_in_turns(runner):
 
 
 def test_the_dashboard_of_the_kept_runs_is_made(runner):
-    if "dashboard" not in {command.callback.__name__ for command in app.registered_commands}:
-        pytest.skip("this build has no `opbench dashboard`")
     save(make_run(), runner.out / "store" / "results" / "one" / "run.json")
-    done = runner.run("publish", "dashboard")
+    done = runner.run("site", "dashboard")
     assert done.returncode == 0, done.stderr
     assert (runner.out / "site" / "index.html").exists()

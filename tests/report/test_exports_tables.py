@@ -55,6 +55,12 @@ def test_text_never_starts_a_formula(start):
     assert not {"\n", "\r", "\t"} & set(shown)
 
 
+@pytest.mark.parametrize("text", ["a;=1+1", "a; -1", "a;b;@SUM(A1)", "=1;=1"])
+def test_no_formula_stands_behind_a_semicolon(text):
+    """Where a comma is the decimal point, a spreadsheet begins a cell there."""
+    assert not any(part.lstrip().startswith(("=", "+", "-", "@")) for part in harmless(text).split(";"))
+
+
 @pytest.mark.parametrize("text", ["carafe[cpu]", "", "a=b", "'=quoted by its author", "\u200b=SUM(A1)"])
 def test_other_text_is_left_as_it_is_but_for_hidden_characters(text):
     assert harmless(text) == text.replace("\u200b", "\\u200b")

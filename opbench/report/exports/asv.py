@@ -5,8 +5,9 @@
     results/MACHINE/machine.json
     results/MACHINE/COMMIT8-ENV.json     figures: of a benchmark, one for each contender (its parameter)
 
-A failed contender is null and a skipped one NaN: asv draws neither and tells them apart. A benchmark's `version` is a
-hash of the panel's definition, so that asv doesn't join figures of different dimensions under one name.
+A failed contender is null and so is a skipped one: asv draws neither, and its NaN for what was skipped is no JSON. A
+benchmark's `version` is a hash of the panel's definition, so that asv doesn't join figures of different dimensions
+under one name.
 
 Source: https://asv.readthedocs.io/en/stable/dev.html
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ BENCHMARKS = "results/benchmarks.json"
 VERSION = 2
 MACHINE_VERSION = 1
 CONFIGURATION_VERSION = 1
-SKIPPED = math.nan
+SKIPPED = None
 _RESULT_COLUMNS = ("result", "params", "version", "started_at", "duration", "stats_q_25", "stats_q_75")
 
 Document = dict[str, Any]
@@ -226,5 +226,5 @@ def _safe(text: str) -> str:
 
 
 def _json(value: Document) -> bytes:
-    """As asv writes it: NaN stands for a skipped result."""
-    return (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode()
+    """JSON that every parser reads: a float that is none would be an error here."""
+    return (json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()

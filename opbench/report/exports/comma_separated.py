@@ -1,7 +1,8 @@
 """CSV (RFC 4180, UTF-8, a line feed ends a row) that a spreadsheet can open without running what is in it.
 
 A text that a spreadsheet would take for a formula, because it begins with `=`, `+`, `-` or `@`, gets an apostrophe
-before it. Numbers stay numbers, negative ones too. A missing figure is an empty cell.
+before it; so does one behind a semicolon, where spreadsheets of many countries begin a cell. Numbers stay
+numbers, negative ones too. A missing figure is an empty cell.
 
 Source: https://owasp.org/www-community/attacks/CSV_Injection
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from opbench.report.escape import visible
@@ -17,7 +19,7 @@ from opbench.report.exports.columns import COLUMNS, Cell, cells
 from opbench.schema import Run
 
 # The wide forms are what some spreadsheets take for the narrow ones.
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_FORMULA = re.compile(r"(^|;)(\s*)(?=[-=+@＝＋－＠])")
 
 
 def comma_separated(runs: Sequence[Run]) -> bytes:
@@ -44,8 +46,7 @@ def _written(cell: Cell) -> str:
 def harmless(text: str) -> str:
     """One line without hidden characters that no spreadsheet reads as a formula.
 
-    >>> harmless("=1+1"), harmless(" @SUM(A1)"), harmless("carafe[cpu]")
-    ("'=1+1", "' @SUM(A1)", 'carafe[cpu]')
+    >>> harmless("=1+1"), harmless(" @SUM(A1)"), harmless("a;=1+1"), harmless("carafe[cpu]")
+    ("'=1+1", "' @SUM(A1)", "a;'=1+1", 'carafe[cpu]')
     """
-    shown = visible(text)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
+    return _FORMULA.sub(r"\1'\2", visible(text))

@@ -65,6 +65,7 @@ def check(
     forward_only: bool = False,
     quick: bool = False,
     seed: int = 0,
+    path: Iterable[PathLike] = (),
 ) -> Conformance: ...
 @overload
 def check(
@@ -78,6 +79,7 @@ def check(
     skip: Iterable[str] = (),
     forward_only: bool = False,
     seed: int = 0,
+    path: Iterable[PathLike] = (),
 ) -> Promises: ...
 def check(
     target: Checked,
@@ -93,6 +95,7 @@ def check(
     forward_only: bool = False,
     quick: bool = False,
     seed: int = 0,
+    path: Iterable[PathLike] = (),
 ) -> Conformance | Promises:
     """Whether a function or module computes what `operator` is defined to compute: `opbench check` as a call.
 
@@ -100,21 +103,32 @@ def check(
     tried in a process of its own, never here. A core has its operator's signature, as CARAFE's x (N, C, H, W),
     mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W); a module takes and gives (N, C, H, W). `fix` holds options of a
     core or settings of the operator, `arguments` a class's own constructor arguments, `shape` sizes of a call that is
-    tried first.
+    tried first. `path` are folders that the target imports from.
 
     Without an operator, a module is held to what every module promises, on images of `shape` {"N": 2, "C": 64, "H": 32,
     "W": 32} or some of it: `wrong` and `fragile` are the promises that it breaks.
 
-    The result's `conformant` is the answer; of an operator, `results` holds every relation tried, with a shrunk
-    counterexample where it fails, and `worst_ratio` the largest |error| / bound.
+    The result's `verdict` is the answer, "right", "fragile", "wrong" or "not judged", and `conformant` whether it is
+    one of the first two; of an operator, `results` holds every relation tried, with a shrunk counterexample where it
+    fails, and `worst_ratio` the largest |error| / bound.
 
     >>> from opbench import check
     >>> check("opbench.operators.carafe:carafe", "carafe", quick=True).conformant  # doctest: +SKIP
     True
     """
+    folders = tuple(os.fspath(folder) for folder in path)
     if operator is None:
         return _promises(
-            target, shape, device, arguments, only, skip, forward_only, seed, asked={"dtypes": dtypes, "fix": fix}
+            target,
+            shape,
+            device,
+            arguments,
+            only,
+            skip,
+            forward_only,
+            seed,
+            folders,
+            asked={"dtypes": dtypes, "fix": fix},
         )
     from opbench.conformance.check import check as judge
     from opbench.conformance.findings import Request
@@ -133,6 +147,7 @@ def check(
             forward_only=forward_only,
             quick=quick,
             seed=seed,
+            path=folders,
         )
     )
 
@@ -246,6 +261,7 @@ def _promises(
     skip: Iterable[str],
     forward_only: bool,
     seed: int,
+    path: tuple[str, ...],
     *,
     asked: Mapping[str, object],
 ) -> Promises:
@@ -265,6 +281,7 @@ def _promises(
         skip=tuple(skip),
         forward_only=forward_only,
         seed=seed,
+        path=path,
     )
     return check_promises(request)
 

@@ -16,6 +16,7 @@ From build to record it is one call, `opbench.engine.run:execute`: panel by pane
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -26,10 +27,11 @@ from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
 from opbench.run_request import RunRequest, local_folder
-from opbench.schema import OpbenchError, Run
+from opbench.schema import Environment, OpbenchError, Run
 
 if TYPE_CHECKING:
     from opbench.engine.planner import LaidOut
+    from opbench.engine.surveying import KnownMachine
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
@@ -92,9 +94,21 @@ def measured(
                 finish=lambda finished: finish(finished, folder),
                 resume=request.resume,
                 within_seconds=request.within,
+                known=functools.partial(_known, folder),
                 log=log.write,
             )
     return done, found.said
+
+
+def _known(folder: Path, environment: Environment) -> KnownMachine | None:
+    """The selfcheck of the machine, from the run's folder or the two above; one that can't be read is none."""
+    from opbench.analyse.compare.runs import MINIMUM_EFFECT
+    from opbench.documents.selfchecks import selfcheck_near
+    from opbench.engine.surveying import KnownMachine
+    from opbench.statistics.power import quote
+
+    found = selfcheck_near((folder, *folder.absolute().parents[:2]), environment)
+    return KnownMachine(found, quote(found, MINIMUM_EFFECT).sentence) if found else None
 
 
 def _dry_run(request: RunRequest) -> Exit:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from opbench.conformance.general_checks import Checks
 from opbench.conformance.oracle import Magnitude, Oracle
 from opbench.conformance.strategies import laid_out, narrowed
+from opbench.conformance.ways import ways_of_calling
 from opbench.relations import Core, Example, Relation, Space, Tier
 
 Draws = Callable[[Space], st.SearchStrategy[Example]]
@@ -33,7 +34,8 @@ def general(
     an `Oracle`'s; the core is linear in each of the tensors named in `linear`. `smooth` draws examples near which the
     core has no kink (`draws`, unless told).
     """
-    checks = Checks(Oracle(definition, magnitude), linear)
+    oracle = Oracle(definition, magnitude)
+    checks = Checks(oracle, linear)
 
     def of(
         name: str,
@@ -181,6 +183,7 @@ def general(
             checks.is_adjoint_to_its_gradients,
             needs_gradients=True,
         ),
+        *ways_of_calling(draws, oracle),
         of(
             "directional-derivative",
             "bounded",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -49,13 +50,15 @@ class Wire:
 
     out: Channel
     last: Message | None = field(default=None)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, message: Message) -> None:
-        """Writes one line, at once."""
-        if isinstance(message, Calling) and message == self.last:
-            return
-        self.last = message
-        self.out.send(msgspec.to_builtins(message, enc_hook=repr))
+        """Writes one line, at once; a relation may call the target from several threads."""
+        with self.lock:
+            if isinstance(message, Calling) and message == self.last:
+                return
+            self.last = message
+            self.out.send(msgspec.to_builtins(message, enc_hook=repr))
 
 
 def carry_out(job: Job, out: Channel) -> None:

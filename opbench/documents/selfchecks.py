@@ -1,7 +1,9 @@
-"""The selfcheck that a run is judged by: the one that was given, where it is of the run's machine."""
+"""Selfchecks of a run's machine: the one that was given to judge by, and one near it that tells the machine's best."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 from opbench.documents import read
@@ -23,6 +25,19 @@ def selfcheck_of(given: Path | None, environment: Environment) -> Selfcheck | No
             f"the run ({environment.cpu}, {environment.cores} cores); give the selfcheck of that machine or none"
         )
     return found
+
+
+def selfcheck_near(folders: Collection[Path], environment: Environment) -> Selfcheck | None:
+    """The first in `folders` that was taken on the machine of `environment`; one that can't be read is none.
+
+    It tells a run that begins how fast the machine has been. Nothing is judged by it.
+    """
+    for folder in folders:
+        with contextlib.suppress(OpbenchError):
+            found = read(folder, Selfcheck)
+            if _machine(found.environment) == _machine(environment):
+                return found
+    return None
 
 
 def _machine(environment: Environment) -> tuple[str, str, int, str | None]:

@@ -1,4 +1,4 @@
-"""The layout floor and the machine at its best: what a selfcheck measures beside its trials.
+"""The layout floor, which a selfcheck measures beside its trials.
 
 Two fresh processes of this very code, timed in turns as `compare --paired` times two revisions, differ by where each
 laid its code and its heap and on which cores its threads began. Every contender of the smoke suite is timed so in each
@@ -14,7 +14,6 @@ import opbench
 from opbench import plan, registry, suites
 from opbench.engine.paired import measure_paired
 from opbench.engine.revisions import Revision
-from opbench.measure.probes import Probe, Probes
 from opbench.schema import LayoutTrial, Plan, Run, Settings
 from opbench.statistics.layout import kind_of
 
@@ -22,9 +21,6 @@ SUITE = "smoke"
 # Seconds of a case in a pair of processes: some eighty rounds of two blocks of a millisecond.
 CASE_SECONDS = 0.25
 PRECISION = 0.005
-READINGS = 60
-# The best is no single lucky reading but the fastest twentieth.
-BEST_SHARE = 0.05
 
 
 def planned() -> Plan:
@@ -63,28 +59,3 @@ def trials(base: Run, head: Run) -> Iterator[LayoutTrial]:
                 if len(left_out) < len(rounds[0]):
                     one, other = (tuple(round(1e9 * value, 1) for value in side) for side in rounds)
                     yield LayoutTrial(ours.case.id, kind, process, one, other, left_out)
-
-
-class BestProbe:
-    """The probes read now and then while nothing else of the selfcheck runs; their best is that of the machine."""
-
-    def __init__(self, threads: int, probes: Callable[[int], Probes] = Probes) -> None:
-        self._probes = probes(threads)
-        self._readings: list[Probe] = []
-
-    def look(self) -> None:
-        """Some readings."""
-        self._readings += [self._probes.read() for _ in range(READINGS)]
-
-    def seconds(self) -> tuple[float, float, float] | None:
-        """Of each probe the fastest twentieth; None before the first look."""
-        if not self._readings:
-            return None
-        integers, copy, product = (
-            sorted(column)[int(BEST_SHARE * len(column))] for column in zip(*self._readings, strict=True)
-        )
-        return integers, copy, product
-
-    def close(self) -> None:
-        """Ends the probes' threads."""
-        self._probes.close()

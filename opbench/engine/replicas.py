@@ -16,6 +16,7 @@ from opbench.schema import Latency, Phase, Record, Settings, StopReason
 
 T = TypeVar("T")
 
+LEAST_ROUNDS_OF_A_VISIT = 2
 # From the best to the least satisfied.
 _STOPS: tuple[StopReason, ...] = ("precision", "plateau", "budget", "throttled", "disturbed")
 
@@ -24,13 +25,16 @@ def one_visit(settings: Settings) -> Settings:
     """What one visit is measured with: an equal part of the panel's time and rounds.
 
     The visits' rounds together have the precision that was asked for when each has it times the root of their number.
+    A visit has two rounds at least, however long they take: one round alone is no comparison.
     """
     visits = settings.replicas
+    if visits == 1:
+        return settings
     return replace(
         settings,
         precision=settings.precision * math.sqrt(visits),
         budget_seconds=settings.budget_seconds / visits,
-        least_rounds=math.ceil(settings.least_rounds / visits),
+        least_rounds=max(LEAST_ROUNDS_OF_A_VISIT, math.ceil(settings.least_rounds / visits)),
     )
 
 

@@ -22,11 +22,23 @@ from opbench.engine.entries import FirstCalled, Header, Lost, PanelFinished, Sur
 from opbench.engine.journal import Journal
 from opbench.engine.log import Write, finished
 from opbench.engine.log import surroundings as about
-from opbench.engine.messages import Measure, PanelMeasured, Survey
+from opbench.engine.messages import Measure, PanelMeasured
 from opbench.engine.replicas import merge, one_visit
-from opbench.engine.resuming import differences, digests, refuse
+from opbench.engine.resuming import digests
 from opbench.engine.supervisor import Fault, Supervisor
-from opbench.schema import SCHEMA_VERSION, Case, OpbenchError, Panel, Plan, Record, Run, Settings, Skipped, Yardstick
+from opbench.engine.surveying import Known, survey_machine
+from opbench.schema import (
+    SCHEMA_VERSION,
+    Case,
+    OpbenchError,
+    Panel,
+    Plan,
+    Record,
+    Run,
+    Settings,
+    Skipped,
+    Yardstick,
+)
 from opbench.statistics.roofline import implausible, roofline
 
 Progress = Callable[[int, Panel | None], None]
@@ -48,6 +60,7 @@ def execute(
     finish: Callable[[Run], None] = lambda run: None,
     resume: bool = False,
     within_seconds: float | None = None,
+    known: Known = lambda environment: None,
     log: Write = lambda line: None,
 ) -> Run:
     """Runs a plan and returns its document. `progress(done, panel)` is told before each panel and at the end.
@@ -55,7 +68,8 @@ def execute(
     What is finished is in the folder's journal whatever happens; with `resume` what is there is not done again.
     `finish` puts the document where it belongs: the journal is deleted after it, and locked until then. After
     `within_seconds` no panel is begun: the document then holds those that were visited at least once, names the
-    others' cases as skipped, and the journal stays, so that `resume` can add what is missing.
+    others' cases as skipped, and the journal stays, so that `resume` can add what is missing. `known` finds what
+    the selfcheck of a machine has seen, by which phases are told.
     """
     began = time.monotonic()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -70,7 +84,7 @@ def execute(
     )
     with Journal(folder, header, session(command, started), resume=resume) as journal:
         log(command)
-        surroundings, repeated_seconds = _survey(plan, journal, supervisor)
+        surroundings, repeated_seconds = survey_machine(plan, journal, supervisor, known)
         for line in about(surroundings.environment, surroundings.yardsticks):
             log(line)
         done = 0
@@ -138,24 +152,6 @@ def _reached(
     reason = f"not begun within {within_seconds:g} s (--within): the same command with --resume measures it"
     left = (panel for panel in plan.panels if panel not in reached)
     return reached, tuple(Skipped(case.id, reason) for panel in left for case in panel.cases)
-
-
-def _survey(plan: Plan, journal: Journal, supervisor: Supervisor) -> tuple[Surroundings, float]:
-    """Where this is measured, and the seconds that a resumed run took to see that it is still the same.
-
-    A journal that began elsewhere is refused.
-    """
-    began = time.perf_counter()
-    before = journal.surroundings
-    measured = dict.fromkeys((panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels)
-    surveyed = supervisor.survey(Survey(() if before else tuple(measured), supervisor.memory_bytes, supervisor.cores))
-    if before is not None:
-        refuse(journal.path, differences(before.environment, surveyed.environment))
-        return before, time.perf_counter() - began
-    seconds = time.perf_counter() - began
-    entry = Surroundings(surveyed.environment, surveyed.yardsticks, surveyed.called_seconds, seconds)
-    journal.append(entry)
-    return entry, 0.0
 
 
 def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:

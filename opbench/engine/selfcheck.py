@@ -18,8 +18,10 @@ import msgspec
 
 import opbench
 from opbench.engine.environment import environment
-from opbench.engine.layouts import BestProbe, layouts, planned
+from opbench.engine.layouts import layouts, planned
 from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Taken, Wanted
+from opbench.measure.phases import best_of
+from opbench.measure.probes import Probe
 from opbench.process.child import Child
 from opbench.process.death import Death
 from opbench.schema import SCHEMA_VERSION, LayoutTrial, OpbenchError, Selfcheck, Trial
@@ -61,23 +63,23 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
     before = sum(len(batch.trials) for batch in batches)
     total = before + extent.layouts * sum(len(panel.cases) for panel in (laid_out.panels if laid_out else ()))
     trials: list[Trial] = []
+    shown: list[Probe] = []
+    for batch in batches:
+        progress(len(trials), total)
+        with _one_core_loaded() if batch.loaded else contextlib.nullcontext():
+            for taken in _in_a_process(batch):
+                trials.append(taken.trial)
+                shown += [taken.best] if taken.best else []
     pairs: tuple[LayoutTrial, ...] = ()
-    with contextlib.closing(BestProbe(extent.threads)) as best:
-        for batch in batches:
-            progress(len(trials), total)
-            best.look()
-            with _one_core_loaded() if batch.loaded else contextlib.nullcontext():
-                trials += _in_a_process(batch)
-        if laid_out is not None:
-            pairs = layouts(
-                laid_out,
-                extent.layouts,
-                threads=extent.threads,
-                seed=extent.seed,
-                command=command,
-                progress=lambda done: progress(before + done, total),
-            )
-        best.look()
+    if laid_out is not None:
+        pairs = layouts(
+            laid_out,
+            extent.layouts,
+            threads=extent.threads,
+            seed=extent.seed,
+            command=command,
+            progress=lambda done: progress(before + done, total),
+        )
     progress(total, total)
     surroundings = msgspec.structs.replace(environment(), threads=extent.threads)
     return Selfcheck(
@@ -90,7 +92,7 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
         budget_seconds=extent.budget_seconds,
         trials=tuple(trials),
         layouts=pairs,
-        best_probe=best.seconds(),
+        best=best_of(shown, extent.threads),
     )
 
 
@@ -123,8 +125,8 @@ def lay_out(extent: SelfcheckExtent) -> list[Batch]:
     ]
 
 
-def _in_a_process(batch: Batch) -> Iterator[Trial]:
-    """Hands a batch to a fresh process; its trials. Each is a sign of life."""
+def _in_a_process(batch: Batch) -> Iterator[Taken]:
+    """Hands a batch to a fresh process; what it has taken. Each is a sign of life."""
     root = str(Path(opbench.__file__).parents[1])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     seconds = _START_SECONDS + _TRIAL_SECONDS * (1 + batch.budget_seconds)
@@ -134,7 +136,7 @@ def _in_a_process(batch: Batch) -> Iterator[Trial]:
             taken = child.receive(seconds)
             if isinstance(taken, Death):
                 raise OpbenchError(f"selfcheck: process {batch.process} {taken.message}")
-            yield taken.trial
+            yield taken
 
 
 @contextlib.contextmanager

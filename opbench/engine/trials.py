@@ -20,6 +20,8 @@ from opbench import registry
 from opbench.build import build
 from opbench.measure.interruptions import interruptions
 from opbench.measure.pairs import Turn, take_turns
+from opbench.measure.phases import Phases
+from opbench.measure.probes import Probe, Probes
 from opbench.process.channel import serve
 from opbench.schema import Called, Case, Trial
 
@@ -41,6 +43,8 @@ SUBJECTS: Mapping[str, Case] = {
 _CALLS = {None: 20, 0.0: 20, 0.02: 50, 0.05: 20, 0.1: 20}
 EFFECTS = tuple(effect for effect in _CALLS if effect)
 _WARM_UP_UNITS = 10
+# How often the probes are read after each trial.
+_PROBED = 10
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -65,21 +69,27 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True, tag=True):
-    """One trial of a batch."""
+    """One trial of a batch; `best`: the machine's fastest probes so far, None beside a load."""
 
     trial: Trial
+    best: Probe | None = None
 
 
 def take(batch: Batch) -> Iterator[Taken]:
     """Takes the trials in random order, so that no effect lines up with a spell of the machine."""
     torch.set_num_threads(batch.threads)
+    probes, phases = None if batch.loaded else Probes(batch.threads), Phases()
     registry.load()
     draw = random.Random(f"{batch.seed}/{batch.process}/{batch.loaded}")
     wanted = list(batch.trials)
     draw.shuffle(wanted)
     with torch.inference_mode():
         for one in wanted:
-            yield Taken(_take_one(one, batch, draw))
+            trial = _take_one(one, batch, draw)
+            if probes is not None:
+                for _ in range(_PROBED):
+                    phases.add(probes.read())
+            yield Taken(trial, phases.known_best() if phases.rounds else None)
 
 
 def _take_one(wanted: Wanted, batch: Batch, draw: random.Random) -> Trial:

@@ -8,14 +8,17 @@ contender took, so that choosing doesn't bend what is chosen.
 
 from __future__ import annotations
 
+import inspect
 import math
 import statistics
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from opbench.measure import probe_code, probes
 from opbench.measure.probes import Probe
-from opbench.schema import Phase
+from opbench.schema import BestProbes, Phase
 
 # How much longer than at its best a probe may take in a clear round. A busy sibling thread makes the loop of integers
 # take 1.3 to 1.4 times as long and a matrix product 1.2 times; a small copy scatters most.
@@ -27,6 +30,24 @@ BEST_SHARE = 0.05
 # Fewer of a contender's rounds than this are no phase but luck: two vCPUs that are one core's threads for most of the
 # time read clear now and then.
 CLEAR_SHARE_AT_LEAST = 0.1
+
+
+def probes_work() -> str:
+    """Which work the probes do: a digest of their source. A best that another version has shown is of other work."""
+    return f"{zlib.crc32(''.join(map(inspect.getsource, (probes, probe_code))).encode()):08x}"
+
+
+def best_of(shown: Collection[Probe], threads: int) -> BestProbes | None:
+    """The fastest of each probe, as a selfcheck keeps it; None where the cores never ran together."""
+    together = [probe for probe in shown if all(map(math.isfinite, probe))]
+    return BestProbes(threads, probes_work(), *map(min, zip(*together, strict=True))) if together else None
+
+
+def known(best: BestProbes | None, threads: int) -> Probe | None:
+    """What a selfcheck has kept, where it is of the same work with as many threads."""
+    if best is None or (best.threads, best.work) != (threads, probes_work()):
+        return None
+    return Probe(best.integers, best.copy, best.product)
 
 
 class Used(NamedTuple):

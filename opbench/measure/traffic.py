@@ -36,12 +36,13 @@ _SCATTERING_NAMES = "index_put_ _index_put_impl_ index_copy_ index_add_ scatter_
 _METADATA, _OVERWRITING, _SCATTERING = (
     frozenset(names.split()) for names in (_METADATA_NAMES, _OVERWRITING_NAMES, _SCATTERING_NAMES)
 )
-# What rows (or elements) are looked up in, and what tells how many: the output, or the indices.
+# What rows (or elements) are taken from, and what tells how many: the output, or the indices.
 _LOOKED_UP: Mapping[str, tuple[str, str]] = {
     "index": ("self", ""),
     "index_select": ("self", ""),
     "gather": ("self", ""),
     "take": ("self", ""),
+    "constant_pad_nd": ("self", ""),  # a negative padding leaves out what it doesn't read
     "embedding": ("weight", ""),
     "_embedding_bag": ("weight", "indices"),
     "_embedding_bag_forward_only": ("weight", "indices"),

@@ -72,7 +72,6 @@ def _watched(request: CostRequest) -> Iterator[DisturbanceWatch | None]:
         try:
             yield watch
         finally:
-            watch.probes.close()
             watch.guard.kernel.close()
     finally:
         torch.set_num_threads(before)

@@ -6,7 +6,6 @@ caches, modes and hooks of the model itself are never touched, nor is the state 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opbench.errors import said
+from opbench.models.copying import deep_copy
 from opbench.schema import OpbenchError
 
 Shape = tuple[int, ...]
@@ -196,7 +196,7 @@ def trace(
 def copied(model: nn.Module) -> Iterator[nn.Module]:
     """A copy that shares the parameters, every module of it evaluating; random numbers go on afterwards as before."""
     try:
-        twin = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+        twin = deep_copy(model, share_parameters=True)
     except Exception as error:
         raise OpbenchError(f"{type(model).__name__}: it can't be copied for the shape pass: {said(error)}") from error
     for module in twin.modules():

@@ -12,16 +12,22 @@ from typing import TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from opbench.errors import said
 from opbench.models.replacements import With, builder
 from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, trace
 from opbench.models.slots import SLOTS, Predicate
+from opbench.models.ultralytics_block import UnfusedConv, unfusable
 from opbench.operators.common.choice import Core
 from opbench.schema import OpbenchError
 
 # How many names an error lists.
 _SHOWN = 3
+# Hooks by which torch computes a weight from others: they belong to the weight, and go with it.
+_OF_THE_WEIGHT = (WeightNorm, SpectralNorm, BasePruningMethod)
 What: TypeAlias = type[nn.Module] | tuple[type[nn.Module], ...] | str | re.Pattern[str] | Predicate
 
 
@@ -45,6 +51,12 @@ class Change:
     def name(self) -> str:
         """The first of its names."""
         return self.names[0]
+
+    def __str__(self) -> str:
+        """What became of the weights: what was learnt in this place is gone."""
+        gone = f"its {self.params_before:,} parameters are gone" if self.params_before else "it had no parameters"
+        new = f"the {self.params_after:,} new ones start untrained" if self.params_after else "the new one has none"
+        return f"{', '.join(self.names)}: {self.before} -> {self.after}; {gone}, {new}"
 
 
 def swap(
@@ -77,6 +89,11 @@ def swap(
     flag, dtype, device and whether it is trained, and ultralytics' i, f, np and type; a shared module is replaced by
     one new one everywhere.
 
+    Of trained weights all survive but those of the modules that are replaced: a new module starts untrained, and the
+    network has to be trained on. A change, printed, says how many are gone and new. What
+    computes a replaced weight (pruning, weight or spectral norm, a parametrization) goes with it. A block of
+    ultralytics whose convolution is replaced keeps its batch norm when the network is fused.
+
     Raises OpbenchError, and leaves the model as it was, where nothing matches or any match can't be replaced. A call
     of torch.nn.functional.interpolate inside a forward is no module, and can't be.
 
@@ -92,13 +109,17 @@ def swap(
         raise _nothing(model, what, where, example, size)
     called_with = arguments(model, example, size)
     random = torch.get_rng_state()
+    blocks: dict[nn.Module, type[nn.Module]] = {}
     sites, outputs = trace(model, wanted, called_with)
     try:
         fresh = [_replacement(site, build) for site in sites]
         _put(model, sites, fresh)
+        blocks = _keep_unfused(model, sites, fresh)
         _prove(model, sites, outputs, called_with)
     except BaseException:  # whatever it was, Ctrl-C too: the model and the random numbers are as they were
         _put(model, sites, [site.module for site in sites])
+        for block, kind in blocks.items():
+            block.__class__ = kind
         torch.set_rng_state(random)
         raise
     return tuple(_change(site, module) for site, module in zip(sites, fresh, strict=True))
@@ -197,10 +218,9 @@ def _replacement(site: Site, build: Callable[[Site], nn.Module]) -> nn.Module:
     if len({(call.shape_in[1], call.shape_out[1]) for call in site.calls}) > 1:
         channels = ", ".join(f"{call.shape_in} -> {call.shape_out}" for call in site.calls)
         raise site.refused(f"it is called with different channels: {channels}")
-    if old._forward_hooks or old._forward_pre_hooks or old._backward_hooks or old._backward_pre_hooks:
+    hooks = (old._forward_hooks, old._forward_pre_hooks, old._backward_hooks, old._backward_pre_hooks)
+    if any(not isinstance(hook, _OF_THE_WEIGHT) for held in hooks for hook in held.values()):
         raise site.refused("it has hooks, which would be lost: remove them, and register them again afterwards")
-    if hasattr(old, "parametrizations"):
-        raise site.refused("it is parametrized, which would be lost: remove the parametrizations first")
     try:
         new = build(site)
     except OpbenchError:
@@ -232,6 +252,21 @@ def _put(model: nn.Module, sites: Sequence[Site], modules: Sequence[nn.Module]) 
         for name in site.names:
             parent, _, child = name.rpartition(".")
             model.get_submodule(parent)._modules[child] = module
+
+
+def _keep_unfused(
+    model: nn.Module, sites: Sequence[Site], modules: Sequence[nn.Module]
+) -> dict[nn.Module, type[nn.Module]]:
+    """Keeps ultralytics from fusing blocks around what was swapped in; the blocks, with the class that each had."""
+    found = {}
+    for site, module in zip(sites, modules, strict=True):
+        for name in site.names:
+            parent, _, child = name.rpartition(".")
+            block = model.get_submodule(parent)
+            if unfusable(block, child, module):
+                found[block] = type(block)
+                block.__class__ = UnfusedConv
+    return found
 
 
 def _prove(model: nn.Module, sites: Sequence[Site], outputs: list[Shape], called_with: Arguments) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections import Counter
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from opbench.errors import said
 from opbench.models import network_case
+from opbench.models.copying import deep_copy
 from opbench.models.costs import BASELINE, CostRequest, PassedOver, Swap
 from opbench.models.replacements import operators, published, resolved
 from opbench.models.sites import input_shape
@@ -112,7 +112,7 @@ def _swapped(
 ) -> VariantNetwork:
     name = " + ".join(one.text for one in swaps)
     request.announce(f"swapping: {name}")
-    twin = copy.deepcopy(model)
+    twin = deep_copy(model)
     torch.manual_seed(request.seed)
     made: list[tuple[Swap, Change]] = []
     titles = []

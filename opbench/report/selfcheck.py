@@ -93,10 +93,9 @@ def _sentences(selfcheck: Selfcheck, minimum_effect: float) -> Iterator[str]:
             "Layout floor: fresh processes of identical code differ by so much (root mean square, of so many pairs), "
             f"by what a call sends through torch's dispatcher: {each}. A change that is no larger is none."
         )
-    if selfcheck.best_probe:
+    if best := selfcheck.best:
         at_best = ", ".join(
-            f"{name} {numbers.seconds(value)}"
-            for name, value in zip(("integers", "copy", "product"), selfcheck.best_probe, strict=True)
+            f"{name} {numbers.seconds(getattr(best, name))}" for name in ("integers", "copy", "product")
         )
         yield f"The probes at this machine's best, by which a run knows its phase: {at_best}."
     spoilt = sum(map(disturbed, selfcheck.trials))

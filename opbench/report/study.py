@@ -32,6 +32,8 @@ STEP = (
     "forward, 1 MAC = 2 FLOPs."
 )
 
+SHARED = "Steps were timed on a machine that others shared: too few rounds came by in which they didn't."
+
 
 def write_study(study: StudyDocument, folder: Path) -> Path:
     """Writes study.md and its charts; the same document gives the same bytes. The path of study.md."""
@@ -74,7 +76,8 @@ def _study(result: StudyResult) -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in _setting(result))
     yield _table(_scores(result))
     yield "\n".join(f"- {line}" for line in _anchors(result)) or "No score without training."
-    yield f"{DECIDES} {STEP}"
+    shared = f" {SHARED}" if result.step_phase == "shared" else ""
+    yield f"{DECIDES} {STEP}{shared}"
     for name, title in (("loss", "losses over seeds"), ("score", "differences to the baseline")):
         if any(result.of(result.baseline, "scored")):
             yield f"![{label(title)}]({name}-{slug(result.name)}.svg)"

@@ -44,7 +44,7 @@ from opbench.schema.recorded import (
     Worst,
     Yardstick,
 )
-from opbench.schema.trials import Called, LayoutTrial, Selfcheck, Trial
+from opbench.schema.trials import BestProbes, Called, LayoutTrial, Selfcheck, Trial
 from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "PAIRED",
     "RUNNING",
     "SCHEMA_VERSION",
+    "BestProbes",
     "Called",
     "Case",
     "Cost",

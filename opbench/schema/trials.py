@@ -54,11 +54,24 @@ class LayoutTrial(msgspec.Struct, frozen=True):
     left_out: tuple[int, ...] = ()
 
 
+class BestProbes(msgspec.Struct, frozen=True):
+    """The fastest that a machine has shown: seconds of each probe (see `opbench.measure.probes`) with so many threads.
+
+    `work` tells which version of the probes it was: another one's times are of other work.
+    """
+
+    threads: int
+    work: str
+    integers: float
+    copy: float
+    product: float
+
+
 class Selfcheck(msgspec.Struct, frozen=True):
     """What a machine can tell apart: trials of identical and of slowed-down code, and where they were taken.
 
-    Absent in older documents: `layouts`, pairs of processes of identical code; `best_probe`, the seconds of the three
-    probes (integers, copy, product) at their best on as many cores as the environment has threads.
+    Absent in older documents: `layouts`, pairs of processes of identical code; `best`, which is also absent where
+    nothing could be probed.
     """
 
     schema_version: int
@@ -70,4 +83,4 @@ class Selfcheck(msgspec.Struct, frozen=True):
     budget_seconds: float
     trials: tuple[Trial, ...]
     layouts: tuple[LayoutTrial, ...] = ()
-    best_probe: tuple[float, float, float] | None = None
+    best: BestProbes | None = None

@@ -14,7 +14,7 @@ import msgspec
 
 from opbench.schema import LayoutTrial, Selfcheck
 from opbench.statistics.intervals import CONFIDENCE, student_t
-from opbench.statistics.shifts import log_ratios, shift
+from opbench.statistics.shifts import Shift, log_ratios, shift
 
 # By how many operations a call sends through torch's dispatcher: the more of them, the more places are drawn.
 FEW, SEVERAL, MANY, UNSEEN = "1 to 3 operations", "4 to 15 operations", "16 operations or more", "compiled as a whole"
@@ -22,8 +22,11 @@ _AT_MOST = ((3, FEW), (15, SEVERAL))
 KINDS = (FEW, SEVERAL, MANY, UNSEEN)
 
 
-class Floor(msgspec.Struct, frozen=True):
-    """Of one kind: the root mean square of log(second / first) over `pairs` of processes."""
+class LayoutFloor(msgspec.Struct, frozen=True):
+    """Of one kind: the root mean square of log(second / first) over `pairs` of processes.
+
+    Without what the rounds scatter within a process: more of them would show less of that, and as much of the rest.
+    """
 
     kind: str
     deviation: float
@@ -51,27 +54,27 @@ def kind_of(dispatched: Mapping[str, int] | None) -> str:
     return next((kind for most, kind in _AT_MOST if count <= most), MANY)
 
 
-def floors(selfcheck: Selfcheck) -> dict[str, Floor]:
+def floors(selfcheck: Selfcheck) -> dict[str, LayoutFloor]:
     """Every kind of which the selfcheck has pairs of processes, in the order of `KINDS`."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Shift]] = {}
     for trial in selfcheck.layouts:
         moved = moved_by(trial)
-        if math.isfinite(moved):
+        if math.isfinite(moved.error):
             found.setdefault(trial.kind, []).append(moved)
-    return {kind: Floor(kind, _root_mean_square(found[kind]), len(found[kind])) for kind in KINDS if kind in found}
+    return {kind: LayoutFloor(kind, _between(found[kind]), len(found[kind])) for kind in KINDS if kind in found}
 
 
-def floor_of(known: Mapping[str, Floor], dispatched: Mapping[str, int] | None) -> Floor | None:
+def floor_of(known: Mapping[str, LayoutFloor], dispatched: Mapping[str, int] | None) -> LayoutFloor | None:
     """The floor of a contender's kind; of one that the selfcheck didn't meet, the largest that it knows."""
     largest = max(known.values(), key=lambda floor: floor.deviation, default=None)
     return known.get(kind_of(dispatched), largest)
 
 
-def moved_by(trial: LayoutTrial) -> float:
+def moved_by(trial: LayoutTrial) -> Shift:
     """log(second / first) of two processes of the same code."""
-    return shift(log_ratios(trial.first_nanoseconds, trial.second_nanoseconds, trial.left_out)).value
+    return shift(log_ratios(trial.first_nanoseconds, trial.second_nanoseconds, trial.left_out))
 
 
-def _root_mean_square(values: Sequence[float]) -> float:
-    """Not around their mean: of identical code it is 0."""
-    return math.sqrt(sum(value**2 for value in values) / len(values))
+def _between(moved: Sequence[Shift]) -> float:
+    """The root mean square, not around the mean: of identical code that is 0. Less the errors within the processes."""
+    return math.sqrt(max(0.0, sum(one.value**2 - one.error**2 for one in moved) / len(moved)))

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from opbench.schema import Environment
+from opbench.schema import Environment, Phase
 
 NAME = "study.json"
 PART = "study.part.json"  # while trainings go on; a finished document is never replaced by half a one
@@ -71,7 +71,8 @@ class Contender(msgspec.Struct, frozen=True):
 class StudyResult(msgspec.Struct, frozen=True):
     """One study. `trainings` is in the order of contenders and seeds; `planned` is how many there are at the end.
 
-    `step_seconds` of the contenders pair up: round r of each was taken beside round r of the others.
+    `step_seconds` of the contenders pair up: round r of each was taken beside round r of the others. They are of one
+    `step_phase` of the machine; "" where nothing watched, as in older documents.
     """
 
     name: str
@@ -94,6 +95,7 @@ class StudyResult(msgspec.Struct, frozen=True):
     planned: int
     trainings: tuple[Training, ...] = ()
     anchors: dict[str, dict[str, float]] = {}
+    step_phase: Phase = ""
 
     @property
     def complete(self) -> bool:

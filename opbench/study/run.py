@@ -36,7 +36,7 @@ from opbench.study.document import (
     Training,
 )
 from opbench.study.images import Source, pictures
-from opbench.study.steps import step_seconds
+from opbench.study.steps import step_seconds, watch
 from opbench.study.studies import study_named
 from opbench.study.training import SCHEDULE, TrainingJob, examples, train
 from opbench.study.worker import Trained
@@ -108,12 +108,17 @@ def run_study(extent: Extent, command: str, output: Path, progress: Progress) ->
                 progress(done, total, study.name)
     for index, study in enumerate(studies):
         progress(total, total, f"{study.name}: steps in turns")
-        taken = step_seconds(study, examples(study.name, source, extent.quick), 3 if extent.quick else ROUNDS)
+        data = examples(study.name, source, extent.quick)
+        if extent.quick:  # no figure of it means anything
+            taken = step_seconds(study, data, 3)
+        else:
+            with watch() as around:
+                taken = step_seconds(study, data, ROUNDS, around)
         contenders = tuple(
-            msgspec.structs.replace(contender, step_seconds=taken[contender.name])
+            msgspec.structs.replace(contender, step_seconds=taken.seconds[contender.name])
             for contender in results[index].contenders
         )
-        results[index] = msgspec.structs.replace(results[index], contenders=contenders)
+        results[index] = msgspec.structs.replace(results[index], contenders=contenders, step_phase=taken.phase)
     finished = document()
     save(finished, output / NAME)
     (output / PART).unlink(missing_ok=True)

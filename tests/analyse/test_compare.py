@@ -134,6 +134,19 @@ def test_a_machine_that_was_slower_that_day_changes_no_ratio_but_the_absolute_ti
     assert time.absolute == pytest.approx(1.3, rel=0.05)
 
 
+def test_runs_are_compared_within_a_phase_of_their_machine():
+    def of(phase, seed):
+        found = run(seed)
+        latencies = [tuple(msgspec.structs.replace(one, phase=phase) for one in r.latencies) for r in found.records]
+        records = [msgspec.structs.replace(r, latencies=each) for r, each in zip(found.records, latencies, strict=True)]
+        return msgspec.structs.replace(found, records=tuple(records))
+
+    assert row(compare(of("clear", 1), of("clear", 2))).times
+    apart = row(compare(of("clear", 1), of("shared", 2)))
+    assert apart.times == ()
+    assert "base is of the clear phase of its machine, head of the shared one" in apart.left_out[0]
+
+
 def test_the_baselines_own_ratio_is_not_compared():
     assert row(compare(run(1), run(2)), NEAREST).times == ()
 

@@ -1,9 +1,14 @@
 """A run's own quality, in one line."""
 
-from factory import make_case, make_latency, make_record, make_run
+import math
 
+from factory import make_case, make_environment, make_latency, make_record, make_run
+from msgspec.structs import replace
+
+from opbench.analyse.compare.runs import compare
 from opbench.analyse.quality import quality, sentence
 from opbench.report import markdown, terminal
+from opbench.schema import ProbedPanel
 
 
 def watched(phase, left_out):
@@ -35,3 +40,36 @@ def test_it_stands_in_the_report_and_in_the_terminal():
 
 def test_a_run_that_nobody_watched_says_nothing_of_it():
     assert sentence(quality(make_run([make_record()]))) == ""
+
+
+def probed(process, *integers):
+    return ProbedPanel("panel", process, integers, (100,) * len(integers), (100,) * len(integers))
+
+
+# Ten rounds of a clear machine, then, at another visit, ten of one whose core somebody else has a part of.
+VISITED = replace(
+    RUN,
+    settings=replace(RUN.settings, replicas=2),
+    probes=(probed(0, *[1000] * 10), probed(1, *[1400] * 10)),
+    environment=make_environment(details={"selfcheck": "6 days before this run: Selfcheck of this machine: 0 of 500."}),
+)
+
+
+def test_how_much_of_the_time_was_clear_is_told_by_the_best_of_the_whole_run():
+    found = quality(VISITED)
+    assert found.clear_share == 0.5
+    assert math.isnan(quality(RUN).clear_share)
+    said = sentence(found)
+    assert "the machine was clear in 50% of all rounds; 2 visits of each panel" in said
+    assert said.endswith("; selfcheck 6 days before this run: Selfcheck of this machine: 0 of 500.")
+
+
+def test_a_machine_without_a_selfcheck_is_said_to_have_none():
+    alone = replace(RUN, environment=make_environment(details={"selfcheck": "none"}))
+    assert sentence(quality(alone)).endswith("; no selfcheck says what this machine can tell apart.")
+
+
+def test_a_comparison_says_the_quality_of_both_runs():
+    notes = compare(RUN, VISITED).notes
+    assert f"base: {SAID}" in notes
+    assert f"head: {sentence(quality(VISITED))}" in notes

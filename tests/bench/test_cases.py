@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+import watched
 
 from opbench import plan, registry, suites
 from opbench.engine.check_case import check_case, count_case
@@ -49,4 +50,7 @@ def test_case(benchmark, case):
         peak_bytes=memory.peak_bytes,
         saved_bytes=memory.saved_bytes,
     )
-    benchmark(call, built)
+    if case.device == "cpu":
+        watched.run(benchmark, call, built)
+    else:
+        benchmark(call, built)

@@ -115,5 +115,4 @@ def test_over_many_seeds_none_is_convicted_and_planted_errors_are_caught(part, s
     for summary in summarise(sweep(part, seeds=seeds, processes=2)):
         assert summary.convicted == 0, summary
         assert summary.worst <= 0.5, summary
-        # Few right float32 outputs of a network come near the bound: the table says how many errors are caught.
-        assert part != "operators" or summary.caught >= 0.95, summary
+        assert summary.caught >= 0.95, summary

@@ -100,6 +100,23 @@ def test_a_package_that_is_not_installed_is_said():
         load(parse("no_such_package.ops:carafe"))
 
 
+def test_what_is_missing_is_named_with_the_option_that_mends_it(tmp_path):
+    (tmp_path / "pack" / "ops").mkdir(parents=True)
+    (tmp_path / "pack" / "conv.py").write_text("def up(): ...\n")
+    for folder in ("pack", "pack/ops"):
+        (tmp_path / folder / "__init__.py").write_text("")
+    inner = tmp_path / "pack" / "ops" / "core_of_a_package.py"
+    inner.write_text("from ..conv import up\n")
+    with pytest.raises(OpbenchError, match=f"it is part of a package; add --path {tmp_path}, the folder"):
+        load(parse(f"{inner}:up"))
+    assert load(parse(f"{inner}:up"), (str(tmp_path),)).__name__ == "up"
+    (tmp_path / "wants.py").write_text("import no_such_thing.layers\n")
+    with pytest.raises(OpbenchError, match="install no_such_thing, or add --path FOLDER, the folder that holds"):
+        load(parse(f"{tmp_path / 'wants.py'}:up"))
+    with pytest.raises(OpbenchError, match="--path nowhere: no such folder"):
+        load(parse(f"{inner}:up"), ("nowhere",))
+
+
 # --- Signatures -------------------------------------------------------------------------------------------------
 
 CARAFE = core_signature(carafe)
@@ -143,7 +160,7 @@ def with_more(x, mask, *, kernel_size, group_size, scale_factor, tile=8):
 @pytest.mark.parametrize("function", [by_name, other_names, other_order, takes_any, takes_anything, with_more])
 def test_a_function_is_called_with_each_tensor_in_its_place(function):
     x, mask = torch.zeros(1), torch.ones(1)
-    call = adapt(NAME, function, CARAFE, {}).function
+    call = adapt(NAME, function, CARAFE, {}, {}).function
     assert call(x=x, mask=mask, **OPTIONS) == (x, mask, 1)
 
 
@@ -151,7 +168,7 @@ def test_an_option_with_a_default_may_be_missing_and_stays_there():
     def mine(x, offset, mask, *, kernel_size, pad, group):
         return kernel_size
 
-    adapted = adapt(NAME, mine, DCNV3, {})
+    adapted = adapt(NAME, mine, DCNV3, {}, {})
     assert adapted.fixed == {"stride": 1, "dilation": 1, "offset_scale": 1.0, "remove_center": False}
     options = {"kernel_size": 3, "pad": 1, "group": 1}
     assert adapted.function(x=0, offset=0, mask=0, stride=1, **options) == 3
@@ -160,9 +177,41 @@ def test_an_option_with_a_default_may_be_missing_and_stays_there():
 
 
 def test_a_fixed_option_may_be_missing():
-    adapted = adapt(NAME, lambda x, mask, group_size, scale_factor: 1, CARAFE, {"kernel_size": 5})
+    adapted = adapt(NAME, lambda x, mask, group_size, scale_factor: 1, CARAFE, {"kernel_size": 5}, {})
     assert adapted.fixed == {"kernel_size": 5}
     assert adapted.notes == ("kernel_size: the target has no such argument; checked at kernel_size=5",)
+
+
+def test_options_are_found_by_what_their_names_mean():
+    """As the official Python core of DCNv3 is called."""
+
+    def official(input, offset, mask, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w,
+                 group, group_channels, offset_scale, remove_center):  # fmt: skip
+        return kernel_h, kernel_w, stride_w, pad_h, dilation_w, group, group_channels, offset_scale, remove_center
+
+    adapted = adapt(NAME, official, DCNV3, {}, {}, channels_last=True)
+    assert "kernel_h and kernel_w: taken for kernel_size" in adapted.notes
+    tensors = {"x": torch.zeros(1, 4, 4, 6), "offset": 0, "mask": 0}
+    options = {"kernel_size": 3, "stride": 2, "pad": 1, "dilation": 4, "group": 2}
+    got = adapted.function(**tensors, **options, offset_scale=0.5, remove_center=True)
+    assert got == (3, 3, 2, 1, 4, 2, 3, 0.5, True)
+
+    def up(features, masks, k_up, groups, up_factor):
+        return k_up, groups, up_factor
+
+    call = adapt(NAME, up, CARAFE, {}, {}).function
+    assert call(x=0, mask=0, kernel_size=5, group_size=1, scale_factor=2) == (5, 1, 2)
+
+
+def test_a_further_argument_is_asked_for_and_can_be_given():
+    def mine(x, mask, flavour, *, kernel_size, group_size, scale_factor):
+        return flavour
+
+    with pytest.raises(OpbenchError, match="its argument flavour has no default: add --arg flavour=VALUE"):
+        adapt(NAME, mine, CARAFE, {}, {})
+    assert adapt(NAME, mine, CARAFE, {}, {"flavour": 3}).function(x=0, mask=0, **OPTIONS) == 3
+    with pytest.raises(OpbenchError, match="did you mean 'flavour'"):
+        adapt(NAME, mine, CARAFE, {}, {"flavor": 3})
 
 
 @pytest.mark.parametrize(
@@ -175,7 +224,7 @@ def test_a_fixed_option_may_be_missing():
 )
 def test_a_wrong_signature_names_the_expected_one(function, why):
     with pytest.raises(OpbenchError) as error:
-        adapt(NAME, function, CARAFE, {})
+        adapt(NAME, function, CARAFE, {}, {})
     assert why in str(error.value)
     assert f"expected {CARAFE}" in str(error.value)
 
@@ -192,6 +241,11 @@ def test_assignments_are_ints_floats_booleans_and_words():
         "act": False,
         "norm_layer": "LN",
     }
+
+
+def test_lists_quoted_words_and_none_are_read():
+    texts = ["k=[3, 5]", "act='none'", "norm=None", "size=(1, 2)"]
+    assert assignments("--arg", texts) == {"k": [3, 5], "act": "none", "norm": None, "size": (1, 2)}
 
 
 @pytest.mark.parametrize("text", ["kernel_size", "kernel_size=", "=5", "a b=1"])

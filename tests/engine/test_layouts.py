@@ -4,8 +4,7 @@ from factory import make_case
 from planted_revisions import plant
 
 from opbench.engine import layouts as module
-from opbench.engine.layouts import BestProbe, layouts, planned
-from opbench.measure.probes import Probe
+from opbench.engine.layouts import layouts, planned
 from opbench.schema import Panel, Plan
 from opbench.statistics.layout import FEW, KINDS, moved_by
 
@@ -27,38 +26,12 @@ def test_each_pair_is_of_two_fresh_processes_and_each_case_of_it_is_a_trial(monk
     assert len(planted.started) == 2 * 3
     assert told == list(range(6))
     assert {trial.kind for trial in found} == {FEW} < set(KINDS)
-    assert {moved_by(trial) for trial in found} == {0.0}
+    assert {moved_by(trial).value for trial in found} == {0.0}
     assert found[0].first_nanoseconds[0] == 1e6
 
 
 def test_disturbed_processes_are_no_trials(monkeypatch):
     assert take(monkeypatch, waited=0.5)[0] == ()
-
-
-class Readings:
-    """Probes that read 100, 99, ... 1 and then 1,000 ever after, each in its own unit."""
-
-    def __init__(self, threads):
-        self.left, self.closed, self.threads = list(range(1, 101)), False, threads
-
-    def read(self):
-        value = self.left.pop() if self.left else 1000
-        return Probe(value, 2 * value, 3 * value)
-
-    def close(self):
-        self.closed = True
-
-
-def test_the_best_probe_is_the_fastest_twentieth_and_none_before_a_look():
-    made = []
-    best = BestProbe(2, lambda threads: made.append(Readings(threads)) or made[-1])
-    assert best.seconds() is None
-    for _ in range(4):
-        best.look()
-    assert best.seconds() == (13, 26, 39)
-    best.close()
-    assert made[0].closed
-    assert made[0].threads == 2
 
 
 def test_contenders_of_every_task_are_held_beside_themselves():

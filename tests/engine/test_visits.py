@@ -6,7 +6,8 @@ import types
 
 import pytest
 import torch
-from factory import make_latency, make_record, make_run
+from factory import make_environment, make_latency, make_record, make_run, make_selfcheck
+from msgspec.structs import replace
 from toy_plan import search_path, toy_plan, toy_run, toy_settings, toy_supervisor
 
 from opbench import plan, suites
@@ -17,6 +18,9 @@ from opbench.engine.entries import PanelFinished
 from opbench.engine.entries import read as read_journal
 from opbench.engine.panel import Context, run_panel
 from opbench.engine.replicas import merge, one_visit
+from opbench.engine.surveying import KnownMachine
+from opbench.measure import phases
+from opbench.measure.probes import Probe
 from opbench.run_request import RunRequest, row_command, settings
 from opbench.schema import Settings, Suite
 
@@ -33,6 +37,7 @@ def test_visits_share_the_budget_the_rounds_and_the_precision():
     each = one_visit(Settings("s", precision=0.01, budget_seconds=9.0, least_rounds=16, replicas=3))
     assert (each.budget_seconds, each.least_rounds) == (3.0, 6)
     assert each.precision == pytest.approx(0.01 * math.sqrt(3))
+    assert one_visit(Settings("s", precision=0.01, budget_seconds=9.0, replicas=3)).least_rounds == 2
     alone = Settings("s", precision=0.01, budget_seconds=9.0, least_rounds=16)
     assert one_visit(alone) == alone
 
@@ -193,3 +198,42 @@ def test_without_kept_answers_the_definition_is_evaluated_again(tmp_path, conten
 def test_a_folder_that_takes_no_file_costs_no_figure(tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert records(tmp_path / "file" / "kept.pt", "also-right")["also-right"].outcome == "ok"
+
+
+# --- What the machine has shown before ---------------------------------------------------------------------------
+
+
+def test_a_best_of_other_threads_or_other_probes_is_none():
+    best = phases.best_of([Probe(3.0, 2.0, 1.0), Probe(1.0, 2.0, 3.0)], 1)
+    assert phases.known(best, 1) == Probe(1.0, 2.0, 1.0)
+    assert phases.known(best, 2) is None
+    assert phases.known(replace(best, work="other"), 1) is None
+    assert phases.known(None, 1) is None
+    assert phases.best_of([], 1) is None
+
+
+def test_phases_are_told_by_the_best_that_the_machines_selfcheck_keeps(tmp_path, toy_workers):
+    threads = make_environment().threads
+    best = phases.best_of([Probe(1e-6, 1e-6, 1e-6)], threads)
+    kept = make_selfcheck(best=best)
+    with toy_supervisor() as supervisor:
+        told = []
+        run = engine.execute(
+            toy_plan(1),
+            toy_settings(replicas=1),
+            tmp_path,
+            command="toy",
+            progress=lambda *_: told.append(supervisor.best),
+            supervisor=supervisor,
+            known=lambda environment: KnownMachine(kept, "0 false alarms."),
+        )
+    assert told[0] == Probe(1e-6, 1e-6, 1e-6)
+    details = run.environment.details
+    assert details["phases"] == "clear: near the best that the selfcheck of 2025-01-02 and this run have seen"
+    assert details["selfcheck"].endswith(" days before this run: 0 false alarms.")
+
+
+def test_without_a_selfcheck_the_run_says_so(tmp_path, toy_workers):
+    run = toy_run(tmp_path, plan=toy_plan(1), settings=toy_settings(replicas=1))
+    assert run.environment.details["phases"].endswith("; the machine has no selfcheck")
+    assert run.environment.details["selfcheck"] == "none"

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from factory import make_case, make_environment, make_record, make_run
+from factory import make_case, make_environment, make_latency, make_record, make_run
 from hostile import EVIL, make_hostile_run
 
 import opbench
@@ -231,3 +231,12 @@ def test_a_baselines_ratio_to_itself_is_no_trend(tmp_path):
     text = found["strings"]
     kept = {(text[one["contender"]], text[one["quantity"]]) for one in found["trends"]["series"]}
     assert kept == {("carafe[cpu]", "ratio"), ("carafe[cpu]", "seconds"), ("nearest[torch]", "seconds")}
+
+
+def test_the_page_says_the_quality_of_a_run(tmp_path):
+    watched = make_latency(rounds=10, waited=((0,) * 10,), left_out=((0,),), phase="clear")
+    run = make_run([make_record(latencies=(watched,))])
+    data = payload.payload(store(tmp_path, run))
+    tables = data["runs"][0]["tables"]
+    assert any("Quality: 10% of 10 samples left out" in text for text in data["strings"])
+    assert tables

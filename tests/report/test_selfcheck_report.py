@@ -3,6 +3,7 @@
 from factory import make_layout, make_selfcheck, make_trial
 
 from opbench.report.selfcheck import HEADINGS, chart, markdown
+from opbench.schema import BestProbes
 
 
 def test_every_method_effect_and_load_has_a_row():
@@ -21,7 +22,9 @@ def test_it_says_what_the_machine_finds_and_how_far_processes_differ():
 
 def test_it_says_the_layout_floor_the_best_probes_and_what_was_disturbed():
     spoilt = make_trial(0.0, 0, interrupted=tuple(range(58)))
-    text = markdown(make_selfcheck([spoilt], layouts=(make_layout(moved=0.012),), best_probe=(25e-6, 30e-6, 41e-6)))
+    text = markdown(
+        make_selfcheck([spoilt], layouts=(make_layout(moved=0.012),), best=BestProbes(1, "", 25e-6, 30e-6, 41e-6))
+    )
     assert "by what a call sends through torch's dispatcher: 1 to 3 operations 1.2 % (1)" in text
     assert "integers 25.0 µs, copy 30.0 µs, product 41.0 µs" in text
     assert "1 of 1 trials were disturbed" in text

@@ -9,7 +9,7 @@ from toy_study import make_result, make_study
 
 from opbench.documents import read, save
 from opbench.report.numbers import estimate
-from opbench.report.study import markdown, write_study
+from opbench.report.study import SHARED, markdown, write_study
 from opbench.report.study_charts import charts
 from opbench.study.document import StudyDocument
 
@@ -131,3 +131,8 @@ def test_a_figure_and_its_interval_have_the_same_decimals():
     assert estimate(31.416, 31.2, 31.649, 2) == "31.42 [31.20, 31.65]"
     assert estimate(0.4, -0.06, 0.86, 1, signed=True) == "+0.4 [-0.1, +0.9]"
     assert estimate(1.0, float("-inf"), float("inf"), 1) == "1.0 [minus infinite, infinite]"
+
+
+def test_steps_that_were_timed_beside_others_say_so():
+    assert SHARED in markdown(make_study(make_result(step_phase="shared")))
+    assert SHARED not in markdown(make_study(make_result(step_phase="clear")))

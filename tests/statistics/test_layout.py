@@ -1,6 +1,7 @@
 """How far fresh processes of identical code differ, and what that makes of a change."""
 
 import math
+import random
 
 import pytest
 from factory import make_case, make_counts, make_latency, make_layout, make_record, make_run, make_selfcheck
@@ -8,7 +9,7 @@ from factory import make_case, make_counts, make_latency, make_layout, make_reco
 from opbench.analyse.compare.runs import compare
 from opbench.report.comparison import explanations
 from opbench.schema import PAIRED
-from opbench.statistics.layout import FEW, KINDS, MANY, SEVERAL, UNSEEN, Floor, floor_of, floors, kind_of
+from opbench.statistics.layout import FEW, KINDS, MANY, SEVERAL, UNSEEN, LayoutFloor, floor_of, floors, kind_of
 
 FEWEST, MOST = {"aten.add": 1}, {"aten.add": 16}
 
@@ -33,6 +34,15 @@ def test_a_floor_is_the_root_mean_square_of_its_kind():
     assert floors(check()) == {}
 
 
+def test_what_scatters_within_a_process_is_no_layout():
+    loud = []
+    for at in range(40):
+        draw = random.Random(at)
+        first, second = ([1e5 * math.exp(draw.gauss(0, 0.05)) for _ in range(30)] for _ in range(2))
+        loud.append(make_layout(FEW, first_nanoseconds=tuple(first), second_nanoseconds=tuple(second)))
+    assert floors(check(*loud))[FEW].deviation < 0.006
+
+
 def test_disturbed_rounds_are_of_no_floor():
     spoilt = make_layout(FEW, 0.01, left_out=tuple(range(10, 30)))
     times = (*spoilt.second_nanoseconds[:10], *(9 * value for value in spoilt.second_nanoseconds[10:]))
@@ -41,7 +51,7 @@ def test_disturbed_rounds_are_of_no_floor():
 
 
 def test_a_kind_that_was_not_met_has_the_largest_floor():
-    known = {FEW: Floor(FEW, 0.01, 9), MANY: Floor(MANY, 0.02, 9)}
+    known = {FEW: LayoutFloor(FEW, 0.01, 9), MANY: LayoutFloor(MANY, 0.02, 9)}
     assert floor_of(known, FEWEST) == known[FEW]
     assert floor_of(known, None) == known[MANY]
     assert floor_of({}, FEWEST) is None
@@ -49,7 +59,7 @@ def test_a_kind_that_was_not_met_has_the_largest_floor():
 
 
 def test_more_processes_make_the_least_difference_smaller_and_two_runs_of_their_own_a_larger_one():
-    floor = Floor(FEW, 0.02, 100)
+    floor = LayoutFloor(FEW, 0.02, 100)
     assert floor.least(3, paired=True) == pytest.approx(1.984 * 0.02 / math.sqrt(3), rel=1e-3)
     assert floor.least(3, paired=False) == pytest.approx(math.sqrt(2) * floor.least(3, paired=True))
 

@@ -154,7 +154,13 @@ def test_a_saturated_function_passes_on_what_lies_beyond_its_flat_part():
     [
         (lambda x: torch.cumsum(x, 0), "there is no rule for aten.cumsum"),
         (lambda x: torch.softmax(x * 1e30 * 1e30, 0), "overflows the dtype"),
+        (lambda x: torch.softmax(torch.where(x > 1, torch.inf, x), 0), "rounding is unbounded"),
         (lambda x: torch.sqrt((x * 0.3 - x * 0.3).abs()), "rounding is unbounded"),
+        (
+            lambda x: torch.nn.functional.batch_norm((1000 + x * 1e-5).view(10, 4), None, None, training=True),
+            "of its size",
+        ),
+        (lambda x: x * 1e-40 * 1e30, "of its size"),
         (lambda x: (x - x.mean()) * 1e9 - (x - x.mean() + 1e-9) * 1e9, "of its size"),
     ],
 )

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from opbench.commands.check import CheckRequest
 from opbench.commands.check import check as command
 from opbench.conformance.check import check
-from opbench.conformance.comparing import close, collecting, run, same
+from opbench.conformance.comparing import close, collecting, run, same, within
 from opbench.conformance.findings import Conformance, Limits, Request, Result, plain
-from opbench.conformance.general_checks import _within
 from opbench.conformance.search import search
 from opbench.relations import Example, Relation, Space, Violation
 from opbench.report.conformance import as_json
@@ -57,7 +56,7 @@ def test_a_comparison_that_fails_tells_it_too():
 
 def test_a_scalar_whose_bound_is_put_together_tells_it():
     def compared(allowed):
-        _within(torch.tensor(1.25), torch.tensor(1.0), torch.tensor(allowed), ONE, "sum")
+        within(torch.tensor(1.25), torch.tensor(1.0), torch.tensor(allowed), ONE, "sum")
 
     assert collected(lambda: compared(0.5)) == [0.5]
 

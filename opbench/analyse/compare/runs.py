@@ -16,9 +16,10 @@ from opbench.analyse.compare.deterministic import exact_row
 from opbench.analyse.compare.environments import differences
 from opbench.analyse.compare.nouns import ComparedCase, ComparedRun, Comparison
 from opbench.analyse.compare.time import timed_rows
+from opbench.analyse.quality import quality, sentence
 from opbench.schema import PAIRED, OpbenchError, Run
 from opbench.statistics.change import Allowance
-from opbench.statistics.layout import Floor
+from opbench.statistics.layout import LayoutFloor
 
 # Above what identical code has been seen to differ by once a round's order is random, and below half of the smallest
 # planted slow-down that must be found (5 %): an interval of +-1 % around +5 % still lies beyond it.
@@ -38,7 +39,7 @@ def compare(
     across: Collection[str] = (),
     allow: Collection[str] = (),
     selfcheck: str = "",
-    floors: Mapping[str, Floor] | None = None,
+    floors: Mapping[str, LayoutFloor] | None = None,
 ) -> Comparison:
     """Compares two runs. Raises `OpbenchError` where they have no case in common.
 
@@ -77,7 +78,7 @@ def compare(
         paired=paired,
         minimum_effect=minimum_effect,
         allowance=allowance if alone else None,
-        notes=(*(one.said(one.kind in across) for one in found), *_moved_together(rows)),
+        notes=(*(one.said(one.kind in across) for one in found), *_moved_together(rows), *_qualities(base, head)),
         rows=tuple(rows),
         only_in_base=tuple(name for name in ours if name not in theirs),
         only_in_head=tuple(name for name in theirs if name not in ours),
@@ -88,6 +89,13 @@ def compare(
 def _side(run: Run) -> ComparedRun:
     where = run.environment
     return ComparedRun(where.commit, where.dirty, run.started, where.cpu, where.threads, run.settings.suite)
+
+
+def _qualities(base: Run, head: Run) -> Iterator[str]:
+    """Each run's own quality, where it was watched."""
+    for name, run in (("base", base), ("head", head)):
+        if said := sentence(quality(run)):
+            yield f"{name}: {said}"
 
 
 def _moved_together(rows: Sequence[ComparedCase]) -> Iterator[str]:

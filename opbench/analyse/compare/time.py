@@ -10,7 +10,7 @@ import msgspec
 from opbench.analyse.compare.nouns import ComparedCase, Time
 from opbench.schema import Latency, Record, Run
 from opbench.statistics.change import Allowance, Decision, Evidence, decide, holm, p_value, shifts
-from opbench.statistics.layout import Floor, floor_of
+from opbench.statistics.layout import LayoutFloor, floor_of
 from opbench.statistics.ratios import paired_log_ratios, quartiles, saturating_exp
 from opbench.statistics.shifts import Shift, median_shift, shift
 
@@ -47,7 +47,7 @@ def timed_rows(
     paired: bool,
     allowance: Allowance,
     minimum_effect: float,
-    floors: Mapping[str, Floor],
+    floors: Mapping[str, LayoutFloor],
 ) -> list[ComparedCase]:
     """The rows with their times; all rows are corrected together. `floors`: how far processes of one code differ."""
     ours, theirs = _Index.of(base), _Index.of(head)
@@ -96,7 +96,7 @@ def _decided(found: Shift, p: float, least: float, minimum: float) -> Decision:
     return "undecided" if decision == "same" else decision
 
 
-def _floor(record: Record, evidence: Evidence, floors: Mapping[str, Floor]) -> float:
+def _floor(record: Record, evidence: Evidence, floors: Mapping[str, LayoutFloor]) -> float:
     """The log-ratio by which this row's processes differ though nothing changed; a single process has an allowance."""
     floor = floor_of(floors, record.counts.dispatched if record.counts else None)
     return floor.least(len(evidence.head), paired=evidence.paired) if floor and evidence.freedom else 0.0
@@ -120,6 +120,9 @@ def _pairs(index: int, row: ComparedCase, base: _Index, head: _Index, *, paired:
         elif paired:
             # The same work on both sides, unless it changed: the random order makes them exchangeable.
             yield _with(Pair(index, latency.method, absolute), (), _shifts(latency, earlier, shift), paired=True)
+        elif earlier.phase and latency.phase and earlier.phase != latency.phase:
+            phases = f"base is of the {earlier.phase} phase of its machine, head of the {latency.phase} one"
+            yield Pair(index, latency.method, absolute, why_not=f"{phases}: each bounds contenders by something else")
         elif not baseline or not baseline_now or baseline.case != baseline_now.case:
             yield Pair(index, latency.method, absolute, why_not="the panel's baseline is not the same in both runs")
         elif name != baseline.case.id:  # the baseline's own ratio is 1 by definition

@@ -24,6 +24,7 @@ LEFT, TOP, RIGHT = 48, 108, 420
 
 
 CHANNELS = 64  # of a module that no file gives
+MOST_TAPS = 15  # of a side of a kernel: a cell has its number in it
 
 
 class Kernel(msgspec.Struct, frozen=True):
@@ -200,6 +201,8 @@ def _kernel(encoded: int) -> int:
     k = math.isqrt(encoded // 4)
     if 4 * k * k != encoded:
         raise ValueError(f"expected 4*k*k encoded channels (scale factor 2, one group), got {encoded}")
+    if k > MOST_TAPS:
+        raise ValueError(f"kernels of {k} x {k} taps, more than the {MOST_TAPS} x {MOST_TAPS} that can be drawn")
     return k
 
 

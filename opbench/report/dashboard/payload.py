@@ -10,6 +10,7 @@ import opbench
 from opbench import registry
 from opbench.analyse.claims.nouns import Answer
 from opbench.analyse.history.store import FileProblem, Store, Stored, checked
+from opbench.analyse.quality import quality, sentence
 from opbench.analyse.standings import Standing, standings
 from opbench.report import evidence, limits
 from opbench.report.dashboard.columns import Strings
@@ -103,6 +104,8 @@ def _run(document: Stored, standing: Sequence[Standing], names: Mapping[str, str
 
 
 def _tables(run: Run, standing: Sequence[Standing]) -> Iterable[tuple[str, Table]]:
+    if said := sentence(quality(run)):
+        yield "Quality", Table(("of the run",), ((said,),), names=())
     yield "Environment", evidence.environment(run)
     if run.targets:
         yield "Targets", targets(run)

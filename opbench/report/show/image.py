@@ -12,6 +12,7 @@ from opbench.schema import OpbenchError
 
 # Pixels of the longer side: few enough that each can be seen, as on a feature map.
 LONGEST = 32
+MOST_CHANNELS = 8192
 
 
 def synthetic(size: int = LONGEST) -> np.ndarray:
@@ -45,7 +46,12 @@ def read(path: Path) -> np.ndarray:
 
 
 def features(image: np.ndarray, channels: int, seed: int) -> torch.Tensor:
-    """(1, channels, H, W): seeded 3x3 filters of the image, of zero mean and unit deviation, as a network's are."""
+    """(1, channels, H, W): seeded 3x3 filters of the image, of zero mean and unit deviation, as a network's are.
+
+    Raises `OpbenchError` for more channels than any network has: weights of anybody's say how many.
+    """
+    if channels > MOST_CHANNELS:
+        raise OpbenchError(f"a module of {channels:,} channels; expected at most {MOST_CHANNELS:,} to be shown")
     pixels = torch.from_numpy(image.astype("float32") / 255).permute(2, 0, 1)[None]
     filters = torch.randn(channels, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
     padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from opbench.build import draw_parameters
 from opbench.drawings import Shot
+from opbench.report.show import state_dicts
 from opbench.schema import OpbenchError
 
 State = Mapping[str, Tensor]
@@ -46,7 +45,7 @@ def computed(values: Tensor | None, what: str) -> Tensor:
 
 def loaded(operator: str, makers: Makers, path: Path, layer: str, core: Core) -> nn.Module:
     """The module of a state dict file; `layer` is the prefix of its keys where the file holds several."""
-    state = _read(path)
+    state = state_dicts.read(path)
     found = {key.removesuffix(ending): ending for key in state for ending in makers if _ends(key, ending)}
     prefixes = [prefix for prefix in found if not layer or prefix.rstrip(".") == layer.rstrip(".")]
     if not prefixes:
@@ -61,33 +60,29 @@ def loaded(operator: str, makers: Makers, path: Path, layer: str, core: Core) ->
         raise OpbenchError(f"--weights {path}: holds {len(prefixes)} of them; choose one by --layer: {names}")
     prefix = prefixes[0]
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    make = makers[found[prefix]]
     try:
-        module = makers[found[prefix]](own, core)
+        # A weight says how large the others are: whether they are is asked of a module without memory.
+        with torch.device("meta"):
+            promised = {key: value.shape for key, value in make(own, core).state_dict().items()}
+        if promised != {key: value.shape for key, value in own.items()}:
+            raise ValueError(_differing(promised, own))
+        module = make(own, core)
         module.load_state_dict({key: value.float() for key, value in own.items()})
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:  # IndexError: a weight of too few axes
-        reason = " ".join(str(error).split())
-        raise OpbenchError(f"--weights {path}: not the parameters of one {operator} module: {reason}") from error
+    except Exception as error:  # weights of anybody's, of any axes and sizes
+        why = state_dicts.reason(error)
+        raise OpbenchError(f"--weights {path}: not the parameters of one {operator} module: {why}") from error
     return module.eval()
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        # torch's own sentence advises to load it anyway, which would run whatever code the file holds.
-        raise OpbenchError(
-            f"--weights {path}: expected a state dict that torch.save wrote, and this is none or holds whole objects, "
-            "as a training checkpoint does: torch.save(model.state_dict(), FILE) makes one"
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise OpbenchError(f"--weights {path}: expected a state dict that torch.save wrote: {reason}") from error
-    for name in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-    if not isinstance(content, dict):
-        raise OpbenchError(f"--weights {path}: expected a state dict, got {type(content).__name__}")
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+def _differing(promised: Mapping[str, torch.Size], own: State) -> str:
+    """The first entry by which a state dict differs from the module that it says it is of."""
+    for key in [*promised, *own]:
+        got = tuple(own[key].shape) if key in own else "nothing"
+        expected = tuple(promised[key]) if key in promised else "no such entry"
+        if got != expected:
+            return f"{key}: got {got}, expected {expected}"
+    return "its entries differ"
 
 
 def _ends(key: str, ending: str) -> bool:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from opbench.schema import Implementation
 
 What = Literal["tasks", "operators", "implementations", "suites", "workloads"]
-# A header and its rows.
 LONGEST_REASON = 200
+# A header and its rows.
 Listing = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 

@@ -106,9 +106,7 @@ class CaseState:
                 self.process.lose(f"left {self.left_threads} of its threads at work")
 
     def _restore_code(self, process: OwnProcess, all_of_it: bool) -> None:
-        allowed = torch.get_num_threads() + OWN_THREADS
-        if (beyond := process.threads_beyond(allowed)) > 0 and self.case.device == "cpu" and not _compiles(self.case):
-            raise Caught(f"starts {beyond + allowed} threads, where the run has {torch.get_num_threads()}")
+        self._refuse_threads(process, judged=not all_of_it)  # in a stage opbench's own work may start some, too
         judges, tools = process.replaced(all_of_it=all_of_it)
         for name in tools:
             self.note(f"replaced {name}; put back")
@@ -121,10 +119,17 @@ class CaseState:
     def look(self) -> None:
         """Whether the judge is itself, right after a call of the contender's: raises `Caught` where it isn't."""
         if self.process is not None:
+            self._refuse_threads(self.process, judged=True)
             judges, tools = self.process.replaced(all_of_it=False)
             for name in tools:
                 self.note(f"replaced {name}; put back")
             _refuse(judges)
+
+    def _refuse_threads(self, process: OwnProcess, *, judged: bool) -> None:
+        allowed = torch.get_num_threads() + OWN_THREADS
+        beyond = process.threads_beyond(allowed)
+        if judged and beyond > 0 and self.case.device == "cpu" and not _compiles(self.case):
+            raise Caught(f"starts {beyond + allowed} threads, where the run has {torch.get_num_threads()}")
 
     def note(self, text: str) -> None:
         """Adds a note, once."""

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -17,9 +18,10 @@ from opbench.engine.steps import STATE_LOST
 from opbench.process.descendants import children, end
 
 _PR_SET_CHILD_SUBREAPER = 36
-# Threads that use more than this share of so many seconds, each time that it is looked, are at work.
-AT_WORK_SHARE = 0.3
-LOOKS, LOOK_SECONDS = 4, 0.02
+# Threads that run, or wait for a core, each time that it is looked are at work.
+LOOKS, LOOK_SECONDS = 5, 0.02
+# Children's children that are ended at most.
+GENERATIONS = 20
 
 
 class OwnProcess:
@@ -31,7 +33,7 @@ class OwnProcess:
         self.known = state.state()
         self.fingerprint = fingerprint
         self._children = set(children())
-        self._threads = _native_threads()
+        self._threads = _not_python_s()
         with contextlib.suppress(OSError, AttributeError):  # what a contender's child leaves becomes a child of this
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if hasattr(os, "register_at_fork"):
@@ -45,19 +47,24 @@ class OwnProcess:
 
     def threads_beyond(self, allowed: int) -> int:
         """How many of the system's threads have been started since it was last asked, beyond those that may be."""
-        now = _native_threads()
+        now = _not_python_s()
         more, self._threads = now - self._threads, now
         return more - allowed
 
     def end_children(self, *, all_of_it: bool) -> int:
         """Ends the processes that were started and left running since; how many."""
-        now = set(children() if all_of_it else _children_of_this_thread())
-        alive = [pid for pid in now - self._children if not _dead(pid)]
-        end(alive)
-        for pid in now - self._children:
-            with contextlib.suppress(OSError):
-                os.waitpid(pid, 0 if pid in alive else os.WNOHANG)
-        return len(alive)
+        ended = 0
+        for _ in range(GENERATIONS):
+            now = set(children() if all_of_it or ended else _children_of_this_thread()) - self._children
+            alive = [pid for pid in now if not _dead(pid)]
+            end(alive)
+            for pid in now:
+                with contextlib.suppress(OSError):
+                    os.waitpid(pid, 0 if pid in alive else os.WNOHANG)
+            if not alive:  # else their own children have become this process's
+                break
+            ended += len(alive)
+        return ended
 
     def keeps_children(self) -> None:
         """Those that run now may: a compiler's are its own."""
@@ -65,10 +72,10 @@ class OwnProcess:
 
     def threads_at_work(self) -> bool:
         """Whether threads beside this one keep a core busy."""
+        own = threading.get_native_id()
         for _ in range(LOOKS):
-            begin = time.process_time()
             time.sleep(LOOK_SECONDS)
-            if time.process_time() - begin < AT_WORK_SHARE * LOOK_SECONDS:
+            if not any(_runs(thread) for thread in _native_threads() if thread != own):
                 return False
         return True
 
@@ -79,12 +86,29 @@ class OwnProcess:
         raise SystemExit(STATE_LOST)
 
 
-def _native_threads() -> int:
-    """The system's threads that are not Python's."""
+def _native_threads() -> list[int]:
+    """The system's numbers of this process's threads; none where it doesn't say."""
     try:
-        return len(os.listdir("/proc/self/task")) - state.threads()
+        return list(map(int, os.listdir("/proc/self/task")))
     except OSError:
-        return 0
+        return []
+
+
+def _not_python_s() -> int:
+    return len(_native_threads()) - state.threads()
+
+
+def _state(stat: str) -> str:
+    """R where it runs or waits for a core, S where it sleeps, Z where it has ended."""
+    try:
+        about = Path(stat).read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return "Z"
+    return about.rpartition(")")[2].split()[0]
+
+
+def _runs(thread: int) -> bool:
+    return _state(f"/proc/self/task/{thread}/stat") == "R"
 
 
 def _children_of_this_thread() -> list[int]:
@@ -97,11 +121,7 @@ def _children_of_this_thread() -> list[int]:
 
 def _dead(pid: int) -> bool:
     """Whether it has ended and waits to be waited for."""
-    try:
-        about = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return True
-    return about.rpartition(")")[2].split()[0] == "Z"
+    return _state(f"/proc/{pid}/stat") == "Z"
 
 
 def _end_on_return() -> None:

@@ -18,6 +18,7 @@ SUITE = """
 [timing]
 precision = 1e-9
 budget_seconds = 0.6
+replicas = 1
 
 [contenders]
 toy = ["double[also-right]"]

@@ -71,6 +71,16 @@ NIGHTLY = {
     ),
     "mutants-carafe": Part("which relation convicts which CARAFE mutant", ("tests/mutants/test_carafe_mutants.py",)),
     "mutants-dcnv3": Part("which relation convicts which DCNv3 mutant", ("tests/mutants/test_dcnv3_mutants.py",)),
+    "mutants-state-carafe": Part(
+        "bugs of state and of calls of CARAFE, in process and by `opbench check --first`",
+        ("tests/mutants/test_state_mutants.py",),
+        ("-k", "not dcnv3"),
+    ),
+    "mutants-state-dcnv3": Part(
+        "bugs of state and of calls of DCNv3, by `opbench check --first`",
+        ("tests/mutants/test_state_mutants.py",),
+        ("-k", "dcnv3"),
+    ),
     "check-mutants-carafe": Part(
         "`opbench check` convicts every CARAFE mutant", COMMAND_LINE, ("-k", "convicted and carafe")
     ),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench import registry
-from opbench.conformance import declared_kinds, fitting, modules
+from opbench.conformance import declared_kinds, fitting, living, modules
 from opbench.conformance.adapting import adapt, core_signature
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.findings import Attempted, Request
@@ -150,7 +150,7 @@ def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
     return Judged(
         f"{candidate.kind.name} (module)",
         candidate,
-        modules.module_relations(candidate.kind),
+        (*modules.module_relations(candidate.kind), *living.living_relations(candidate)),
         candidate.fixed,
         request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
         gate=modules.MATCHES,

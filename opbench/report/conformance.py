@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,8 +21,8 @@ SHOWN_IN_FULL = 4
 # How a message begins that says which numbers differ.
 _NUMBERS = ("output", "gradient")
 _AGAINST_THE_DEFINITION = ("definition", "definition-gradients", "evaluation", "training")
-# So many relations whose examples the time cut are named.
-SHOWN_CUT = 12
+# So many relations are named that were not run, or had fewer examples than planned.
+SHOWN_NAMES = 12
 # A line may quote the target.
 LONGEST_SENTENCE = 400
 
@@ -85,7 +85,7 @@ def lines(conformance: Conformance, repeat: Repeat) -> list[str]:
     for position, group in enumerate(_groups(conformance)):
         text += ["", *_failure(conformance, group, repeat, in_full=position < SHOWN_IN_FULL)]
     if conformance.left_out:
-        names = ", ".join(conformance.left_out)
+        names = _some(conformance.left_out)
         text += ["", f"NOT RUN  {names}: {_first(conformance, conformance.left_out[0]).message}"]
     told = [] if conformance.refused else _told(conformance)
     text += ["", *told] if told else []
@@ -118,8 +118,12 @@ def _told(conformance: Conformance) -> list[str]:
     ]
     if not cut:
         return told
-    more = f" and {len(cut) - SHOWN_CUT} more (--json lists them)" if len(cut) > SHOWN_CUT else ""
-    return [*told, f"fewer examples than planned, as the time was over: {', '.join(cut[:SHOWN_CUT])}{more}"]
+    return [*told, f"fewer examples than planned, as the time was over: {_some(cut)}"]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more (--json lists them)" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
 
 
 def closing(conformance: Conformance) -> str:

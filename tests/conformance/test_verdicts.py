@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from opbench.conformance.comparing import close, run
 from opbench.conformance.findings import Conformance, Request, Result
+from opbench.conformance.judging import prepare
 from opbench.conformance.precision import FLOAT32_ONLY
 from opbench.conformance.search import search
 from opbench.operators.carafe.cores import shift_add
@@ -166,3 +167,67 @@ def test_a_later_dtype_is_reproduced_with_the_dtype_before_it():
 def test_examples_that_the_time_cut_are_said():
     told = lines(outcome(result("groups", cut=9)), lambda only, dtypes: "")
     assert "fewer examples than planned, as the time was over: groups in float32 (3 of 12)" in told
+
+
+# --- Modules that live on -----------------------------------------------------------------------------------------
+
+MODULES = """
+from opbench.operators.carafe import YoloCARAFE
+
+
+class Fine(YoloCARAFE):
+    def __init__(self, in_planes, out_planes, kernel_enc=3, kernel_up=5, mid_channels=64, up_factor=2):
+        super().__init__(in_planes, kernel_enc, kernel_up, mid_channels, up_factor)
+
+    def forward(self, x):
+        return super().forward(x), "a tuple's first tensor is judged"
+
+
+class Remembers(Fine):
+    def forward(self, x):
+        self.kept = getattr(self, "kept", {})
+        return self.kept.setdefault(tuple(x.shape), super().forward(x)[0])
+
+
+class Unpickled(Fine):
+    def __init__(self, in_planes, out_planes):
+        super().__init__(in_planes, out_planes)
+        self.gate = lambda x: x
+
+
+class Other(Fine):
+    def __init__(self, in_planes, out_planes, flavour):
+        super().__init__(in_planes, out_planes)
+"""
+
+
+@pytest.fixture(scope="module")
+def living(tmp_path_factory):
+    path = tmp_path_factory.mktemp("living") / "living_modules.py"
+    path.write_text(MODULES)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"), [("Fine", set()), ("Remembers", {"calls-in-a-row"}), ("Unpickled", {"copies"})]
+)
+def test_an_instance_is_called_again_copied_and_pickled(living, name, broken):
+    judged = prepare(Request(f"{living}:{name}", "carafe"))
+    names = {"calls-in-a-row", "gradient-modes", "copies"}
+    done = {
+        one.name: search(one, judged.core, Space(fixed=judged.fixed), examples=3, seed=0, shrink_seconds=0.0)
+        for one in judged.properties
+        if one.name in names
+    }
+    assert {one for one, searched in done.items() if searched.finding is not None} == broken
+    assert set(done) == names
+
+
+def test_constructor_arguments_are_matched_by_meaning_and_what_can_t_be_is_asked_for(living):
+    judged = prepare(Request(f"{living}:Fine", "carafe"))
+    assert judged.judged_as == "yolo-carafe (module)"
+    assert judged.core.names["k_up"] == "kernel_up"
+    assert judged.core.names["scale"] == "up_factor"
+    assert judged.core.tied == {"out_planes": "c"}
+    with pytest.raises(OpbenchError, match="needs flavour: add --arg flavour=VALUE"):
+        prepare(Request(f"{living}:Other", "carafe"))

@@ -57,12 +57,6 @@ def function(name):
     return operator, {"carafe": carafe, "dcnv3": dcnv3}[operator]
 
 
-def __getattr__(name):
-    if name.removeprefix("dcnv3_") in STATE_MUTANTS:
-        return function(name)[1]
-    raise AttributeError(name)
-
-
 def shapes(tensors):
     return tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
 
@@ -437,3 +431,9 @@ def raises_on_an_empty_batch(core):
         return core(*tensors, **options)
 
     return wrong
+
+
+# What the command line names is the wrong core, not the function that spoils one.
+for _name in STATE_MUTANTS:
+    globals()[_name] = function(_name)[1]
+    globals()[f"dcnv3_{_name}"] = function(f"dcnv3_{_name}")[1]

@@ -53,6 +53,12 @@ def test_every_bug_of_state_is_found(name, record_property):
     assert found[1] == STATE_MUTANTS[name].tier
 
 
+def test_they_are_attributes_to_be_named_on_the_command_line():
+    for name in STATE_MUTANTS:
+        assert getattr(state_mutants, name).__name__ == "carafe"
+        assert getattr(state_mutants, f"dcnv3_{name}").__name__ == "dcnv3"
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("operator", ["carafe", "dcnv3"])
 @pytest.mark.parametrize("name", STATE_MUTANTS)

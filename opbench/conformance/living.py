@@ -1,0 +1,93 @@
+"""Modules that live on: one instance called again and again, copied, pickled, in every gradient mode.
+
+The relations of `modules` construct a module for every call; what an instance remembers shows only here.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from opbench.conformance.comparing import run
+from opbench.conformance.modules import ModuleTarget, calls
+from opbench.conformance.promises.subject import difference
+from opbench.relations import Core, Example, Relation, Space, Violation
+
+# Of the largest value: the same calculation done twice.
+SAME = 1e-5
+
+
+def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
+    """What an instance of the module promises beside the definition."""
+
+    def draws(space: Space) -> st.SearchStrategy[Example]:
+        return calls(space, candidate.kind, False)
+
+    def in_a_row(core: Core, example: Example) -> None:
+        module, x = _instance(candidate, example), example.tensors["x"]
+        other = -x.flip(0)
+        inputs = {"first": x, "second": other, "third, of twice the batch,": torch.cat([x, other]), "fourth": x}
+        for which, given in inputs.items():
+            _agrees(core, example, module, given, f"in the {which} of four calls of one instance")
+
+    def in_every_mode(core: Core, example: Example) -> None:
+        module, x = _instance(candidate, example), example.tensors["x"]
+        for mode, entered in (("torch.no_grad", torch.no_grad), ("torch.inference_mode", torch.inference_mode)):
+            with entered():
+                got = _called(module, x.clone()).clone()
+            _same(got, run(core, example), example, f"under {mode}")
+
+    def copies(core: Core, example: Example) -> None:
+        module, x = _instance(candidate, example), example.tensors["x"]
+        with torch.no_grad():
+            _called(module, x)
+        made: dict[str, Callable[[nn.Module], nn.Module]] = {
+            "copy.deepcopy": copy.deepcopy,
+            "pickle and back": lambda one: pickle.loads(pickle.dumps(one)),
+        }
+        for how, copied in made.items():
+            _agrees(core, example, copied(module), x, f"after {how}")
+
+    def of(name: str, statement: str, check: Callable[[Core, Example], None]) -> Relation:
+        return Relation(name, "bounded", statement, check, draws)
+
+    found = (
+        of("calls-in-a-row", "one instance, called four times, computes what a new one does each time", in_a_row),
+        of("gradient-modes", "under no_grad and in inference mode an instance computes the same", in_every_mode),
+    )
+    if candidate.made_from is nn.Module:  # a function in the operator's own module, which nobody copies
+        return found
+    return (*found, of("copies", "a deep copy and a pickled one compute the same", copies))
+
+
+def _instance(candidate: ModuleTarget, example: Example) -> nn.Module:
+    """One in evaluation, with the example's settings and parameters."""
+    x = example.tensors["x"]
+    settings = {name: value for name, value in example.options.items() if name != "training"}
+    module = candidate.constructed(settings, x).to(x.device, x.dtype).eval()
+    held = {name: value.detach().clone() for name, value in example.tensors.items() if name != "x"}
+    module.load_state_dict(held, strict=False)
+    return module
+
+
+def _called(module: nn.Module, x: Tensor) -> Tensor:
+    found = [leaf for leaf in tree_leaves(module(x)) if isinstance(leaf, Tensor)]
+    return found[0]
+
+
+def _agrees(core: Core, example: Example, module: nn.Module, x: Tensor, when: str) -> None:
+    with torch.no_grad():
+        got = _called(module, x.clone()).clone()
+    _same(got, run(core, example.replace(None, x=x)), example, when)
+
+
+def _same(got: Tensor, expected: Tensor, example: Example, when: str) -> None:
+    fault = difference([got], [expected.detach()], SAME)
+    if fault:
+        raise Violation(f"{fault} {when}", example)

@@ -24,10 +24,14 @@ BATCH, CHANNELS, ROWS, COLUMNS = "n", "c", "h", "w"
 
 @dataclass(frozen=True)
 class Reading:
-    """A way to read a forward pass: the options of the core, and the length of every part but the channels."""
+    """A way to read a forward pass: the options of the core, and the length of every part but the channels.
+
+    A `doubtful` one is believed only where nothing else, right or wrong, explains the pass.
+    """
 
     options: Mapping[str, Any]
     lengths: Mapping[str, int]
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,15 @@ def fake(name: str, anatomy: Anatomy, module: nn.Module, x: Tensor, search: Sear
     """Why a module can't be the operator, whatever it computes; "" where nothing says so."""
     x = x.to(search.trace.events[0].value)
     dead = _dead(module, x)
-    for role in anatomy.predicted:
-        layers = _predicting(role, anatomy, dead, search)
-        if layers:
-            told = " and ".join(layers)
-            return f"{name} is a fake: its {role}, from {told}, does not reach the output: changing it changes nothing"
+    for by_name in (True, False):
+        for role in anatomy.predicted:
+            layers = _predicting(role, anatomy, dead, search, by_name=by_name)
+            if layers:
+                told = " and ".join(layers)
+                role = role if by_name else " or ".join(anatomy.predicted)
+                return (
+                    f"{name} is a fake: its {role}, from {told}, does not reach the output: changing it changes nothing"
+                )
     if _is_affine(module, x):
         return (
             f"{name} is a fake: its output is an affine function of its input, as a plain convolution's is: no "
@@ -49,27 +53,39 @@ def _dead(module: nn.Module, x: Tensor) -> set[str]:
     except RAISED:
         return set()
     pairs = zip(named, gradients, strict=True)
-    return {name for name, gradient in pairs if gradient is None or not bool(gradient.any())}
+    still = {name for name, gradient in pairs if gradient is None or not bool(gradient.any())}
+    return {name for name in still if not _moves(module, named[name], x)}
 
 
-def _predicting(role: str, anatomy: Anatomy, dead: set[str], search: Search) -> list[str]:
-    """The layers with dead parameters whose name, or the size of what they give, is that of the tensor."""
+def _moves(module: nn.Module, parameter: Tensor, x: Tensor) -> bool:
+    """Whether the output is another one with another value: a step has no gradient, and is no reason."""
+    kept = parameter.detach().clone()
+    with torch.no_grad():
+        try:
+            before = _tensors(module, x)
+            parameter.copy_(torch.randn_like(kept))
+            return not all(map(torch.equal, before, _tensors(module, x)))
+        finally:
+            parameter.copy_(kept)
+
+
+def _predicting(role: str, anatomy: Anatomy, dead: set[str], search: Search, *, by_name: bool) -> list[str]:
+    """The layers with dead parameters whose name, or else the size of what they give, is that of the tensor."""
+    owners = dict.fromkeys(one.rpartition(".")[0] or one for one in sorted(dead))
+    if by_name:
+        return [owner for owner in owners if role[:4] in owner.rpartition(".")[2].lower()]
     counts = set()
     for size in search.images:
         # Whatever the settings may be: a dead tensor has no partner to be recognised by.
         for reading in anatomy.readings(*size, range(10**9), {}):
             counts.add(prod(reading.lengths[part] for part in parts(anatomy.layouts[role]) if part in reading.lengths))
-    found = []
-    for event in search.trace.events:
-        owners = {one.rpartition(".")[0] or one for one in event.parameters if one in dead}
-        for owner in owners:
-            if role[:4] in owner.lower() or event.value.numel() in counts:
-                found.append(owner)
-    unrun = {one.rpartition(".")[0] for one in dead} - {
-        one.rpartition(".")[0] for event in search.trace.events for one in event.parameters
-    }
-    found += [owner for owner in unrun if role[:4] in owner.lower()]
-    return list(dict.fromkeys(found))
+    giving = [
+        one.rpartition(".")[0] or one
+        for event in search.trace.events
+        if event.value.numel() in counts
+        for one in event.parameters
+    ]
+    return [owner for owner in owners if owner in giving]
 
 
 def _is_affine(module: nn.Module, x: Tensor) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -19,14 +19,17 @@ from torch import Tensor, nn
 
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Anatomy, Layout, Reading, WrongDefinition
 from opbench.conformance.inside.layouts import arranged, parts, possible, shape
-from opbench.conformance.inside.tracing import Event, Place, Trace
+from opbench.conformance.inside.tracing import INPUT, Event, Place, Trace
 
 # Of the largest value: what float32 coordinates in the middle of a float64 pass may cost. Sorted values of different
 # functions are never so close.
 TOLERANCE = 2e-4
 # Tensors in another order are tried, but not all 720 orders of six parts.
 LAYOUTS_TRIED = 150
-WRONG_LAYOUTS_TRIED = 4
+FEW_LAYOUTS = 8
+# How unlikely the choice of tensors may be, the places of each among its like added up, to count as likely.
+LIKELY = 1
+WRONG_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class _Candidate:
     behind: int = 0
 
 
+_Combination = tuple[Reading, dict[str, _Candidate]]
+
+
 @dataclass
 class Search:
     """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain."""
@@ -72,6 +78,7 @@ class Search:
     deadline: float
     candidates: dict[int, list[_Candidate]] = field(default_factory=dict)
     misses: list[tuple[Reading, dict[str, _Candidate], float]] = field(default_factory=list)
+    noting: bool = True
 
     def __post_init__(self) -> None:
         """Gathers the candidates."""
@@ -127,38 +134,70 @@ class Search:
         return list(found)
 
     def find(self, anatomy: Anatomy) -> Found | None:
-        """The operator's core, else what it is taken for."""
-        return self.find_right(anatomy) or self.find_wrong(anatomy)
+        """The operator's core, else what it is taken for: among the likeliest tensors first, then among the others."""
+        likely, others = self._ordered(anatomy)
+        doubtful = [one for one in (*likely, *others) if one[0].doubtful]
+        likely = [one for one in likely if not one[0].doubtful]
+        others = [one for one in others if not one[0].doubtful]
+        self.noting = True
+        return (
+            self._right(anatomy, likely, LAYOUTS_TRIED)
+            or self._wrong(anatomy)
+            or self._right(anatomy, others, FEW_LAYOUTS)
+            or self._right(anatomy, doubtful, FEW_LAYOUTS)
+        )
 
     def find_right(self, anatomy: Anatomy) -> Found | None:
-        """The operator's core."""
-        tried = list(self._combinations(anatomy))
+        """The operator's core, where the likeliest tensors are its."""
+        self.noting = False
+        return self._right(anatomy, self._ordered(anatomy)[0], LAYOUTS_TRIED)
+
+    def _ordered(self, anatomy: Anatomy, takes: tuple[str, ...] = ()) -> tuple[list[_Combination], list[_Combination]]:
+        """All combinations: those of the likeliest tensors, and the others by how likely they are."""
+        ranked = sorted(self._combinations(anatomy, takes), key=lambda one: one[2])
+        whole = [(reading, tensors) for reading, tensors, rank in ranked if rank <= LIKELY]
+        return whole, [(reading, tensors) for reading, tensors, rank in ranked if rank > LIKELY]
+
+    def _right(self, anatomy: Anatomy, tried: list[_Combination], most: int) -> Found | None:
         # The plain orders of every combination come before the odd ones of any.
-        for start, stop in ((0, 4), (4, LAYOUTS_TRIED)):
-            for reading, tensors in tried:
+        for start, stop in ((0, FEW_LAYOUTS), (FEW_LAYOUTS, most)):
+            for reading, tensors in tried if stop > start else ():
                 if time.monotonic() > self.deadline:
-                    break
+                    return None
                 found = self._matched(anatomy, reading, tensors, anatomy.definition, None, start, stop)
                 if found is not None:
                     return found
         return None
 
-    def find_wrong(self, anatomy: Anatomy) -> Found | None:
+    def _wrong(self, anatomy: Anatomy) -> Found | None:
         """One of the wrong definitions that the operator describes."""
-        end = max(self.deadline, time.monotonic() + 5)
-        whole = list(self._combinations(anatomy))
-        alone = list(self._alone(anatomy))
+        end = max(self.deadline, time.monotonic() + WRONG_SECONDS)
+        held: dict[tuple[str, ...], list[_Combination]] = {}
         for wrong in anatomy.wrong:
-            tried = alone if len(wrong.takes) == 1 else whole
-            for reading, tensors in tried:
+            if wrong.takes not in held:
+                alone = len(wrong.takes) == 1
+                held[wrong.takes] = list(self._alone(anatomy)) if alone else self._ordered(anatomy, wrong.takes)[0]
+            for reading, tensors in held[wrong.takes]:
                 if time.monotonic() > end:
                     return None
-                found = self._matched(anatomy, reading, tensors, wrong.function, wrong, 0, WRONG_LAYOUTS_TRIED)
-                if found is not None:
+                found = self._matched(anatomy, reading, tensors, wrong.function, wrong, 0, FEW_LAYOUTS)
+                if found is not None and (len(wrong.takes) != 1 or self._is_all(found)):
                     return found
         return None
 
-    def _combinations(self, anatomy: Anatomy) -> Iterator[tuple[Reading, dict[str, _Candidate]]]:
+    def _is_all(self, found: Found) -> bool:
+        """Whether all that the module returns comes through the result."""
+        if not self.trace.returned or found.output.place is None:
+            return False
+        reached = {(INPUT, 0)}
+        for event in self.trace.events:
+            if event.place != found.output.place and not reached.isdisjoint(event.made_of):
+                reached.add(event.place)
+        return reached.isdisjoint(self.trace.returned)
+
+    def _combinations(
+        self, anatomy: Anatomy, takes: tuple[str, ...] = ()
+    ) -> Iterator[tuple[Reading, dict[str, _Candidate], int]]:
         counts = set(self.candidates)
         attributes = _attributes(self.module)
         for size in self.images:
@@ -167,19 +206,18 @@ class Search:
             for reading in readings:
                 for x in self._images(anatomy, reading):
                     lengths = {**reading.lengths, CHANNELS: _channels(x, reading)}
-                    whole = Reading(reading.options, lengths)
-                    yield from ((whole, tensors) for tensors in self._tensors(anatomy, whole, x))
+                    whole = replace(reading, lengths=lengths)
+                    yield from ((whole, *found) for found in self._tensors(anatomy, whole, x, takes))
 
-    def _alone(self, anatomy: Anatomy) -> Iterator[tuple[Reading, dict[str, _Candidate]]]:
+    def _alone(self, anatomy: Anatomy) -> Iterator[_Combination]:
         """x by itself, at all settings: of a pass that has nothing else of the core's."""
         first = next(iter(anatomy.layouts))
-        if not any(wrong.takes == (first,) for wrong in anatomy.wrong):
-            return
         for size in self.images:
             for reading in anatomy.readings(*size, range(10**9), {}):
-                if reading.lengths.get("g", 1) == 1:
+                if reading.lengths.get("g", 1) == 1 and not reading.doubtful:
                     for x in self._images(anatomy, reading):
-                        yield Reading(reading.options, {**reading.lengths, CHANNELS: _channels(x, reading)}), {first: x}
+                        lengths = {**reading.lengths, CHANNELS: _channels(x, reading)}
+                        yield replace(reading, lengths=lengths), {first: x}
 
     def _images(self, anatomy: Anatomy, reading: Reading) -> list[_Candidate]:
         each = _each(anatomy, reading)
@@ -194,14 +232,11 @@ class Search:
         # What the core samples comes late in the pass, but the input is the likeliest of all.
         return sorted(found, key=lambda one: -one.events[0].place[0] if one.events[0].place[0] >= 0 else -(10**9))
 
-    def _tensors(self, anatomy: Anatomy, reading: Reading, x: _Candidate) -> Iterator[dict[str, _Candidate]]:
-        (first, *others) = (name for name in anatomy.layouts if name != OUTPUT)
-        if not all(
-            part in reading.lengths or name in anatomy.parameters
-            for name in others
-            for part in parts(anatomy.layouts[name])
-        ):
-            return
+    def _tensors(
+        self, anatomy: Anatomy, reading: Reading, x: _Candidate, takes: tuple[str, ...]
+    ) -> Iterator[tuple[dict[str, _Candidate], int]]:
+        """Every choice of the other tensors, and how unlikely it is."""
+        (first, *others) = takes or tuple(name for name in anatomy.layouts if name != OUTPUT)
         choices = []
         for name in others:
             if name in anatomy.parameters:
@@ -210,16 +245,17 @@ class Search:
             count = prod(reading.lengths[part] for part in parts(anatomy.layouts[name]))
             choices.append([one for one in self.candidates.get(count, ()) if one.events and one is not x])
         # The likeliest first: what is normalised as it should be, and what comes first.
+        ranks: dict[int, int] = {}
         for name, among in zip(others, choices, strict=True):
             among.sort(key=lambda one: (not _sums_to_one(one, anatomy, name, reading), _start(one)))
+            ranks |= {id(one): rank for rank, one in enumerate(among) if name not in anatomy.parameters}
         for chosen in product(*choices):
             values = [x, *(one for one, name in zip(chosen, others, strict=True) if name not in anatomy.parameters)]
-            if self._may_meet(anatomy, reading, values, chosen):
-                yield {first: x, **dict(zip(others, chosen, strict=True))}
+            if self._may_meet(anatomy, reading, values):
+                rank = sum(ranks.get(id(one), 0) for one in chosen)
+                yield {first: x, **dict(zip(others, chosen, strict=True))}, rank
 
-    def _may_meet(
-        self, anatomy: Anatomy, reading: Reading, values: Sequence[_Candidate], chosen: Sequence[_Candidate]
-    ) -> bool:
+    def _may_meet(self, anatomy: Anatomy, reading: Reading, values: Sequence[_Candidate]) -> bool:
         """Whether none of what is predicted was made of another, x of none of them, and a result is made of all."""
         x, *predicted = values
         for one in predicted:
@@ -265,7 +301,7 @@ class Search:
         lengths = _completed(anatomy, reading, tensors)
         if lengths is None:
             return None
-        takes = wrong.takes if wrong and wrong.takes else tuple(tensors)
+        takes = tuple(tensors)
         if not any(
             len(same)
             for count, same in self.candidates.items()
@@ -292,7 +328,7 @@ class Search:
                 continue
             candidate, distance = self._holding(out)
             if candidate is None:
-                if wrong is None:
+                if wrong is None and self.noting:
                     self.misses.append((reading, dict(tensors), distance))
                 continue
             output, scrambled = self._arrangement(candidate, out, anatomy, lengths)

@@ -25,6 +25,8 @@ def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapp
                     yield Reading(
                         {"kernel_size": k, "group_size": g, "scale_factor": s},
                         {"n": 1, "g": g, "ky": k, "kx": k, "h": rows, "a": s, "w": columns, "b": s},
+                        # Of an image that was made larger before, this is a part of another function.
+                        doubtful=s == 1,
                     )
 
 
@@ -133,7 +135,6 @@ WRONG = (
     WrongDefinition("the reassembly with the window one pixel too far up and left", _shifted(1)),
     WrongDefinition("the reassembly with the window one pixel too far down and right", _shifted(-1)),
     WrongDefinition("the reassembly with the masks of a pixel's children exchanged", _crossed),
-    WrongDefinition("the plain mean of the window; the mask is dropped", _unweighed, _OF_X),
     WrongDefinition("nearest-neighbour interpolation; no mask takes part", _interpolated("nearest"), _OF_X),
     WrongDefinition("bilinear interpolation; no mask takes part", _interpolated("bilinear"), _OF_X),
     WrongDefinition(
@@ -142,6 +143,7 @@ WRONG = (
         _OF_X,
     ),
     WrongDefinition("bicubic interpolation; no mask takes part", _interpolated("bicubic"), _OF_X),
+    WrongDefinition("the plain mean of the window; the mask is dropped", _unweighed, _OF_X),
 )
 
 ANATOMY = Anatomy(

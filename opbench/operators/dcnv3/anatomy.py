@@ -116,7 +116,7 @@ ANATOMY = Anatomy(
     wrong=WRONG,
     around={
         "before": ("1x1 convolution",),
-        "branch": ("depthwise convolution", "layer norm", "GELU", "1x1 convolution", "softmax"),
+        "branch": ("depthwise convolution", "layer norm", "GELU", "1x1 convolution", "1x1 convolution", "softmax"),
         "behind": ("1x1 convolution",),
     },
 )

@@ -6,7 +6,9 @@ from torch import nn
 
 
 def conv_bn(c1, c2, k=1, act=True):
-    return nn.Sequential(nn.Conv2d(c1, c2, k, padding=k // 2, bias=False), nn.BatchNorm2d(c2), nn.SiLU() if act else nn.Identity())
+    return nn.Sequential(
+        nn.Conv2d(c1, c2, k, padding=k // 2, bias=False), nn.BatchNorm2d(c2), nn.SiLU() if act else nn.Identity()
+    )
 
 
 # --- right ------------------------------------------------------------------------------------------------------
@@ -77,12 +79,16 @@ class Grouped(nn.Module):
     def __init__(self, dim, groups=2, k=3, s=2):
         super().__init__()
         self.groups, self.k, self.s = groups, k, s
-        self.encode = nn.Sequential(nn.Conv2d(dim, 16, 1), nn.ReLU(inplace=True), nn.Conv2d(16, groups * k * k * s * s, 3, padding=1))
+        self.encode = nn.Sequential(
+            nn.Conv2d(dim, 16, 1), nn.ReLU(inplace=True), nn.Conv2d(16, groups * k * k * s * s, 3, padding=1)
+        )
         self.norm = nn.BatchNorm2d(dim)
 
     def forward(self, x):
         n, c, h, w = x.shape
-        weights = F.pixel_shuffle(self.encode(x), self.s).view(n, self.groups, self.k**2, h * self.s, w * self.s).softmax(2)
+        weights = (
+            F.pixel_shuffle(self.encode(x), self.s).view(n, self.groups, self.k**2, h * self.s, w * self.s).softmax(2)
+        )
         padded = F.pad(x, (self.k // 2,) * 4)
         out = 0
         for i in range(self.k):
@@ -98,7 +104,9 @@ class ColumnByColumn(UnfoldEinsum):
     def forward(self, x):
         b, c, h, w = x.shape
         k = self.windows.kernel_size
-        taps = self.windows(self.larger(x)).view(b, c, k, k, h * self.scale, w * self.scale).transpose(2, 3).flatten(2, 3)
+        taps = (
+            self.windows(self.larger(x)).view(b, c, k, k, h * self.scale, w * self.scale).transpose(2, 3).flatten(2, 3)
+        )
         return torch.einsum("bkhw,bckhw->bchw", self.weights(x), taps)
 
 
@@ -278,7 +286,7 @@ class SomethingElse(nn.Module):
         self.gate = nn.Conv2d(c1, c1, 3, padding=1)
 
     def forward(self, x):
-        return F.interpolate(x * self.gate(x).sigmoid(), scale_factor=2)
+        return F.pixel_shuffle((x * self.gate(x).sigmoid()).repeat(1, 4, 1, 1), 2)
 
 
 EXPECTED = {

@@ -257,6 +257,9 @@ class GatheredV2(nn.Module):
         self.p_conv = nn.Conv2d(inc, 2 * kernel_size**2, 3, padding=1)
         self.m_conv = nn.Conv2d(inc, kernel_size**2, 3, padding=1)
 
+    def weights(self, x):
+        return self.m_conv(x).sigmoid()
+
     def corners(self, x, offset):
         n, _, h, w = offset.shape
         K = self.k**2
@@ -268,7 +271,7 @@ class GatheredV2(nn.Module):
         return at.permute(0, 2, 3, 1)
 
     def forward(self, x):
-        offset, mask = self.p_conv(x), self.m_conv(x).sigmoid()
+        offset, mask = self.p_conv(x), self.weights(x)
         K = self.k**2
         at = self.corners(x, offset)
         padded = F.pad(x, (1, 1, 1, 1))
@@ -303,14 +306,10 @@ class BlockV2(nn.Module):
 
 
 class UnmaskedV2(GatheredV2):
-    """The mask is predicted from a branch that is cut off."""
+    """The mask is predicted, and forgotten."""
 
-    def forward(self, x):
-        weight, bias = self.m_conv.weight, self.m_conv.bias
-        self.m_conv.weight, self.m_conv.bias = nn.Parameter(0 * weight), nn.Parameter(0 * bias)
-        out = super().forward(x)
-        self.m_conv.weight, self.m_conv.bias = weight, bias
-        return out
+    def weights(self, x):
+        return torch.ones_like(super().weights(x))
 
 
 V3 = {
@@ -319,8 +318,8 @@ V3 = {
     LargeKernel: ("right", "computes DCNv3's sampling"),
     RowByRow: ("right", "counted in the order"),
     PaddedNormalised: ("right", "ReLU in the branch"),
-    Block: ("right", "SiLU behind the core"),
-    C2fBlock: ("right", "SiLU behind the core"),
+    Block: ("right", "SiLU"),
+    C2fBlock: ("right", "SiLU"),
     ScaledByCentre: ("right", "computes DCNv3's sampling"),
     OffsetsDropped: ("wrong", "offset"),
     MaskForgotten: ("wrong", "the mask is dropped"),
@@ -339,6 +338,6 @@ V3 = {
 V2 = {
     GatheredV2: ("right", "computes DCNv2's convolution"),
     BlockV2: ("right", "SiLU behind the core"),
-    UnmaskedV2: ("wrong", "same for every input"),
+    UnmaskedV2: ("wrong", "the mask is dropped"),
     Deformable: ("wrong", "computes DCNv3's sampling"),
 }

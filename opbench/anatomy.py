@@ -57,6 +57,7 @@ class Anatomy:
     reversible      the parts that may be counted the other way round: (y, x) for (x, y)
     parameters      the tensors that are parameters of the module, such as a weight
     definition      the core's definition, with its signature
+    quick           the same by faster means, to search with: what is found is held to the definition later
     readings        (rows, columns, counts, attributes) -> the readings worth trying, the likeliest first: of an image
                     of so many rows and columns, in a pass whose tensors have these numbers of elements, in a module
                     whose parts have these attributes
@@ -73,6 +74,7 @@ class Anatomy:
     definition: Callable[..., torch.Tensor]
     readings: Callable[[int, int, Collection[int], Mapping[str, Any]], Iterator[Reading]]
     lengths: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, Any]], Mapping[str, int]]
+    quick: Callable[..., torch.Tensor] | None = None
     normalised: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reversible: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()

@@ -172,6 +172,7 @@ class _Log:
             unsupported=unsupported(self.accepted, self.refusals),
             refused=self.refusals[0][1].message if self.refusals and not self.accepted else "",
             notes=self.plan.notes,
+            inside=self.plan.inside,
             seconds=seconds,
         )
 

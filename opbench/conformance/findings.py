@@ -140,7 +140,10 @@ class Unsupported(msgspec.Struct, frozen=True):
 
 
 class Conformance(msgspec.Struct, frozen=True):
-    """The outcome of one check. `judged_as` names what the target was held to, such as "carafe (function)"."""
+    """The outcome of one check. `judged_as` names what the target was held to, such as "carafe (function)".
+
+    `inside` says of a module that doesn't fit by name what was found inside it.
+    """
 
     request: Request
     judged_as: str
@@ -149,6 +152,7 @@ class Conformance(msgspec.Struct, frozen=True):
     refused: str
     notes: tuple[str, ...]
     seconds: float
+    inside: str = ""
 
     @property
     def relations(self) -> tuple[str, ...]:
@@ -232,6 +236,7 @@ class Planned(msgspec.Struct, frozen=True, tag=True):
     steps: tuple[Step, ...]
     statements: dict[str, str]
     notes: tuple[str, ...]
+    inside: str = ""
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):

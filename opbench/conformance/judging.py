@@ -15,6 +15,8 @@ from opbench import registry
 from opbench.conformance import declared_kinds, modules
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.findings import Request
+from opbench.conformance.inside import asking, renaming
+from opbench.conformance.inside.relations import convicting, core_relations
 from opbench.conformance.module_kinds import DIMENSIONS
 from opbench.conformance.sizes import completed
 from opbench.conformance.target import TargetName, Value, adapt, asked_for, assignments, core_signature, load, parse
@@ -40,6 +42,8 @@ class Judged:
     words: Collection[str] = ()
     notes: tuple[str, ...] = ()
     shape: Mapping[str, Value] = field(default_factory=dict)
+    # What was found inside a module, in a sentence.
+    inside: str = ""
 
 
 def prepare(request: Request) -> Judged:
@@ -54,8 +58,7 @@ def prepare(request: Request) -> Judged:
         raise OpbenchError(f"--operator: {registry.unknown_operator('operator', request.operator, known)}")
     found = load(target)
     if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
-        family = declared_kinds.family(request.operator)
-        judged = _as_module(request, modules.module_target(target, found, family, given, fixed))
+        judged = _as_any_module(request, target, found, given, fixed)
     elif request.operator not in cores() and declared_kinds.slot_operator(request.operator).constructor is None:
         judged = _as_core(request, target, found, given, fixed)
     else:
@@ -108,6 +111,58 @@ def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
         request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
         gate=modules.MATCHES,
         words=modules.names_of(candidate.kind),
+    )
+
+
+def _as_any_module(
+    request: Request,
+    target: TargetName,
+    found: type[nn.Module] | nn.Module,
+    given: Mapping[str, Value],
+    fixed: Mapping[str, Value],
+) -> Judged:
+    """By its state dict where that fits and is used so, else by the core inside, where the operator can be recognised."""
+    family = declared_kinds.family(request.operator)
+    operator = (
+        family[-1].operator if request.operator not in cores() else declared_kinds.slot_operator(request.operator)
+    )
+    if not operator.anatomy:
+        return _as_module(request, modules.module_target(target, found, family, given, fixed))
+    try:
+        candidate = modules.module_target(target, found, family, given, fixed)
+    except OpbenchError:
+        candidate = None
+    fits = candidate is not None and modules.fits_by_name(candidate)
+    if fits and candidate is not None and modules.computes_its_kind(candidate):
+        return _as_module(request, candidate)
+    renamed = renaming.renamed(target, found, family, given, fixed)
+    if renamed is not None:
+        judged = _as_module(request, renamed)
+        return dataclasses.replace(judged, inside=renamed.told())
+    inside = asking.look_inside(request, operator, target.name)
+    if inside.kind == "right" and inside.core is not None and inside.found is not None:
+        return Judged(
+            f"{request.operator} (core inside the module)",
+            inside.core,
+            core_relations(operator, inside.found),
+            dict(inside.found.options),
+            request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
+            inside=inside.sentence,
+        )
+    if fits and candidate is not None:
+        return dataclasses.replace(_as_module(request, candidate), inside=inside.sentence)
+    if inside.kind == "unknown":
+        raise OpbenchError(f"target {target.text!r}: not judged: {inside.sentence}; {inside.advice}")
+    anatomy = asking.anatomy_of(operator)
+    assert anatomy is not None
+    sentence = f"{inside.sentence}; {inside.advice}" if inside.advice else inside.sentence
+    return Judged(
+        f"{request.operator} (core inside the module)",
+        lambda **_: torch.zeros(()),
+        convicting(f"inside the module is {anatomy.function}, and its output comes of it", sentence),
+        {},
+        ("float32",),
+        inside=sentence,
     )
 
 

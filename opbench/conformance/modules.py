@@ -37,6 +37,8 @@ from opbench.verify.rounding.terms import rounding_terms
 # Fewer pixels than this leave batch statistics too uncertain for any bound to tell right from wrong.
 LEAST_PIXELS = 8
 MATCHES = "state-dict"
+# Of the largest value: less than what another activation or another norm changes, more than float32 in a float64 call.
+ABOUT = 1e-3
 # No parameter's name: the gradient of the output among the tensors of a definition.
 _INCOMING = "gradient of the output"
 
@@ -94,24 +96,25 @@ def module_target(
     candidates = []
     for kind in family:
         try:
-            candidates.append(_as_kind(target, found, kind, given, fixed))
+            candidates.append(as_kind(target, found, kind, given, fixed))
         except OpbenchError:
             if kind is family[-1] and not candidates:
                 raise
-    chosen = next(filter(_is_of_its_kind, candidates), candidates[0])
+    chosen = next(filter(fits_by_name, candidates), candidates[0])
     beyond = chosen.kind.beyond({**chosen.given, **chosen.fixed})
     if beyond:
         raise OpbenchError(f"target {target.text!r}: {beyond}")
     return chosen
 
 
-def _as_kind(
+def as_kind(
     target: TargetName,
     found: type[nn.Module] | nn.Module,
     kind: ModuleKind,
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> ModuleTarget:
+    """The module as one kind, by its constructor's arguments. OpbenchError where they don't say enough."""
     unknown = [name for name in fixed if name not in {*kind.settings, *kind.aliases, *DIMENSIONS}]
     if unknown:
         raise OpbenchError(f"--fix: {nearest('setting', unknown[0], kind.settings)}")
@@ -151,15 +154,40 @@ def _as_kind(
     return ModuleTarget(target, found, kind, names, given, held)
 
 
-def _is_of_its_kind(candidate: ModuleTarget) -> bool:
+def fits_by_name(candidate: ModuleTarget) -> bool:
     """By the keys of the state dict at the plainest settings. What the constructor raises is for the check to say."""
-    kind = candidate.kind
-    settings = kind.derived({name: candidate.fixed.get(name, values[0]) for name, values in kind.settings.items()})
+    kind, settings = candidate.kind, plainest(candidate)
     try:
         keys = set(_shapes(candidate.construct(settings).state_dict()))
         return kind.fits(settings) and keys == set(kind.parameters(settings, 0))
     except WHAT_A_TARGET_RAISES:
         return False
+
+
+def plainest(candidate: ModuleTarget) -> Settings:
+    """The settings that are fixed, and the first of all others."""
+    kind = candidate.kind
+    return kind.derived({name: candidate.fixed.get(name, values[0]) for name, values in kind.settings.items()})
+
+
+def computes_its_kind(candidate: ModuleTarget, *, raising: bool = False) -> bool:
+    """Whether one call in evaluation is about what its kind's definition gives: a wrong one is not, nor another module.
+
+    Where the target raises, that is for the relations to say: True, unless `raising` speaks against it.
+    """
+    kind, settings = candidate.kind, plainest(candidate)
+    try:
+        parameters = kind.parameters(settings, 0)
+        C = settings["inc"] if "inc" in settings else settings[kind.channels]
+        x = noise((1, 6, 7, C) if kind.channels_last else (1, C, 6, 7), 1)
+        with torch.no_grad():
+            expected = kind.definition(settings, {"x": x, **parameters}, False)
+            got = candidate(x=x, **parameters, **settings, training=False)
+    except WHAT_A_TARGET_RAISES:
+        return not raising
+    return not isinstance(got, Tensor) or (
+        got.shape == expected.shape and bool((got - expected).abs().max() <= ABOUT * expected.abs().max())
+    )
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

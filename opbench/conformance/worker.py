@@ -94,7 +94,7 @@ def work(job: Job, wire: Wire) -> None:
     properties = {prop.name: prop for prop in judged.properties}
     steps = tuple((name, dtype) for dtype in judged.dtypes for name in properties)
     statements = {name: prop.statement for name, prop in properties.items()}
-    wire.send(Planned(judged.judged_as, steps, statements, judged.notes))
+    wire.send(Planned(judged.judged_as, steps, statements, judged.notes, judged.inside))
     todo = [step for step in steps if step not in job.done]
     reserved = {step: _for_sizes(job, judged, step[1]) for step in todo if properties[step[0]].sizes is not None}
     walks = any(prop.sizes is not None for prop in properties.values())

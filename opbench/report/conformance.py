@@ -37,6 +37,7 @@ def lines(conformance: Conformance, repeat: Repeat) -> list[str]:
     """The outcome for a terminal or a log; nothing that the target says is obeyed by it."""
     request = conformance.request
     text = [f"{request.target} as {conformance.judged_as}, on {request.device}, seed {request.seed}"]
+    text = [conformance.inside, *text] if conformance.inside else text
     if conformance.refused:
         text += ["", f"REFUSES EVERY CALL  {conformance.refused}", f"  reproduce: {repeat('', '')}"]
     for position, (name, *others) in enumerate(_alike(conformance)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -28,8 +29,7 @@ TOLERANCE = 2e-4
 LAYOUTS_TRIED = 150
 FEW_LAYOUTS = 8
 # How unlikely the choice of tensors may be, the places of each among its like added up, to count as likely.
-LIKELY = 1
-WRONG_SECONDS = 6.0
+LIKELY = 3
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class _Candidate:
     parameter: str = ""
     # Bits of the events that were made of it, itself included.
     behind: int = 0
+    using: int | None = None
 
 
 _Combination = tuple[Reading, dict[str, _Candidate]]
@@ -71,11 +72,14 @@ _Combination = tuple[Reading, dict[str, _Candidate]]
 
 @dataclass
 class Search:
-    """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain."""
+    """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain.
+
+    Each of the steps of a search takes `seconds` at most; where nothing is found, there are seven.
+    """
 
     trace: Trace
     module: nn.Module
-    deadline: float
+    seconds: float
     candidates: dict[int, list[_Candidate]] = field(default_factory=dict)
     misses: list[tuple[Reading, dict[str, _Candidate], float]] = field(default_factory=list)
     noting: bool = True
@@ -136,51 +140,64 @@ class Search:
     def find(self, anatomy: Anatomy) -> Found | None:
         """The operator's core, else what it is taken for: among the likeliest tensors first, then among the others."""
         likely, others = self._ordered(anatomy)
+        likeliest = [one for one in self._ordered(anatomy, (), 0)[0] if not one[0].doubtful]
         doubtful = [one for one in (*likely, *others) if one[0].doubtful]
         likely = [one for one in likely if not one[0].doubtful]
         others = [one for one in others if not one[0].doubtful]
         self.noting = True
+        wrong = self._described(anatomy)
         return (
-            self._right(anatomy, likely, LAYOUTS_TRIED)
-            or self._wrong(anatomy)
-            or self._right(anatomy, others, FEW_LAYOUTS)
-            or self._right(anatomy, doubtful, FEW_LAYOUTS)
+            self._right(anatomy, likeliest, 0, FEW_LAYOUTS)
+            or self._wrong(anatomy, wrong, 0, 2)
+            or self._right(anatomy, likely, 0, FEW_LAYOUTS)
+            or self._right(anatomy, likely, FEW_LAYOUTS, LAYOUTS_TRIED)
+            or self._wrong(anatomy, wrong, 2, FEW_LAYOUTS)
+            or self._right(anatomy, others, 0, FEW_LAYOUTS)
+            or self._right(anatomy, doubtful, 0, FEW_LAYOUTS)
         )
 
     def find_right(self, anatomy: Anatomy) -> Found | None:
         """The operator's core, where the likeliest tensors are its."""
         self.noting = False
-        return self._right(anatomy, self._ordered(anatomy)[0], LAYOUTS_TRIED)
+        return self._right(anatomy, self._ordered(anatomy)[0], 0, LAYOUTS_TRIED)
 
-    def _ordered(self, anatomy: Anatomy, takes: tuple[str, ...] = ()) -> tuple[list[_Combination], list[_Combination]]:
+    def _ordered(
+        self, anatomy: Anatomy, takes: tuple[str, ...] = (), most: int = LIKELY
+    ) -> tuple[list[_Combination], list[_Combination]]:
         """All combinations: those of the likeliest tensors, and the others by how likely they are."""
         ranked = sorted(self._combinations(anatomy, takes), key=lambda one: one[2])
-        whole = [(reading, tensors) for reading, tensors, rank in ranked if rank <= LIKELY]
-        return whole, [(reading, tensors) for reading, tensors, rank in ranked if rank > LIKELY]
+        whole = [(reading, tensors) for reading, tensors, rank in ranked if rank <= most]
+        return whole, [(reading, tensors) for reading, tensors, rank in ranked if rank > most]
 
-    def _right(self, anatomy: Anatomy, tried: list[_Combination], most: int) -> Found | None:
-        # The plain orders of every combination come before the odd ones of any.
-        for start, stop in ((0, FEW_LAYOUTS), (FEW_LAYOUTS, most)):
-            for reading, tensors in tried if stop > start else ():
-                if time.monotonic() > self.deadline:
-                    return None
-                found = self._matched(anatomy, reading, tensors, anatomy.definition, None, start, stop)
-                if found is not None:
-                    return found
+    def _right(self, anatomy: Anatomy, tried: list[_Combination], start: int, stop: int) -> Found | None:
+        end = time.monotonic() + self.seconds
+        for reading, tensors in tried:
+            if time.monotonic() > end:
+                return None
+            found = self._matched(anatomy, reading, tensors, anatomy.quick or anatomy.definition, None, start, stop)
+            if found is not None:
+                return found
         return None
 
-    def _wrong(self, anatomy: Anatomy) -> Found | None:
-        """One of the wrong definitions that the operator describes."""
-        end = max(self.deadline, time.monotonic() + WRONG_SECONDS)
+    def _described(self, anatomy: Anatomy) -> dict[tuple[str, ...], list[_Combination]]:
+        """The likeliest tensors for each of the wrong definitions, by which of them they take."""
         held: dict[tuple[str, ...], list[_Combination]] = {}
         for wrong in anatomy.wrong:
             if wrong.takes not in held:
                 alone = len(wrong.takes) == 1
-                held[wrong.takes] = list(self._alone(anatomy)) if alone else self._ordered(anatomy, wrong.takes)[0]
+                held[wrong.takes] = list(self._alone(anatomy) if alone else self._ordered(anatomy, wrong.takes, 0)[0])
+        return held
+
+    def _wrong(
+        self, anatomy: Anatomy, held: Mapping[tuple[str, ...], list[_Combination]], start: int, stop: int
+    ) -> Found | None:
+        """One of the wrong definitions that the operator describes."""
+        end = time.monotonic() + self.seconds
+        for wrong in anatomy.wrong:
             for reading, tensors in held[wrong.takes]:
                 if time.monotonic() > end:
                     return None
-                found = self._matched(anatomy, reading, tensors, wrong.function, wrong, 0, FEW_LAYOUTS)
+                found = self._matched(anatomy, reading, tensors, wrong.function, wrong, start, stop)
                 if found is not None and (len(wrong.takes) != 1 or self._is_all(found)):
                     return found
         return None
@@ -198,6 +215,7 @@ class Search:
     def _combinations(
         self, anatomy: Anatomy, takes: tuple[str, ...] = ()
     ) -> Iterator[tuple[Reading, dict[str, _Candidate], int]]:
+        end = time.monotonic() + self.seconds
         counts = set(self.candidates)
         attributes = _attributes(self.module)
         for size in self.images:
@@ -205,6 +223,8 @@ class Search:
             readings.sort(key=lambda one: sum(attributes.get(name, v) != v for name, v in one.options.items()))
             for reading in readings:
                 for x in self._images(anatomy, reading):
+                    if time.monotonic() > end:
+                        return
                     lengths = {**reading.lengths, CHANNELS: _channels(x, reading)}
                     whole = replace(reading, lengths=lengths)
                     yield from ((whole, *found) for found in self._tensors(anatomy, whole, x, takes))
@@ -251,11 +271,14 @@ class Search:
             ranks |= {id(one): rank for rank, one in enumerate(among) if name not in anatomy.parameters}
         for chosen in product(*choices):
             values = [x, *(one for one, name in zip(chosen, others, strict=True) if name not in anatomy.parameters)]
-            if self._may_meet(anatomy, reading, values):
+            weights = [one for one, name in zip(chosen, others, strict=True) if name in anatomy.parameters]
+            if self._may_meet(anatomy, reading, values, weights):
                 rank = sum(ranks.get(id(one), 0) for one in chosen)
                 yield {first: x, **dict(zip(others, chosen, strict=True))}, rank
 
-    def _may_meet(self, anatomy: Anatomy, reading: Reading, values: Sequence[_Candidate]) -> bool:
+    def _may_meet(
+        self, anatomy: Anatomy, reading: Reading, values: Sequence[_Candidate], weights: Sequence[_Candidate]
+    ) -> bool:
         """Whether none of what is predicted was made of another, x of none of them, and a result is made of all."""
         x, *predicted = values
         for one in predicted:
@@ -267,12 +290,25 @@ class Search:
         meeting = self._past(x, predicted)
         for one in predicted:
             meeting &= one.behind
+        if not all(meeting & self._using(one) for one in weights):
+            return False
         known = [part for part in parts(anatomy.layouts[OUTPUT]) if part in reading.lengths]
         count = prod(reading.lengths[part] for part in known)
         whole = len(known) == len(parts(anatomy.layouts[OUTPUT]))
         return any(
             meeting & seen for size, seen in self.counted.items() if (size == count if whole else size % count == 0)
         )
+
+    def _using(self, weight: _Candidate) -> int:
+        """Bits of the calls that take a parameter, as it is or reshaped."""
+        if weight.using is None:
+            shapes = {event.place for event in weight.events}
+            weight.using = sum(
+                self.bits[event.place]
+                for event in self.trace.events
+                if weight.parameter in event.parameters or not shapes.isdisjoint(event.made_of)
+            )
+        return weight.using
 
     def _past(self, x: _Candidate, predicted: Sequence[_Candidate]) -> int:
         """Bits of what is made of x otherwise than through what is predicted from it."""
@@ -301,24 +337,13 @@ class Search:
         lengths = _completed(anatomy, reading, tensors)
         if lengths is None:
             return None
-        takes = tuple(tensors)
-        if not any(
-            len(same)
-            for count, same in self.candidates.items()
-            if count == prod(lengths[part] for part in parts(anatomy.layouts[OUTPUT]))
-        ):
+        if not self.candidates.get(prod(lengths[part] for part in parts(anatomy.layouts[OUTPUT]))):
             return None
-        each = [
-            [(name, value, layout) for value, layout in _held(tensors[name], anatomy, name, lengths, self.module)]
-            for name in takes
-        ]
-        combined = sorted(product(*each), key=lambda chosen: sum(_rank(each, chosen)))[start:stop]
-        for chosen in combined:
-            if time.monotonic() > self.deadline + 10:
-                return None
+        held = {name: _held(one, anatomy, name, lengths, self.module) for name, one in tensors.items()}
+        for places in _by_sum(tuple(len(layouts) for _, layouts in held.values()), stop)[start:]:
             given = {
-                name: arranged(value, layout, anatomy.layouts[name], lengths).to(torch.float64)
-                for name, value, layout in chosen
+                name: arranged(value, layouts[place], anatomy.layouts[name], lengths).to(torch.float64)
+                for place, (name, (value, layouts)) in zip(places, held.items(), strict=True)
             }
             try:
                 out = function(**given, **reading.options)
@@ -346,21 +371,22 @@ class Search:
 
     def _holding(self, out: Tensor) -> tuple[_Candidate | None, float]:
         ordered = out.detach().flatten().sort().values
-        allowed = TOLERANCE * float(ordered.abs().max())
+        scale = _scale(ordered)
+        allowed = TOLERANCE * scale
         nearest = float("inf")
         for one in self.candidates.get(ordered.numel(), ()):
             distance = float((one.values.double() - ordered).abs().max())
             nearest = min(nearest, distance)
             if distance <= allowed and one.events:
                 return one, 0.0
-        return None, nearest / max(float(ordered.abs().max()), 1e-300)
+        return None, nearest / max(scale, 1e-300)
 
     def _arrangement(
         self, candidate: _Candidate, out: Tensor, anatomy: Anatomy, lengths: Mapping[str, int]
     ) -> tuple[Part | None, bool]:
         """Where the result lies, and whether its pixels ended in other places than an image's."""
         own = anatomy.layouts[OUTPUT]
-        allowed = TOLERANCE * float(out.abs().max())
+        allowed = TOLERANCE * _scale(out)
         found = []
         # Values may be moved on into tensors of other rounding; those are other candidates with nearly the same values.
         alike = [
@@ -404,6 +430,12 @@ class Search:
         return None
 
 
+def _scale(values: Tensor) -> float:
+    """What is an ordinary value: one large one among them excuses nothing."""
+    magnitudes = values.detach().abs()
+    return float(magnitudes.median()) or float(magnitudes.mean())
+
+
 def _each(anatomy: Anatomy, reading: Reading) -> int:
     first = next(iter(anatomy.layouts))
     return prod(reading.lengths[part] for part in parts(anatomy.layouts[first]) if part != CHANNELS)
@@ -428,8 +460,8 @@ def _completed(anatomy: Anatomy, reading: Reading, tensors: Mapping[str, _Candid
 
 def _held(
     candidate: _Candidate, anatomy: Anatomy, name: str, lengths: Mapping[str, int], module: nn.Module
-) -> list[tuple[Tensor, Layout]]:
-    """The candidate's values in every layout that they may have: as the event that leaves the least choice has them."""
+) -> tuple[Tensor, list[Layout]]:
+    """The candidate's values, as the event has them that leaves the least choice, and the layouts they may have."""
     if candidate.parameter and not candidate.events:
         held = [dict(module.named_parameters())[candidate.parameter].detach()]
     else:
@@ -437,15 +469,13 @@ def _held(
     own = anatomy.layouts[name]
     each = [(value, possible(tuple(value.shape), own, lengths, anatomy.reversible)) for value in held]
     each = [(value, layouts) for value, layouts in each if layouts]
-    if not each:
-        return []
-    value, layouts = min(each, key=lambda one: len(one[1]))
-    return [(value, layout) for layout in layouts]
+    return min(each, key=lambda one: len(one[1])) if each else (held[0], [])
 
 
-def _rank(each: Sequence[Sequence[Any]], chosen: Sequence[Any]) -> Iterator[int]:
-    for among, one in zip(each, chosen, strict=True):
-        yield next(index for index, other in enumerate(among) if other is one)
+@lru_cache(maxsize=256)
+def _by_sum(counts: tuple[int, ...], most: int) -> list[tuple[int, ...]]:
+    """Choices of one out of each so many, those first that are nearest to the first of all."""
+    return sorted(product(*map(range, counts)), key=sum)[:most]
 
 
 def _is_image(size: torch.Size, rows: int, columns: int) -> bool:

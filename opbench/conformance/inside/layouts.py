@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import combinations
 from math import prod
 
@@ -38,6 +39,14 @@ def possible(size: tuple[int, ...], layout: Layout, lengths: Lengths, reversible
 
     Parts of length 1 don't show; they go to the front, as images do.
     """
+    return _possible(size, layout, tuple((part, lengths[part]) for part in parts(layout)), reversible)
+
+
+@lru_cache(maxsize=1024)
+def _possible(
+    size: tuple[int, ...], layout: Layout, each: tuple[tuple[str, int], ...], reversible: tuple[str, ...]
+) -> list[Layout]:
+    lengths = dict(each)
     order = parts(layout)
     hidden = tuple(part for part in order if lengths[part] == 1)
     shown = tuple(part for part in order if part not in hidden)

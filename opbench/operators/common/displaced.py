@@ -49,6 +49,11 @@ def samples(image: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear", border:
     return found.view(N, G, C // G, Ho, Wo, P).permute(0, 3, 4, 1, 5, 2)
 
 
+def unmoved(at: Displaced) -> tuple[Tensor, Tensor]:
+    """Where they belong."""
+    return at.x, at.y
+
+
 # Each: where the samples lie after all.
 _Moved = Callable[[Displaced], tuple[Tensor, Tensor]]
 
@@ -163,13 +168,9 @@ def wrong_samplings(
     described: Described, without_mask: tuple[str, ...], points: float | None
 ) -> tuple[WrongDefinition, ...]:
     """All of them, for an operator: `described(move, mode, border, weight)` is its definition with these exchanged."""
-
-    def stay(at: Displaced) -> tuple[Tensor, Tensor]:
-        return at.x, at.y
-
     found = [WrongDefinition(sentence, described(move, "bilinear", "zeros", None)) for sentence, move in MOVES]
-    found += [WrongDefinition(sentence, described(stay, mode, border, None)) for sentence, mode, border in MODES]
-    found.append(WrongDefinition(DROPPED, described(stay, "bilinear", "zeros", 1.0), without_mask))
+    found += [WrongDefinition(sentence, described(unmoved, mode, border, None)) for sentence, mode, border in MODES]
+    found.append(WrongDefinition(DROPPED, described(unmoved, "bilinear", "zeros", 1.0), without_mask))
     if points is not None:
-        found.append(WrongDefinition(AVERAGED, described(stay, "bilinear", "zeros", points), without_mask))
+        found.append(WrongDefinition(AVERAGED, described(unmoved, "bilinear", "zeros", points), without_mask))
     return tuple(found)

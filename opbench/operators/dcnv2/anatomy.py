@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from opbench.anatomy import Anatomy, Reading
-from opbench.operators.common.displaced import Displaced, samples, wrong_samplings
+from opbench.operators.common.displaced import Displaced, samples, unmoved, wrong_samplings
 from opbench.operators.dcnv2.definition import dcnv2_definition
 
 KERNELS = (3, 5, 1, 7)
@@ -79,6 +79,7 @@ ANATOMY = Anatomy(
     reversible=("yx",),
     parameters=("weight",),
     definition=dcnv2_definition,
+    quick=_described(unmoved, "bilinear", "zeros", None),
     readings=_readings,
     lengths=_lengths,
     wrong=wrong_samplings(_described, ("x", "offset", "weight"), None),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from opbench.anatomy import Anatomy, Reading, WrongDefinition
-from opbench.operators.common.displaced import Displaced, samples, wrong_samplings
+from opbench.operators.common.displaced import Displaced, samples, unmoved, wrong_samplings
 from opbench.operators.dcnv3.definition import dcnv3_definition, window
 from opbench.operators.dcnv3.settings import output_size
 
@@ -104,6 +104,7 @@ ANATOMY = Anatomy(
     normalised={"mask": ("i", "j")},
     reversible=("xy",),
     definition=dcnv3_definition,
+    quick=_described(unmoved, "bilinear", "zeros", None),
     readings=_readings,
     lengths=_lengths,
     words={

@@ -1,0 +1,104 @@
+"""A module whose parameters are those of the operator's own under other names: found by their order and shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from opbench.conformance.module_kinds import ModuleKind
+from opbench.conformance.modules import ModuleTarget, as_kind, computes_its_kind, plainest
+from opbench.conformance.search import WHAT_A_TARGET_RAISES
+from opbench.conformance.target import TargetName, Value
+from opbench.schema import OpbenchError
+
+
+@dataclass(frozen=True)
+class RenamedTarget(ModuleTarget):
+    """A user's module whose parameters have other names: `own` gives the user's for each of the operator's."""
+
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def construct(self, settings: Mapping[str, Any]) -> nn.Module:
+        """The module at these settings, as the operator's own names it."""
+        return _Under(super().construct(settings), self.own)
+
+    def told(self) -> str:
+        """The renaming, so that weights can be loaded across."""
+        pairs = ", ".join(f"{theirs} = {own}" for own, theirs in self.own.items())
+        return f"{self.target.name} computes {self.kind.published} under other names: {pairs}"
+
+
+class _Under(nn.Module):
+    """A module under other names: its state dict, its parameters and its buffers are asked for by the operator's."""
+
+    def __init__(self, module: nn.Module, own: Mapping[str, str]) -> None:
+        super().__init__()
+        self.module = module
+        self.own = own
+        held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        for name, theirs in own.items():
+            *path, last = name.split(".")
+            parent: nn.Module = self
+            for part in path:
+                if part not in dict(parent.named_children()):
+                    parent.add_module(part, nn.Module())
+                parent = getattr(parent, part)
+            value = held[theirs]
+            if isinstance(value, nn.Parameter):
+                parent.register_parameter(last, value)
+            else:
+                parent.register_buffer(last, value)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Of the operator's names alone."""
+        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in self.own}
+
+    def forward(self, x: Tensor) -> Any:
+        held = {**dict(self.named_parameters(remove_duplicate=False)), **dict(self.named_buffers())}
+        theirs = {self.own[name]: held[name] for name in self.own}
+        return torch.func.functional_call(self.module, theirs, (x,))
+
+
+def renamed(
+    target: TargetName,
+    found: type[nn.Module] | nn.Module,
+    family: Sequence[ModuleKind],
+    given: Mapping[str, Value],
+    fixed: Mapping[str, Value],
+) -> RenamedTarget | None:
+    """The module as the first kind of the family that it is under other names; None where it is none of them."""
+    for kind in family:
+        try:
+            plain = as_kind(target, found, kind, given, fixed)
+            settings = plainest(plain)
+            theirs = _floating(plain.construct(settings).state_dict())
+            own = _floating(kind.parameters(settings, 0))
+        except (OpbenchError, *WHAT_A_TARGET_RAISES):
+            continue
+        names = _paired(own, theirs)
+        if names is None or names == {name: name for name in names}:
+            continue
+        values = {one.name: getattr(plain, one.name) for one in dataclasses.fields(plain)}
+        candidate = RenamedTarget(**values, own=names)
+        if computes_its_kind(candidate, raising=True):
+            return candidate
+    return None
+
+
+def _floating(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items() if value.is_floating_point()}
+
+
+def _paired(own: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]]) -> dict[str, str] | None:
+    """The other's names in order, those of each shape by themselves; None where the shapes differ."""
+    if sorted(own.values()) != sorted(theirs.values()):
+        return None
+    waiting: dict[tuple[int, ...], list[str]] = {}
+    for name, size in theirs.items():
+        waiting.setdefault(size, []).append(name)
+    return {name: waiting[size].pop(0) for name, size in own.items()}

@@ -1,4 +1,4 @@
-"""How the core of an operator is recognised inside somebody's module: the axes of its tensors, and what it is taken for.
+"""How the core of an operator is recognised inside a module: the axes of its tensors, and what it is taken for.
 
 Plain data that an operator declares (`Operator.anatomy`); `opbench check` reads a forward pass by it.
 """

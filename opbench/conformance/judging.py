@@ -121,7 +121,7 @@ def _as_any_module(
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> Judged:
-    """By its state dict where that fits and is used so, else by the core inside, where the operator can be recognised."""
+    """By its state dict where that fits, else under other names, else by the core inside it."""
     family = declared_kinds.family(request.operator)
     operator = (
         family[-1].operator if request.operator not in cores() else declared_kinds.slot_operator(request.operator)

@@ -37,8 +37,8 @@ from opbench.verify.rounding.terms import rounding_terms
 # Fewer pixels than this leave batch statistics too uncertain for any bound to tell right from wrong.
 LEAST_PIXELS = 8
 MATCHES = "state-dict"
-# Of the largest value: less than what another activation or another norm changes, more than float32 in a float64 call.
-ABOUT = 1e-3
+# Of the largest value, in float64: another epsilon in a norm changes more.
+ABOUT = 1e-9
 # No parameter's name: the gradient of the output among the tensors of a definition.
 _INCOMING = "gradient of the output"
 

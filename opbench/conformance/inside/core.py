@@ -1,4 +1,4 @@
-"""The core inside a module, callable as the operator's core: each call is a pass of the module with values exchanged."""
+"""The core inside a module, callable as the operator's: each call is a pass of the module with values exchanged."""
 
 from __future__ import annotations
 
@@ -124,11 +124,13 @@ def _widened(tensor: Tensor, layout: Layout, lengths: Mapping[str, int], channel
     index, axis = _axis(layout)
     apart = tensor.unflatten(index, [lengths[part] for part in axis]).movedim(index + axis.index(CHANNELS), -1)
     wide = F.pad(apart, (0, channels - lengths[CHANNELS])).movedim(-1, index + axis.index(CHANNELS))
-    return wide.flatten(index, index + len(axis) - 1)
+    whole: Tensor = wide.flatten(index, index + len(axis) - 1)
+    return whole
 
 
 def _narrowed(tensor: Tensor, layout: Layout, lengths: Mapping[str, int], channels: int) -> Tensor:
     """The first channels of each group."""
     index, axis = _axis(layout)
     apart = tensor.unflatten(index, [lengths[part] for part in axis])
-    return apart.narrow(index + axis.index(CHANNELS), 0, channels).flatten(index, index + len(axis) - 1)
+    narrow: Tensor = apart.narrow(index + axis.index(CHANNELS), 0, channels).flatten(index, index + len(axis) - 1)
+    return narrow

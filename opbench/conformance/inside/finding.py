@@ -27,6 +27,7 @@ from opbench.conformance.inside.tracing import INPUT, Event, Place, Trace
 TOLERANCE = 2e-4
 # Tensors in another order are tried, but not all 720 orders of six parts.
 LAYOUTS_TRIED = 150
+SOME_LAYOUTS = 40
 FEW_LAYOUTS = 8
 # How unlikely the choice of tensors may be, the places of each among its like added up, to count as likely.
 LIKELY = 3
@@ -74,7 +75,7 @@ _Combination = tuple[Reading, dict[str, _Candidate]]
 class Search:
     """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain.
 
-    Each of the steps of a search takes `seconds` at most; where nothing is found, there are seven.
+    Each of the steps of a search takes `seconds` at most; where nothing is found, there are eight.
     """
 
     trace: Trace
@@ -150,7 +151,8 @@ class Search:
             self._right(anatomy, likeliest, 0, FEW_LAYOUTS)
             or self._wrong(anatomy, wrong, 0, 2)
             or self._right(anatomy, likely, 0, FEW_LAYOUTS)
-            or self._right(anatomy, likely, FEW_LAYOUTS, LAYOUTS_TRIED)
+            or self._right(anatomy, likely, FEW_LAYOUTS, SOME_LAYOUTS)
+            or self._right(anatomy, likely, SOME_LAYOUTS, LAYOUTS_TRIED)
             or self._wrong(anatomy, wrong, 2, FEW_LAYOUTS)
             or self._right(anatomy, others, 0, FEW_LAYOUTS)
             or self._right(anatomy, doubtful, 0, FEW_LAYOUTS)
@@ -267,7 +269,7 @@ class Search:
         # The likeliest first: what is normalised as it should be, and what comes first.
         ranks: dict[int, int] = {}
         for name, among in zip(others, choices, strict=True):
-            among.sort(key=lambda one: (not _sums_to_one(one, anatomy, name, reading), _start(one)))
+            among.sort(key=lambda one: (*_unlike_a_mask(one, anatomy, name, reading), _start(one)))
             ranks |= {id(one): rank for rank, one in enumerate(among) if name not in anatomy.parameters}
         for chosen in product(*choices):
             values = [x, *(one for one, name in zip(chosen, others, strict=True) if name not in anatomy.parameters)]
@@ -486,6 +488,10 @@ def _is_image(size: torch.Size, rows: int, columns: int) -> bool:
 
 def _start(candidate: _Candidate) -> int:
     return candidate.events[0].place[0] if candidate.events else -1
+
+
+def _unlike_a_mask(candidate: _Candidate, anatomy: Anatomy, name: str, reading: Reading) -> tuple[bool, bool]:
+    return not _sums_to_one(candidate, anatomy, name, reading), bool(candidate.values[0] < 0)
 
 
 def _sums_to_one(candidate: _Candidate, anatomy: Anatomy, name: str, reading: Reading) -> bool:

@@ -1,4 +1,4 @@
-"""Axes made of parts: in which ways a tensor of some shape can hold the parts of another, and the way there and back."""
+"""Axes made of parts: in which ways a tensor can hold the parts of another, and the way there and back."""
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ def _possible(
         found.append(whole)
         turnable = [part for part in reversible if part in shown]
         for count in range(1, len(turnable) + 1):
-            for turned in combinations(turnable, count):
-                found.append(tuple(tuple(REVERSED + p if p in turned else p for p in axis) for axis in whole))
+            found += [
+                tuple(tuple(REVERSED + part if part in turned else part for part in axis) for axis in whole)
+                for turned in combinations(turnable, count)
+            ]
     return sorted(found, key=lambda one: _disorder(parts(one), order) + 2 * str(one).count(REVERSED))
 
 

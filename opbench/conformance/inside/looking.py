@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from opbench.anatomy import OUTPUT, Anatomy
+from opbench.anatomy import Anatomy
 from opbench.build import draw_parameters
 from opbench.conformance.inside.core import RAISED, InsideCore
 from opbench.conformance.inside.fakes import fake
@@ -172,9 +172,7 @@ def _value(trace: Trace, part: Part, found: Found, name: str) -> Tensor | None:
     if part.place is None:
         return None
     held = trace.of(part.place).value
-    apart = [[found.lengths[one]] for one in parts(found.anatomy.layouts[name])]
     single = tuple((one,) for one in parts(found.anatomy.layouts[name]))
-    del apart
     return arranged(held, part.layout, single, found.lengths)
 
 
@@ -233,8 +231,8 @@ def _unused(found: Found, trace: Trace, module: nn.Module, image: _Image) -> str
 def _nearest(search: Search, trace: Trace) -> str:
     if not search.misses:
         return (
-            "no tensors of a fitting size were found in its forward pass: give other settings with --arg NAME=VALUE, or "
-            "name the function that computes the core, as in FILE.py:FUNCTION"
+            "no tensors of a fitting size were found in its forward pass: give other settings with --arg NAME=VALUE, "
+            "or name the function that computes the core, as in FILE.py:FUNCTION"
         )
     reading, tensors, distance = min(search.misses, key=lambda miss: miss[2])
     told = ", ".join(f"{name} = {_origin(one.events[0])}" for name, one in tensors.items() if one.events)
@@ -250,6 +248,3 @@ def _origin(event: Event) -> str:
     if not event.file:
         return "the input"
     return f"{event.call} {tuple(event.value.shape)} ({PurePath(event.file).name}, line {event.line})"
-
-
-__all__ = ["OUTPUT", "look"]

@@ -38,7 +38,7 @@ class _Under(nn.Module):
 
     def __init__(self, module: nn.Module, own: Mapping[str, str]) -> None:
         super().__init__()
-        self.module = module
+        self.inner = (module,)  # in a tuple it is no part: it holds nothing under its own names
         self.own = own
         held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         for name, theirs in own.items():
@@ -54,14 +54,14 @@ class _Under(nn.Module):
             else:
                 parent.register_buffer(last, value)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Of the operator's names alone."""
-        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in self.own}
+    def train(self, mode: bool = True) -> _Under:
+        self.inner[0].train(mode)
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Any:
-        held = {**dict(self.named_parameters(remove_duplicate=False)), **dict(self.named_buffers())}
-        theirs = {self.own[name]: held[name] for name in self.own}
-        return torch.func.functional_call(self.module, theirs, (x,))
+        held = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        theirs = {self.own[name]: value for name, value in held.items()}
+        return torch.func.functional_call(self.inner[0], theirs, (x,))
 
 
 def renamed(

@@ -9,7 +9,8 @@ from opbench.conformance.inside.tracing import INPUT, Event, Place, Trace
 
 # What torch calls a layer, and what people do.
 _WORDS = {
-    "batch_norm": "batch norm", "layer_norm": "layer norm", "group_norm": "group norm", "instance_norm": "instance norm",
+    "batch_norm": "batch norm", "layer_norm": "layer norm", "group_norm": "group norm",
+    "instance_norm": "instance norm",
     "silu": "SiLU", "gelu": "GELU", "relu": "ReLU", "leaky_relu": "leaky ReLU", "relu6": "ReLU6", "mish": "Mish",
     "hardswish": "hard swish", "elu": "ELU", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax",
     "pixel_shuffle": "pixel shuffle", "interpolate": "interpolation", "dropout": "dropout", "linear": "1x1 convolution",
@@ -83,7 +84,8 @@ def _orders(found: Found) -> list[str]:
         here = [part for axis in found.tensors[name].layout for part in axis if part.removeprefix("-") not in spatial]
         if here != own:
             told.append(
-                f"the channels of {name} are counted in the order {_counted(here)}, the operator's own in {_counted(own)}"
+                f"the channels of {name} are counted in the order {_counted(here)}, "
+                f"the operator's own in {_counted(own)}"
             )
     return told
 

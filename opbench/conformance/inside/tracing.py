@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -147,7 +148,7 @@ class _Exchanging(_Counting):
             if other is not None:
                 if one.shape != other.shape:
                     raise NotImplementedError(
-                        f"the module can't be called so: {name} gives {tuple(one.shape)} instead of {tuple(other.shape)}"
+                        f"the module can't be called so: {name} gives {tuple(one.shape)}, not {tuple(other.shape)}"
                     )
                 changes = args and one is args[0]
                 given[index] = one.copy_(other) if changes else other
@@ -192,10 +193,10 @@ def exchanged(module: nn.Module, x: Tensor, values: Mapping[Place, Tensor], want
 
 def _caller() -> tuple[str, int]:
     """The innermost line that belongs neither to torch nor to this package."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if "/torch/" not in file and "opbench/conformance/inside" not in file and not file.startswith("<"):
             return file, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "", 0

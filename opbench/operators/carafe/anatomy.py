@@ -25,8 +25,9 @@ def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapp
                     yield Reading(
                         {"kernel_size": k, "group_size": g, "scale_factor": s},
                         {"n": 1, "g": g, "ky": k, "kx": k, "h": rows, "a": s, "w": columns, "b": s},
-                        # Of an image that was made larger before, this is a part of another function.
-                        doubtful=s == 1,
+                        # Of an image that was made larger before, s = 1 is a part of another function; k = 1 is a
+                        # product, which much is.
+                        doubtful=s == 1 or k == 1,
                     )
 
 
@@ -51,7 +52,8 @@ def _windows(image: Tensor, kernel_size: int, dilation: int, mode: str = "consta
 def _weighed(windows: Tensor, mask: Tensor, group_size: int) -> Tensor:
     """windows (N, C, k*k, Y, X), mask (N, g*k*k, Y, X) -> (N, C, Y, X)."""
     of_groups = windows.unflatten(1, (group_size, -1)) * mask.unflatten(1, (group_size, 1, -1))
-    return of_groups.sum(3).flatten(1, 2)
+    weighed: Tensor = of_groups.sum(3).flatten(1, 2)
+    return weighed
 
 
 def _with_border(mode: str) -> Callable[..., Tensor]:
@@ -91,7 +93,8 @@ def _unweighed(x: Tensor, *, kernel_size: int, group_size: int, scale_factor: in
 def _interleaved(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
     dealt = x.unflatten(1, (-1, group_size)).transpose(1, 2).flatten(1, 2)
     out = reassembly(dealt, mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
-    return out.unflatten(1, (group_size, -1)).transpose(1, 2).flatten(1, 2)
+    back: Tensor = out.unflatten(1, (group_size, -1)).transpose(1, 2).flatten(1, 2)
+    return back
 
 
 def _shifted(step: int) -> Callable[..., Tensor]:

@@ -51,7 +51,7 @@ def _windowed(lengths: Mapping[str, int], v: int, u: int, options: Mapping[str, 
 def _lengths(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]) -> Mapping[str, int]:
     N, H, W, C = shapes["x"]
     g = options["group"]
-    return _windowed({"n": N, "g": g, "c": C // g, "h": H, "w": W}, *shapes["offset"][1:3], options)
+    return _windowed({"n": N, "g": g, "c": C // g, "h": H, "w": W}, shapes["offset"][1], shapes["offset"][2], options)
 
 
 def _displaced(x: Tensor, offset: Tensor, **options: Any) -> Displaced:
@@ -75,7 +75,8 @@ def _described(move: Callable[[Displaced], tuple[Tensor, Tensor]], mode: str, bo
         at = _displaced(x, offset, **options)
         points = samples(x, *move(at), mode, border)
         if mask is None:
-            weights: Tensor | float = weight if weight is None or weight > 0 else 1 / points.shape[4]
+            # A weight below 0 stands for one over the points.
+            weights: Tensor | float = 1 / points.shape[4] if weight is None or weight < 0 else weight
         else:
             weights = mask.reshape(*points.shape[:5], 1)
         return (points * weights).sum(4).flatten(3)

@@ -23,7 +23,7 @@ BATCH, CHANNELS, ROWS, COLUMNS = "n", "c", "h", "w"
 
 
 @dataclass(frozen=True)
-class Reading:
+class CoreReading:
     """A way to read a forward pass: the options of the core, and the length of every part but the channels.
 
     A `doubtful` one is believed only where nothing else, right or wrong, explains the pass.
@@ -72,7 +72,7 @@ class Anatomy:
     layouts: Mapping[str, Layout]
     predicted: tuple[str, ...]
     definition: Callable[..., torch.Tensor]
-    readings: Callable[[int, int, Collection[int], Mapping[str, Any]], Iterator[Reading]]
+    readings: Callable[[int, int, Collection[int], Mapping[str, Any]], Iterator[CoreReading]]
     lengths: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, Any]], Mapping[str, int]]
     quick: Callable[..., torch.Tensor] | None = None
     normalised: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

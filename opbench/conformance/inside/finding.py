@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Anatomy, Layout, Reading, WrongDefinition
+from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Anatomy, Layout, CoreReading, WrongDefinition
 from opbench.conformance.inside.layouts import arranged, parts, possible, shape
-from opbench.conformance.inside.tracing import INPUT, Event, Place, Trace
+from opbench.conformance.inside.tracing import INPUT, CallResult, Place, Trace
 
 # Of the largest value: what float32 coordinates in the middle of a float64 pass may cost. Sorted values of different
 # functions are never so close.
@@ -61,14 +61,14 @@ class _Candidate:
 
     key: object
     values: Tensor
-    events: list[Event] = field(default_factory=list)
+    events: list[CallResult] = field(default_factory=list)
     parameter: str = ""
     # Bits of the events that were made of it, itself included.
     behind: int = 0
     using: int | None = None
 
 
-_Combination = tuple[Reading, dict[str, _Candidate]]
+_Combination = tuple[CoreReading, dict[str, _Candidate]]
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Search:
     module: nn.Module
     seconds: float
     candidates: dict[int, list[_Candidate]] = field(default_factory=dict)
-    misses: list[tuple[Reading, dict[str, _Candidate], float]] = field(default_factory=list)
+    misses: list[tuple[CoreReading, dict[str, _Candidate], float]] = field(default_factory=list)
     noting: bool = True
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class Search:
     def _all(self) -> Iterator[_Candidate]:
         return (one for same in self.candidates.values() for one in same)
 
-    def _add(self, known: dict[object, _Candidate], value: Tensor, event: Event | None) -> _Candidate:
+    def _add(self, known: dict[object, _Candidate], value: Tensor, event: CallResult | None) -> _Candidate:
         ordered = value.flatten().sort().values
         key = (ordered.numel(), hash(ordered.numpy().tobytes()))
         if key not in known:
@@ -216,7 +216,7 @@ class Search:
 
     def _combinations(
         self, anatomy: Anatomy, takes: tuple[str, ...] = ()
-    ) -> Iterator[tuple[Reading, dict[str, _Candidate], int]]:
+    ) -> Iterator[tuple[CoreReading, dict[str, _Candidate], int]]:
         end = time.monotonic() + self.seconds
         counts = set(self.candidates)
         attributes = _attributes(self.module)
@@ -241,7 +241,7 @@ class Search:
                         lengths = {**reading.lengths, CHANNELS: _channels(x, reading)}
                         yield replace(reading, lengths=lengths), {first: x}
 
-    def _images(self, anatomy: Anatomy, reading: Reading) -> list[_Candidate]:
+    def _images(self, anatomy: Anatomy, reading: CoreReading) -> list[_Candidate]:
         each = _each(anatomy, reading)
         rows, columns = reading.lengths[ROWS], reading.lengths[COLUMNS]
         found = [
@@ -255,7 +255,7 @@ class Search:
         return sorted(found, key=lambda one: -one.events[0].place[0] if one.events[0].place[0] >= 0 else -(10**9))
 
     def _tensors(
-        self, anatomy: Anatomy, reading: Reading, x: _Candidate, takes: tuple[str, ...]
+        self, anatomy: Anatomy, reading: CoreReading, x: _Candidate, takes: tuple[str, ...]
     ) -> Iterator[tuple[dict[str, _Candidate], int]]:
         """Every choice of the other tensors, and how unlikely it is."""
         (first, *others) = takes or tuple(name for name in anatomy.layouts if name != OUTPUT)
@@ -279,7 +279,7 @@ class Search:
                 yield {first: x, **dict(zip(others, chosen, strict=True))}, rank
 
     def _may_meet(
-        self, anatomy: Anatomy, reading: Reading, values: Sequence[_Candidate], weights: Sequence[_Candidate]
+        self, anatomy: Anatomy, reading: CoreReading, values: Sequence[_Candidate], weights: Sequence[_Candidate]
     ) -> bool:
         """Whether none of what is predicted was made of another, x of none of them, and a result is made of all."""
         x, *predicted = values
@@ -321,14 +321,14 @@ class Search:
                 reached.add(event.place)
         return sum(self.bits[place] for place in reached)
 
-    def _weights(self, anatomy: Anatomy, name: str, reading: Reading) -> list[_Candidate]:
+    def _weights(self, anatomy: Anatomy, name: str, reading: CoreReading) -> list[_Candidate]:
         known = prod(reading.lengths.get(part, 1) for part in parts(anatomy.layouts[name]))
         return [one for count, same in self.candidates.items() if count % known == 0 for one in same if one.parameter]
 
     def _matched(
         self,
         anatomy: Anatomy,
-        reading: Reading,
+        reading: CoreReading,
         tensors: Mapping[str, _Candidate],
         function: Callable[..., Tensor],
         wrong: WrongDefinition | None,
@@ -438,17 +438,17 @@ def _scale(values: Tensor) -> float:
     return float(magnitudes.median()) or float(magnitudes.mean())
 
 
-def _each(anatomy: Anatomy, reading: Reading) -> int:
+def _each(anatomy: Anatomy, reading: CoreReading) -> int:
     first = next(iter(anatomy.layouts))
     return prod(reading.lengths[part] for part in parts(anatomy.layouts[first]) if part != CHANNELS)
 
 
-def _channels(x: _Candidate, reading: Reading) -> int:
+def _channels(x: _Candidate, reading: CoreReading) -> int:
     rest = reading.lengths[ROWS] * reading.lengths[COLUMNS] * reading.lengths.get("g", 1) * reading.lengths[BATCH]
     return int(x.values.numel()) // rest
 
 
-def _completed(anatomy: Anatomy, reading: Reading, tensors: Mapping[str, _Candidate]) -> dict[str, int] | None:
+def _completed(anatomy: Anatomy, reading: CoreReading, tensors: Mapping[str, _Candidate]) -> dict[str, int] | None:
     """All lengths: those that only a parameter shows, from its number of elements."""
     lengths = dict(reading.lengths)
     for name in anatomy.parameters:
@@ -490,11 +490,11 @@ def _start(candidate: _Candidate) -> int:
     return candidate.events[0].place[0] if candidate.events else -1
 
 
-def _unlike_a_mask(candidate: _Candidate, anatomy: Anatomy, name: str, reading: Reading) -> tuple[bool, bool]:
+def _unlike_a_mask(candidate: _Candidate, anatomy: Anatomy, name: str, reading: CoreReading) -> tuple[bool, bool]:
     return not _sums_to_one(candidate, anatomy, name, reading), bool(candidate.values[0] < 0)
 
 
-def _sums_to_one(candidate: _Candidate, anatomy: Anatomy, name: str, reading: Reading) -> bool:
+def _sums_to_one(candidate: _Candidate, anatomy: Anatomy, name: str, reading: CoreReading) -> bool:
     """Whether it may be normalised: positive, and its sum is the number of its pixels and groups."""
     over = anatomy.normalised.get(name)
     if not over or bool((candidate.values < 0).any()):
@@ -510,7 +510,7 @@ def _is_in_order(layout: Layout, own: Layout, lengths: Mapping[str, int]) -> boo
     return shown == wanted
 
 
-def _looks_like(event: Event, own: Layout, lengths: Mapping[str, int]) -> bool:
+def _looks_like(event: CallResult, own: Layout, lengths: Mapping[str, int]) -> bool:
     """Whether its shape is the output's, channels first or last: whoever reads it takes it for the image."""
     size = [length for length in event.value.shape if length > 1]
     whole = [length for length in shape(own, lengths) if length > 1]

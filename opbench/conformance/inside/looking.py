@@ -18,7 +18,7 @@ from opbench.conformance.inside.finding import Found, Part, Search
 from opbench.conformance.inside.layouts import arranged, parts
 from opbench.conformance.inside.outcome import Inside
 from opbench.conformance.inside.surroundings import differences
-from opbench.conformance.inside.tracing import Event, Trace, exchanged, recorded
+from opbench.conformance.inside.tracing import CallResult, Trace, exchanged, recorded
 from opbench.errors import said
 from opbench.schema import OpbenchError
 
@@ -244,7 +244,7 @@ def _nearest(search: Search, trace: Trace) -> str:
     )
 
 
-def _origin(event: Event) -> str:
+def _origin(event: CallResult) -> str:
     if not event.file:
         return "the input"
     return f"{event.call} {tuple(event.value.shape)} ({PurePath(event.file).name}, line {event.line})"

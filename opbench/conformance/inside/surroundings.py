@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from opbench.conformance.inside.finding import Found
-from opbench.conformance.inside.tracing import INPUT, Event, Place, Trace
+from opbench.conformance.inside.tracing import INPUT, CallResult, Place, Trace
 
 # What torch calls a layer, and what people do.
 _WORDS = {
@@ -19,7 +19,7 @@ _WORDS = {
 BEFORE, BRANCH, BEHIND = "before", "branch", "behind"
 
 
-def word(event: Event) -> str:
+def word(event: CallResult) -> str:
     """What a call is called; "" for what only moves values or is arithmetic."""
     name = event.call.strip("_")
     if name != "conv2d":

@@ -24,7 +24,7 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Event:
+class CallResult:
     """One tensor that a call gave: a copy of it, and the places of the tensors that it was made of.
 
     `file` and `line` are where the module's code made the call; `parameters` names those it used.
@@ -44,11 +44,11 @@ class Event:
 class Trace:
     """All of a forward pass. `returned` are the places of the tensors that the module returned."""
 
-    events: tuple[Event, ...]
+    events: tuple[CallResult, ...]
     returned: tuple[Place, ...]
     output: tuple[Tensor, ...]
 
-    def of(self, place: Place) -> Event:
+    def of(self, place: Place) -> CallResult:
         """The event at a place."""
         return next(event for event in self.events if event.place == place)
 
@@ -114,7 +114,7 @@ class _Recording(_Counting):
         self.names = names
         self.kept: list[Any] = [x]
         self.where: dict[int, Place] = {id(x): (INPUT, 0)}
-        self.events = [Event((INPUT, 0), "input", x.detach().clone(), (), (), "", 0)]
+        self.events = [CallResult((INPUT, 0), "input", x.detach().clone(), (), (), "", 0)]
 
     def seen(
         self, number: int, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], results: tuple[Any, ...]
@@ -129,7 +129,7 @@ class _Recording(_Counting):
                 self.kept.append(one)  # so that no other tensor gets its id
                 self.where[id(one)] = (number, index)
                 value = one.detach().clone()
-                self.events.append(Event((number, index), name, value, made_of, parameters, file, line, shapes))
+                self.events.append(CallResult((number, index), name, value, made_of, parameters, file, line, shapes))
         return results
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.anatomy import Anatomy, Reading, WrongDefinition
+from opbench.anatomy import Anatomy, CoreReading, WrongDefinition
 from opbench.operators.carafe.definition import reassembly
 
 KERNELS = (5, 3, 7, 1, 9, 11)
@@ -17,12 +17,12 @@ GROUPS = (1, 2, 4, 3, 8, 16)
 SCALES = (2, 4, 3, 1, 8)
 
 
-def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[Reading]:
+def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[CoreReading]:
     for s in SCALES:
         for g in GROUPS:
             for k in KERNELS:
                 if g * k * k * s * s * rows * columns in counts and k * s > 1:
-                    yield Reading(
+                    yield CoreReading(
                         {"kernel_size": k, "group_size": g, "scale_factor": s},
                         {"n": 1, "g": g, "ky": k, "kx": k, "h": rows, "a": s, "w": columns, "b": s},
                         # Of an image that was made larger before, s = 1 is a part of another function; k = 1 is a

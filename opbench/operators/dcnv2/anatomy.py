@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.anatomy import Anatomy, Reading
+from opbench.anatomy import Anatomy, CoreReading
 from opbench.operators.common.displaced import Displaced, samples, unmoved, wrong_samplings
 from opbench.operators.dcnv2.definition import dcnv2_definition
 
@@ -16,7 +16,7 @@ KERNELS = (3, 5, 1, 7)
 GROUPS = (1, 2, 4, 8, 16)
 
 
-def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[Reading]:
+def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[CoreReading]:
     for k in KERNELS:
         for stride in (1, 2):
             for dilation in (1, 2, 3):
@@ -28,7 +28,7 @@ def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapp
                         if g * k * k * v * u in counts and 2 * g * k * k * v * u in counts:
                             options = {"stride": stride, "pad": pad, "dilation": dilation, "group": g}
                             lengths = {"n": 1, "g": g, "h": rows, "w": columns, "v": v, "u": u}
-                            yield Reading(options, {**lengths, "i": k, "j": k, "yx": 2})
+                            yield CoreReading(options, {**lengths, "i": k, "j": k, "yx": 2})
 
 
 def _lengths(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.anatomy import Anatomy, Reading, WrongDefinition
+from opbench.anatomy import Anatomy, CoreReading, WrongDefinition
 from opbench.operators.common.displaced import Displaced, samples, unmoved, wrong_samplings
 from opbench.operators.dcnv3.definition import dcnv3_definition, window
 from opbench.operators.dcnv3.settings import output_size
@@ -17,7 +17,7 @@ KERNELS = (3, 5, 7, 1, 2, 4)
 GROUPS = (1, 2, 4, 8, 3, 5, 6, 7, 10, 12, 14, 16, 20, 24, 32)
 
 
-def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[Reading]:
+def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[CoreReading]:
     scales = {1.0: None, **dict.fromkeys(float(v) for name, v in attributes.items() if "scale" in name and v)}
     for remove_center in (False, True):
         for k in KERNELS:
@@ -37,7 +37,7 @@ def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapp
                                     "kernel_size": k, "stride": stride, "pad": pad, "dilation": dilation, "group": g,
                                     "offset_scale": scale, "remove_center": remove_center,
                                 }  # fmt: skip
-                                yield Reading(
+                                yield CoreReading(
                                     options, _windowed({"n": 1, "g": g, "h": rows, "w": columns}, v, u, options)
                                 )
 

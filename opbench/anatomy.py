@@ -64,7 +64,8 @@ class Anatomy:
     lengths         (shapes of the tensors, options) -> the length of every part in a call of the core
     words           what parts are called in a sentence
     wrong           the wrong definitions to look for where the right one isn't found
-    around          what the operator's own module has, by place: "before" the input, in the "branch" that predicts,
+    own             whose module `around` describes, in a sentence
+    around          what that module has, by place: "before" the input, in the "branch" that predicts,
                     "behind" the core, in the words of `opbench.conformance.inside.surroundings`
     """
 
@@ -80,4 +81,5 @@ class Anatomy:
     parameters: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
     wrong: tuple[WrongDefinition, ...] = ()
+    own: str = "the paper's module"
     around: Mapping[str, Collection[str]] = field(default_factory=dict)

@@ -131,9 +131,10 @@ def _as_any_module(
     try:
         candidate = modules.module_target(target, found, family, given, fixed)
     except OpbenchError:
+        if fixed:
+            raise  # what is fixed are settings of the operator's own module
         candidate = None
-    fits = candidate is not None and modules.fits_by_name(candidate)
-    if fits and candidate is not None and modules.computes_its_kind(candidate):
+    if candidate is not None and modules.fits_by_name(candidate):
         return _as_module(request, candidate)
     renamed = renaming.renamed(target, found, family, given, fixed)
     if renamed is not None:
@@ -149,8 +150,6 @@ def _as_any_module(
             request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
             inside=inside.sentence,
         )
-    if fits and candidate is not None:
-        return dataclasses.replace(_as_module(request, candidate), inside=inside.sentence)
     if inside.kind == "unknown":
         raise OpbenchError(f"target {target.text!r}: not judged: {inside.sentence}; {inside.advice}")
     anatomy = asking.anatomy_of(operator)

@@ -431,7 +431,6 @@ def test_a_right_module_is_right_in_float64(pasted):
         ("WrongAxis", "evaluation", "expected"),
         ("WrongAxis", "training", "expected"),
         ("Detached", "evaluation", "x: "),
-        ("NoBN", "state-dict", "it lacks enc.bn.weight, enc.bn.bias, enc.bn.running_mean, enc.bn.running_var"),
     ],
 )
 def test_a_wrong_module_is_convicted(pasted, name, relation, said):
@@ -485,11 +484,12 @@ def test_settings_that_the_published_module_refuses_are_wrong_usage(pasted):
         run_check(f"{pasted}:CARAFE", operator="carafe", fix=["up_kernel=4"], limits=LIMITS)
 
 
-def test_a_module_with_another_state_dict_is_told_so_and_nothing_else_is_run(pasted, capfd):
-    assert run_check(f"{pasted}:NoBN", operator="yolo-carafe", quick=True) == 1
+def test_a_module_with_another_state_dict_is_judged_by_the_core_inside_it(pasted, capfd):
+    only = {"operator": "yolo-carafe", "quick": True, "only": ("definition",)}
+    assert run_check(f"{pasted}:NoBN", **only) == 0
     out = capfd.readouterr().out
-    assert "state dict: not that of YoloCARAFE: it lacks enc.bn.weight" in out
-    assert "NOT RUN  evaluation, training: state-dict has to hold first" in out
+    assert out.startswith("NoBN computes CARAFE's reassembly; the module around it differs: ")
+    assert "as yolo-carafe (core inside the module)" in out
 
 
 # --- What was refused -------------------------------------------------------------------------------------------

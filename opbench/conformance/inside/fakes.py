@@ -75,7 +75,7 @@ def _predicting(role: str, anatomy: Anatomy, dead: set[str], search: Search, *, 
     if by_name:
         return [owner for owner in owners if role[:4] in owner.rpartition(".")[2].lower()]
     counts = set()
-    for size in search.images:
+    for size in search.candidates.images:
         # Whatever the settings may be: a dead tensor has no partner to be recognised by.
         for reading in anatomy.readings(*size, range(10**9), {}):
             counts.add(prod(reading.lengths[part] for part in parts(anatomy.layouts[role]) if part in reading.lengths))

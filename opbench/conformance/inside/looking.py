@@ -160,7 +160,7 @@ def _of_found(name: str, found: Found, trace: Trace, module: nn.Module, prepared
     if around:
         sentence = f"{name} computes {anatomy.function}; the module around it differs: {'; '.join(around)}"
     else:
-        sentence = f"{name} computes {anatomy.function}, and the module around it has what the operator's own has"
+        sentence = f"{name} computes {anatomy.function}, and the module around it has what {anatomy.own} has"
     return Inside("right", sentence, around, core, found)
 
 

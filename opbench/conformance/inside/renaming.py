@@ -85,7 +85,7 @@ def renamed(
             continue
         values = {one.name: getattr(plain, one.name) for one in dataclasses.fields(plain)}
         candidate = RenamedTarget(**values, own=names)
-        if computes_its_kind(candidate, raising=True):
+        if computes_its_kind(candidate):
             return candidate
     return None
 

@@ -49,7 +49,7 @@ def differences(found: Found, trace: Trace) -> tuple[str, ...]:
         (BRANCH, branch, f"in the branch that predicts {names}"),
         (BEHIND, behind, "behind the core"),
     ):
-        told += _told(_words(trace, inside), Counter(anatomy.around.get(region, ())), where)
+        told += _told(_words(trace, inside), Counter(anatomy.around.get(region, ())), where, anatomy.own)
     return (*told, *_orders(found))
 
 
@@ -57,7 +57,7 @@ def _words(trace: Trace, inside: set[Place]) -> Counter[str]:
     return Counter(name for event in trace.events if event.place in inside and (name := word(event)))
 
 
-def _told(seen: Counter[str], own: Counter[str], where: str) -> list[str]:
+def _told(seen: Counter[str], own: Counter[str], where: str, whose: str) -> list[str]:
     lacking = Counter(own)
     told = []
     for name, count in seen.items():
@@ -68,8 +68,8 @@ def _told(seen: Counter[str], own: Counter[str], where: str) -> list[str]:
         more = count - kept
         if more:
             often = f" ({more} of them)" if more > 1 else ""
-            told.append(f"{name} {where}, where the operator's own module has {'one less' if kept else 'none'}{often}")
-    told += [f"no {name} {where}" for name, count in lacking.items() if count > 0]
+            told.append(f"{name} {where}, where {whose} has {'one less' if kept else 'none'}{often}")
+    told += [f"no {name} {where}, where {whose} has one" for name, count in lacking.items() if count > 0]
     return told
 
 

@@ -83,5 +83,6 @@ ANATOMY = Anatomy(
     readings=_readings,
     lengths=_lengths,
     wrong=wrong_samplings(_described, ("x", "offset", "weight"), None),
+    own="the paper's layer",
     around={"before": (), "branch": ("convolution", "sigmoid"), "behind": ()},
 )

@@ -116,6 +116,7 @@ ANATOMY = Anatomy(
         "u": "columns",
     },
     wrong=WRONG,
+    own="InternImage's layer",
     around={
         "before": ("1x1 convolution",),
         "branch": ("depthwise convolution", "layer norm", "GELU", "1x1 convolution", "1x1 convolution", "softmax"),

@@ -313,7 +313,7 @@ class UnmaskedV2(GatheredV2):
 
 
 V3 = {
-    Deformable: ("right", "computes DCNv3's sampling, and the module around it has what the operator's own has"),
+    Deformable: ("right", "computes DCNv3's sampling, and the module around it has what InternImage's layer has"),
     Scaled: ("right", "computes DCNv3's sampling"),
     LargeKernel: ("right", "computes DCNv3's sampling"),
     RowByRow: ("right", "counted in the order"),

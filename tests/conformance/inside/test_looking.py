@@ -21,13 +21,12 @@ CASES = [
     *(("dcnv3", kind, *expected) for kind, expected in deformable_modules.V3.items()),
     *(("dcnv2", kind, *expected) for kind, expected in deformable_modules.V2.items()),
 ]
-# Where every step of the search runs to its end.
-LONG = {carafe_modules.InPlace, carafe_modules.SomethingElse}
+# What the default run tries; the others take many seconds each, or are like one of these.
 QUICK = {
     carafe_modules.MatmulThenShuffle, carafe_modules.ColumnByColumn, carafe_modules.ChannelsLast, carafe_modules.Scrambled,
     carafe_modules.WindowOnUpsampled, carafe_modules.SoftmaxBeforeShuffle, carafe_modules.BilinearFake,
     carafe_modules.StaticMask, carafe_modules.ComputedAndDropped, carafe_modules.Deconvolution,
-    deformable_modules.RowByRow, deformable_modules.C2fBlock, deformable_modules.PaddedNormalised,
+    deformable_modules.C2fBlock, deformable_modules.PaddedNormalised,
     deformable_modules.OffsetsUnread, deformable_modules.SoftmaxOverGroups,
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ LAYERS = (
     "errors",
     "schema",
     "relations",
+    "anatomy",
     "constructors",
     "drawings",
     "exit_codes",

@@ -169,6 +169,7 @@ class _Log:
             unsupported=unsupported(self.accepted, self.refusals),
             refused=self.refusals[0][1].message if self.refusals and not self.accepted else "",
             notes=self.plan.notes,
+            inside=self.plan.inside,
             seconds=seconds,
             attempts=self.plan.attempts,
         )

@@ -163,6 +163,7 @@ class Conformance(msgspec.Struct, frozen=True):
     """The outcome of one check. `judged_as` names what the target was held to, such as "carafe (function)".
 
     `attempts` are the ways that were tried to find the operator in a module, in order.
+    `inside` says of a module that doesn't fit by name what was found inside it.
     """
 
     request: Request
@@ -173,6 +174,7 @@ class Conformance(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     seconds: float
     attempts: tuple[Attempted, ...] = ()
+    inside: str = ""
 
     @property
     def relations(self) -> tuple[str, ...]:

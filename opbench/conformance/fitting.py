@@ -33,7 +33,7 @@ def module_target(
     candidates = []
     for kind in family:
         try:
-            candidates.append(_as_kind(target, found, kind, given, fixed))
+            candidates.append(as_kind(target, found, kind, given, fixed))
         except OpbenchError:
             if kind is family[-1] and not candidates:
                 raise
@@ -51,13 +51,14 @@ def module_target(
     return chosen
 
 
-def _as_kind(
+def as_kind(
     target: TargetName,
     found: type[nn.Module] | nn.Module,
     kind: ModuleKind,
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> ModuleTarget:
+    """The module as one kind, by its constructor's arguments. OpbenchError where they don't say enough."""
     unknown = [name for name in fixed if name not in {*kind.settings, *kind.aliases, *DIMENSIONS}]
     if unknown:
         raise OpbenchError(f"--fix: {nearest('setting', unknown[0], kind.settings)}")
@@ -109,7 +110,7 @@ def unfit(candidate: ModuleTarget) -> str:
     """What its state dict lacks of its kind's, at the plainest settings that it can be made with; "" if nothing."""
     kind = candidate.kind
     reason = f"{kind.published} is not defined at what is fixed"
-    for settings in _plainest(candidate):
+    for settings in plainest_first(candidate):
         channels = settings["inc"] if "inc" in settings else settings[kind.channels]
         x = torch.ones((1, 6, 6, channels) if kind.channels_last else (1, channels, 6, 6))
         try:
@@ -125,7 +126,7 @@ def unfit(candidate: ModuleTarget) -> str:
     return reason
 
 
-def _plainest(candidate: ModuleTarget) -> Iterator[Settings]:
+def plainest_first(candidate: ModuleTarget) -> Iterator[Settings]:
     """The plainest settings, and those that differ from them in one: a constructor may refuse some."""
     drawn, fixed = candidate.kind.settings, candidate.fixed
     plainest = {name: fixed.get(name, values[0]) for name, values in drawn.items()}

@@ -16,12 +16,14 @@ from opbench.conformance import declared_kinds, fitting, living, modules
 from opbench.conformance.adapting import adapt, core_signature
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.findings import Attempted, Request
+from opbench.conformance.inside import asking, renaming
+from opbench.conformance.inside.relations import convicting, core_relations
 from opbench.conformance.module_kinds import DIMENSIONS
 from opbench.conformance.sizes import completed
 from opbench.conformance.target import TargetName, Value, asked_for, assignments, load, parse
 from opbench.errors import nearest
 from opbench.relations import Core, Relation
-from opbench.schema import DType, OpbenchError
+from opbench.schema import DType, OpbenchError, Operator
 
 AT_LEAST_ONE = (*DIMENSIONS, "kernel_size", "group_size", "scale_factor", "stride", "dilation", "group")
 # What people train in first: the first dtype gets the most examples.
@@ -42,6 +44,7 @@ class Judged:
     notes: tuple[str, ...] = ()
     shape: Mapping[str, Value] = field(default_factory=dict)
     attempts: tuple[Attempted, ...] = ()
+    inside: str = ""  # what was found inside a module that doesn't fit by name, in a sentence
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def _first_that_fits(asked: ModuleAsked) -> Judged:
     for name, attempt in ATTEMPTS:
         judged = attempt(asked)
         if isinstance(judged, Judged):
-            fits = Attempted(name, f"judged as {judged.judged_as}", fits=True)
+            fits = Attempted(name, judged.inside or f"judged as {judged.judged_as}", fits=True)
             return dataclasses.replace(judged, attempts=(*told, fits))
         told.append(Attempted(name, judged))
     return Judged(f"{asked.request.operator} (module)", _never, (), {}, (), attempts=tuple(told))
@@ -135,15 +138,63 @@ def _never(**named: Any) -> Tensor:
 
 def _by_name(asked: ModuleAsked) -> Judged | str:
     family = declared_kinds.family(asked.request.operator)
-    candidate = fitting.module_target(asked.target, asked.found, family, asked.given, asked.fixed)
+    try:
+        candidate = fitting.module_target(asked.target, asked.found, family, asked.given, asked.fixed)
+    except OpbenchError as error:
+        if asked.fixed or not _operator(asked).anatomy:
+            raise  # what is fixed are settings of the operator's own module
+        return str(error)
     if isinstance(candidate, str):
         return candidate
     judged = _as_module(asked.request, candidate)
     return dataclasses.replace(judged, notes=(*judged.notes, *fitting.unchecked(candidate)))
 
 
+def _under_other_names(asked: ModuleAsked) -> Judged | str:
+    family = declared_kinds.family(asked.request.operator)
+    candidate = renaming.renamed(asked.target, asked.found, family, asked.given, asked.fixed)
+    if candidate is None:
+        return "no order of its parameters makes them those of the operator's own module"
+    judged = _as_module(asked.request, candidate)
+    return dataclasses.replace(judged, inside=candidate.told(), notes=(*judged.notes, *fitting.unchecked(candidate)))
+
+
+def _by_its_core(asked: ModuleAsked) -> Judged | str:
+    request, operator = asked.request, _operator(asked)
+    anatomy = asking.anatomy_of(operator)
+    if anatomy is None:
+        return f"nothing is declared of {operator.name} by which its core would be known"
+    inside = asking.look_inside(request, operator, asked.target.name)
+    if inside.kind == "right" and inside.core is not None and inside.found is not None:
+        return Judged(
+            f"{request.operator} (core inside the module)",
+            inside.core,
+            core_relations(operator, inside.found),
+            dict(inside.found.options),
+            request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
+            inside=inside.sentence,
+        )
+    sentence = f"{inside.sentence}; {inside.advice}" if inside.advice else inside.sentence
+    if inside.kind == "unknown":
+        return sentence
+    statement = f"inside the module is {anatomy.function}, and its output comes of it"
+    relations = convicting(statement, sentence)
+    return Judged(f"{request.operator} (core inside the module)", _never, relations, {}, ("float32",), inside=sentence)
+
+
+def _operator(asked: ModuleAsked) -> Operator:
+    """The operator whose core is looked for."""
+    if asked.request.operator in cores():
+        return declared_kinds.slot_operator(asked.request.operator)
+    return declared_kinds.family(asked.request.operator)[-1].operator
+
+
 # In the order in which they are tried; the outcome names each.
-ATTEMPTS: tuple[tuple[str, JudgingAttempt], ...] = (("its parameters by name", _by_name),)
+ATTEMPTS: tuple[tuple[str, JudgingAttempt], ...] = (
+    ("its parameters by name", _by_name),
+    ("its parameters under other names", _under_other_names),
+    ("the core inside it", _by_its_core),
+)
 
 
 def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:

@@ -99,7 +99,7 @@ def work(job: Job, wire: Wire) -> None:
         steps = tuple(sorted(steps, key=lambda step: properties[step[0]].sizes is None and step[0] not in FOREMOST))
     statements = {name: prop.statement for name, prop in properties.items()}
     tiers = {name: prop.tier for name, prop in properties.items()}
-    wire.send(Planned(judged.judged_as, steps, statements, tiers, judged.notes, judged.attempts))
+    wire.send(Planned(judged.judged_as, steps, statements, tiers, judged.notes, judged.attempts, judged.inside))
     todo = [step for step in steps if step not in job.done]
     reserved = {step: _for_sizes(job, judged, step[1]) for step in todo if properties[step[0]].sizes is not None}
     walks = any(prop.sizes is not None for prop in properties.values())

@@ -50,7 +50,10 @@ def conclusion(conformance: Conformance) -> str:
     """The verdict in one sentence."""
     name, operator = conformance.request.target.rpartition(":")[2], conformance.judged_as.partition(" (")[0]
     groups = _groups(conformance)
+    computes = conformance.inside or f"{name} computes {operator}"
     match conformance.verdict:
+        case "wrong" if conformance.inside and conformance.inside in groups[0][0].message:
+            text = f"wrong: {conformance.inside}"
         case "wrong":
             worst = groups[0][0]
             text = f"wrong: {name} does not compute {operator}: {worst.message}"
@@ -58,9 +61,9 @@ def conclusion(conformance: Conformance) -> str:
             causes = list(dict.fromkeys(group[0].cause for group in groups if group[0].cause))
             broken = [name for group in groups if not group[0].cause for name in _names(group)]
             causes += [f"breaks {', '.join(broken)}"] if broken else []
-            text = f"right, but fragile: {name} computes {operator}; it {'; it '.join(causes)}"
+            text = f"right, but fragile: {computes}; it {'; it '.join(causes)}"
         case "right":
-            text = f"right: {name} computes {operator}"
+            text = f"right: {computes}"
         case _:
             text = f"not judged: {name}: {_why_not(conformance)}"
     return visible(text, LONGEST_SENTENCE)

@@ -169,6 +169,8 @@ class Operator:
     constructor                         -> how the first of its classes is constructed at any of its own arguments
                                            (`opbench.constructors.Constructor`), for `opbench check`; left out, modules
                                            are judged at the slot's dimensions and the operator's settings
+    anatomy                             -> how its core is recognised inside anybody's module
+                                           (`opbench.anatomy.Anatomy`): "package.module:NAME"; loaded by `opbench check`
     show                                -> the function `(shot, image) -> Drawing` behind `opbench show`
                                            (`opbench.drawings`), or where it is; loaded by that command alone
 
@@ -206,6 +208,7 @@ class Operator:
     core_definition: Callable[..., torch.Tensor] | None = None
     relations: str | Callable[[], tuple[Any, ...]] = ""
     constructor: Any = None
+    anatomy: str = ""
     show: str | Callable[..., Any] = ""
 
     def given(self, dims: Dims) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def _operator(
         preferred=AUTOMATIC,
         deformable=True,
         core_definition=dcnv3_definition,
+        anatomy="opbench.operators.dcnv3.anatomy:ANATOMY",
         **declared,
     )
 

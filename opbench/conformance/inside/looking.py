@@ -1,0 +1,250 @@
+"""A module looked into for an operator's core, and what is made of what is found, or isn't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import PurePath
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from opbench.anatomy import Anatomy
+from opbench.build import draw_parameters
+from opbench.conformance.inside.core import RAISED, InsideCore
+from opbench.conformance.inside.fakes import fake
+from opbench.conformance.inside.finding import Found, Part, Search
+from opbench.conformance.inside.layouts import arranged, parts
+from opbench.conformance.inside.outcome import Inside
+from opbench.conformance.inside.surroundings import differences
+from opbench.conformance.inside.tracing import CallResult, Trace, exchanged, recorded
+from opbench.errors import said
+from opbench.schema import OpbenchError
+
+# Lengths that no kernel, group or scale has, so that an axis is known by its length; and what evens out in halves.
+IMAGES = ((11, 13), (10, 14), (12, 20), (32, 48))
+# How an image (N, C, H, W) is handed over.
+LAYOUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "(N, C, H, W)": lambda x: x,
+    "(N, H, W, C)": lambda x: x.permute(0, 2, 3, 1),
+    "(N, H*W, C)": lambda x: x.flatten(2).transpose(1, 2),
+}
+# Each of the steps of a search, of which there may be seven; what is there is mostly found in the first.
+SECONDS = 3.0
+_NORMALISED = 1e-3
+
+
+def look(
+    name: str,
+    make: Callable[[int | None], nn.Module],
+    channels: Sequence[int],
+    anatomies: Mapping[str, Anatomy],
+    operator: str,
+    seconds: float = SECONDS,
+) -> Inside:
+    """Looks for the core of `operator` in the module that `make` makes, called `name` in sentences.
+
+    `make(C)` gives it with another number of channels in, and raises where there is no such module. `channels` are
+    those that its input may have. `anatomies` has the operator's and those that it may be taken for. Raises
+    OpbenchError for a module that takes no image.
+    """
+    anatomy = anatomies[operator]
+    prepared = _Prepared(make, bool(anatomy.parameters))
+    module = prepared(None)
+    images = _images(name, module, channels)
+    trace, image = _recorded(name, module, images)
+    search = Search(trace, module, seconds)
+    found = search.find(anatomy)
+    if found is not None:
+        return _of_found(name, found, trace, module, prepared, image)
+    sentence = fake(name, anatomy, module, image.of(image.size, torch.float64), search)
+    if sentence:
+        return Inside("wrong", sentence)
+    for other, theirs in anatomies.items():
+        if other != operator:
+            found = search.find_right(theirs)
+            if found is not None and found.output.place is not None:
+                return Inside(
+                    "wrong",
+                    f"{name} computes {theirs.function}, another function than {anatomy.function}",
+                    advice=f"hold it to that with --operator {other}",
+                )
+    return Inside("unknown", f"{name}: {anatomy.function} was not found inside", advice=_nearest(search, trace))
+
+
+class _Prepared:
+    """Modules ready to be traced: parameters drawn, in evaluation; without the biases that would hide a result."""
+
+    def __init__(self, make: Callable[[int | None], nn.Module], unbiased: bool) -> None:
+        self.make = make
+        self.unbiased = unbiased
+
+    def __call__(self, channels: int | None) -> nn.Module:
+        torch.manual_seed(0)
+        module = self.make(channels)
+        if not any(is_lazy(parameter) for parameter in module.parameters()):
+            drawn(module, self.unbiased)
+        return module.eval()
+
+
+def drawn(module: nn.Module, unbiased: bool) -> None:
+    """Draws parameters, so that no zero hides a branch; with `unbiased`, those of convolutions have no bias."""
+    draw_parameters(module, torch.Generator().manual_seed(0))
+    if not unbiased:
+        return
+    with torch.no_grad():
+        for one in module.modules():
+            weight, bias = getattr(one, "weight", None), getattr(one, "bias", None)
+            if isinstance(weight, Tensor) and weight.ndim == 4 and isinstance(bias, Tensor):
+                bias.zero_()
+
+
+class _Image:
+    """Inputs of a module: images of `size` (N, C, H, W), in its layout."""
+
+    def __init__(self, size: tuple[int, int, int, int], layout: str) -> None:
+        self.size = size
+        self.layout = layout
+
+    def of(self, size: tuple[int, int, int, int], dtype: torch.dtype, seed: int = 1) -> Tensor:
+        """Normal values."""
+        x = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return LAYOUTS[self.layout](x).contiguous().to(dtype)
+
+    def like(self, size: tuple[int, int, int, int], like: Tensor) -> Tensor:
+        """Ones, in the dtype and on the device of a tensor."""
+        return LAYOUTS[self.layout](torch.ones(size, dtype=like.dtype, device=like.device)).contiguous()
+
+
+def _images(name: str, module: nn.Module, channels: Sequence[int]) -> Iterator[_Image]:
+    for layout in LAYOUTS:
+        for C in channels:
+            for rows, columns in IMAGES:
+                yield _Image((1, C, rows, columns), layout)
+
+
+def _recorded(name: str, module: nn.Module, images: Iterator[_Image]) -> tuple[Trace, _Image]:
+    """The forward pass of the first image that the module takes: in float64, else as it comes."""
+    first: BaseException | None = None
+    for image in images:
+        for dtype in (torch.float64, torch.float32):
+            try:
+                module.to(dtype)
+                x = image.of(image.size, dtype)
+                if any(is_lazy(parameter) for parameter in module.parameters()):
+                    with torch.no_grad():
+                        module(x)
+                    drawn(module, unbiased=False)
+                trace = recorded(module, x)
+            except RAISED as error:
+                first = first or error
+                continue
+            if trace.output:
+                return trace, image
+    raise OpbenchError(
+        f"{name}: not judged: it takes no image of {IMAGES[0]} pixels" + (f": it raises {said(first)}" if first else "")
+    ) from first
+
+
+def _of_found(name: str, found: Found, trace: Trace, module: nn.Module, prepared: _Prepared, image: _Image) -> Inside:
+    anatomy = found.anatomy
+    around = differences(found, trace)
+    if found.wrong is not None:
+        return Inside("wrong", f"{name} computes {found.wrong.sentence}", around, found=found)
+    fault = _misplaced(found) or _misnormalised(found, trace) or _unused(found, trace, module, image)
+    if fault:
+        return Inside("wrong", f"{name} has {anatomy.function} inside, but {fault}", around, found=found)
+    _, channels, rows, columns = image.size
+    core = InsideCore(found, prepared, image.like, channels, rows, columns)
+    if around:
+        sentence = f"{name} computes {anatomy.function}; the module around it differs: {'; '.join(around)}"
+    else:
+        sentence = f"{name} computes {anatomy.function}, and the module around it has what {anatomy.own} has"
+    return Inside("right", sentence, around, core, found)
+
+
+def _misplaced(found: Found) -> str:
+    return "its pixels end in other places of the image" if found.scrambled else ""
+
+
+def _value(trace: Trace, part: Part, found: Found, name: str) -> Tensor | None:
+    if part.place is None:
+        return None
+    held = trace.of(part.place).value
+    single = tuple((one,) for one in parts(found.anatomy.layouts[name]))
+    return arranged(held, part.layout, single, found.lengths)
+
+
+def _misnormalised(found: Found, trace: Trace) -> str:
+    """Over what a mask is normalised, if not over what it should be."""
+    for name, over in found.anatomy.normalised.items():
+        value = _value(trace, found.tensors[name], found, name) if name in found.tensors else None
+        if value is None:
+            continue
+        all_parts = parts(found.anatomy.layouts[name])
+
+        def sums_to_one(chosen: tuple[str, ...], value: Tensor = value, all_parts: tuple[str, ...] = all_parts) -> bool:
+            axes = [all_parts.index(part) for part in chosen]
+            return bool(((value.sum(axes) - 1).abs() < _NORMALISED).all())
+
+        if sums_to_one(over):
+            continue
+        shown = [part for part in all_parts if found.lengths[part] > 1]
+        words = found.anatomy.words
+        for count in range(1, len(shown) + 1):
+            for chosen in combinations(shown, count):
+                if sums_to_one(chosen):
+                    told = " and ".join(dict.fromkeys(words.get(part, part) for part in chosen))
+                    own = " and ".join(dict.fromkeys(words.get(part, part) for part in over))
+                    return f"its {name} is normalised over {told}, not over {own} alone"
+        own = " and ".join(dict.fromkeys(words.get(part, part) for part in over))
+        return f"its {name} is not normalised: it does not sum to 1 over {own}"
+    return ""
+
+
+def _unused(found: Found, trace: Trace, module: nn.Module, image: _Image) -> str:
+    """Whether the result goes nowhere, or what should be predicted is the same for every input."""
+    dtype = trace.events[0].value.dtype
+    x = image.of(image.size, dtype)
+    place = found.output.place
+    assert place is not None
+    ends = [end for end in trace.returned if end != place]
+    if ends and place not in trace.returned:
+        changed = trace.of(place).value + torch.randn_like(trace.of(place).value)
+        with torch.no_grad():
+            moved = any(
+                not torch.equal(exchanged(module, x, {place: changed}, end), trace.of(end).value) for end in ends
+            )
+        if not moved:
+            return "its result does not reach the output: it is computed and dropped"
+    other = recorded(module, image.of(image.size, dtype, seed=2))
+    for name in found.anatomy.predicted:
+        part = found.tensors.get(name)
+        if part is None or part.place is None:
+            continue
+        if torch.equal(other.of(part.place).value, trace.of(part.place).value):
+            return f"its {name} is the same for every input: nothing is predicted"
+    return ""
+
+
+def _nearest(search: Search, trace: Trace) -> str:
+    if not search.misses:
+        return (
+            "no tensors of a fitting size were found in its forward pass: give other settings with --arg NAME=VALUE, "
+            "or name the function that computes the core, as in FILE.py:FUNCTION"
+        )
+    reading, tensors, distance = min(search.misses, key=lambda miss: miss[2])
+    told = ", ".join(f"{name} = {_origin(one.events[0])}" for name, one in tensors.items() if one.events)
+    options = ", ".join(f"{name}={value}" for name, value in reading.options.items())
+    return (
+        f"nearest candidate: {told}, with {options}; the closest tensor of its forward pass differs by up to "
+        f"{distance:.2g} of the largest value. Give other settings with --arg NAME=VALUE, or name the function that "
+        "computes the core, as in FILE.py:FUNCTION"
+    )
+
+
+def _origin(event: CallResult) -> str:
+    if not event.file:
+        return "the input"
+    return f"{event.call} {tuple(event.value.shape)} ({PurePath(event.file).name}, line {event.line})"

@@ -1,0 +1,124 @@
+"""A module whose parameters are those of the operator's own under other names: found by their order and shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from opbench.conformance.fitting import as_kind, plainest_first
+from opbench.conformance.module_kinds import ModuleKind
+from opbench.conformance.modules import ModuleTarget, shapes
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
+from opbench.conformance.strategies import noise
+from opbench.conformance.target import TargetName, Value
+from opbench.constructors import Settings
+from opbench.schema import OpbenchError
+
+# Of the largest value, in float64: another epsilon in a norm changes more.
+ABOUT = 1e-9
+
+
+@dataclass(frozen=True)
+class RenamedTarget(ModuleTarget):
+    """A user's module whose parameters have other names: `own` gives the user's for each of the operator's."""
+
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def construct(self, settings: Mapping[str, Any]) -> nn.Module:
+        """The module at these settings, as the operator's own names it."""
+        return _Under(super().construct(settings), self.own)
+
+    def told(self) -> str:
+        """The renaming, so that weights can be loaded across."""
+        pairs = ", ".join(f"{theirs} = {own}" for own, theirs in self.own.items())
+        return f"{self.target.name} computes {self.kind.published} under other names: {pairs}"
+
+
+class _Under(nn.Module):
+    """A module under other names: its state dict, its parameters and its buffers are asked for by the operator's."""
+
+    def __init__(self, module: nn.Module, own: Mapping[str, str]) -> None:
+        super().__init__()
+        self.inner = (module,)  # in a tuple it is no part: it holds nothing under its own names
+        self.own = own
+        held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        for name, theirs in own.items():
+            *path, last = name.split(".")
+            parent: nn.Module = self
+            for part in path:
+                if part not in dict(parent.named_children()):
+                    parent.add_module(part, nn.Module())
+                parent = getattr(parent, part)
+            value = held[theirs]
+            if isinstance(value, nn.Parameter):
+                parent.register_parameter(last, value)
+            else:
+                parent.register_buffer(last, value)
+
+    def train(self, mode: bool = True) -> _Under:
+        self.inner[0].train(mode)
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Any:
+        held = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        theirs = {self.own[name]: value for name, value in held.items()}
+        return torch.func.functional_call(self.inner[0], theirs, (x,))
+
+
+def renamed(
+    target: TargetName,
+    found: type[nn.Module] | nn.Module,
+    family: Sequence[ModuleKind],
+    given: Mapping[str, Value],
+    fixed: Mapping[str, Value],
+) -> RenamedTarget | None:
+    """The module as the first kind of the family that it is under other names; None where it is none of them."""
+    for kind in family:
+        try:
+            plain = as_kind(target, found, kind, given, fixed)
+            settings = next(plainest_first(plain))
+            theirs = shapes(plain.constructed(settings, _input(kind, settings)).state_dict())
+            own = shapes(kind.parameters(settings, 0))
+        except (OpbenchError, StopIteration, *WHAT_A_TARGET_RAISES):
+            continue
+        names = _paired(own, theirs)
+        if names is None or names == {name: name for name in names}:
+            continue
+        values = {one.name: getattr(plain, one.name) for one in dataclasses.fields(plain)}
+        candidate = RenamedTarget(**values, own=names)
+        if _computes_its_kind(candidate, settings):
+            return candidate
+    return None
+
+
+def _input(kind: ModuleKind, settings: Settings) -> Tensor:
+    channels = settings["inc"] if "inc" in settings else settings[kind.channels]
+    return noise((1, 6, 7, channels) if kind.channels_last else (1, channels, 6, 7), 1)
+
+
+def _computes_its_kind(candidate: ModuleTarget, settings: Settings) -> bool:
+    """Whether one call in evaluation, in float64, is what its kind's definition gives."""
+    kind, x = candidate.kind, _input(candidate.kind, settings)
+    try:
+        parameters = kind.parameters(settings, 0)
+        with torch.no_grad():
+            expected = kind.definition(settings, {"x": x, **parameters}, False)
+            got = candidate(x=x, **parameters, **settings, training=False)
+    except WHAT_A_TARGET_RAISES:
+        return False
+    return got.shape == expected.shape and bool((got - expected).abs().max() <= ABOUT * expected.abs().max())
+
+
+def _paired(own: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]]) -> dict[str, str] | None:
+    """The other's names in order, those of each shape by themselves; None where the shapes differ."""
+    if sorted(own.values()) != sorted(theirs.values()):
+        return None
+    waiting: dict[tuple[int, ...], list[str]] = {}
+    for name, size in theirs.items():
+        waiting.setdefault(size, []).append(name)
+    return {name: waiting[size].pop(0) for name, size in own.items()}

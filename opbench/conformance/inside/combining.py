@@ -1,4 +1,4 @@
-"""Which tensors of a forward pass may be those of a core, and how likely: by their sizes, and by what was made of what."""
+"""Which tensors of a forward pass may be those of a core, and how likely: by size, and by what was made of what."""
 
 from __future__ import annotations
 

@@ -447,7 +447,7 @@ def test_a_setting_that_the_constructor_refuses_is_no_fault(pasted):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("Needy", {}, "needs flavour: give --arg flavour=VALUE"),
+        ("Needy", {}, "needs flavour: add --arg flavour=VALUE"),
         ("Pasted", {"arguments": ("k_upp=3",)}, "unknown argument of Pasted 'k_upp'; did you mean 'k_up'?"),
         ("Pasted", {"fix": ("k_upp=3",)}, "unknown setting 'k_upp'; did you mean 'k_up'?"),
         ("made", {"arguments": ("k_up=3",)}, "made is constructed already"),

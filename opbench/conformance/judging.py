@@ -131,8 +131,10 @@ def _as_any_module(
     try:
         candidate = modules.module_target(target, found, family, given, fixed)
     except OpbenchError:
-        if fixed:
-            raise  # what is fixed are settings of the operator's own module
+        # What is fixed are settings of the operator's own module; and so are the arguments of that module itself.
+        made = type(found) if isinstance(found, nn.Module) else found
+        if fixed or any(made is kind.module for kind in family):
+            raise
         candidate = None
     if candidate is not None and modules.fits_by_name(candidate):
         return _as_module(request, candidate)

@@ -61,7 +61,8 @@ class Found:
 class Search:
     """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain.
 
-    Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is; where nothing is found, there are eight.
+    Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is; where nothing
+    is found, there are eight.
     """
 
     trace: Trace

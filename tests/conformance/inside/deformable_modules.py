@@ -338,6 +338,6 @@ V3 = {
 V2 = {
     GatheredV2: ("right", "computes DCNv2's convolution"),
     BlockV2: ("right", "SiLU behind the core"),
-    UnmaskedV2: ("wrong", "the mask is dropped"),
+    UnmaskedV2: ("wrong", "mask"),
     Deformable: ("wrong", "computes DCNv3's sampling"),
 }

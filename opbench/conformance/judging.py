@@ -141,8 +141,10 @@ def _by_name(asked: ModuleAsked) -> Judged | str:
     try:
         candidate = fitting.module_target(asked.target, asked.found, family, asked.given, asked.fixed)
     except OpbenchError as error:
-        if asked.fixed or not _operator(asked).anatomy:
-            raise  # what is fixed are settings of the operator's own module
+        # What is fixed are settings of the operator's own module; and so are the arguments of that module itself.
+        made = type(asked.found) if isinstance(asked.found, nn.Module) else asked.found
+        if asked.fixed or not _operator(asked).anatomy or any(made is kind.module for kind in family):
+            raise
         return str(error)
     if isinstance(candidate, str):
         return candidate

@@ -1,4 +1,4 @@
-"""Which tensors of a forward pass may be those of a core, and how likely: by their sizes, and by what was made of what."""
+"""Which tensors of a forward pass may be those of a core, and how likely: by size, and by what was made of what."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Combining:
     def _combinations(
         self, anatomy: Anatomy, takes: tuple[str, ...] = ()
     ) -> Iterator[tuple[CoreReading, dict[str, Candidate], int]]:
-        end = time.monotonic() + self.seconds
+        end = time.thread_time() + self.seconds
         counts = set(self.candidates.by_count)
         attributes = self.candidates.attributes
         for size in self.candidates.images:
@@ -50,7 +50,7 @@ class Combining:
             readings.sort(key=lambda one: sum(attributes.get(name, v) != v for name, v in one.options.items()))
             for reading in readings:
                 for x in self._images(anatomy, reading):
-                    if time.monotonic() > end:
+                    if time.thread_time() > end:
                         return
                     lengths = {**reading.lengths, CHANNELS: _channels(x, reading)}
                     whole = replace(reading, lengths=lengths)

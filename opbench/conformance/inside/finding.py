@@ -61,7 +61,8 @@ class Found:
 class Search:
     """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain.
 
-    Each of the steps of a search takes `seconds` at most; where nothing is found, there are eight.
+    Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is; where nothing
+    is found, there are eight.
     """
 
     trace: Trace
@@ -97,9 +98,9 @@ class Search:
         return self._right(anatomy, self.combining.ordered(anatomy, LIKELY)[0], 0, LAYOUTS_TRIED)
 
     def _right(self, anatomy: Anatomy, tried: list[Combination], start: int, stop: int) -> Found | None:
-        end = time.monotonic() + self.seconds
+        end = time.thread_time() + self.seconds
         for reading, tensors in tried:
-            if time.monotonic() > end:
+            if time.thread_time() > end:
                 return None
             found = self._matched(anatomy, reading, tensors, anatomy.quick or anatomy.definition, None, start, stop)
             if found is not None:
@@ -120,14 +121,22 @@ class Search:
         self, anatomy: Anatomy, held: Mapping[tuple[str, ...], list[Combination]], start: int, stop: int
     ) -> Found | None:
         """One of the wrong definitions that the operator describes."""
-        end = time.monotonic() + self.seconds
-        for wrong in anatomy.wrong:
-            for reading, tensors in held[wrong.takes]:
-                if time.monotonic() > end:
-                    return None
-                found = self._matched(anatomy, reading, tensors, wrong.function, wrong, start, stop)
-                if found is not None and (len(wrong.takes) != 1 or self._is_all(found.output)):
-                    return found
+        end = time.thread_time() + self.seconds
+        # All of them on the likeliest tensors, then on the next.
+        tried = sorted(
+            (
+                (index, number, wrong, one)
+                for number, wrong in enumerate(anatomy.wrong)
+                for index, one in enumerate(held[wrong.takes])
+            ),
+            key=lambda step: step[:2],
+        )
+        for _, _, wrong, (reading, tensors) in tried:
+            if time.thread_time() > end:
+                return None
+            found = self._matched(anatomy, reading, tensors, wrong.function, wrong, start, stop)
+            if found is not None and (len(wrong.takes) != 1 or self._is_all(found.output)):
+                return found
         return None
 
     def _is_all(self, part: Part) -> bool:

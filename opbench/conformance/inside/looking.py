@@ -31,7 +31,7 @@ LAYOUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "(N, H*W, C)": lambda x: x.flatten(2).transpose(1, 2),
 }
 # Each of the steps of a search, of which there may be seven; what is there is mostly found in the first.
-SECONDS = 3.0
+SECONDS = 2.0
 _NORMALISED = 1e-3
 
 

@@ -1,4 +1,4 @@
-"""CARAFE modules as people spell them, right and wrong, written for the tests: `EXPECTED` says which, and in what words."""
+"""CARAFE modules as people spell them, right and wrong, written for the tests: `EXPECTED` says which, in what words."""
 
 import torch
 import torch.nn.functional as F

@@ -50,7 +50,7 @@ class Deformable(nn.Module):
         return torch.stack((x, y), -1).view(1, h, w, 1, 1, 2)
 
     def locations(self, offset):
-        n, h, w, _, _, _ = offset.shape
+        _, h, w, _, _, _ = offset.shape
         return self.centres(h, w, offset) + (self.window(offset) + offset) * self.offset_scale
 
     def sample(self, image, at):
@@ -201,13 +201,13 @@ class AlignedCorners(Deformable):
 
 class NormalisedOffsets(Deformable):
     def locations(self, offset):
-        n, h, w, _, _, _ = offset.shape
+        _, h, w, _, _, _ = offset.shape
         return self.centres(h, w, offset) + self.window(offset) + offset * torch.tensor((w, h)) / 2
 
 
 class UnscaledGrid(Scaled):
     def locations(self, offset):
-        n, h, w, _, _, _ = offset.shape
+        _, h, w, _, _, _ = offset.shape
         return self.centres(h, w, offset) + self.window(offset) + offset * self.offset_scale
 
 
@@ -248,7 +248,7 @@ class PlainConvolution(nn.Module):
 
 
 class GatheredV2(nn.Module):
-    """Four corners by gather from the padded image, offsets laid out as all y, then all x, a convolution of stride k."""
+    """Four corners by gather from the padded image, offsets as all y, then all x, a convolution of stride k."""
 
     def __init__(self, inc, outc, kernel_size=3, bias=None):
         super().__init__()
@@ -261,7 +261,7 @@ class GatheredV2(nn.Module):
         return self.m_conv(x).sigmoid()
 
     def corners(self, x, offset):
-        n, _, h, w = offset.shape
+        h, w = offset.shape[2:]
         K = self.k**2
         steps = torch.arange(self.k) - self.k // 2
         py, px = torch.meshgrid(steps, steps, indexing="ij")
@@ -338,6 +338,6 @@ V3 = {
 V2 = {
     GatheredV2: ("right", "computes DCNv2's convolution"),
     BlockV2: ("right", "SiLU behind the core"),
-    UnmaskedV2: ("wrong", "the mask is dropped"),
+    UnmaskedV2: ("wrong", "mask"),
     Deformable: ("wrong", "computes DCNv3's sampling"),
 }

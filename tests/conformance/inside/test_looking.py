@@ -1,4 +1,4 @@
-"""Looking inside modules: what is right, wrong or unknown, in which words; and that what is found is the module's own."""
+"""Looking inside modules: what is right, wrong or unknown, in which words; what is found is the module's own."""
 
 import inspect
 
@@ -23,7 +23,8 @@ CASES = [
 ]
 # What the default run tries; the others take many seconds each, or are like one of these.
 QUICK = {
-    carafe_modules.MatmulThenShuffle, carafe_modules.ColumnByColumn, carafe_modules.ChannelsLast, carafe_modules.Scrambled,
+    carafe_modules.MatmulThenShuffle, carafe_modules.ColumnByColumn, carafe_modules.ChannelsLast,
+    carafe_modules.Scrambled,
     carafe_modules.WindowOnUpsampled, carafe_modules.SoftmaxBeforeShuffle, carafe_modules.BilinearFake,
     carafe_modules.StaticMask, carafe_modules.ComputedAndDropped, carafe_modules.Deconvolution,
     deformable_modules.C2fBlock, deformable_modules.PaddedNormalised,

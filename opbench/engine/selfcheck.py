@@ -20,6 +20,7 @@ import opbench
 from opbench.engine.environment import environment
 from opbench.engine.layouts import BestProbe, layouts, planned
 from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Taken, Wanted
+from opbench.measure import pinning
 from opbench.process.child import Child
 from opbench.process.death import Death
 from opbench.schema import SCHEMA_VERSION, LayoutTrial, OpbenchError, Selfcheck, Trial
@@ -62,12 +63,13 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
     total = before + extent.layouts * sum(len(panel.cases) for panel in (laid_out.panels if laid_out else ()))
     trials: list[Trial] = []
     pairs: tuple[LayoutTrial, ...] = ()
+    chosen = pinning.choose(extent.threads)
     with contextlib.closing(BestProbe(extent.threads)) as best:
         for batch in batches:
             progress(len(trials), total)
             best.look()
             with _one_core_loaded() if batch.loaded else contextlib.nullcontext():
-                trials += _in_a_process(batch)
+                trials += _in_a_process(batch, chosen)
         if laid_out is not None:
             pairs = layouts(
                 laid_out,
@@ -79,7 +81,9 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
             )
         best.look()
     progress(total, total)
-    surroundings = msgspec.structs.replace(environment(), threads=extent.threads)
+    here = environment()
+    details = {**here.details, pinning.PINNED: chosen.said}
+    surroundings = msgspec.structs.replace(here, threads=extent.threads, details=details)
     return Selfcheck(
         schema_version=SCHEMA_VERSION,
         environment=surroundings,
@@ -123,12 +127,14 @@ def lay_out(extent: SelfcheckExtent) -> list[Batch]:
     ]
 
 
-def _in_a_process(batch: Batch) -> Iterator[Trial]:
-    """Hands a batch to a fresh process; its trials. Each is a sign of life."""
+def _in_a_process(batch: Batch, chosen: pinning.Pinning) -> Iterator[Trial]:
+    """Hands a batch to a fresh process on the chosen cores; its trials. Each is a sign of life."""
     root = str(Path(opbench.__file__).parents[1])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     seconds = _START_SECONDS + _TRIAL_SECONDS * (1 + batch.budget_seconds)
-    with Child[Taken](["-P", "-m", _WORKER], Taken, environment={**os.environ, "PYTHONPATH": paths}) as child:
+    with pinning.inherited(chosen):
+        started = Child[Taken](["-P", "-m", _WORKER], Taken, environment={**os.environ, "PYTHONPATH": paths})
+    with started as child:
         child.send(batch)
         for _ in batch.trials:
             taken = child.receive(seconds)

@@ -70,6 +70,7 @@ def test_a_selfcheck_takes_every_trial_in_fresh_processes():
     assert {trial.process for trial in found.trials} == {0, 1}
     assert seen[-1] == (7, 7)
     assert found.environment.threads == 1
+    assert found.environment.details["threads pinned"]
     assert len(found.best_probe) == 3
     assert min(found.best_probe) > 0
 

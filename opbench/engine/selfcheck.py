@@ -20,6 +20,7 @@ import opbench
 from opbench.engine.environment import environment
 from opbench.engine.layouts import layouts, planned
 from opbench.engine.trials import EFFECTS, SUBJECTS, Batch, Taken, Wanted
+from opbench.measure import pinning
 from opbench.measure.phases import best_of
 from opbench.measure.probes import Probe
 from opbench.process.child import Child
@@ -64,10 +65,11 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
     total = before + extent.layouts * sum(len(panel.cases) for panel in (laid_out.panels if laid_out else ()))
     trials: list[Trial] = []
     shown: list[Probe] = []
+    chosen = pinning.choose(extent.threads)
     for batch in batches:
         progress(len(trials), total)
         with _one_core_loaded() if batch.loaded else contextlib.nullcontext():
-            for taken in _in_a_process(batch):
+            for taken in _in_a_process(batch, chosen):
                 trials.append(taken.trial)
                 shown += [taken.best] if taken.best else []
     pairs: tuple[LayoutTrial, ...] = ()
@@ -81,7 +83,9 @@ def selfcheck(extent: SelfcheckExtent, command: str, progress: Callable[[int, in
             progress=lambda done: progress(before + done, total),
         )
     progress(total, total)
-    surroundings = msgspec.structs.replace(environment(), threads=extent.threads)
+    here = environment()
+    details = {**here.details, pinning.PINNED: chosen.said}
+    surroundings = msgspec.structs.replace(here, threads=extent.threads, details=details)
     return Selfcheck(
         schema_version=SCHEMA_VERSION,
         environment=surroundings,
@@ -125,12 +129,14 @@ def lay_out(extent: SelfcheckExtent) -> list[Batch]:
     ]
 
 
-def _in_a_process(batch: Batch) -> Iterator[Taken]:
-    """Hands a batch to a fresh process; what it has taken. Each is a sign of life."""
+def _in_a_process(batch: Batch, chosen: pinning.Pinning) -> Iterator[Taken]:
+    """Hands a batch to a fresh process on the chosen cores; what it has taken. Each is a sign of life."""
     root = str(Path(opbench.__file__).parents[1])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     seconds = _START_SECONDS + _TRIAL_SECONDS * (1 + batch.budget_seconds)
-    with Child[Taken](["-P", "-m", _WORKER], Taken, environment={**os.environ, "PYTHONPATH": paths}) as child:
+    with pinning.inherited(chosen):
+        started = Child[Taken](["-P", "-m", _WORKER], Taken, environment={**os.environ, "PYTHONPATH": paths})
+    with started as child:
         child.send(batch)
         for _ in batch.trials:
             taken = child.receive(seconds)

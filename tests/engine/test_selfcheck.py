@@ -71,6 +71,7 @@ def test_a_selfcheck_takes_every_trial_in_fresh_processes():
     assert {trial.process for trial in found.trials} == {0, 1}
     assert seen[-1] == (7, 7)
     assert found.environment.threads == 1
+    assert found.environment.details["threads pinned"]
     best = phases.known(found.best, 1)
     assert best is not None, "no best is kept for the phases of later runs"
     assert 0 < min(best) <= max(best) < 0.1

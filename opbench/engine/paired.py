@@ -109,8 +109,7 @@ def _measure(case: CaseInTurns, sides: Sides, settings: Settings, replica: int, 
     # One number of calls for both: a block of either is the same work.
     case.calls = case.calls or max(1, math.ceil(SHORTEST_BLOCK_SECONDS / slowest))
     patience = 60 + 100 * case.calls * slowest
-    # With several threads backward's wait for forward's own, and no counter tells that from others.
-    watch.begin(watched=case.case.mode != "training" or sides[0].threads == 1)
+    watch.forget()
     try:
         rounds = take_turns(
             *(_turn(side, case.calls, patience, watch) for side in sides),

@@ -30,11 +30,10 @@ class PairedWatch:
     why: str = ""
     _before: Counters = _UNREAD
     _worst: float = 0.0
-    _watched: bool = True
 
-    def begin(self, *, watched: bool) -> None:
-        """Another case begins; `watched`: whether waiting for a core disturbs it."""
-        self.why, self._worst, self._watched = "", 0.0, watched
+    def forget(self) -> None:
+        """Another case begins."""
+        self.why, self._worst = "", 0.0
 
     def before(self) -> None:
         """A worker is about to be asked for a block."""
@@ -50,7 +49,7 @@ class PairedWatch:
         own = SLICE_SECONDS * block.interrupted if block.waited is None else block.waited
         stolen = shared.stolen if shared.stolen * block.seconds >= _LEAST_STOLEN_SECONDS else 0.0
         lost = Waited(own / block.seconds, shared.throttled, stolen)
-        spoilt = self._watched and (lost.share > self.allowed or (block.waited is None and block.interrupted))
+        spoilt = lost.share > self.allowed or (block.waited is None and block.interrupted)
         if spoilt:
             self._keep(lost.share, lost.why)
         return TimedTurn(block.seconds, spoilt, min(1.0, lost.share))

@@ -65,8 +65,7 @@ def _watched(request: CostRequest) -> Iterator[DisturbanceWatch | None]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.threads or before)
     try:
-        # With several threads backward's wait for forward's own, and no counter tells that from others.
-        if request.device != "cpu" or (request.mode == "training" and torch.get_num_threads() > 1):
+        if request.device != "cpu":
             yield None
             return
         watch = DisturbanceWatch(DisturbanceGuard(), Probes(torch.get_num_threads()))

@@ -51,8 +51,7 @@ def test_case(benchmark, case):
         peak_bytes=memory.peak_bytes,
         saved_bytes=memory.saved_bytes,
     )
-    # Beside one thread's backward; several threads wait for each other there, which no counter tells from others.
-    if case.device == "cpu" and (case.mode == "inference" or torch.get_num_threads() == 1):
+    if case.device == "cpu":
         watched.run(benchmark, call, built)
     else:
         benchmark(call, built)

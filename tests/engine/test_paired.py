@@ -19,10 +19,9 @@ from opbench.documents import encode
 from opbench.engine import paired, paired_record, revisions
 from opbench.engine.paired import measure_paired
 from opbench.engine.paired_watch import PairedWatch
-from opbench.engine.paired_worker import _Waits, serve
-from opbench.engine.revision_worker import Answer, RevisionWorker, TimedBlock, WorkerLostError
+from opbench.engine.paired_worker import serve
+from opbench.engine.revision_worker import Answer, RevisionWorker, WorkerLostError
 from opbench.engine.revisions import Revision, checked_out
-from opbench.measure.disturbance import Counters
 from opbench.plan import plan
 from opbench.process.child import Child
 from opbench.schema import PAIRED, Case, OpbenchError, Settings, Suite, Workload
@@ -192,59 +191,3 @@ def test_the_worker_script_imports_nothing_that_an_older_revision_may_lack():
         "opbench.verify.gate.check", "opbench.verify.gate.reference",
         "opbench.measure.macs.count", "opbench.measure.memory.measure_memory",
     }  # fmt: skip
-
-
-QUIET = Counters(0.0, 0.0, 0.0)
-
-
-class Kernel:
-    """What the kernel counted before a block, and after it."""
-
-    def __init__(self, after=QUIET):
-        self.readings = [QUIET, after]
-
-    def read(self):
-        return self.readings.pop(0)
-
-
-@pytest.mark.parametrize(
-    ("block", "after", "why"),
-    [
-        (TimedBlock(0.001, True, 0.00001), QUIET, ""),
-        (TimedBlock(0.001, False, 0.0003), QUIET, "for 30% of a block's time its threads were ready to run"),
-        (TimedBlock(0.001, True), QUIET, "for 70% of a block's time its threads were ready to run"),
-        (TimedBlock(0.1, False, 0.0), Counters(0.0, 0.05, 0.0), "for 50% of a block's time its cgroup's CPU quota"),
-        (TimedBlock(0.1, False, 0.0), Counters(0.0, 0.0, 0.03), "for 30% of a block's time the hypervisor"),
-        (TimedBlock(0.1, False, 0.0), Counters(0.0, 0.0, 0.01), ""),
-        (TimedBlock(0.0, False, 0.0), QUIET, "the clock stood still or ran backwards"),
-        (TimedBlock(-1.0, False, None), QUIET, "the clock stood still or ran backwards"),
-    ],
-)
-def test_a_block_that_was_disturbed_is_known_by_what_the_kernel_says(block, after, why):
-    watch = PairedWatch(Kernel(after))
-    watch.before()
-    taken = watch.judge(block)
-    assert taken.interrupted == bool(why)
-    assert watch.why.startswith(why)
-
-
-def test_several_threads_of_training_wait_for_each_other_and_are_not_disturbed():
-    watch = PairedWatch(Kernel())
-    watch.begin(watched=False)
-    watch.before()
-    assert not watch.judge(TimedBlock(0.001, True, 0.001)).interrupted
-
-
-def test_the_worker_counts_the_waits_of_its_threads_and_keeps_those_of_ended_ones(tmp_path):
-    tasks = {}
-    for thread, nanoseconds in (("1", 3_000_000_000), ("2", 500_000_000)):
-        tasks[thread] = tmp_path / thread
-        tasks[thread].mkdir()
-        (tasks[thread] / "schedstat").write_text(f"9 {nanoseconds} 7\n")
-    waits = _Waits(str(tmp_path))
-    assert waits.seconds() == 3.5
-    (tasks["2"] / "schedstat").unlink()
-    tasks["2"].rmdir()
-    (tasks["1"] / "schedstat").write_text("9 4000000000 7\n")
-    assert waits.seconds() == 4.5
-    assert _Waits(str(tmp_path / "none")).seconds() is None

@@ -108,8 +108,9 @@ class _Log:
                 return None
 
     def _seconds_for_a_call(self) -> float:
-        large = self.call is not None and self.call.large
-        return max(LARGE_CALL_SECONDS, self.limits.call_seconds) if large else self.limits.call_seconds
+        # Before the first call it is the definition that takes its time: no fault of the target's.
+        patient = self.call is None or self.call.large
+        return max(LARGE_CALL_SECONDS, self.limits.call_seconds) if patient else self.limits.call_seconds
 
     def take(self, message: Message) -> None:
         """One message."""

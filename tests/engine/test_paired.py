@@ -18,11 +18,13 @@ from opbench import registry
 from opbench.documents import encode
 from opbench.engine import paired, paired_record, revisions
 from opbench.engine.paired import measure_paired
+from opbench.engine.paired_record import CaseInTurns
 from opbench.engine.paired_watch import PairedWatch
 from opbench.engine.paired_worker import _Waits, serve
 from opbench.engine.revision_worker import Answer, RevisionWorker, TimedBlock, WorkerLostError
 from opbench.engine.revisions import Revision, checked_out
 from opbench.measure.disturbance import Counters
+from opbench.measure.pairs import Rounds
 from opbench.plan import plan
 from opbench.process.child import Child
 from opbench.schema import PAIRED, Case, OpbenchError, Settings, Suite, Workload
@@ -248,3 +250,14 @@ def test_the_worker_counts_the_waits_of_its_threads_and_keeps_those_of_ended_one
     (tasks["1"] / "schedstat").write_text("9 4000000000 7\n")
     assert waits.seconds() == 4.5
     assert _Waits(str(tmp_path / "none")).seconds() is None
+
+
+@pytest.mark.parametrize(("lost", "told"), [(12, True), (15, False)])
+def test_a_process_with_too_few_undisturbed_rounds_is_left_out_whole(lost, told):
+    rounds = Rounds([1.0] * 20, [1.0] * 20, [0.0] * 20, [0.3] * 20, list(range(lost)))
+    case = CaseInTurns(CASE, calls=10)
+    first, second = paired._taken(case, rounds, PairedWatch(Kernel(), why="a busy core"))
+    assert first.told == second.told == told
+    assert first.samples == (0.1,) * 20, "and its samples are kept"
+    assert second.waited == (300,) * 20
+    assert case.seen == ([] if told else ["a busy core, in 15 of 20 rounds"])

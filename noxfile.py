@@ -97,6 +97,10 @@ NIGHTLY = {
         "statistics, analysis, reports, dashboard",
         ("tests/statistics", "tests/analyse", "tests/report", "tests/browser"),
     ),
+    "documents": Part(
+        "documents of every kind, and 2,000 changed ones through the commands that read them",
+        ("tests/documents", "tests/fuzz"),
+    ),
     "docs": Part("every block of the pages, those that take minutes too", ("tests/docs",)),
     "command-line": Part(
         "commands, suites, plans, the CI recipe: the files of tests/ itself", ("tests",), ("--ignore-glob=tests/*/*",)

@@ -11,7 +11,7 @@ from math import prod
 import torch
 
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Anatomy, CoreReading
-from opbench.conformance.inside.candidates import CoreCandidate, Candidates
+from opbench.conformance.inside.candidates import Candidates, CoreCandidate
 from opbench.conformance.inside.layouts import parts
 
 Combination = tuple[CoreReading, dict[str, CoreCandidate]]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.anatomy import OUTPUT, Anatomy, CoreReading, Layout, WrongDefinition
-from opbench.conformance.inside.candidates import CoreCandidate, Candidates
+from opbench.conformance.inside.candidates import Candidates, CoreCandidate
 from opbench.conformance.inside.combining import Combination, Combining
 from opbench.conformance.inside.layouts import arranged, parts, possible, shape
 from opbench.conformance.inside.tracing import CallResult, Place, Trace

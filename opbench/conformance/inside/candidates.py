@@ -12,7 +12,7 @@ from opbench.conformance.inside.tracing import INPUT, CallResult, Place, Trace
 
 
 @dataclass
-class Candidate:
+class CoreCandidate:
     """All tensors of the pass that hold the same values in some order; `events` in the order of the pass."""
 
     values: Tensor
@@ -37,8 +37,8 @@ class Candidates:
     def __init__(self, trace: Trace, module: nn.Module) -> None:
         self.trace = trace
         self.module = module
-        self.by_count: dict[int, list[Candidate]] = {}
-        known: dict[object, Candidate] = {}
+        self.by_count: dict[int, list[CoreCandidate]] = {}
+        known: dict[object, CoreCandidate] = {}
         for event in trace.events:
             if event.value.is_floating_point() and event.value.numel() > 1:
                 self._add(known, event.value, event)
@@ -64,14 +64,14 @@ class Candidates:
                 first = self.bits[one.events[0].place]
                 one.behind = sum(self.bits[place] for place, seen in before.items() if seen & first)
 
-    def _all(self) -> Iterator[Candidate]:
+    def _all(self) -> Iterator[CoreCandidate]:
         return (one for same in self.by_count.values() for one in same)
 
-    def _add(self, known: dict[object, Candidate], value: Tensor, event: CallResult | None) -> Candidate:
+    def _add(self, known: dict[object, CoreCandidate], value: Tensor, event: CallResult | None) -> CoreCandidate:
         ordered = value.flatten().sort().values
         key = (ordered.numel(), hash(ordered.numpy().tobytes()))
         if key not in known:
-            known[key] = Candidate(ordered)
+            known[key] = CoreCandidate(ordered)
             self.by_count.setdefault(ordered.numel(), []).append(known[key])
         if event is not None:
             known[key].events.append(event)
@@ -98,7 +98,7 @@ class Candidates:
                     found.setdefault(name, value)
         return found
 
-    def using(self, weight: Candidate) -> int:
+    def using(self, weight: CoreCandidate) -> int:
         """Bits of the calls that take a parameter, as it is or reshaped."""
         if weight.used_by is None:
             shapes = {event.place for event in weight.events}
@@ -109,7 +109,7 @@ class Candidates:
             )
         return weight.used_by
 
-    def past(self, x: Candidate, predicted: Sequence[Candidate]) -> int:
+    def past(self, x: CoreCandidate, predicted: Sequence[CoreCandidate]) -> int:
         """Bits of what is made of x otherwise than through what is predicted from it."""
         cut = {event.place for one in predicted for event in one.events}
         reached = {event.place for event in x.events}

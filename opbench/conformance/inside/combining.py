@@ -11,10 +11,10 @@ from math import prod
 import torch
 
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Anatomy, CoreReading
-from opbench.conformance.inside.candidates import Candidate, Candidates
+from opbench.conformance.inside.candidates import Candidates, CoreCandidate
 from opbench.conformance.inside.layouts import parts
 
-Combination = tuple[CoreReading, dict[str, Candidate]]
+Combination = tuple[CoreReading, dict[str, CoreCandidate]]
 
 
 class Combining:
@@ -41,7 +41,7 @@ class Combining:
 
     def _combinations(
         self, anatomy: Anatomy, takes: tuple[str, ...] = ()
-    ) -> Iterator[tuple[CoreReading, dict[str, Candidate], int]]:
+    ) -> Iterator[tuple[CoreReading, dict[str, CoreCandidate], int]]:
         end = time.thread_time() + self.seconds
         counts = set(self.candidates.by_count)
         attributes = self.candidates.attributes
@@ -66,7 +66,7 @@ class Combining:
                         lengths = {**reading.lengths, CHANNELS: _channels(x, reading)}
                         yield replace(reading, lengths=lengths), {first: x}
 
-    def _images(self, anatomy: Anatomy, reading: CoreReading) -> list[Candidate]:
+    def _images(self, anatomy: Anatomy, reading: CoreReading) -> list[CoreCandidate]:
         each = _each(anatomy, reading)
         rows, columns = reading.lengths[ROWS], reading.lengths[COLUMNS]
         found = [
@@ -80,8 +80,8 @@ class Combining:
         return sorted(found, key=lambda one: -one.events[0].place[0] if one.events[0].place[0] >= 0 else -(10**9))
 
     def _tensors(
-        self, anatomy: Anatomy, reading: CoreReading, x: Candidate, takes: tuple[str, ...]
-    ) -> Iterator[tuple[dict[str, Candidate], int]]:
+        self, anatomy: Anatomy, reading: CoreReading, x: CoreCandidate, takes: tuple[str, ...]
+    ) -> Iterator[tuple[dict[str, CoreCandidate], int]]:
         """Every choice of the other tensors, and how unlikely it is."""
         (first, *others) = takes or tuple(name for name in anatomy.layouts if name != OUTPUT)
         choices = []
@@ -104,7 +104,7 @@ class Combining:
                 yield {first: x, **dict(zip(others, chosen, strict=True))}, rank
 
     def _may_meet(
-        self, anatomy: Anatomy, reading: CoreReading, values: Sequence[Candidate], weights: Sequence[Candidate]
+        self, anatomy: Anatomy, reading: CoreReading, values: Sequence[CoreCandidate], weights: Sequence[CoreCandidate]
     ) -> bool:
         """Whether none of what is predicted was made of another, x of none of them, and a result is made of all."""
         x, *predicted = values
@@ -128,7 +128,7 @@ class Combining:
             if (size == count if whole else size % count == 0)
         )
 
-    def _weights(self, anatomy: Anatomy, name: str, reading: CoreReading) -> list[Candidate]:
+    def _weights(self, anatomy: Anatomy, name: str, reading: CoreReading) -> list[CoreCandidate]:
         known = prod(reading.lengths.get(part, 1) for part in parts(anatomy.layouts[name]))
         return [
             one
@@ -144,7 +144,7 @@ def _each(anatomy: Anatomy, reading: CoreReading) -> int:
     return prod(reading.lengths[part] for part in parts(anatomy.layouts[first]) if part != CHANNELS)
 
 
-def _channels(x: Candidate, reading: CoreReading) -> int:
+def _channels(x: CoreCandidate, reading: CoreReading) -> int:
     rest = reading.lengths[ROWS] * reading.lengths[COLUMNS] * reading.lengths.get("g", 1) * reading.lengths[BATCH]
     return int(x.values.numel()) // rest
 
@@ -153,11 +153,11 @@ def _is_image(size: torch.Size, rows: int, columns: int) -> bool:
     return len(size) in (3, 4) and ((rows in size and columns in size) or rows * columns in size)
 
 
-def _unlike_a_mask(candidate: Candidate, anatomy: Anatomy, name: str, reading: CoreReading) -> tuple[bool, bool]:
+def _unlike_a_mask(candidate: CoreCandidate, anatomy: Anatomy, name: str, reading: CoreReading) -> tuple[bool, bool]:
     return not _sums_to_one(candidate, anatomy, name, reading), bool(candidate.values[0] < 0)
 
 
-def _sums_to_one(candidate: Candidate, anatomy: Anatomy, name: str, reading: CoreReading) -> bool:
+def _sums_to_one(candidate: CoreCandidate, anatomy: Anatomy, name: str, reading: CoreReading) -> bool:
     """Whether it may be normalised: positive, and its sum is the number of its pixels and groups."""
     over = anatomy.normalised.get(name)
     if not over or bool((candidate.values < 0).any()):

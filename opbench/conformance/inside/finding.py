@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.anatomy import OUTPUT, Anatomy, CoreReading, Layout, WrongDefinition
-from opbench.conformance.inside.candidates import Candidate, Candidates
+from opbench.conformance.inside.candidates import Candidates, CoreCandidate
 from opbench.conformance.inside.combining import Combination, Combining
 from opbench.conformance.inside.layouts import arranged, parts, possible, shape
 from opbench.conformance.inside.tracing import CallResult, Place, Trace
@@ -68,7 +68,7 @@ class Search:
     trace: Trace
     module: nn.Module
     seconds: float
-    misses: list[tuple[CoreReading, dict[str, Candidate], float]] = field(default_factory=list)
+    misses: list[tuple[CoreReading, dict[str, CoreCandidate], float]] = field(default_factory=list)
     noting: bool = True
 
     def __post_init__(self) -> None:
@@ -146,7 +146,7 @@ class Search:
         self,
         anatomy: Anatomy,
         reading: CoreReading,
-        tensors: Mapping[str, Candidate],
+        tensors: Mapping[str, CoreCandidate],
         function: Callable[..., Tensor],
         wrong: WrongDefinition | None,
         start: int,
@@ -188,7 +188,7 @@ class Search:
             )  # fmt: skip
         return None
 
-    def _holding(self, out: Tensor) -> tuple[Candidate | None, float]:
+    def _holding(self, out: Tensor) -> tuple[CoreCandidate | None, float]:
         ordered = out.detach().flatten().sort().values
         scale = _scale(ordered)
         allowed = TOLERANCE * scale
@@ -201,7 +201,7 @@ class Search:
         return None, nearest / max(scale, 1e-300)
 
     def _arrangement(
-        self, candidate: Candidate, out: Tensor, anatomy: Anatomy, lengths: Mapping[str, int]
+        self, candidate: CoreCandidate, out: Tensor, anatomy: Anatomy, lengths: Mapping[str, int]
     ) -> tuple[Part | None, bool]:
         """Where the result lies, and whether its pixels ended in other places than an image's."""
         own = anatomy.layouts[OUTPUT]
@@ -229,7 +229,12 @@ class Search:
         return Part(layout, event.place), scrambled
 
     def _first(
-        self, candidate: Candidate, value: Tensor, own: Layout, lengths: Mapping[str, int], reversible: tuple[str, ...]
+        self,
+        candidate: CoreCandidate,
+        value: Tensor,
+        own: Layout,
+        lengths: Mapping[str, int],
+        reversible: tuple[str, ...],
     ) -> Part | None:
         """Where these values are first in the pass: from there on all that is made of them follows an exchange."""
         if candidate.parameter and not candidate.events:
@@ -255,7 +260,7 @@ def _scale(values: Tensor) -> float:
     return float(magnitudes.median()) or float(magnitudes.mean())
 
 
-def _completed(anatomy: Anatomy, reading: CoreReading, tensors: Mapping[str, Candidate]) -> dict[str, int] | None:
+def _completed(anatomy: Anatomy, reading: CoreReading, tensors: Mapping[str, CoreCandidate]) -> dict[str, int] | None:
     """All lengths: those that only a parameter shows, from its number of elements."""
     lengths = dict(reading.lengths)
     for name in anatomy.parameters:
@@ -268,7 +273,7 @@ def _completed(anatomy: Anatomy, reading: CoreReading, tensors: Mapping[str, Can
 
 
 def _held(
-    candidate: Candidate, anatomy: Anatomy, name: str, lengths: Mapping[str, int], module: nn.Module
+    candidate: CoreCandidate, anatomy: Anatomy, name: str, lengths: Mapping[str, int], module: nn.Module
 ) -> tuple[Tensor, list[Layout]]:
     """The candidate's values, as the event has them that leaves the least choice, and the layouts they may have."""
     if candidate.parameter and not candidate.events:

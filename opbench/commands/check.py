@@ -62,6 +62,7 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
     """Prove anyone's CARAFE, DCNv3 or other operator right or show, on a small input, what it breaks."""
     from opbench.conformance.check import check as judge
     from opbench.report.conformance import as_json, lines
+    from opbench.report.lines import say_json, say_lines
     from opbench.report.screen import status
 
     if request.operator is None:
@@ -70,9 +71,9 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
     with status("loading the target") as told:
         found = judge(asked, limits, lambda done, of, name: told(f"{done} of {of}: {name}"))
     if request.as_json:
-        print(as_json(found))
+        say_json(as_json(found).encode())
     else:
-        print("\n".join(lines(found, lambda only, dtypes: repeat(request, only, dtypes))))
+        say_lines(lines(found, lambda only, dtypes: repeat(request, only, dtypes)))
     return _code(found.verdict, request.strict)
 
 
@@ -81,6 +82,7 @@ def _promises(request: CheckRequest) -> Exit:
     from opbench.conformance.promises.check import check_promises, parsed_shape
     from opbench.conformance.promises.findings import PromiseRequest
     from opbench.report.escape import visible
+    from opbench.report.lines import say_json, say_lines
     from opbench.report.promises import promise_lines, promises_json
     from opbench.report.screen import status
 
@@ -104,7 +106,10 @@ def _promises(request: CheckRequest) -> Exit:
             found = check_promises(asked, progress=lambda done, of, name: told(f"{done} of {of}: {name}"))
     except OpbenchError as error:  # it quotes the target
         raise OpbenchError(visible(str(error), LONGEST_ERROR)) from error
-    print(promises_json(found) if request.as_json else "\n".join(promise_lines(found, repeat(request))))
+    if request.as_json:
+        say_json(promises_json(found).encode())
+    else:
+        say_lines(promise_lines(found, repeat(request)))
     return _code(found.verdict, request.strict)
 
 

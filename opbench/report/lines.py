@@ -7,6 +7,7 @@ raised, a key of a state dict. See `opbench.report.escape` for what becomes of i
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 from opbench.report.escape import visible
 
@@ -17,6 +18,13 @@ LONGEST = 4_000
 def say(text: str, *, error: bool = False) -> None:
     """Prints one line to standard output, or to standard error, at once."""
     print(visible(text, LONGEST), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def say_lines(lines: Iterable[str]) -> None:
+    """Prints lines to standard output; one that has several is as many."""
+    for line in lines:
+        for part in line.split("\n"):
+            say(part)
 
 
 def say_json(document: bytes) -> None:

@@ -23,7 +23,7 @@ PACKAGE = Path(opbench.__file__).parent
 EVIL = "\x1b]0;pwned\x07\x1b[31mred\x9b2J\u202e\ud800\nreport: /etc/passwd\r"
 # Where text is printed by `print` or written to the stream itself, and why.
 #   lines, screen: what all others print through. check: a page of lines, each made inert by report/conformance.
-PRINTING = frozenset({"report/lines", "report/screen", "commands/check"})
+PRINTING = frozenset({"report/lines", "report/screen"})
 
 
 def obeyed(text):

@@ -75,15 +75,20 @@ def carry_out(command: Command, request: Any) -> Exit:
     except BrokenPipeError:
         return _unread()
     except Exception as error:
-        for line in traceback.format_exc().splitlines():
-            _say(line, "")
-        _say(f"{type(error).__name__}: {REPORT_IT}")
-        return Exit.FAULT
+        return _fault(error)
     finally:
         # Whatever the command was: an operator that is missing from it may be one that couldn't be loaded.
         registry = sys.modules.get("opbench.registry")
         for sentence in registry.broken_so_far() if registry else ():
             _say(sentence)
+
+
+def _fault(error: Exception) -> Exit:
+    """A fault of opbench itself: its traceback, and where to report it."""
+    for line in traceback.format_exc().splitlines():
+        _say(line, "")
+    _say(f"{type(error).__name__}: {REPORT_IT}")
+    return Exit.FAULT
 
 
 def _unread() -> Exit:
@@ -131,9 +136,7 @@ def main() -> None:
     except BrokenPipeError:
         raise SystemExit(int(_unread())) from None
     except Exception as error:
-        traceback.print_exc()
-        _say(f"{type(error).__name__}: {REPORT_IT}")
-        raise SystemExit(int(Exit.FAULT)) from None
+        raise SystemExit(int(_fault(error))) from None
 
 
 def _read(ended: SystemExit) -> int:

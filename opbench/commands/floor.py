@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import msgspec
@@ -34,6 +33,7 @@ def floor(request: FloorRequest) -> Exit:
     from opbench.documents import encode
     from opbench.floor.floors import floors
     from opbench.floor.gpus import gpu, gpus
+    from opbench.report.lines import say_json, say_lines
 
     registry.load()
     asked = {name: gpu(name) for name in request.gpu} or gpus()
@@ -44,7 +44,7 @@ def floor(request: FloorRequest) -> Exit:
         raise OpbenchError("no case runs on a GPU; see `opbench list workloads --suite ...`")
     found = tuple(floors(laid_out, asked))
     if request.as_json:
-        sys.stdout.write(encode({"gpus": asked, "floors": found}).decode() + "\n")
+        say_json(encode({"gpus": asked, "floors": found}))
         return Exit.FINE
     from opbench.report.floor import NOTE, sources, tables
     from opbench.report.screen import screen
@@ -52,8 +52,7 @@ def floor(request: FloorRequest) -> Exit:
     shown = screen()
     for table in tables(found, asked):
         shown.table(table.header, table.rows, table.title)
-    print(NOTE)
-    print("\n".join(sources(asked)))
+    say_lines((NOTE, *sources(asked)))
     return Exit.FINE
 
 

@@ -32,7 +32,7 @@ class CommitVerdict(NamedTuple):
     why: str = ""
 
 
-class Found(NamedTuple):
+class Bisected(NamedTuple):
     """The first bad commit, or those that it is one of, and every commit that the search came by."""
 
     first_bad: tuple[BisectedCommit, ...]
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 def bisect(
     history: History, good: str, bad: str, judge: Callable[[str], CommitVerdict], progress: Callable[[str], None]
-) -> Found:
+) -> Bisected:
     """The search between a good commit and a bad one that comes after it. `judge` is asked for a few in between."""
     goods, skipped, tried = [good], set[str](), []
     while True:
@@ -70,7 +70,7 @@ def bisect(
         else BisectedCommit(commit, history.subject(commit), "bad")
         for commit in named
     )
-    return Found(first_bad, tuple(tried))
+    return Bisected(first_bad, tuple(tried))
 
 
 def bisect_comparison(history: History, good: str, bad: str, asked: PairedRequest) -> Comparison:

@@ -1,6 +1,6 @@
 """Whether an implementation's traffic is what it really asks of memory: counted, and by a simulated cache.
 
-    python tests/bench/traffic.py -o results/xeon-2core/traffic.md
+    python tests/bench/traffic.py -o FILE.md
 
 Each contender of both slots and both cores that runs on the CPU is called once under callgrind, valgrind's tool with
 cachegrind's cache simulation: 32 KiB and then 128 KiB, on the AVX2 code, one thread. The input takes four times as

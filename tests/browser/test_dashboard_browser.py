@@ -372,7 +372,7 @@ def test_every_document_that_is_not_shown_is_listed_with_its_reason(browse, host
         "the file is empty",
         "missing required field",
         "malformed",
-        "more than one record",
+        "a case that stood before",
     ):
         assert words in said
     assert len(rows) == 7

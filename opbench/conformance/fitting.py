@@ -18,6 +18,10 @@ from opbench.errors import nearest, said
 from opbench.schema import OpbenchError
 
 
+class UnsetArgumentsError(OpbenchError):
+    """A constructor needs arguments that nobody gave and whose meaning can't be told from their names."""
+
+
 def module_target(
     target: TargetName,
     found: type[nn.Module] | nn.Module,
@@ -42,13 +46,12 @@ def module_target(
         if malformed:
             raise OpbenchError(f"target {target.text!r}: {malformed}")
     reasons = {unfit(one): one for one in reversed(candidates)}
-    if "" not in reasons:
-        return min(reasons, key=lambda reason: reason.count(","))
-    chosen = reasons[""]
-    beyond = chosen.kind.beyond({**chosen.given, **chosen.fixed})
-    if beyond:
-        raise OpbenchError(f"target {target.text!r}: {beyond}")
-    return chosen
+    nearest_reason = "" if "" in reasons else min(reasons, key=lambda reason: reason.count(","))
+    chosen = reasons[nearest_reason]
+    why = chosen.kind.beyond({**chosen.given, **chosen.fixed})
+    if why:
+        raise OpbenchError(f"target {target.text!r}: {why}")
+    return nearest_reason or chosen
 
 
 def as_kind(
@@ -96,7 +99,7 @@ def as_kind(
     unset = [name for name in own if parameters[name].default is kinds.empty and name not in {*of_own, *tied, *given}]
     if unset:
         options = " ".join(f"--arg {name}=VALUE" for name in unset)
-        raise OpbenchError(
+        raise UnsetArgumentsError(
             f"target {target.text!r}: not judged: {target.name}{inspect.signature(found)} needs {', '.join(unset)}: "
             f"add {options}"
         )

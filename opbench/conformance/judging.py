@@ -140,13 +140,15 @@ def _by_name(asked: ModuleAsked) -> Judged | str:
     family = declared_kinds.family(asked.request.operator)
     try:
         candidate = fitting.module_target(asked.target, asked.found, family, asked.given, asked.fixed)
-    except OpbenchError as error:
+    except fitting.UnsetArgumentsError as error:
         # What is fixed are settings of the operator's own module; and so are the arguments of that module itself.
         made = type(asked.found) if isinstance(asked.found, nn.Module) else asked.found
         if asked.fixed or not _operator(asked).anatomy or any(made is kind.module for kind in family):
             raise
         return str(error)
     if isinstance(candidate, str):
+        if asked.fixed:  # which are settings of the operator's own module, and no other attempt's
+            raise OpbenchError(f"target {asked.target.text!r}: not judged: at what is fixed, {candidate}")
         return candidate
     judged = _as_module(asked.request, candidate)
     return dataclasses.replace(judged, notes=(*judged.notes, *fitting.unchecked(candidate)))

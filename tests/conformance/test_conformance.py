@@ -485,7 +485,9 @@ def test_settings_that_no_definition_covers_are_wrong_usage_and_convict_nobody(p
 
 
 def test_settings_that_the_published_module_refuses_are_wrong_usage(pasted):
-    with pytest.raises(OpbenchError, match=r"CARAFE is not defined at what is fixed: .*up_kernel"):
+    with pytest.raises(
+        OpbenchError, match=r"not judged: at what is fixed, .* raised ValueError: CARAFE: expected up_kernel"
+    ):
         run_check(f"{pasted}:CARAFE", operator="carafe", fix=["up_kernel=4"], limits=LIMITS)
 
 
@@ -494,7 +496,7 @@ def test_a_module_with_another_state_dict_is_judged_by_the_core_inside_it(pasted
     assert run_check(f"{pasted}:NoBN", **only) == 0
     out = capfd.readouterr().out
     assert out.startswith("right: NoBN computes CARAFE's reassembly; the module around it differs: ")
-    assert "as yolo-carafe (core inside the module)" in out
+    assert "yolo-carafe (core inside the module) on cpu" in out
 
 
 # --- What was refused -------------------------------------------------------------------------------------------

@@ -65,6 +65,12 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
+def thorough(request):
+    """Whether every search draws many examples: a few by default, as there are hundreds of searches."""
+    return request.config.getoption("--nightly")
+
+
+@pytest.fixture(scope="session")
 def toys():
     """The toy task, declared as a user would declare it: from a file."""
     if "toy" not in registry.tasks():

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,10 @@ from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
 from opbench.run_request import RunRequest, local_folder
-from opbench.schema import Environment, OpbenchError, Run
+from opbench.schema import OpbenchError, Run
 
 if TYPE_CHECKING:
     from opbench.engine.planner import LaidOut
-    from opbench.engine.surveying import KnownMachine
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
@@ -53,7 +52,8 @@ def run(request: RunRequest) -> Exit:
     try:
         done, said = measured(request, folder, shown.progress, report, shown.line)
     except KeyboardInterrupt:
-        say(f"opbench: interrupted; {_kept(request, folder)}", error=True)
+        for line in _kept(request, folder):
+            say(line, error=True)
         return Exit.INTERRUPTED
     shown.summary(done)
     shown.line("\n".join((*said, f"report: {folder / 'report.md'}")))
@@ -79,6 +79,7 @@ def measured(
         from opbench.engine.log import Log
         from opbench.engine.planner import planned
         from opbench.engine.run import execute
+        from opbench.engine.surveying import known_machine
 
         found = planned(request)
         _say_broken(found)
@@ -94,21 +95,10 @@ def measured(
                 finish=lambda finished: finish(finished, folder),
                 resume=request.resume,
                 within_seconds=request.within,
-                known=functools.partial(_known, folder),
+                known=functools.partial(known_machine, folder),
                 log=log.write,
             )
     return done, found.said
-
-
-def _known(folder: Path, environment: Environment) -> KnownMachine | None:
-    """The selfcheck of the machine, from the run's folder or the two above; one that can't be read is none."""
-    from opbench.analyse.compare.runs import MINIMUM_EFFECT
-    from opbench.documents.selfchecks import selfcheck_near
-    from opbench.engine.surveying import KnownMachine
-    from opbench.statistics.power import quote
-
-    found = selfcheck_near((folder, *folder.absolute().parents[:2]), environment)
-    return KnownMachine(found, quote(found, MINIMUM_EFFECT).sentence) if found else None
 
 
 def _dry_run(request: RunRequest) -> Exit:
@@ -141,15 +131,16 @@ def report(finished: Run, folder: Path) -> None:
     write(finished, folder)
 
 
-def _kept(request: RunRequest, folder: Path) -> str:
+def _kept(request: RunRequest, folder: Path) -> Iterator[str]:
     """What an interrupted run leaves, and how to go on."""
     from opbench.engine.entries import NAME, PanelFinished, read
 
     if not (folder / NAME).exists():
-        return "nothing was measured yet"
+        yield "opbench: interrupted; nothing was measured yet"
+        return
     done = sum(isinstance(entry, PanelFinished) for entry in read(folder / NAME)[0])
-    resume = f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
-    return f"{done} finished panels are kept in {folder / NAME}; go on with:\n{resume}"
+    yield f"opbench: interrupted; {done} finished panels are kept in {folder / NAME}; go on with:"
+    yield f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
 
 
 COMMAND = Command("run", RunRequest, run)

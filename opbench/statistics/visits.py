@@ -10,7 +10,7 @@ phase of the machine widens the interval and doesn't move the figure.
 Simulated with 3 visits of 20 rounds whose times have a long upper tail, of nominal 95 % intervals: 98 % hold the truth
 where visits don't differ (Student's t alone: 94), 95 to 97 % where they scatter as much as rounds do or more, also with
 heavy tails. The percentiles of a hierarchical bootstrap over visits and rounds hold 98, 76 and 72 %: three visits have
-too few ways to be drawn anew. tests/statistics/test_visits.py says so each time it runs.
+too few ways to be drawn anew. tests/statistics/test_visit_intervals.py says so each time it runs.
 """
 
 from __future__ import annotations

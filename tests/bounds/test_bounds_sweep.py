@@ -87,6 +87,7 @@ def test_carafe_is_right_at_the_seeds_that_convicted_it(operator, threads):
         torch.set_num_threads(before)
 
 
+@pytest.mark.nightly
 def test_every_route_of_this_machine_takes_its_turn():
     """Two seeds per route in processes of their own, in float64 and float32: by instruction set, oneDNN on and off."""
     (subject,) = (one for one in SMALL if one.operator == "depthwise3x3")

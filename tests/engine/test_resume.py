@@ -193,10 +193,10 @@ def test_another_suite_is_refused(tmp_path):
 
 def test_another_machine_is_refused(tmp_path, monkeypatch):
     interrupted(tmp_path, after=2)
-    from opbench.engine import run
+    from opbench.engine import surveying
 
     elsewhere = replace(make_environment(), cpu="Another CPU")
-    monkeypatch.setattr(run, "differences", lambda before, now: _differences(before, elsewhere))
+    monkeypatch.setattr(surveying, "differences", lambda before, now: _differences(before, elsewhere))
     with pytest.raises(OpbenchError, match=r"cpu: Example CPU @ 2.10GHz there, Another CPU here"):
         toy_run(tmp_path, resume=True)
 

@@ -126,7 +126,14 @@ def test_a_right_core_is_acquitted(implementation, mode):
     assert verdict.judged >= 2 * 8 * 8 * 8
 
 
-@pytest.mark.parametrize(("implementation", "mode"), [*((name, "inference") for name in WRONG), ("scaled", "training")])
+@pytest.mark.parametrize(
+    ("implementation", "mode"),
+    [
+        ("scaled", "training"),
+        ("swapped", "inference"),
+        *(pytest.param(name, "inference", marks=pytest.mark.nightly) for name in WRONG if name != "swapped"),
+    ],
+)
 def test_a_wrong_core_somewhere_in_the_network_is_convicted(implementation, mode):
     assert not check_case(case(implementation, mode)).verdict.correct
 

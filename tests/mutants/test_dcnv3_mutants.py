@@ -36,11 +36,16 @@ def convicts(relation, core, dtype, number):
 
 
 def convicted_by(core, number):
-    """The first relation that the core violates, and in which dtype; None if there is none."""
-    for relation in RELATIONS:
-        for dtype in DTYPES:
-            if convicts(relation, core, dtype, number):
-                return relation.name, dtype
+    """A relation that the core violates, and in which dtype; None if there is none.
+
+    One example of each relation comes first: most bugs show in it, whichever relation it is that they break. Relations
+    of calls out of the ordinary come before the others: they are few, and nothing else shows what breaks them.
+    """
+    for examples in (1, number):
+        for relation in sorted(RELATIONS, key=lambda relation: relation.tier == "wrong"):
+            for dtype in DTYPES:
+                if convicts(relation, core, dtype, examples):
+                    return relation.name, dtype
     return None
 
 

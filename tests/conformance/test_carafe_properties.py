@@ -21,6 +21,8 @@ from opbench.relations import Example, Space, Violation
 from opbench.schema import DTYPES
 from opbench.verify.bounds import coefficient
 
+# Most of what is wrong shows in float32; the other dtypes of every relation take the night.
+NIGHTLY_DTYPES = [pytest.param(dtype, marks=pytest.mark.nightly) for dtype in ("float64", "bfloat16")]
 EAGER = [
     name for name, it in IMPLEMENTATIONS.items() if not it.compiles and "cpu" in it.devices and it.missing() is None
 ]
@@ -36,11 +38,17 @@ def inputs(dtype=torch.float32, **changes):
 # --- Implementations --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", *NIGHTLY_DTYPES])
 @pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)
 @pytest.mark.parametrize("name", EAGER)
 def test_every_implementation_meets_every_relation(name, relation, dtype, thorough):
     assert_holds(relation, IMPLEMENTATIONS[name].function, Space(dtype), number=12 if thorough else 4)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+@pytest.mark.parametrize("name", EAGER)
+def test_output_and_gradients_are_the_definition_s_in_the_other_dtypes(name, dtype):
+    assert_holds(BY_NAME["definition-gradients"], IMPLEMENTATIONS[name].function, Space(dtype), number=8)
 
 
 @pytest.mark.parametrize("name", EAGER)

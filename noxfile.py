@@ -94,8 +94,8 @@ NIGHTLY = {
     "measure": Part("clocks, memory and counters; the benchmark cases", ("tests/measure", "tests/bench")),
     "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
     "reports": Part(
-        "statistics, analysis, reports, dashboard",
-        ("tests/statistics", "tests/analyse", "tests/report", "tests/browser"),
+        "statistics, analysis, reports, floors, dashboard",
+        ("tests/statistics", "tests/analyse", "tests/report", "tests/browser", "tests/floor"),
     ),
     "documents": Part(
         "documents of every kind, and 2,000 changed ones through the commands that read them",

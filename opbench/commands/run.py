@@ -76,10 +76,10 @@ def measured(
     limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor:
+        from opbench.analyse.known_machine import known_machine
         from opbench.engine.log import Log
         from opbench.engine.planner import planned
         from opbench.engine.run import execute
-        from opbench.engine.surveying import known_machine
 
         found = planned(request)
         _say_broken(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -65,13 +64,3 @@ def _about(machine: KnownMachine | None, best: object) -> dict[str, str]:
     else:
         told = "near the best of this run; the selfcheck keeps none of these probes with as many threads"
     return {"phases": f"clear: {told}", "selfcheck": f"{age}: {machine.figures}"}
-
-
-def known_machine(folder: Path, environment: Environment) -> KnownMachine | None:
-    """The selfcheck of the machine, from the run's folder or the two above; one that can't be read is none."""
-    from opbench.analyse.compare.runs import MINIMUM_EFFECT
-    from opbench.documents.selfchecks import selfcheck_near
-    from opbench.statistics.power import quote
-
-    found = selfcheck_near((folder, *folder.absolute().parents[:2]), environment)
-    return KnownMachine(found, quote(found, MINIMUM_EFFECT).sentence) if found else None

@@ -50,6 +50,15 @@ class Built:
         held = {**dict(zip(input_names, self.inputs, strict=True)), **dict(self.module.named_parameters())}
         return tuple(held[name] for name in self.differentiated)
 
+    def call_once(self) -> None:
+        """One call, in training forward and backward; nothing of it is kept."""
+        if self.grad_output is None:
+            with torch.no_grad():
+                self.module(*self.inputs)
+        else:
+            output = self.module(*self.inputs)
+            torch.autograd.grad(output, self.leaves(), self.grad_output, allow_unused=True)
+
 
 def build(case: Case, implementation: Implementation | None = None) -> Built:
     """Builds the case's module and inputs. `implementation` replaces the case's own (for counting)."""

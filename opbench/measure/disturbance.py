@@ -197,18 +197,27 @@ class DisturbanceGuard:
         self._before = self.kernel.read()
 
     def judge(self, seconds: float) -> tuple[float, bool]:
-        """The share of the block, which took `seconds` in all, that was lost; and whether that spoils it.
+        """The share of the block, which took `seconds` in all, that was lost; and whether that spoils it."""
+        return self.weigh(self.lost(seconds), seconds)
 
-        `why` then names the worst so far.
-        """
-        lost = waited(self._before, self.kernel.read(), seconds)
+    def lost(self, seconds: float) -> Waited:
+        """What the kernel has counted since the block began."""
+        return waited(self._before, self.kernel.read(), seconds)
+
+    def weigh(self, lost: Waited, seconds: float, *, spoilt: bool = False) -> tuple[float, bool]:
+        """The share that was lost, and whether that spoils the block, if it isn't `spoilt` by something else."""
         # Steal is counted in ticks: what one of them shows of a block that is shorter is all or nothing.
         if lost.stolen * seconds < 2 * STEAL_TICK_SECONDS:
             lost = lost._replace(stolen=0.0)
-        spoilt = lost.share > self.allowed
-        if spoilt and (lost.share > self._worst or not self.why):
-            self._worst, self.why = lost.share, lost.why
+        spoilt = spoilt or lost.share > self.allowed
+        if spoilt:
+            self.keep(lost.share, lost.why)
         return lost.share, spoilt
+
+    def keep(self, share: float, why: str) -> None:
+        """Something that spoilt a block: `why` names the worst since it was last emptied."""
+        if share > self._worst or not self.why:
+            self._worst, self.why = share, why
 
     def pause(self) -> None:
         """Lets whoever has the core finish its slice."""

@@ -48,13 +48,7 @@ def track(built: Built, *, predicted: bool = False) -> Memory:
         held.append(built.grad_output)
     saved = 0 if built.grad_output is None else _saved(built, held)
     with LiveBytes(held) as live:
-        if built.grad_output is None:
-            with torch.no_grad():
-                built.module(*built.inputs)
-        else:
-            output = built.module(*built.inputs)
-            torch.autograd.grad(output, built.leaves(), built.grad_output, allow_unused=True)
-            del output
+        built.call_once()
     method = "fake-dispatch" if predicted else "cpu-dispatch"
     return Memory(method=method, peak_bytes=live.peak, saved_bytes=saved, predicted=predicted)
 

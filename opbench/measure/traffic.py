@@ -59,12 +59,7 @@ def count_traffic(built: Built) -> int | None:
     if not implementation.seen:
         return None
     with Traffic(implementation.traffic) as traffic:
-        if built.grad_output is None:
-            with torch.no_grad():
-                built.module(*built.inputs)
-        else:
-            output = built.module(*built.inputs)
-            torch.autograd.grad(output, built.leaves(), built.grad_output, allow_unused=True)
+        built.call_once()
     return int(traffic.total)
 
 

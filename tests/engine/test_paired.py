@@ -22,6 +22,7 @@ from opbench.engine.paired_watch import PairedWatch
 from opbench.engine.paired_worker import serve
 from opbench.engine.revision_worker import Answer, RevisionWorker, WorkerLostError
 from opbench.engine.revisions import Revision, checked_out
+from opbench.measure.disturbance import DisturbanceGuard
 from opbench.plan import plan
 from opbench.process.child import Child
 from opbench.schema import PAIRED, Case, OpbenchError, Settings, Suite, Workload
@@ -115,7 +116,7 @@ def test_a_death_costs_the_case_in_both_documents(dying, monkeypatch):
 
 def test_both_documents_hold_rounds_that_pair(monkeypatch):
     # Whatever else this machine does.
-    monkeypatch.setattr(paired, "PairedWatch", functools.partial(PairedWatch, allowed=math.inf))
+    monkeypatch.setattr(paired, "PairedWatch", functools.partial(PairedWatch, DisturbanceGuard(allowed=math.inf)))
     registry.load()
     laid_out = plan(Suite("tiny", "tiny", (WORKLOAD,)), {}, cuda=False)
     settings = Settings("tiny", 0.5, 0.2, replicas=2)

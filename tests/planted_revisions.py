@@ -10,12 +10,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from factory import make_counts, make_memory, make_verdict
+from factory import make_case, make_counts, make_memory, make_verdict
 
+from opbench.analyse.compare.paired import PairedRequest
+from opbench.analyse.compare.runs import compare
 from opbench.engine import paired_record
 from opbench.engine.revision_worker import CheckedAgain, Prepared, TimedBlock, Unknown, WorkerLostError
 from opbench.process.death import Death
-from opbench.schema import Record
+from opbench.schema import Panel, Plan, Record, Settings
+
+CASE = make_case("carafe[cpu]")
 
 
 @dataclasses.dataclass
@@ -65,3 +69,17 @@ def plant(monkeypatch: Any, **fields: Any) -> PlantedRevisions:
     found = PlantedRevisions(**fields)
     monkeypatch.setattr(paired_record, "RevisionWorker", found.worker)
     return found
+
+
+def paired_request(keep=lambda folder, runs: None):
+    """One case of two revisions, confirmed in a tenth of a second."""
+    return PairedRequest(
+        plan=Plan("smoke", (Panel("panel", "made up", "nearest[torch]", (CASE,)),), ()),
+        settings=Settings("smoke", 0.01, 0.3, replicas=3),
+        threads=1,
+        command="opbench compare",
+        confirming_seconds=0.1,
+        judge=compare,
+        progress=lambda text: None,
+        keep=keep,
+    )

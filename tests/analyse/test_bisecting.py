@@ -3,18 +3,14 @@
 import subprocess
 
 import pytest
-from factory import make_case
-from planted_revisions import plant
+from planted_revisions import paired_request, plant
 
 from opbench.analyse.compare.bisecting import bisect_comparison
-from opbench.analyse.compare.paired import PairedRequest
-from opbench.analyse.compare.runs import compare
 from opbench.documents import parse, render
 from opbench.engine.revisions import History
 from opbench.report.comparison import bisected
-from opbench.schema import OpbenchError, Panel, Plan, Settings
+from opbench.schema import OpbenchError
 
-CASE = make_case("carafe[cpu]")
 SLOW = "1.1e-3"
 
 
@@ -43,17 +39,7 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
     def bisect(self, good, bad):
-        request = PairedRequest(
-            plan=Plan("smoke", (Panel("panel", "made up", "nearest[torch]", (CASE,)),), ()),
-            settings=Settings("smoke", 0.01, 0.3, replicas=3),
-            threads=1,
-            command="opbench compare",
-            confirming_seconds=0.1,
-            judge=compare,
-            progress=lambda text: None,
-            keep=lambda folder, runs: None,
-        )
-        return bisect_comparison(History(self.root), good, bad, request)
+        return bisect_comparison(History(self.root), good, bad, paired_request())
 
 
 @pytest.fixture

@@ -4,19 +4,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factory import make_case, make_latency, make_record, make_run
-from planted_revisions import plant
+from factory import make_latency, make_record, make_run
+from planted_revisions import CASE, paired_request, plant
 
 from opbench.analyse.compare.confirming import AGREEING, PROCESSES, called, confirmed
-from opbench.analyse.compare.paired import PairedRequest, compare_revisions
+from opbench.analyse.compare.paired import compare_revisions
 from opbench.analyse.compare.runs import compare
 from opbench.engine.revisions import Revision
 from opbench.report.comparison import explanations, lines, markdown, tally
-from opbench.schema import Panel, Plan, Settings
 
 BASE, HEAD = (Revision(Path(f"/nowhere/{name}"), name, False) for name in ("base", "head"))
-CASE = make_case("carafe[cpu]")
-PLAN = Plan("smoke", (Panel("panel", "made up", "nearest[torch]", (CASE,)),), ())
 
 
 def compared(monkeypatch, head=1.0, base_layouts=(), head_layouts=(), **planted):
@@ -28,16 +25,7 @@ def compared(monkeypatch, head=1.0, base_layouts=(), head_layouts=(), **planted)
         **planted,
     )
     kept = {}
-    request = PairedRequest(
-        plan=PLAN,
-        settings=Settings("smoke", 0.01, 0.3, replicas=3),
-        threads=1,
-        command="opbench compare",
-        confirming_seconds=0.1,
-        judge=compare,
-        progress=lambda text: None,
-        keep=lambda folder, runs: kept.update(runs),
-    )
+    request = paired_request(lambda folder, runs: kept.update(runs))
     return compare_revisions(BASE, HEAD, request), found.started, kept
 
 

@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
+from toy_plan import toy_panel
 
-from opbench import plan, suites
 from opbench.engine.panel import Context, run_panel
 from opbench.measure.latency import WallClock
 from opbench.measure.throttle import Reading, ThrottleGuard
@@ -16,17 +16,7 @@ SETTINGS = Settings(suite="toy", precision=0.5, budget_seconds=0.3)
 
 
 def records(mode, *names):
-    text = f"""
-        [[workload]]
-        task = "toy"
-        name = "small"
-        source = "made up"
-        dims = {{ N = 6, C = 4 }}
-        devices = ["cpu"]
-        contenders = {[f"double[{name}]" for name in names]}
-    """
-    laid_out = plan.plan(suites.parse(text, "toy", where="test"), {"mode": [mode]}, cuda=False)
-    (panel,) = laid_out.panels
+    panel = toy_panel(mode, *names, N=6, C=4)
     return {record.case.implementation: record for record in run_panel(panel, SETTINGS, Context())}
 
 

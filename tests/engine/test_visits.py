@@ -8,9 +8,8 @@ import pytest
 import torch
 from factory import make_environment, make_latency, make_record, make_run, make_selfcheck
 from msgspec.structs import replace
-from toy_plan import search_path, toy_plan, toy_run, toy_settings, toy_supervisor
+from toy_plan import search_path, toy_panel, toy_plan, toy_run, toy_settings, toy_supervisor
 
-from opbench import plan, suites
 from opbench.documents import read
 from opbench.engine import check_case
 from opbench.engine import run as engine
@@ -117,17 +116,7 @@ def test_visits_without_time_have_a_place_without_samples():
 
 
 def records(answers, *names, mode="inference", counting=True):
-    text = f"""
-        [[workload]]
-        task = "toy"
-        name = "small"
-        source = "made up"
-        dims = {{ N = 60, C = 40 }}
-        devices = ["cpu"]
-        contenders = {[f"double[{name}]" for name in names]}
-    """
-    laid_out = plan.plan(suites.parse(text, "toy", where="test"), {"mode": [mode]}, cuda=False)
-    (panel,) = laid_out.panels
+    panel = toy_panel(mode, *names, N=60, C=40)
     context = Context(answers=answers, counting=counting)
     found = run_panel(panel, Settings(suite="toy", precision=0.5, budget_seconds=0.1), context)
     return {record.case.implementation: record for record in found}

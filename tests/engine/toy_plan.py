@@ -6,6 +6,8 @@ from pathlib import Path
 
 from factory import make_case
 
+from opbench import plan as planning
+from opbench import suites
 from opbench.documents import save
 from opbench.engine.run import execute
 from opbench.engine.supervisor import Supervisor, WorkerLimits
@@ -24,6 +26,21 @@ def toy_plan(panels=4, implementations=("ok", "also-ok")):
         cases = tuple(make_case(f"toy[{name}]", workload=f"w{number}") for name in implementations)
         laid_out.append(Panel(id=cases[0].panel_id, source="made up", baseline=cases[0].contender, cases=cases))
     return Plan("toy", tuple(laid_out), ())
+
+
+def toy_panel(mode, *names, N, C):
+    """One panel of the declared toy operator's implementations, on the CPU."""
+    text = f"""
+        [[workload]]
+        task = "toy"
+        name = "small"
+        source = "made up"
+        dims = {{ N = {N}, C = {C} }}
+        devices = ["cpu"]
+        contenders = {[f"double[{name}]" for name in names]}
+    """
+    (panel,) = planning.plan(suites.parse(text, "toy", where="test"), {"mode": [mode]}, cuda=False).panels
+    return panel
 
 
 def toy_settings(**changes):

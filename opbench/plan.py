@@ -32,6 +32,7 @@ from opbench.schema import (
     Workload,
     spread_part,
 )
+from opbench.suites import GROUPS
 
 Filters = Mapping[Filter, Sequence[str]]
 # By operator, beside what a workload names.
@@ -204,12 +205,17 @@ def _absent(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[
 def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
     """`carafe` stands for every implementation, `carafe[triton]` for one, `carafe[mmcv]?` for one if installed.
 
-    `*` stands for every operator of the task that no other entry names; `-carafe` names one to leave it out.
+    `*` stands for every operator of the task that no other entry names; `-carafe` names one to leave it out, `-pasted`
+    a group of them.
     """
     operators = registry.operators(task.name)
     names = []
     mentioned = {re.split(r"[\[\]]", pattern.removeprefix("-"))[0] for pattern in patterns}
+    grouped = [group for group in GROUPS if f"-{group}" in patterns]
+    mentioned.update(name for group in grouped for name in GROUPS[group])
     for pattern in patterns:
+        if pattern.removeprefix("-") in grouped:
+            continue
         if pattern == "*":
             others = [operator for operator in operators.values() if operator.name not in mentioned]
             names += [_name(operator, name) for operator in others for name in operator.implementations]

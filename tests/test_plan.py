@@ -91,3 +91,25 @@ def test_a_filter_nothing_answers_to_is_refused(filters, said):
         lay_out(filters)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+GROUPED = """
+[contenders]
+upsample2x = ["nearest", "-pasted", "*"]
+
+[[workload]]
+task = "upsample2x"
+name = "small"
+source = "made up"
+dims = { N = 1, C = 4, H = 4, W = 4 }
+dtypes = ["float32"]
+devices = ["cpu"]
+modes = ["inference"]
+"""
+
+
+def test_a_group_is_left_out_at_once_and_a_member_of_it_joins_by_name(monkeypatch):
+    monkeypatch.setitem(suites.GROUPS, "pasted", ("deconv", "elsewhere"))  # what the task doesn't have is no matter
+    assert "deconv" not in {case.operator for panel in lay_out(text=GROUPED).panels for case in panel.cases}
+    asked = lay_out({"operator": ["deconv"]}, text=GROUPED).panels
+    assert {case.operator for panel in asked for case in panel.cases} == {"nearest", "deconv"}

@@ -2,7 +2,7 @@
 
 Contenders are named as `carafe` (all implementations), `carafe[triton]`, or `carafe[mmcv]?`: a package's operator, that
 competes where the package is installed. `*` is every operator that the list doesn't name, `-carafe` one to be left out:
-so a new operator competes unless it is.
+so a new operator competes unless it is. `-pasted` leaves out a group (GROUPS) at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ import msgspec
 from opbench.errors import nearest
 from opbench.registry import operators, settings_of, tasks, unknown_operator
 from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Setting, Suite, Target, Task, Workload, spread_part
+
+# Operators of pasted modules: in the suites of the networks that they are pasted into (yolo11, yolo26, rtdetr), and
+# left out of those that are about CARAFE and DCNv3, which would take too long with them. `--operator NAME` adds one.
+GROUPS = {
+    "pasted": ("dysample", "eucb", "dcnv4", "rfaconv", "ldconv", "odconv", "snake", "gsconv", "vov-gsconv", "pconv"),
+}
 
 _FOLDER = Path(__file__).parent
 _CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}

@@ -36,7 +36,8 @@ FOUND = {
     "slow-clock": "replaces time.perf_counter, by which contenders are timed",
     "takes-the-answer": "answers from memory: other values in its inputs get the very same output",
     "edits-samples": "its samples are not those that the clock has shown",
-    "computes-later": "in a timed call: ",
+    # Which is seen first is up to the thread: the buffer is not filled yet, or holds what an earlier call has left.
+    "computes-later": ("in a timed call: ", "answers from memory: "),
     "judges-itself": "replaces opbench.verify.gate.judge, by which contenders are judged",
     "more-threads": "threads, where the run has 1",
 }
@@ -59,7 +60,8 @@ def found(tmp_path_factory):
 @pytest.mark.parametrize("name", FOUND)
 def test_a_cheat_is_incorrect_and_it_is_said_how(found, name):
     assert found[name].outcome == "incorrect"
-    assert FOUND[name] in found[name].message
+    signs = FOUND[name] if isinstance(FOUND[name], tuple) else (FOUND[name],)
+    assert any(sign in found[name].message for sign in signs), found[name].message
     assert found[name].latencies == ()
 
 

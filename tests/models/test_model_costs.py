@@ -246,7 +246,7 @@ def test_an_implementation_that_only_the_device_runs_is_given_to_the_core_there(
     monkeypatch.setattr(variants, "implementation_of", lambda one, asked: declared)
     asked = request("Small", "upsample=carafe[triton]", device="cuda")
     model, x = networks.Small(), torch.rand(1, 3, 32, 32)
-    swapped = variants.networks(model, asked, x, variants.places(model, asked))[1]
+    swapped = variants.networks(model, asked, x, variants.places(model, asked, x))[1]
     assert swapped.model.up.implementation == "auto"
     swapped.model(x)
     variants.appoint(swapped, asked)

@@ -200,6 +200,9 @@ def every_yaml():
     return sorted(path.name for path in folder.rglob("*.yaml"))
 
 
+RIVAL = {"upsample": "carafe", "transposed": "carafe", "conv3x3": "dcnv3", "downsample2x": "depthwise-stride2"}
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", every_yaml() or ["none"])
 def test_every_network_of_the_package_is_swapped_whole_and_fused(name, ultralytics):
@@ -217,8 +220,8 @@ def test_every_network_of_the_package_is_swapped_whole_and_fused(name, ultralyti
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for one in places_of(model, x):
-            if one.total > one.uncalled and one.slot != "downsample2x":
-                changes += swap(model, one.slot, "dcnv3" if one.slot == "conv3x3" else "carafe")
+            if one.total > one.uncalled:
+                changes += swap(model, one.slot, RIVAL[one.slot])
     after = sum(value.numel() for value in model.parameters())
     assert after - before == sum(one.params_after - one.params_before for one in changes)
     if "world" in name or "yoloe" in name:

@@ -49,7 +49,7 @@ class DecideRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     target: Target
     task: Annotated[
-        tuple[str, ...], Option("Only this task: upsample2x, conv3x3 (repeatable) [every slot of the network].")
+        tuple[str, ...], Option("Only this task: upsample2x, conv3x3, downsample2x (repeatable) [every slot].")
     ] = ()
     where: Annotated[str | None, Option("Only layers of such names.", metavar="GLOB")] = None
     operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline (repeatable).")] = ()

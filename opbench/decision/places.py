@@ -20,10 +20,14 @@ from opbench.models.slots import passed_over
 from opbench.models.swap import matching, predicate
 from opbench.schema import Device, DType, OpbenchError, Operator, Task
 from opbench.slug import slug
-from opbench.tasks import SLOTS, groups
+from opbench.tasks import CONV3X3, DOWNSAMPLE2X, UPSAMPLE2X, groups
 
 # What the places of a task are called among a network's slots (`opbench.models.SLOTS`).
-SLOT_OF_TASK: Mapping[str, str] = {"upsample2x": "upsample", "conv3x3": "conv3x3"}
+SLOT_OF_TASK: Mapping[str, str] = {
+    UPSAMPLE2X.name: "upsample",
+    CONV3X3.name: "conv3x3",
+    DOWNSAMPLE2X.name: "downsample2x",
+}
 # Module names that a workload's source lists.
 NAMED = 6
 
@@ -52,7 +56,7 @@ def find(
     for name in tasks:
         if name not in SLOT_OF_TASK:
             raise OpbenchError(f"--task: {nearest('task of a network', name, SLOT_OF_TASK)}")
-    asked = [registry.tasks()[name] for name in SLOTS if name in SLOT_OF_TASK and (not tasks or name in tasks)]
+    asked = [registry.tasks()[name] for name in SLOT_OF_TASK if not tasks or name in tasks]
     called_with = arguments(model, None, size)
     places: list[PlacesOfShape] = []
     left_out: list[OutOfReach] = []
@@ -81,9 +85,12 @@ def _unfit(task: str, site: Site) -> str:
     if not site.calls:
         return "a call of the network doesn't reach it"
     try:
-        if task == "upsample2x" and site.upsampling() != 2:
+        if task == UPSAMPLE2X.name and site.upsampling() != 2:
             return f"it upsamples by {site.upsampling()}, and contenders by 2"
-        _ = site.channels
+        if task == DOWNSAMPLE2X.name and not site.halves:
+            return "it doesn't halve its image"
+        if task != DOWNSAMPLE2X.name:
+            _ = site.channels
     except OpbenchError as error:
         return str(error).partition(" can't be swapped: ")[2] or str(error)
     return ""
@@ -94,20 +101,20 @@ def _by_shape(task: Task, sites: Sequence[Site], batch: int, about: str) -> Iter
     met: dict[tuple[int, ...], list[tuple[Site, Call]]] = {}
     for site in sites:
         for call in site.calls:
-            met.setdefault(call.shape_in[1:], []).append((site, call))
-    for (channels, height, width), calls in met.items():
+            met.setdefault((*call.shape_in[1:], call.shape_out[1]), []).append((site, call))
+    for (channels, height, width, outputs), calls in met.items():
         first = [site for site, call in calls if call is site.calls[0]]
         names = list(dict.fromkeys(site.name for site, _ in calls))
-        dims = {**task.defaults, "N": batch, "C": channels, "H": height, "W": width}
-        if "G" in task.dims:
-            dims["G"] = groups(channels)
+        sizes = {"N": batch, "C": channels, "H": height, "W": width}
+        sizes |= {"O": outputs} if "O" in task.defaults else {}
+        sizes |= {"G": groups(outputs)} if "G" in task.dims else {}
         shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         times = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         sides = (*((batch,) if batch > 1 else ()), channels, height, width)
         yield PlacesOfShape(
             task=task.name,
-            workload="x".join(map(str, sides)),
-            dims=dims,
+            workload="x".join(map(str, sides)) + (f"-to-{outputs}" if outputs != channels else ""),
+            dims=task.given(sizes),
             names=tuple(names),
             modules=len(first),
             calls=len(calls),
@@ -117,12 +124,14 @@ def _by_shape(task: Task, sites: Sequence[Site], batch: int, about: str) -> Iter
 
 def _not_reached(model: nn.Module, size: Size, tasks: set[str], where: str | None) -> Iterator[OutOfReach]:
     """What looks like a place of the slot and is none."""
-    if "upsample2x" in tasks:
+    if UPSAMPLE2X.name in tasks:
         for name in functional_upsampling(model, size=size):
             yield OutOfReach(name, "it calls torch.nn.functional.interpolate inside a forward, which no swap reaches")
-    if "conv3x3" in tasks:
+    if CONV3X3.name in tasks:
         inside = (predicate(where),) if where is not None else ()
         for reason, count in passed_over(model, *inside).items():
+            if reason == "of stride 2" and DOWNSAMPLE2X.name in tasks:
+                continue
             yield OutOfReach(f"{count} 3x3 convolutions {reason}", "not the slot conv3x3")
 
 

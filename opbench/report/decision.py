@@ -130,9 +130,12 @@ def _verdicts(slot: PricedSlot) -> Iterator[str]:
         yield f"On the front (nothing that learns is faster with no more parameters): {_names(front)}."
     for one in slot.of("dominated"):
         best = one.beaten_by[0]
+        other = _row(slot, best.contender)
+        same = other.operator == one.operator
         yield (
-            f"{one.contender} is never worth its cost here: {best.contender} {_smaller(slot, one, best)}, and it takes "
-            f"{numbers.ratio(best.ratio)} of that one's time. Only {_only(slot, one, best)} could pay for it."
+            f"{one.contender} is never worth its cost here: it takes {numbers.ratio(best.ratio)} the time of "
+            f"{best.contender}, which {'computes the same' if same else _smaller(one, other)}."
+            f"{'' if same else ' Only a better score could pay for it.'}"
         )
     for one in slot.of("undecided"):
         against = ", ".join(f"{numbers.ratio(versus.ratio)} of {versus.contender}" for versus in one.perhaps)
@@ -145,17 +148,10 @@ def _verdicts(slot: PricedSlot) -> Iterator[str]:
         yield f"Without parameters, so that they learn nothing and beat nobody who does: {_names(fixed)}."
 
 
-def _smaller(slot: PricedSlot, one: PricedContender, best: Versus) -> str:
-    other = _row(slot, best.contender)
-    if other.operator == one.operator:
-        return "computes the same"
+def _smaller(one: PricedContender, other: PricedContender) -> str:
     if other.params == one.params:
         return f"has as many parameters ({numbers.exactly(other.params)})"
     return f"has fewer parameters ({numbers.exactly(other.params)} against {numbers.exactly(one.params)})"
-
-
-def _only(slot: PricedSlot, one: PricedContender, best: Versus) -> str:
-    return "nothing" if _row(slot, best.contender).operator == one.operator else "a better score"
 
 
 def _row(slot: PricedSlot, contender: str) -> PricedContender:

@@ -36,8 +36,9 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     swap: Annotated[
         tuple[str, ...],
         Option(
-            "upsample=carafe, conv3x3=dcnv3[gather], 'conv3x3:backbone.*=dcnv3' (repeatable).",
-            metavar="WHAT[:GLOB]=WITH",
+            "upsample=carafe, conv3x3@bottleneck=dcnv3[gather], 'conv3x3:backbone.*=dcnv3' (repeatable); roles are "
+            "backbone, neck, head and bottleneck.",
+            metavar="WHAT[@ROLE][:GLOB]=WITH",
         ),
     ] = ()
     where: Annotated[str | None, Option("Swap only layers of such names, where no :GLOB says.", metavar="GLOB")] = None

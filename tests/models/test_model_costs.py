@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from opbench import documents
-from opbench.commands.model import parse_size
 from opbench.models import network_case, side_by_side, variants
 from opbench.models.costs import BASELINE, CostRequest, Costs, Swap, parse_swap
 from opbench.models.layers import profile
@@ -19,6 +18,7 @@ from opbench.models.side_by_side import measure
 from opbench.models.slots import passed_over
 from opbench.models.swap import swap
 from opbench.models.target import load_model
+from opbench.network_request import parse_size
 from opbench.operators.carafe import CARAFE
 from opbench.operators.dcnv3 import DCNv3
 from opbench.report.costs import changes, comparison, layers, sentences

@@ -258,3 +258,18 @@ def test_offsets_spread_as_asked():
         assert operator.learnt(module, (x, module.moves(x) + module.init_pos))["offset spread"] == pytest.approx(
             2.0, 1e-3
         )
+
+
+@pytest.mark.parametrize("layout", PUBLISHED)
+def test_it_is_shown_from_the_published_parameters(layout, tmp_path):
+    from opbench.drawings import Shot
+    from opbench.report.show.picture import picture
+
+    style, dyscope = layout
+    state = DySample(64, style=style, dyscope=dyscope).state_dict()
+    state |= {"scope.bias": torch.zeros(len(state["offset.bias"]))} if dyscope else {}
+    torch.save(state, tmp_path / "published.pt")
+    text = picture("dysample", Shot(weights=tmp_path / "published.pt", at=("3,4",)))
+    # One input pixel: four starts, and as many samples of each of four groups.
+    assert text.count('width="4" height="4"') == 4
+    assert text.count("<circle") == 4 + 16

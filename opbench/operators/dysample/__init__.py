@@ -79,5 +79,6 @@ OPERATOR = Operator(
     constructor=constructors.MODULE,
     anatomy="opbench.operators.dysample.anatomy:ANATOMY",
     relations="opbench.operators.dysample.relations:RELATIONS",
+    show="opbench.operators.dysample.show:drawn",
 )
 OPERATORS = (OPERATOR,)

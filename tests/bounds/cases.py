@@ -82,6 +82,13 @@ OPERATORS = (
         {"N": 2, "C": 32, "H": 13, "W": 16, **_UP},
     ),
     *_each(
+        "upsample2x",
+        "dysample",
+        {"N": 1, "C": 128, "H": 9, "W": 7, "style": "pl", "groups": 4, "dyscope": True},
+        {"N": 2, "C": 32, "H": 13, "W": 16, "style": "lp", "groups": 4, "dyscope": False},
+        spread=2.0,
+    ),
+    *_each(
         "conv3x3",
         "conv3x3 depthwise3x3 depthwise-separable dcnv2 dcnv3 yolo-dcnv3",
         {"N": 1, "C": 128, "H": 9, "W": 11, "G": 4},

@@ -89,6 +89,13 @@ OPERATORS = (
         spread=2.0,
     ),
     *_each(
+        "conv3x3",
+        "ldconv",
+        {"N": 1, "C": 128, "H": 9, "W": 11, "G": 4, "num_param": 9},
+        {"N": 2, "C": 32, "H": 14, "W": 12, "G": 2, "num_param": 5},
+        spread=2.0,
+    ),
+    *_each(
         "carafe_core",
         "carafe",
         {"N": 1, "C": 64, "H": 13, "W": 9, "k": 5, "g": 1, "s": 2},

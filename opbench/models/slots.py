@@ -21,9 +21,20 @@ def _conv3x3(name: str, module: nn.Module) -> bool:
     return _window3x3(module) and _reason(module) == ""
 
 
+def _downsample2x(name: str, module: nn.Module) -> bool:
+    return _window3x3(module) and halves(module)
+
+
+def halves(module: nn.Module) -> bool:
+    """Whether a convolution halves its image: ungrouped, undilated, of stride 2, padded with one zero on each side."""
+    assert isinstance(module, nn.Conv2d)
+    found = (module.stride, module.padding, module.dilation, module.groups, module.padding_mode)
+    return found == ((2, 2), (1, 1), (1, 1), 1, "zeros")
+
+
 # Every `nn.Upsample`; every `nn.Conv2d` with a 3x3 window that keeps channels and size (ungrouped, stride 1,
-# padding 1), which is the slot of the task `conv3x3`.
-SLOTS: Mapping[str, Predicate] = {"upsample": _upsample, "conv3x3": _conv3x3}
+# padding 1), which is the slot of the task `conv3x3`; every one that halves the size, whatever its channels.
+SLOTS: Mapping[str, Predicate] = {"upsample": _upsample, "conv3x3": _conv3x3, "downsample2x": _downsample2x}
 
 
 def passed_over(model: nn.Module, inside: Predicate = lambda name, module: True) -> Mapping[str, int]:

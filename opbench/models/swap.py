@@ -71,7 +71,7 @@ def swap(
 ) -> tuple[Change, ...]:
     """Replaces every module of `model` that matches `what`, (N, C, H, W) in and out, and returns what it changed.
 
-    what: a module class or a tuple of them; the name of a slot ("upsample", "conv3x3") or else a glob over dotted
+    what: a module class or a tuple of them; the name of a slot (of `SLOTS`: "upsample", ...) or else a glob over dotted
     names ("model.2.*", where * crosses dots); a compiled regular expression, searched in names; or a predicate
     (name, module) -> bool. `where` narrows it further to names of a pattern. Of modules inside each other that both
     match, the outer one is replaced.

@@ -94,10 +94,22 @@ Inputs = Callable[[Dims, float, "torch.Generator"], dict[str, "torch.Tensor"]]
 
 
 @dataclass(frozen=True)
+class Multiple:
+    """The default of a dimension that follows another: `by` times the dimension `of`."""
+
+    of: str
+    by: int
+
+    def __str__(self) -> str:
+        return f"{self.by}{self.of}"
+
+
+@dataclass(frozen=True)
 class Task:
     """A slot in a network that contenders compete for.
 
-    `dims` are the dimensions a workload must name, `defaults` those it may; `baseline` is a contender. `inputs` are
+    `dims` are the dimensions a workload must name, `defaults` those it may: a number, or a multiple of another
+    dimension; `baseline` is a contender. `inputs` are
     those of every operator of the task that declares none of its own, and counters know its `formulas` in each. In a
     `deformable` task every contender is timed at each stated offset spread; in another one those operators are that
     say they are deformable.
@@ -107,10 +119,18 @@ class Task:
     title: str
     baseline: str
     dims: tuple[str, ...]
-    defaults: Mapping[str, int] = field(default_factory=dict)
+    defaults: Mapping[str, int | Multiple] = field(default_factory=dict)
     deformable: bool = False
     inputs: Inputs | None = None
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
+
+    def given(self, dims: Mapping[str, int]) -> dict[str, int]:
+        """Dimensions as they are named, then the defaults of those that aren't."""
+        found = dict(dims)
+        for name, default in self.defaults.items():
+            if name not in found:
+                found[name] = default.by * found[default.of] if isinstance(default, Multiple) else default
+        return found
 
 
 # The buffers that every norm updates as it trains.

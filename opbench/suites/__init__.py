@@ -196,7 +196,7 @@ def _check_dims(
         if (named := {key: value for key, value in dims.items() if key in declared})
     }
     of_task = {key: value for key, value in dims.items() if key in (*task.dims, *task.defaults)}
-    return {**of_task, **{key: value for key, value in task.defaults.items() if key not in dims}}, settings
+    return task.given(of_task), settings
 
 
 def _table(document: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

@@ -93,6 +93,10 @@ OPERATORS = (
         "ldconv",
         {"N": 1, "C": 128, "H": 9, "W": 11, "G": 4, "num_param": 9},
         {"N": 2, "C": 32, "H": 14, "W": 12, "G": 2, "num_param": 5},
+        "downsample2x",
+        "conv3x3-stride2 depthwise-stride2",
+        {"N": 1, "C": 64, "O": 128, "H": 10, "W": 18, "G": 4},
+        {"N": 2, "C": 32, "O": 32, "H": 14, "W": 12, "G": 2},
         spread=2.0,
     ),
     *_each(

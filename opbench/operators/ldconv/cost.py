@@ -24,12 +24,21 @@ def macs(inc: int, outc: int, points: int, pixels: int) -> int:
 
 
 def module_cost(dims: Dims) -> Cost:
-    """At as many channels out as in; the slot's stride is that of its dimensions, 1 where it has none."""
-    C, P, stride = dims["C"], dims["num_param"], dims.get("stride", 1)
-    pixels_in = dims["N"] * dims["H"] * dims["W"]
-    pixels = dims["N"] * -(-dims["H"] // stride) * -(-dims["W"] // stride)
-    params, forward = parameters(C, C, P), macs(C, C, P, pixels)
-    return Cost(params=params, macs=forward, macs_backward=2 * forward, elements=C * (pixels_in + pixels) + params)
+    """In the slot conv3x3: as many channels out as in."""
+    return _cost(dims, dims["C"], 1)
+
+
+def downsampling_cost(dims: Dims) -> Cost:
+    """In the slot downsample2x: O channels out, of half the height and width."""
+    return _cost(dims, dims["O"], 2)
+
+
+def _cost(dims: Dims, outputs: int, stride: int) -> Cost:
+    N, C, H, W, P = (dims[name] for name in ("N", "C", "H", "W", "num_param"))
+    pixels = N * -(-H // stride) * -(-W // stride)
+    params, forward = parameters(C, outputs, P), macs(C, outputs, P, pixels)
+    elements = N * C * H * W + outputs * pixels + params
+    return Cost(params=params, macs=forward, macs_backward=2 * forward, elements=elements)
 
 
 def layer(module: Any, x: tuple[int, ...], out: tuple[int, ...]) -> tuple[int, int]:

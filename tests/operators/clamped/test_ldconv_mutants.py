@@ -26,6 +26,13 @@ def test_every_core_of_ours_passes_the_gate(name):
         assert verdict.correct, verdict.reason
 
 
+@pytest.mark.parametrize("name", [name for name, core in CORES.items() if core.missing() is None])
+def test_batch_norm_understands_the_layout_of_one_images_output(name):
+    """Of strides that it doesn't, its backward pass is wrong in torch 2.13, and nothing says so."""
+    verdict = verdict_on_core("ldconv", CORES[name].function, "training", N=1, C=4, num_param=4)
+    assert verdict.correct, verdict.reason
+
+
 @pytest.mark.parametrize("core", CORE_MUTANTS, ids=lambda core: core.__name__)
 def test_the_gate_convicts_a_planted_core(core):
     assert not verdict_on_core("ldconv", core, "inference", num_param=4).correct, core.__doc__

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.sampling import sample
+from opbench.operators.common.clamped import traffic
 from opbench.schema import Implementation
 
 
@@ -47,6 +50,24 @@ def grid_sample(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, *, twi
     return _product(samples, rows, x, weight)
 
 
+def cpu(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, *, twice: bool = False) -> Tensor:
+    """Samples by the CPU's sampling kernel, channels last, then one product of matrices."""
+    _, channels, height, width = x.shape
+    _, points, out_height, out_width = rows.shape
+    counts = None
+    if twice:
+        times = _held(rows, height, twice)[1] * _held(columns, width, twice)[1]
+        counts = times.to(x.dtype).flatten(2).transpose(1, 2).unsqueeze(3)
+    positions = torch.stack((columns.flatten(2), rows.flatten(2)), -1).transpose(1, 2)
+    located = positions.to(torch.promote_types(x.dtype, torch.float32))
+    samples = sample(x.permute(0, 2, 3, 1), located, counts, padding="border")
+    matrix = weight.permute(2, 1, 0).reshape(points * channels, -1)
+    out: Tensor = samples.flatten(2) @ matrix
+    # Of one image a reshape leaves strides by which batch norm, in torch 2.13, mistakes the layout in its backward pass.
+    image: Tensor = out.unflatten(1, (out_height, out_width))
+    return image.permute(0, 3, 1, 2)
+
+
 def _held(at: Tensor, size: int, twice: bool) -> tuple[Tensor, Any]:
     """Places moved into the image, without a gradient where they were outside, and how often they count."""
     inside = (at >= 0) & (at < size - 1)
@@ -78,10 +99,18 @@ CORES: Mapping[str, Implementation] = {
             deterministic_backward=False,
             note="samples by grid_sample, written to memory once; normalising rounds a place by a few eps * max(H, W)",
         ),
+        Implementation(
+            "cpu",
+            cpu,
+            devices=("cpu",),
+            missing=processor.missing,
+            note="samples by machine code through llvmlite, channels last, written to memory",
+            traffic=traffic.CPU,
+        ),
     )
 }
 
 # The first of these that is in the table and runs here is what "auto" means; otherwise grid-sample.
-PREFERRED: Mapping[str, tuple[str, ...]] = {}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",)}
 FALLBACK = "grid-sample"
-AUTOMATIC = (FALLBACK,)
+AUTOMATIC = ("cpu", FALLBACK)

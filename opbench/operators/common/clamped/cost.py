@@ -71,9 +71,23 @@ def _backward_macs(arguments: Sequence[Any]) -> int:
     return 2 * _forward_macs(arguments[1:])
 
 
+def _sampled_macs(arguments: Sequence[Any]) -> int:
+    """4C of each sample; of a group, 4C/G."""
+    x, positions, _, group = arguments[:4]
+    return int(4 * x[3] // group * (prod(positions) // 2))
+
+
+def _sampled_backward_macs(arguments: Sequence[Any]) -> int:
+    """As much as forward for the gradient of x, and once more for those of positions and weights, which share it."""
+    x, positions, weights = arguments[-1]
+    return (bool(x) + bool(positions or weights)) * _sampled_macs(arguments[1:])
+
+
 COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
 
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::clamped_core": _forward_macs,
     "opbench::clamped_core_backward": _backward_macs,
+    "opbench::sampling_cpu": _sampled_macs,
+    "opbench::sampling_cpu_backward": _sampled_backward_macs,
 }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from opbench import documents
+from opbench import documents, registry
 from opbench.commands.model import parse_size
 from opbench.models import network_case, side_by_side, variants
 from opbench.models.costs import BASELINE, CostRequest, Costs, Swap, parse_swap
@@ -98,13 +98,12 @@ def test_every_part_was_proven_before_any_was_timed(both):
 
 
 def test_a_wrong_part_is_never_timed(monkeypatch):
-    declared = side_by_side.operators()["dcnv3"]
+    declared = registry.operator("conv3x3", "dcnv3")
     wrong = dataclasses.replace(
         declared.implementations["gather"], function=lambda x, *_, **options: torch.ones_like(x)
     )
     operator = dataclasses.replace(declared, implementations={"gather": wrong})
     monkeypatch.setattr("opbench.registry._operators", {("conv3x3", "dcnv3"): operator})
-    monkeypatch.setattr(side_by_side, "operators", lambda: {"dcnv3": operator})
     monkeypatch.setattr(side_by_side, "measure_panel", lambda *_, **__: pytest.fail("timed"))
     with pytest.raises(OpbenchError, match=r"dcnv3\[gather\] of 16 channels is not what its definition says"):
         measure(request("Small", "conv3x3=dcnv3[gather]"))

@@ -24,6 +24,7 @@ from opbench.measure.watching import DisturbanceWatch
 from opbench.models import network_case
 from opbench.models.costs import BASELINE, CostRequest, Costs, CostVariant, Proven
 from opbench.models.layers import profile
+from opbench.models.places import places_of
 from opbench.models.replacements import dims_of, suited
 from opbench.models.sites import functional_upsampling
 from opbench.models.swap import Change
@@ -38,6 +39,7 @@ from opbench.models.variants import (
     networks,
     places,
     rivals,
+    taken,
 )
 from opbench.schema import Case, Latency, Memory, Mode, OpbenchError
 from opbench.tasks import DOWNSAMPLE2X
@@ -83,7 +85,7 @@ def _measured(request: CostRequest, around: DisturbanceWatch | None) -> Costs:
     model = load_model(request.target, request.arguments, request.seed)
     x = image(model, request)
     out_of_reach = functional_upsampling(model, example=x)  # and the first call at this size, whatever is swapped
-    wanted = places(model, request)
+    wanted = places(model, request, x)
     held = networks(model, request, x, wanted)
     proven = _prove(held, request)
     given = x.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
@@ -130,6 +132,8 @@ def _measured(request: CostRequest, around: DisturbanceWatch | None) -> Costs:
         passed_over=left(model, wanted),
         rivals=rivals(wanted),
         disturbed=_disturbed(timed, around),
+        places=places_of(model, x),
+        taken=taken(model, wanted),
     )
 
 

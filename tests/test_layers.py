@@ -34,6 +34,7 @@ LAYERS = (
     "tasks",
     "kernels",
     "operators",
+    "runtimes",
     "suites",
     "plan",
     "run_request",

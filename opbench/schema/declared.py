@@ -51,6 +51,9 @@ class Implementation:
     `dispatched` says whether each operation that moves bytes passes torch's dispatcher, so that they can be counted;
     left out, those of an implementation do that doesn't compile. An operation that moves more than its inputs and
     outputs once has its bytes in `traffic`, by its qualified name ("opbench::carafe_cpu_backward").
+
+    `unexportable` is the reason why no exporter can write it down for another runtime, "" where they can. `exported`
+    says that it is written for that: it competes in panels of other runtimes, and in torch's where it is asked for.
     """
 
     name: str
@@ -62,8 +65,15 @@ class Implementation:
     compiles: bool = False
     note: str = ""
     dispatched: bool | None = None
+    unexportable: str = ""
+    exported: bool = False
     # No part of what an implementation is compared by: a mapping can't be hashed.
     traffic: Mapping[str, MovedBytes] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def obstacle_to_export(self) -> str:
+        """Why no exporter can write it down, or ""."""
+        return self.unexportable or ("it is compiled for torch" if self.compiles else "")
 
     @property
     def seen(self) -> bool:
@@ -248,6 +258,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: tuple[Device, ...] = ()
     modes: tuple[Mode, ...] = ()
     spreads: tuple[float, ...] = ()
+    runtimes: tuple[str, ...] = ()
     settings: dict[str, dict[str, Setting]] = {}
 
 

@@ -95,6 +95,7 @@ NIGHTLY = {
         "child processes, and runs that are killed, interrupted, resumed", ("tests/engine", "tests/process")
     ),
     "measure": Part("clocks, memory and counters; the benchmark cases", ("tests/measure", "tests/bench")),
+    "runtimes": Part("contenders in ONNX Runtime, OpenVINO and what else executes them", ("tests/runtimes",)),
     "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
     "reports": Part(
         "statistics, analysis, reports, floors, dashboard",

@@ -94,6 +94,12 @@ OPERATORS = (
         spread=2.0,
     ),
     *_each(
+        "upsample2x",
+        "eucb",
+        {"N": 1, "C": 128, "H": 9, "W": 7, "activation": "hswish"},
+        {"N": 2, "C": 32, "H": 13, "W": 16, "activation": "relu"},
+    ),
+    *_each(
         "conv3x3",
         "conv3x3 depthwise3x3 depthwise-separable dcnv2 dcnv3 yolo-dcnv3",
         {"N": 1, "C": 128, "H": 9, "W": 11, "G": 4},

@@ -71,6 +71,7 @@ NIGHTLY = {
     ),
     "mutants-carafe": Part("which relation convicts which CARAFE mutant", ("tests/mutants/test_carafe_mutants.py",)),
     "mutants-dcnv3": Part("which relation convicts which DCNv3 mutant", ("tests/mutants/test_dcnv3_mutants.py",)),
+    "mutants-dcnv4": Part("`opbench check` convicts every DCNv4 mutant", ("tests/mutants/test_dcnv4_mutants.py",)),
     "mutants-state-carafe": Part(
         "bugs of state and of calls of CARAFE, in process and by `opbench check --first`",
         ("tests/mutants/test_state_mutants.py",),

@@ -150,7 +150,7 @@ def test_it_takes_a_place_in_a_model(tmp_path):
 def test_it_is_drawn_as_it_says(tmp_path):
     opbench("show", "dysample", "-o", tmp_path / "picture.svg")
     assert (tmp_path / "picture.svg").read_text().count("<circle") == 4
-    assert "known: carafe, dcnv3)" in opbench("show", "dysample", "-o", tmp_path / "x.svg", with_=False, code=2)
+    assert "known: carafe, dcnv3, dcnv4)" in opbench("show", "dysample", "-o", tmp_path / "x.svg", with_=False, code=2)
 
 
 def test_it_trains_in_the_study(tmp_path):

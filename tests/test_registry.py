@@ -124,8 +124,14 @@ def test_the_order_of_operators_is_the_same_whatever_was_imported_first():
     first = "import opbench.operators.dcnv2, opbench.operators.spatial_attention, opbench.operators.dcnv3"
     orders = [told(textwrap.dedent(listed).format(first=text)) for text in ("", first)]
     assert orders[0] == orders[1]
-    first = ["conv3x3", "depthwise3x3", "depthwise-separable", "dcnv3", "yolo-dcnv3", "dcnv2"]
-    assert orders[0]["conv3x3"][:6] == first
+    assert orders[0]["conv3x3"][:6] == [
+        "conv3x3",
+        "depthwise3x3",
+        "depthwise-separable",
+        "dcnv3",
+        "yolo-dcnv3",
+        "dcnv2",
+    ]
 
 
 def test_a_user_s_file_may_declare_as_a_folder_does(tmp_path):

@@ -263,3 +263,15 @@ def test_it_takes_the_place_of_a_convolution():
     swap(model, lambda name, module: name == "1", "dcnv4")
     assert isinstance(model[1], ChannelsFirstDCNv4)
     assert (model[1].group, model(torch.zeros(1, 3, 4, 6)).shape) == (2, (1, 32, 4, 6))
+
+
+@pytest.mark.parametrize("settings", [{}, {"dw_kernel_size": 5, "without_pointwise": True}])
+def test_it_is_shown_from_published_parameters(settings, tmp_path):
+    from opbench.drawings import Shot
+    from opbench.report.show.picture import picture
+
+    torch.save(DCNv4(64, **settings).state_dict(), tmp_path / "published.pt")
+    text = picture("dcnv4", Shot(weights=tmp_path / "published.pt", at=("3,4",)))
+    assert "DCNv4: where one output pixel samples" in text
+    assert "no softmax: any number" in text
+    assert "DCNv3" not in text

@@ -104,6 +104,8 @@ OPERATOR = Operator(
     learnt=_learnt,
     core_definition=dcnv4_definition,
     constructor=constructors.MODULE,
+    anatomy="opbench.operators.dcnv4.anatomy:ANATOMY",
+    show="opbench.operators.dcnv4.show:drawn",
     relations="opbench.operators.dcnv4.relations:RELATIONS",
 )
 OPERATORS = (OPERATOR,)

@@ -101,7 +101,7 @@ OPERATORS = (
     ),
     *_each(
         "conv3x3",
-        "conv3x3 depthwise3x3 depthwise-separable dcnv2 dcnv3 yolo-dcnv3",
+        "conv3x3 depthwise3x3 depthwise-separable dcnv2 dcnv3 yolo-dcnv3 dcnv4",
         {"N": 1, "C": 128, "H": 9, "W": 11, "G": 4},
         {"N": 2, "C": 32, "H": 14, "W": 12, "G": 2},
         spread=2.0,

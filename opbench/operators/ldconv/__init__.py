@@ -103,7 +103,7 @@ def _operator(task: str, title: str, **declared: Any) -> Operator:
         counting=COUNTING,
         formulas=FORMULAS,
         preferred=AUTOMATIC,
-        classes=(LDConv, AKConv),
+        classes=(LDConv,),
         core_definition=clamped_definition,
         constructor=CONSTRUCTOR,
         replaces=_in_place,

@@ -102,6 +102,14 @@ OPERATORS = (
         most=0.8,
     ),
     *_each(
+        "conv3x3",
+        "snake",
+        {"N": 1, "C": 64, "H": 9, "W": 11, "G": 4, "k": 5},
+        {"N": 2, "C": 16, "H": 14, "W": 12, "G": 2, "k": 3},
+        spread=1.0,
+        most=0.8,
+    ),
+    *_each(
         "downsample2x",
         "conv3x3-stride2 depthwise-stride2",
         {"N": 1, "C": 64, "O": 128, "H": 10, "W": 18, "G": 4},

@@ -108,5 +108,6 @@ OPERATOR = Operator(
     replaces=_in_place,
     layer=layer,
     learnt=_learnt,
+    show="opbench.operators.snake.show:drawn",
 )  # fmt: skip
 OPERATORS = (OPERATOR,)

@@ -98,6 +98,13 @@ def test_check_convicts_the_pasted_module_of_all_its_faults_at_once():
 
 
 @pytest.mark.nightly
+def test_check_of_the_operator_names_the_command_that_convicts_a_module_of_other_parameters():
+    done = check(f"{HERE / 'pasted_snake.py'}:DySnakeConv", "--operator", "snake", "--quick")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"held to all the same: opbench check {HERE / 'pasted_snake.py'}:DySnakeConv" in done.stdout
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", MUTANTS)
 def test_check_convicts_it(name):
     options = ["--operator", "snake", "--first"]

@@ -110,8 +110,16 @@ OPERATORS = (
         "conv3x3",
         "ldconv",
         {"N": 1, "C": 128, "H": 9, "W": 11, "G": 4, "num_param": 9},
-        {"N": 2, "C": 32, "H": 14, "W": 12, "G": 2, "num_param": 9},
+        {"N": 2, "C": 8, "H": 9, "W": 6, "G": 2, "num_param": 9},
         spread=2.0,
+        most=0.8,
+    ),
+    *_each(
+        "conv3x3",
+        "snake",
+        {"N": 1, "C": 64, "H": 9, "W": 11, "G": 4, "k": 5},
+        {"N": 2, "C": 8, "H": 9, "W": 6, "G": 2, "k": 3},
+        spread=1.0,
         most=0.8,
     ),
     *_each(
@@ -124,7 +132,7 @@ OPERATORS = (
     *_each(
         "downsample2x",
         "ldconv",
-        {"N": 2, "C": 16, "O": 24, "H": 14, "W": 11, "G": 2, "num_param": 5},
+        {"N": 2, "C": 8, "O": 12, "H": 11, "W": 8, "G": 2, "num_param": 5},
         spread=2.0,
         most=0.8,
     ),

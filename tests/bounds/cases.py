@@ -89,6 +89,12 @@ OPERATORS = (
         spread=2.0,
     ),
     *_each(
+        "conv3x3",
+        "rfaconv",
+        {"N": 1, "C": 40, "H": 9, "W": 11, "G": 1},
+        {"N": 2, "C": 36, "H": 14, "W": 12, "G": 1},
+    ),
+    *_each(
         "carafe_core",
         "carafe",
         {"N": 1, "C": 64, "H": 13, "W": 9, "k": 5, "g": 1, "s": 2},

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from opbench import registry
-from opbench.schema import RUNNING, Case, Dims, Implementation, OpbenchError, Operator
+from opbench.runtimes import RUNTIMES
+from opbench.schema import DEFAULT_RUNTIME, RUNNING, Case, Dims, Implementation, OpbenchError, Operator
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
@@ -96,6 +97,8 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
         draw = _normal(output_shape(case, tensors), f"{shared}/grad")
         grad_output = draw.to(dtype, copy=True).to(case.device)
     leaves = tuple(value.requires_grad_(training) for value in rounded.values())
+    if case.runtime != DEFAULT_RUNTIME:
+        module = RUNTIMES[case.runtime].load()(module, leaves, torch.get_num_threads())
     return Built(case, operator, module, leaves, tensors, differentiated, grad_output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +12,9 @@ import msgspec
 
 from opbench import registry
 from opbench.errors import nearest
+from opbench.runtimes import RUNTIMES
 from opbench.schema import (
+    DEFAULT_RUNTIME,
     DEVICES,
     DTYPES,
     MODES,
@@ -72,6 +75,8 @@ def plan(
                 absent = _cases(template, operator, implementation, workload, settings)
                 skipped += [Skipped(case.id, f"{implementation} is not installed") for case in absent]
             for operator, implementation in contenders:
+                if template.runtime == DEFAULT_RUNTIME and _for_exports(operator, implementation, filters):
+                    continue
                 for case in _cases(template, operator, implementation, workload, settings):
                     reason = _obstacle(case, operator, cuda=cuda, here=here)
                     if reason is None:
@@ -115,7 +120,9 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
         # A dtype or mode asked for by name is measured even where the suite doesn't list it.
         for dtype in cast("Sequence[DType]", filters.get("dtype") or workload.dtypes):
             for mode in cast("Sequence[Mode]", filters.get("mode") or workload.modes):
-                for spread in workload.spreads if task.deformable else (None,):
+                for runtime, spread in itertools.product(
+                    _runtimes(workload, filters, device, mode), workload.spreads if task.deformable else (None,)
+                ):
                     yield Case(
                         task=task.name,
                         workload=workload.name,
@@ -127,7 +134,15 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
                         mode=mode,
                         spread=spread,
                         seed=seed,
+                        runtime=runtime,
                     )
+
+
+def _runtimes(workload: Workload, filters: Filters, device: Device, mode: Mode) -> Iterator[str]:
+    """What executes the contenders; beside torch, of inference on the CPU alone."""
+    for runtime in filters.get("runtime") or workload.runtimes:
+        if runtime == DEFAULT_RUNTIME or (device == "cpu" and mode == "inference"):
+            yield runtime
 
 
 def _cases(template: Case, operator: Operator, implementation: str, workload: Workload, asked: Asked) -> Iterator[Case]:
@@ -184,9 +199,18 @@ def _contenders(task: Task, workload: Workload, filters: Filters) -> Iterator[tu
             continue
         # An operator that is asked for by name joins a panel whose suite doesn't list it.
         named = operator.name in filters.get("operator", ()) and operator.name not in places
-        invited = listed is None or contender in listed or (task.name, contender) in registry.extensions() or named
+        # Beside implementations for torch that a suite lists competes the one that is to be exported.
+        graph = operator.implementations[name].exported and operator.name in places
+        invited = (
+            listed is None or contender in listed or graph or (task.name, contender) in registry.extensions() or named
+        )
         if invited and _passes(filters, "operator", operator.name) and _passes(filters, "implementation", name):
             yield operator, name
+
+
+def _for_exports(operator: Operator, implementation: str, filters: Filters) -> bool:
+    """Whether it was written to be exported, and nobody asks what it costs in torch."""
+    return operator.implementations[implementation].exported and implementation not in filters.get("implementation", ())
 
 
 def _absent(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[Operator, str]]:
@@ -249,6 +273,13 @@ def _obstacle(case: Case, operator: Operator, *, cuda: bool, here: bool) -> str 
         return f"{case.contender} runs on {', '.join(implementation.devices)} only"
     if case.dtype not in implementation.dtypes:
         return f"{case.contender} computes in {', '.join(implementation.dtypes)} only"
+    runtime = RUNTIMES[case.runtime]
+    if runtime.name != DEFAULT_RUNTIME and implementation.compiles:
+        return f"{case.contender} is compiled for torch"
+    if runtime.records and implementation.obstacle_to_export:
+        return f"{case.contender} can't be exported: {implementation.obstacle_to_export}"
+    if here and (reason := runtime.missing()):
+        return reason
     try:
         return operator.requires(registry.given(case)) or (implementation.missing() if here else None)
     except Exception as error:  # of a user's own declaration
@@ -269,6 +300,7 @@ def _check(suite: Suite, filters: Filters, *, cuda: bool) -> None:
         "dtype": set(DTYPES),
         "device": set(DEVICES),
         "mode": set(MODES),
+        "runtime": set(RUNTIMES),
     }
     for key, values in filters.items():
         for value in values:

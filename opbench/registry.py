@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
 from opbench.errors import nearest, said
-from opbench.schema import Case, Implementation, OpbenchError, Operator, Setting, Task
+from opbench.schema import DEFAULT_RUNTIME, Case, Implementation, OpbenchError, Operator, Setting, Task
 
 _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
@@ -127,6 +127,14 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
         return function
 
     return add
+
+
+def opaque(case: Case) -> str:
+    """What executes the case out of sight of torch's dispatcher, in words; "" where it sees each operation."""
+    if case.runtime != DEFAULT_RUNTIME:
+        return f"{case.runtime} computes"
+    compiles = operator(case.task, case.operator).implementations[case.implementation].compiles
+    return "compiled code allocates" if compiles else ""
 
 
 def load() -> None:

@@ -40,6 +40,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Annotated[tuple[str, ...], Option("This dtype: float64, float32, bfloat16, float16.")] = ()
     device: Annotated[tuple[str, ...], Option("Only this device: cpu, cuda.")] = ()
     mode: Annotated[tuple[str, ...], Option("This mode: inference, training.")] = ()
+    runtime: Annotated[
+        tuple[str, ...],
+        Option("What executes the contenders: torch, torch-compile, torch-export, torchscript, onnxruntime, openvino."),
+    ] = ()
     precision: Annotated[
         float | None, Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True)
     ] = None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.registry import register_task
-from opbench.schema import Dims, Task
+from opbench.schema import Dims, Multiple, Task
 
 
 def image(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -65,8 +65,21 @@ CONV3X3 = register_task(
     )
 )
 
-# The slots of a network: their operators are modules that map an image (N, C, H, W) to one.
-SLOTS = (UPSAMPLE2X.name, CONV3X3.name)
+# O is the output's channels: in a YOLO a convolution of stride 2 doubles them, keeps them or, as the stem, makes them.
+DOWNSAMPLE2X = register_task(
+    Task(
+        name="downsample2x",
+        title="stride 2: (N, C, H, W) -> (N, O, H/2, W/2)",
+        baseline="conv3x3-stride2[torch]",
+        dims=("N", "C", "H", "W", "G"),
+        defaults={"O": Multiple("C", 2)},
+        inputs=image,
+    )
+)
+
+# The slots of a network: their operators are modules that map an image (N, C, H, W) to one. A name that stands in two
+# means the operator of the first, unless the place says which.
+SLOTS = (UPSAMPLE2X.name, CONV3X3.name, DOWNSAMPLE2X.name)
 
 # Pixels: every offset at a spread of 0.
 SAME = 0.3
@@ -75,6 +88,18 @@ SAME = 0.3
 def groups_divide(dims: Dims) -> str | None:
     """Why C and G don't fit together, or None."""
     return None if dims["C"] % dims["G"] == 0 else f"C={dims['C']} is not a multiple of G={dims['G']} groups"
+
+
+def halved(dims: Dims) -> tuple[int, int]:
+    """Height and width after a window of 3 with stride 2 and padding 1: halves, rounded up."""
+    return (dims["H"] + 1) // 2, (dims["W"] + 1) // 2
+
+
+def even(dims: Dims) -> str | None:
+    """Why an image has no 2 x 2 blocks of pixels, or None."""
+    if dims["H"] % 2 == dims["W"] % 2 == 0:
+        return None
+    return f"{dims['H']} x {dims['W']} pixels: expected an even height and width"
 
 
 def spread_offsets(

@@ -46,6 +46,15 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     arg: Annotated[tuple[str, ...], Option("A constructor argument of a module.", metavar="NAME=VALUE")] = ()
     device: Annotated[str, Option("cpu or cuda.")] = "cpu"
     forward_only: Annotated[bool, Option("Nothing that needs gradients: for code without a backward pass.")] = False
+    timeout: Annotated[
+        float | None,
+        Option(
+            "Seconds that a call of the target, or importing it, may take [20, with --quick 12, without --operator 8; "
+            "for importing 120 or 30]; longer on a busy machine, whose share of a core is measured.",
+            metavar="SECONDS",
+            least=1,
+        ),
+    ] = None
     quick: Annotated[bool, Option("Fewer examples: under 20 seconds.")] = False
     first: Annotated[bool, Option("Stop at the first failure.")] = False
     strict: Annotated[bool, Option("Fragile is bad news as well: exit code 1.")] = False
@@ -69,7 +78,7 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
         return _promises(request)
     asked = _asked(request)
     with status("loading the target") as told:
-        found = judge(asked, limits, lambda done, of, name: told(f"{done} of {of}: {name}"))
+        found = judge(asked, limits or _limits(request), lambda done, of, name: told(f"{done} of {of}: {name}"))
     if request.as_json:
         say_json(as_json(found).encode())
     else:
@@ -80,7 +89,7 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
 def _promises(request: CheckRequest) -> Exit:
     """No operator is named: what every module promises, whatever it computes."""
     from opbench.conformance.promises.check import check_promises, parsed_shape
-    from opbench.conformance.promises.findings import PromiseRequest
+    from opbench.conformance.promises.findings import Patience, PromiseRequest
     from opbench.report.escape import visible
     from opbench.report.lines import say_json, say_lines
     from opbench.report.promises import promise_lines, promises_json
@@ -101,9 +110,12 @@ def _promises(request: CheckRequest) -> Exit:
         seed=request.seed,
         path=request.path,
     )
+    patience = Patience()
+    if request.timeout is not None:
+        patience = msgspec.structs.replace(patience, call=request.timeout, importing=request.timeout)
     try:
         with status("loading the target") as told:
-            found = check_promises(asked, progress=lambda done, of, name: told(f"{done} of {of}: {name}"))
+            found = check_promises(asked, patience, progress=lambda done, of, name: told(f"{done} of {of}: {name}"))
     except OpbenchError as error:  # it quotes the target
         raise OpbenchError(visible(str(error), LONGEST_ERROR)) from error
     if request.as_json:
@@ -118,6 +130,16 @@ def repeat(request: CheckRequest, only: str = "", dtypes: tuple[str, ...] = ()) 
     if only:
         request = msgspec.structs.replace(request, only=(only,), skip=(), first=False)
     return command_line("check", msgspec.structs.replace(request, dtype=dtypes) if dtypes else request)
+
+
+def _limits(request: CheckRequest) -> Limits:
+    """Those of a quick check or a full one, with the seconds that were asked for."""
+    from opbench.conformance.findings import FULL, QUICK
+
+    limits = QUICK if request.quick else FULL
+    if request.timeout is None:
+        return limits
+    return msgspec.structs.replace(limits, call_seconds=request.timeout, import_seconds=request.timeout)
 
 
 def _known(request: CheckRequest) -> None:

@@ -11,38 +11,45 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With
-from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError
+from opbench.network_request import (
+    Arguments,
+    Batch,
+    DeviceName,
+    DTypeName,
+    ModeName,
+    Size,
+    Spread,
+    Target,
+    check_words,
+    parse_size,
+)
+from opbench.options import Option, With
 
 if TYPE_CHECKING:
     from opbench.models.costs import Costs
-
-LARGEST_SIDE = 1 << 16
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which network, with what swapped in, on which input."""
 
-    target: Annotated[str, Argument("PACKAGE.MODULE:NAME or FILE.py:NAME, a model or what makes one; or yolov8n.yaml.")]
+    target: Target
     swap: Annotated[
         tuple[str, ...],
         Option(
-            "upsample=carafe, conv3x3=dcnv3[gather], 'conv3x3:backbone.*=dcnv3' (repeatable).",
-            metavar="WHAT[:GLOB]=WITH",
+            "upsample=carafe, conv3x3@bottleneck=dcnv3[gather], 'conv3x3:backbone.*=dcnv3' (repeatable); roles are "
+            "backbone, neck, head and bottleneck.",
+            metavar="WHAT[@ROLE][:GLOB]=WITH",
         ),
     ] = ()
     where: Annotated[str | None, Option("Swap only layers of such names, where no :GLOB says.", metavar="GLOB")] = None
-    size: Annotated[
-        str,
-        Option("Height and width of the input, channels before them if guessed wrongly.", metavar="[Cx]HxW"),
-    ] = "640x640"
-    batch: Annotated[int, Option("Images at once.", least=1)] = 1
-    dtype: Annotated[str, Option("float32, float64, bfloat16 or float16.")] = "float32"
-    device: Annotated[str, Option("cpu or cuda.")] = "cpu"
-    mode: Annotated[str, Option("inference, or training: forward and backward.")] = "inference"
+    size: Size = "640x640"
+    batch: Batch = 1
+    dtype: DTypeName = "float32"
+    device: DeviceName = "cpu"
+    mode: ModeName = "inference"
     implementation: Annotated[str, Option("Of what is swapped in, where no brackets name one.")] = "auto"
-    arg: Annotated[tuple[str, ...], Option("An argument for what makes the model.", metavar="NAME=VALUE")] = ()
-    spread: Annotated[float, Option("Standard deviation of deformable layers' offsets, in pixels.", least=0)] = 2.0
+    arg: Arguments = ()
+    spread: Spread = 2.0
     threads: Annotated[int | None, Option("CPU threads [torch's own choice].", least=1)] = None
     precision: Annotated[float, Option("Of the latency ratio.", metavar="SHARE", share=True)] = 0.01
     budget: Annotated[float, Option("Seconds of timing.", least=0)] = 20.0
@@ -64,15 +71,7 @@ def model(request: ModelRequest) -> Exit:
     from opbench.report.model import as_markdown, shown
     from opbench.report.screen import screen
 
-    for kind, given, known in (
-        ("device", request.device, DEVICES),
-        ("dtype", request.dtype, DTYPES),
-        ("mode", request.mode, MODES),
-    ):
-        if given not in known:
-            from opbench.errors import nearest
-
-            raise OpbenchError(f"--{kind}: {nearest(kind, given, known)}")
+    check_words(request.device, request.dtype, request.mode)
     costs = _measured(request)
     if request.markdown is not None:
         replace_file(request.markdown, as_markdown(costs).encode())
@@ -112,21 +111,6 @@ def _measured(request: ModelRequest) -> Costs:
                     announce=told,
                 )
             )
-
-
-def parse_size(text: str) -> tuple[int, ...]:
-    """`480x640` is height x width; `640` is square; `1x480x640` has channels before them."""
-    sides = text.lower().split("x")
-    if len(sides) == 1:
-        sides *= 2
-    if len(sides) not in (2, 3) or not all(
-        side.isascii() and side.isdigit() and 0 < int(side) <= LARGEST_SIDE for side in sides
-    ):
-        raise OpbenchError(
-            f"--size {text}: expected HEIGHTxWIDTH in pixels, as in 640x640, or CHANNELSxHEIGHTxWIDTH: a cost is "
-            f"one of a known size, so none may be left open"
-        )
-    return tuple(map(int, sides))
 
 
 COMMAND = Command("model", ModelRequest, model)

@@ -14,8 +14,11 @@ from typing import Any
 
 from opbench.conformance.findings import (
     FULL,
+    LARGE,
     LARGE_CALL_SECONDS,
+    OWN_SECONDS,
     QUICK,
+    SMALL,
     Conformance,
     Counterexample,
     Limits,
@@ -25,13 +28,28 @@ from opbench.conformance.findings import (
     Status,
     Unsupported,
 )
-from opbench.conformance.messages import Calling, Finished, Job, Message, Planned, Started, Step, Tried
+from opbench.conformance.messages import (
+    Calling,
+    Finished,
+    Imported,
+    Importing,
+    Job,
+    Message,
+    Planned,
+    Returned,
+    Started,
+    Step,
+    Tried,
+)
 from opbench.conformance.target import parse
 from opbench.process.child import Child
 from opbench.process.death import Death
 from opbench.schema import DType, OpbenchError
 
 WORKER = "opbench.conformance.worker"
+# What is being done before the first relation is tried.
+STARTING, IMPORTING, LOOKING = "starting the checker", "importing it", "looking for the operator in it"
+OTHER_LIMIT = "--timeout sets another limit"
 Progress = Callable[[int, int, str], None]
 # What torch holds itself, and on a GPU its context: on top of what the target is allowed.
 OWN_BYTES = 2 << 30
@@ -66,7 +84,8 @@ def check(
         faults += 1
         log.note(fault)
         if faults >= limits.faults:
-            log.give_up(f"the target has brought down {faults} {'process' if faults == 1 else 'processes'}")
+            did = "a limit was reached in" if fault[0] == "not-run" else "the target has brought down"
+            log.give_up(f"{did} {faults} {'process' if faults == 1 else 'processes'}")
     return log.conformance(time.monotonic() - begin)
 
 
@@ -80,6 +99,8 @@ class _Log:
     plan: Planned | None = None
     current: Step | None = None
     call: Counterexample | None = None
+    doing: str = STARTING
+    outstanding: bool = False
     finished: bool = False
     results: list[Result] = field(default_factory=list)
     accepted: list[tuple[DType, dict[str, Any]]] = field(default_factory=list)
@@ -92,36 +113,54 @@ class _Log:
     def follow(self, child: Child[Message]) -> tuple[Status, str] | None:
         """Takes down what a process says until it has finished (None) or is at an end (how, and in what words)."""
         self.current = self.call = None
-        planned = False
+        self.doing, self.outstanding = STARTING, False
         while True:
-            limit = self._seconds_for_a_call() if planned else self.limits.import_seconds
+            limit = self._seconds()
             message = child.receive(limit)
             if isinstance(message, Death) and message.kind == "hang":
-                what = "a call, or the backward pass after it," if self.call else "it"
-                doing = "" if planned else " while the target was imported"
-                return "hangs", f"hangs: killed after {limit:g} s{doing}, in which {what} did not end"
+                return self._overdue(message.message, limit)
             if isinstance(message, Death):
                 return "died", message.message
-            planned = planned or isinstance(message, Planned)
             self.take(message)
             if self.finished:
                 return None
 
-    def _seconds_for_a_call(self) -> float:
-        # Before the first call it is the definition that takes its time: no fault of the target's.
-        patient = self.call is None or self.call.large
-        return max(LARGE_CALL_SECONDS, self.limits.call_seconds) if patient else self.limits.call_seconds
+    def _seconds(self) -> float:
+        """The limit of what is going on."""
+        limits = self.limits
+        if self.doing == IMPORTING:
+            return limits.import_seconds
+        if self.doing:
+            return max(OWN_SECONDS, limits.import_seconds)
+        if self.call is None or not self.outstanding:
+            return max(OWN_SECONDS, limits.call_seconds)
+        return max(LARGE_CALL_SECONDS, limits.call_seconds) if self.call.elements > LARGE else limits.call_seconds
+
+    def _overdue(self, death: str, limit: float) -> tuple[Status, str]:
+        """A limit was reached. Only of a small call that was outstanding does that say anything about the target."""
+        if self.doing:
+            return "not-run", f"{death}; {OTHER_LIMIT}"
+        if self.call is None or not self.outstanding:
+            return "not-run", f"not judged: {death}: the definition was at work, no call of the target; {OTHER_LIMIT}"
+        what = "a call, or the backward pass after it, had not ended"
+        if self.call.elements <= SMALL and limit >= self.limits.hang_seconds:
+            return "hangs", f"hangs: {death}: {what}; {OTHER_LIMIT}"
+        return "not-run", f"not judged: {death}: {what}, of {self.call.elements:,} elements; {OTHER_LIMIT}"
 
     def take(self, message: Message) -> None:
         """One message."""
         match message:
+            case Importing() | Imported():
+                self.doing = IMPORTING if isinstance(message, Importing) else LOOKING
             case Planned():
-                self.plan = message
+                self.plan, self.doing = message, ""
             case Started():
-                self.current, self.call = (message.property, message.dtype), None
+                self.current, self.call, self.outstanding = (message.property, message.dtype), None, False
                 self.progress(len(self.results), len(self.plan.steps) if self.plan else 0, message.property)
             case Calling():
-                self.call = message.call
+                self.call, self.outstanding = message.call, True
+            case Returned():
+                self.outstanding = False
             case Tried():
                 dtype = message.result.dtype
                 self.results.append(message.result)
@@ -135,10 +174,12 @@ class _Log:
         """Books a death on the property that was being tried; it is not tried again in other dtypes."""
         status, message = fault
         if self.plan is None or self.current is None:
-            raise OpbenchError(f"target {self.request.target!r}: importing it: {message}")
+            doing = self.doing or "before its first relation"
+            raise OpbenchError(f"target {self.request.target!r}: not judged: {doing}: {message}")
         name, dtype = self.current
         self.results.append(self._result(name, dtype, status, message, self.call))
-        self._skip(lambda step: step[0] == name, f"{status} in {dtype}")
+        ended = "a limit was reached" if status == "not-run" else status
+        self._skip(lambda step: step[0] == name, f"{ended} in {dtype}")
 
     def give_up(self, reason: str) -> None:
         """Leaves the rest untried."""

@@ -23,17 +23,19 @@ from opbench.schema import Implementation, Operator, Setting, Tensors
 from opbench.tasks import SLOTS
 
 CHANNELS = (8, 4, 16, 12)
+OUTPUTS = (16, 8, 4, 12)
 GROUPS = (2, 1, 4)
-# What constructors call the channels, and a slot's groups.
+# What constructors call the channels, those of the output, and a slot's groups.
 _ALIASES = {
     **dict.fromkeys(("c", "c1", "in_channels", "dim", "inc", "C"), "channels"),
+    **dict.fromkeys(("c2", "out_channels", "dim_out", "ouc", "outc", "oup"), "O"),
     **dict.fromkeys(("g", "group", "groups"), "G"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declared(ModuleKind):
-    """The module of a declared operator, whose settings are channels, groups where its task has them, and its own."""
+    """The module of a declared operator: its settings are channels, outputs and groups as its task has, and its own."""
 
     @property
     def module(self) -> type[nn.Module]:
@@ -49,8 +51,8 @@ class Declared(ModuleKind):
         """What the operator is called with at these settings."""
         own = {name: value for name, value in settings.items() if name not in ("channels", "training")}
         task = registry.tasks()[self.operator.task]
-        sizes = {**task.defaults, "N": batch, "C": settings["channels"], "H": height, "W": width}
-        return self.operator.given({**sizes, **own})
+        sizes = {"N": batch, "C": settings["channels"], "H": height, "W": width}
+        return self.operator.given(task.given({**sizes, **own}))
 
     def fits(self, settings: Settings) -> bool:
         """Whether the operator runs at these settings."""
@@ -123,9 +125,10 @@ def kind_named(name: str) -> ModuleKind:
         for setting, default in operator.settings.items()
     }
     task = registry.tasks()[operator.task]
-    groups = {"G": GROUPS} if "G" in task.dims else {}
+    shared: dict[str, tuple[int, ...]] = {"O": OUTPUTS} if "O" in task.defaults else {}
+    shared |= {"G": GROUPS} if "G" in task.dims else {}
 
-    have = ("channels", *groups)
+    have = ("channels", *shared)
 
     def definition(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
         batch, _, height, width = tensors["x"].shape
@@ -133,7 +136,7 @@ def kind_named(name: str) -> ModuleKind:
 
     kind = Declared(
         operator=operator,
-        settings={"channels": CHANNELS, **groups, **own},
+        settings={"channels": CHANNELS, **shared, **own},
         aliases={alias: setting for alias, setting in _ALIASES.items() if setting in have and alias not in own},
         definition=definition,
         channels="channels",

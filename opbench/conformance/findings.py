@@ -20,6 +20,10 @@ VerdictWord = Literal["right", "fragile", "wrong", "not judged"]
 # definition needs neither long nor much; and it may take so many seconds.
 LARGE = 1 << 22
 LARGE_CALL_SECONDS = 180.0
+# So long the checker's own part may take between two calls: its start, the definition.
+OWN_SECONDS = 180.0
+# Of a call of no more elements a limit that is reached says that it hangs. What loops in Python over more may be right.
+SMALL = 1 << 14
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +56,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How far a check goes. A call that takes longer than `call_seconds` hangs; after `faults` deaths it is enough.
+    """How far a check goes. A call that takes longer than `call_seconds` is ended: a small one that had `hang_seconds`
+    hangs, of any other nothing is judged. After `faults` deaths it is enough.
 
     `examples` are those of one property in the first dtype, `further_examples` in every other. A walk through sizes
     has `size_seconds` beside the `search_seconds`, most of them in the first dtype; `thin` leaves out rungs there too.
@@ -68,6 +73,7 @@ class Limits(msgspec.Struct, frozen=True):
     memory_bytes: int = 4 << 30
     size_seconds: float = 1.0
     thin: bool = True
+    hang_seconds: float = 12.0
 
 
 QUICK = Limits(
@@ -109,9 +115,9 @@ class Counterexample(msgspec.Struct, frozen=True):
     options: dict[str, Any]
 
     @property
-    def large(self) -> bool:
-        """Whether its inputs have more than LARGE elements."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors.values()) > LARGE
+    def elements(self) -> int:
+        """Of all its inputs."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -62,8 +62,8 @@ class ModuleAsked:
 JudgingAttempt = Callable[[ModuleAsked], Judged | str]
 
 
-def prepare(request: Request) -> Judged:
-    """Loads the target and says what it is held to. Raises OpbenchError for wrong usage."""
+def prepare(request: Request, loaded: Callable[[], None] = lambda: None) -> Judged:
+    """Loads the target, which `loaded` hears of, and says what it is held to. Raises OpbenchError for wrong usage."""
     if request.device == "cuda" and not torch.cuda.is_available():
         raise OpbenchError("--device cuda: there is no CUDA device here")
     target = parse(request.target)
@@ -73,6 +73,7 @@ def prepare(request: Request) -> Judged:
     if request.operator not in known:
         raise OpbenchError(f"--operator: {registry.unknown_operator('operator', request.operator, known)}")
     found = load(target, request.path)
+    loaded()
     if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
         judged = _first_that_fits(ModuleAsked(request, target, found, given, fixed))
         if not judged.properties:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from opbench.conformance.comparing import run
 from opbench.conformance.modules import ModuleTarget, calls
+from opbench.conformance.outstanding import target_runs
 from opbench.conformance.promises.subject import difference
 from opbench.relations import Core, Example, Relation, Space, Violation
 
@@ -55,7 +56,11 @@ def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
             _agrees(core, example, copied(module), x, f"after {how}")
 
     def of(name: str, statement: str, check: Callable[[Core, Example], None]) -> Relation:
-        return Relation(name, "bounded", statement, check, draws)
+        def watched(core: Core, example: Example) -> None:
+            with target_runs(example):  # an instance is held to another one: all of it is the target's time
+                check(core, example)
+
+        return Relation(name, "bounded", statement, watched, draws)
 
     found = (
         of("calls-in-a-row", "one instance, called four times, computes what a new one does each time", in_a_row),

@@ -22,6 +22,14 @@ class Job(msgspec.Struct, frozen=True):
     done: tuple[Step, ...] = ()
 
 
+class Importing(msgspec.Struct, frozen=True, tag=True):
+    """The target is about to be imported: what took time until now was the checker's own start."""
+
+
+class Imported(msgspec.Struct, frozen=True, tag=True):
+    """The target is imported; the operator is looked for in it."""
+
+
 class Planned(msgspec.Struct, frozen=True, tag=True):
     """Every (property, dtype) that will be tried, and what the target is held to. No step: it can't be judged."""
 
@@ -47,6 +55,10 @@ class Calling(msgspec.Struct, frozen=True, tag=True):
     call: Counterexample
 
 
+class Returned(msgspec.Struct, frozen=True, tag=True):
+    """No call of the target is outstanding: what takes time from here on is the definition."""
+
+
 class Tried(msgspec.Struct, frozen=True, tag=True):
     """A property was tried. `accepted` are the different options at which the target answered."""
 
@@ -59,4 +71,4 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """Nothing is left to try."""
 
 
-Message = Planned | Started | Calling | Tried | Finished
+Message = Importing | Imported | Planned | Started | Calling | Returned | Tried | Finished

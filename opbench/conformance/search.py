@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable, UnsatisfiedAssumption
 
 from opbench.conformance.comparing import collecting
+from opbench.conformance.outstanding import Outstanding, watching
 from opbench.conformance.precision import noting
 from opbench.conformance.raised import (
     MEMORY,
@@ -82,14 +83,17 @@ def search(
     shrink_seconds: float = float("inf"),
     words: Collection[str] = (),
     before_call: Callable[[Example], None] = lambda call: None,
+    after_call: Callable[[], None] = lambda: None,
 ) -> Searched:
     """Tries `relation` on `core` on up to `examples` examples, the same ones for the same seed.
 
     Ends early after `seconds`, and the shrinking of a counterexample after `shrink_seconds`, though never before one
     example was tried. `words` are further names by which a ValueError may mean an option. `before_call` hears of every
-    call of the core. Raises OpbenchError if the core turns out to need CUDA where the space is on the CPU.
+    call of the core and of every backward pass after one, `after_call` of the end of the last that was outstanding.
+    Raises OpbenchError if the core turns out to need CUDA where the space is on the CPU.
     """
-    attempt = Attempt(relation, core, space, words, before_call, time.monotonic() + seconds, shrink_seconds)
+    outstanding = Outstanding(before_call, after_call)
+    attempt = Attempt(relation, core, space, words, outstanding, time.monotonic() + seconds, shrink_seconds)
     assert relation.draws is not None
     strategy = relation.draws(space)
     if strategy.is_empty:
@@ -137,7 +141,7 @@ class Attempt:
     core: Core
     space: Space
     words: Collection[str]
-    before_call: Callable[[Example], None]
+    outstanding: Outstanding
     deadline: float
     shrink_seconds: float
     tried: int = 0
@@ -166,7 +170,7 @@ class Attempt:
         self.called = None
         noted: list[Violation] = []
         try:
-            with collecting(self.ratios), noting(noted):
+            with collecting(self.ratios), noting(noted), watching(self.outstanding):
                 self.relation.check(self.call, example)
         except (HypothesisException, OpbenchError):
             raise  # assume() inside a check; wrong usage
@@ -191,8 +195,9 @@ class Attempt:
         given |= {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
         made = Example(given, {name: value for name, value in named.items() if name not in given})
         self.called = made
-        self.before_call(made)
-        out = self.core(*tensors, **named)
+        with self.outstanding.during(made):
+            out = self.core(*tensors, **named)
+        self.outstanding.backward_of(out, made)
         self.accepted.setdefault(repr(sorted(made.options.items())), made.options)
         _on_the_same_device(out, made)
         return out

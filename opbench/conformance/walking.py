@@ -13,6 +13,7 @@ from typing import Any
 
 from hypothesis.errors import UnsatisfiedAssumption
 
+from opbench.conformance.outstanding import Outstanding
 from opbench.conformance.search import Attempt, Searched, SearchFinding
 from opbench.conformance.sizes import SizeStep, alone, completed, is_large, pairs
 from opbench.relations import Core, Example, Relation, Sizes, Space
@@ -45,13 +46,15 @@ def walk(
     shrink_seconds: float = float("inf"),
     words: Collection[str] = (),
     before_call: Callable[[Example], None] = lambda call: None,
+    after_call: Callable[[], None] = lambda: None,
 ) -> Searched:
     """Tries the relation at its sizes, for about `seconds`; what it did not reach is said in `reached`.
 
     Everything else is as in `opbench.conformance.search.search`.
     """
     assert relation.sizes is not None
-    attempt = Attempt(relation, core, space, words, before_call, time.monotonic() + seconds, shrink_seconds)
+    outstanding = Outstanding(before_call, after_call)
+    attempt = Attempt(relation, core, space, words, outstanding, time.monotonic() + seconds, shrink_seconds)
     tried = _Tried(attempt, relation.sizes, space, seed)
     told = []
     own = completed(relation.sizes, space.fixed, extent.shape) if extent.shape else None

@@ -21,7 +21,18 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from opbench.conformance.findings import BAD, Counterexample, Refusal, Result, Values, plain
 from opbench.conformance.judging import Judged, prepare
-from opbench.conformance.messages import Calling, Finished, Job, Message, Planned, Started, Tried
+from opbench.conformance.messages import (
+    Calling,
+    Finished,
+    Imported,
+    Importing,
+    Job,
+    Message,
+    Planned,
+    Returned,
+    Started,
+    Tried,
+)
 from opbench.conformance.raised import raises_on
 from opbench.conformance.search import Searched, search
 from opbench.conformance.walking import WalkExtent, walk
@@ -92,7 +103,8 @@ def work(job: Job, wire: Wire) -> None:
     """Prepares the target, announces the plan, and tries what is left of it."""
     request = job.request
     torch.set_num_threads(1)  # examples are small
-    judged = prepare(request)
+    wire.send(Importing())
+    judged = prepare(request, lambda: wire.send(Imported()))
     properties = {prop.name: prop for prop in judged.properties}
     steps = tuple((name, dtype) for dtype in judged.dtypes for name in properties)
     if request.first:  # sizes find soonest what the definition's own examples don't
@@ -159,6 +171,7 @@ def _try(
     common: dict[str, Any] = {
         "seed": _seed(request.seed, prop.name, dtype), "seconds": seconds, "shrink_seconds": shrink_seconds,
         "words": judged.words, "before_call": lambda call: wire.send(Calling(_shown(call, readable=0))),
+        "after_call": lambda: wire.send(Returned()),
     }  # fmt: skip
     space = Space(dtype, request.device, judged.fixed)
     if prop.sizes is not None:

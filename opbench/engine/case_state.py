@@ -63,6 +63,7 @@ class CaseState:
             memory=self.memory,
             latencies=tuple(self.latencies) if self.outcome == "ok" else (),
             notes=tuple(self.notes),
+            artifact=getattr(self.checked.built.module, "artifact", None) if self.checked else None,
         )
 
     def after_check(self) -> CheckedCase:
@@ -98,7 +99,7 @@ class CaseState:
         if self.process is not None:
             self._restore_code(self.process, all_of_it)
         more = state.threads() - before.threads
-        if more > 0 and not _compiles(self.case):  # a compiler keeps threads of its own, once
+        if more > 0 and not registry.opaque(self.case):  # a compiler and a runtime keep threads of their own, once
             self.left_threads += more
             if self.left_threads > state.LEFT_THREADS_AT_MOST:
                 raise RuntimeError(f"leaks threads: its calls have left {self.left_threads} of them running")
@@ -110,7 +111,7 @@ class CaseState:
         judges, tools = process.replaced(all_of_it=all_of_it)
         for name in tools:
             self.note(f"replaced {name}; put back")
-        if _compiles(self.case):
+        if registry.opaque(self.case):
             process.keeps_children()
         elif left := process.end_children(all_of_it=all_of_it):
             self.note(f"left {left} of its processes running; ended")
@@ -128,7 +129,7 @@ class CaseState:
     def _refuse_threads(self, process: OwnProcess, *, judged: bool) -> None:
         allowed = torch.get_num_threads() + OWN_THREADS
         beyond = process.threads_beyond(allowed)
-        if judged and beyond > 0 and self.case.device == "cpu" and not _compiles(self.case):
+        if judged and beyond > 0 and self.case.device == "cpu" and not registry.opaque(self.case):
             raise Caught(f"starts {beyond + allowed} threads, where the run has {torch.get_num_threads()}")
 
     def note(self, text: str) -> None:
@@ -160,10 +161,6 @@ def end_with_the_device(case: Case, error: Exception) -> None:
 def one_line(error: Exception) -> str:
     """The error's type and the first line of its message; of what an audit has found the message alone."""
     return text_of(error) if isinstance(error, Caught) else said(error, LONGEST_MESSAGE)
-
-
-def _compiles(case: Case) -> bool:
-    return registry.operator(case.task, case.operator).implementations[case.implementation].compiles
 
 
 def _outcome(error: Exception) -> Outcome:

@@ -5,7 +5,7 @@ As such they are opaque to `torch.compile` and `torch.export`, which see their s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import reduce
 from typing import Any
 
@@ -19,19 +19,25 @@ _library = torch.library.Library("opbench", "FRAGMENT")
 
 
 def define(
-    schema: str, compute: Callable[..., Any], shapes: Callable[..., Any], *, devices: Sequence[str] = ("cpu",)
+    schema: str,
+    compute: Callable[..., Any],
+    shapes: Callable[..., Any],
+    *,
+    devices: Sequence[str] = ("cpu",),
+    apart: Collection[int] = (),
 ) -> None:
     """Adds `opbench::<schema>`: `compute` runs on tensors of the devices, `shapes` on tensors without data.
 
     Under autocast its floating inputs are cast to the widest of their dtypes, as `grid_sample`'s are: an operation
-    that sums over a mask gains nothing from narrower inputs, and sampling offsets lose pixels in them.
+    that sums over a mask gains nothing from narrower inputs, and sampling offsets lose pixels in them. The arguments
+    whose numbers are in `apart` have a dtype of their own, and keep it.
     """
     name = schema.split("(", 1)[0]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     torch.library.register_fake(f"opbench::{name}", shapes, lib=_library)
     for device in devices:
         _library.impl(name, compute, device.upper())
-        _library.impl(name, _promoted(name, device), f"Autocast{device.upper()}")
+        _library.impl(name, _promoted(name, device, apart), f"Autocast{device.upper()}")
 
 
 def refuse_forward_mode(name: str, *tensors: Tensor) -> None:
@@ -48,11 +54,11 @@ def refuse_forward_mode(name: str, *tensors: Tensor) -> None:
         )
 
 
-def _promoted(name: str, device: str) -> Callable[..., Any]:
+def _promoted(name: str, device: str, apart: Collection[int]) -> Callable[..., Any]:
     def promoted(*arguments: Any) -> Any:
-        floating = [a.dtype for a in arguments if isinstance(a, Tensor) and a.is_floating_point()]
-        widest = reduce(torch.promote_types, floating)
-        cast = [a.to(widest) if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments]
+        floating = [isinstance(a, Tensor) and a.is_floating_point() and i not in apart for i, a in enumerate(arguments)]
+        widest = reduce(torch.promote_types, (a.dtype for a, yes in zip(arguments, floating, strict=True) if yes))
+        cast = [a.to(widest) if yes else a for a, yes in zip(arguments, floating, strict=True)]
         with torch.autocast(device, enabled=False):
             return getattr(torch.ops.opbench, name)(*cast)
 

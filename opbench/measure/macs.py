@@ -25,7 +25,7 @@ from opbench import registry
 from opbench.build import Built, build
 from opbench.measure.parameters import count_parameters
 from opbench.measure.traffic import count_traffic
-from opbench.schema import Case, Counted, Counts, Operator
+from opbench.schema import DEFAULT_RUNTIME, Case, Counted, Counts, Operator
 
 Formula = Callable[[Sequence[Any]], int]
 
@@ -71,8 +71,9 @@ def count(case: Case, built: Built) -> Counts:
     torch_saw, fvcore_saw = _aided(case, operator)
     itemsize = built.inputs[0].element_size()
     blind = None
-    if operator.implementations[case.implementation].compiles:
-        blind = Counted(macs=None, note="compiled code bypasses the counters")
+    if registry.opaque(case):
+        bypasses = "compiled code" if case.runtime == DEFAULT_RUNTIME else case.runtime
+        blind = Counted(macs=None, note=f"{bypasses} bypasses the counters")
     stock_torch, dispatched = (blind, None) if blind else _heard_by_torch(built, {})
     return Counts(
         params=count_parameters(built.module),
@@ -107,7 +108,7 @@ def _may_multiply(name: str) -> bool:
 
 def _aided(case: Case, operator: Operator) -> tuple[Counted, Counted]:
     """What both counters see of the operator, taught what they miss: in float32 on the CPU, as shapes decide it."""
-    same = {"device": "cpu", "dtype": "float32"}
+    same = {"device": "cpu", "dtype": "float32", "runtime": DEFAULT_RUNTIME}
     if operator.counting is not None:
         same["implementation"] = ""
     text = msgspec.json.encode(msgspec.structs.replace(case, **same))

@@ -17,6 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from opbench import registry
 from opbench.build import Built
 from opbench.schema import Memory
 
@@ -31,12 +32,12 @@ def measure_memory(built: Built) -> Memory:
 def _measure(built: Built) -> Memory:
     if built.case.device == "cuda":
         return _cuda(built)
-    if built.operator.implementations[built.case.implementation].compiles:
+    if unseen := registry.opaque(built.case):
         return Memory(
             method="cpu-dispatch",
             peak_bytes=None,
             saved_bytes=None,
-            note="compiled code allocates out of sight of torch's dispatcher",
+            note=f"{unseen} out of sight of torch's dispatcher",
         )
     return track(built)
 

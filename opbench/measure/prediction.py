@@ -37,8 +37,8 @@ def may_exceed(case: Case, limit_bytes: int) -> bool:
 
 def predict(case: Case) -> Prediction:
     """The memory that one call of the case needs, from shapes alone."""
-    if registry.operator(case.task, case.operator).implementations[case.implementation].compiles:
-        return _unknown("compiled code allocates out of sight of torch's dispatcher")
+    if unseen := registry.opaque(case):
+        return _unknown(f"{unseen} out of sight of torch's dispatcher")
     from torch._subclasses.fake_tensor import FakeTensorMode  # here: its imports take a second, and few runs need it
 
     try:

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from opbench.build import Built
 from opbench.kernels.fused import FusedWatcher
-from opbench.schema import MovedBytes
+from opbench.schema import DEFAULT_RUNTIME, MovedBytes
 
 # They only change what a tensor says of itself.
 _METADATA_NAMES = """
@@ -56,7 +56,7 @@ def count_traffic(built: Built) -> int | None:
     None where the implementation moves bytes out of the dispatcher's sight.
     """
     implementation = built.operator.implementations[built.case.implementation]
-    if not implementation.seen:
+    if not implementation.seen or built.case.runtime != DEFAULT_RUNTIME:
         return None
     with Traffic(implementation.traffic) as traffic:
         built.call_once()

@@ -11,7 +11,9 @@ import msgspec
 from opbench import registry
 from opbench.errors import nearest
 from opbench.models.layers import Profile
+from opbench.models.places import PlacesOfSlot
 from opbench.models.replacements import operators
+from opbench.models.selecting import role
 from opbench.models.sites import Size
 from opbench.models.swap import Change
 from opbench.schema import Counted, Device, DType, Latency, Memory, Mode, OpbenchError, Verdict
@@ -21,7 +23,7 @@ BASELINE = "as it is"
 
 @dataclass(frozen=True)
 class Swap:
-    """`WHAT:WHERE=WITH[IMPLEMENTATION]`: a slot or a glob over names, a narrower glob, and an operator."""
+    """`WHAT@ROLE:WHERE=WITH[IMPLEMENTATION]`: a slot or a glob over names, with roles, a narrower glob, an operator."""
 
     what: str
     with_: str
@@ -90,17 +92,28 @@ class CostVariant(msgspec.Struct, frozen=True):
 
 
 class PassedOver(msgspec.Struct, frozen=True):
-    """Convolutions of 3x3 that a swap of the slot `conv3x3` leaves as they are: why, and how many."""
+    """What a swap of a slot leaves as it is (of `conv3x3`, every other 3x3 convolution): why, and how many."""
 
     swap: str
     swapped: int
     reasons: dict[str, int]
+    slot: str = "conv3x3"
+
+
+class TakenPlaces(msgspec.Struct, frozen=True):
+    """How many places a swap takes: in each part of the network, and inside bottlenecks."""
+
+    swap: str
+    total: int
+    parts: dict[str, int]
+    bottleneck: int
 
 
 class Costs(msgspec.Struct, frozen=True):
     """The baseline first, then one variant for each swap alone, then all swaps together where there are several.
 
-    Not together where two are `rivals` for the same layers. `disturbed` says what was seen of the machine where a
+    Not together where two are `rivals` for the same layers. `places` are those of every slot, whatever was swapped;
+    `taken` those that each swap takes. `disturbed` says what was seen of the machine where a
     variant could not be timed for it, and what to do: then it has no latency, whatever its samples say.
     """
 
@@ -119,19 +132,28 @@ class Costs(msgspec.Struct, frozen=True):
     passed_over: tuple[PassedOver, ...] = ()
     rivals: tuple[str, ...] = ()
     disturbed: str = ""
+    places: tuple[PlacesOfSlot, ...] = ()
+    taken: tuple[TakenPlaces, ...] = ()
 
 
 def parse_swap(text: str, implementation: str = "auto", where: str | None = None) -> Swap:
-    """`upsample=carafe`, `conv3x3=dcnv3[gather]`, `conv3x3:backbone.*=dcnv3`, `model.2.*=deconv`.
+    """`upsample=carafe`, `conv3x3@bottleneck=dcnv3[gather]`, `conv3x3:backbone.*=dcnv3`, `model.2.*=deconv`.
 
-    `implementation` and `where` are what holds where the text names none. Raises OpbenchError for any other form, or
-    an operator that doesn't exist.
+    `implementation` and `where` are what holds where the text names none. Raises OpbenchError for any other form, and
+    for a role or an operator that doesn't exist.
     """
     found = re.fullmatch(
-        r"(?P<what>[^=:]+)(?::(?P<where>[^=]+))?=(?P<with>[^=\[\]]+)(?:\[(?P<of>[^\]]+)\])?", text.strip()
+        r"(?P<what>[^=:@]+(?:@[^=:@]+)*)(?::(?P<where>[^=]+))?=(?P<with>[^=\[\]]+)(?:\[(?P<of>[^\]]+)\])?", text.strip()
     )
     if found is None:
-        raise OpbenchError(f"--swap {text}: expected WHAT=WITH, WHAT:GLOB=WITH or WHAT=WITH[IMPLEMENTATION]")
+        raise OpbenchError(
+            f"--swap {text}: expected WHAT=WITH, WHAT@ROLE=WITH, WHAT:GLOB=WITH or WHAT=WITH[IMPLEMENTATION]"
+        )
+    try:
+        for narrowed in found["what"].split("@")[1:]:
+            role(narrowed)
+    except OpbenchError as error:
+        raise OpbenchError(f"--swap {text}: {error}") from error
     known = operators()
     if found["with"] not in known:
         raise OpbenchError(f"--swap {text}: {registry.unknown_operator('operator', found['with'], known)}")

@@ -9,10 +9,10 @@ from torch import nn
 
 from opbench import registry
 from opbench.errors import nearest
-from opbench.models.sites import Site
+from opbench.models.sites import Shape, Site
 from opbench.operators.common.choice import Core
 from opbench.schema import Implementation, OpbenchError, Operator
-from opbench.tasks import SLOTS, groups
+from opbench.tasks import DOWNSAMPLE2X, SLOTS, groups
 
 With: TypeAlias = type[nn.Module] | Callable[[Site], nn.Module] | str
 Builder: TypeAlias = Callable[[Site], nn.Module]
@@ -25,8 +25,12 @@ def builder(with_: With, implementation: str | Core) -> Builder:
         by_class = {one: found for found in operators().values() if found.replaces for one in found.classes}
         known = next((by_class[base] for base in kind.__mro__ if base in by_class), None)
         if known is not None and known.replaces is not None:
-            replaces = known.replaces
-            return lambda site: replaces(kind, site, implementation)
+            replaces, name = known.replaces, known.name
+            at_half_size = registry.operators(DOWNSAMPLE2X.name).get(name)
+            if at_half_size is None or kind is not known.classes[0]:
+                return lambda site: replaces(kind, site, implementation)
+            others = _of_operator(name, implementation)
+            return lambda site: others(site) if site.halves else replaces(kind, site, implementation)
     if isinstance(with_, str):
         return _of_operator(with_, implementation)
     if implementation != "auto":
@@ -47,8 +51,15 @@ def builder(with_: With, implementation: str | Core) -> Builder:
 
 
 def operators() -> dict[str, Operator]:
-    """What competes for the place of an upsampler or of a 3x3 convolution, by name."""
-    return {name: operator for task in SLOTS for name, operator in registry.operators(task).items()}
+    """What competes for a place in a network, by name: in the first slot, where it is in several."""
+    return {name: operator for task in reversed(SLOTS) for name, operator in registry.operators(task).items()}
+
+
+def suited(name: str, shape_in: Shape, shape_out: Shape) -> Operator:
+    """The operator of that name whose task is such a place: several tasks may have one."""
+    halved = shape_out[2] < shape_in[2]
+    tasks = (DOWNSAMPLE2X.name, *SLOTS) if halved else SLOTS
+    return next(found[name] for task in tasks if name in (found := registry.operators(task)))
 
 
 def published() -> dict[str, type[nn.Module]]:
@@ -60,18 +71,22 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
     known = operators()
     if name not in known:
         raise OpbenchError(registry.unknown_operator("operator", name, known))
-    operator = known[name]
-    if implementation != "auto" and implementation not in operator.implementations:
-        raise OpbenchError(f"{name}: {nearest('implementation', str(implementation), operator.implementations)}")
+    table = known[name].implementations
+    if implementation != "auto" and implementation not in table:
+        raise OpbenchError(f"{name}: {nearest('implementation', str(implementation), table)}")
 
     def build(site: Site) -> nn.Module:
+        operator = suited(name, site.calls[0].shape_in, site.calls[0].shape_out)
         if operator.task == "upsample2x" and site.upsampling() != 2:
             raise site.refused(f"{name} upsamples by 2, the module there by {site.upsampling()}")
         if operator.task == "conv3x3" and site.window() != (3, 1):
             raise site.refused(f"{name} has a 3x3 window without dilation, got (k, d) = {site.window()}")
-        channels = site.channels
+        if operator.task == DOWNSAMPLE2X.name and not site.halves:
+            shapes = ", ".join(f"{call.shape_in} -> {call.shape_out}" for call in site.calls)
+            raise site.refused(f"{name} halves height and width, the module there makes {shapes}")
+        channels = site.in_channels if operator.task == DOWNSAMPLE2X.name else site.channels
         N, _, H, W = site.calls[0].shape_in
-        dims = dims_of(operator, N, channels, H, W)
+        dims = dims_of(operator, N, channels, H, W, site.out_channels)
         reason = operator.requires(dims)
         if reason is not None:
             raise site.refused(reason)
@@ -83,11 +98,13 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
     return build
 
 
-def dims_of(operator: Operator, batch: int, channels: int, height: int, width: int) -> dict[str, Any]:
+def dims_of(operator: Operator, batch: int, channels: int, height: int, width: int, outputs: int) -> dict[str, Any]:
     """What an operator is called with at a place of this size; where its task has groups, as many as DCNv3 has."""
     task = registry.tasks()[operator.task]
-    sizes = {**task.defaults, "N": batch, "C": channels, "H": height, "W": width}
-    return operator.given({**sizes, "G": groups(channels)} if "G" in task.dims else sizes)
+    sizes = {"N": batch, "C": channels, "H": height, "W": width}
+    sizes |= {"O": outputs} if "O" in task.defaults else {}
+    sizes |= {"G": groups(outputs)} if "G" in task.dims else {}
+    return operator.given(task.given(sizes))
 
 
 def resolved(operator: Operator, implementation: str, device: str) -> Implementation:

@@ -24,7 +24,8 @@ from opbench.measure.watching import DisturbanceWatch
 from opbench.models import network_case
 from opbench.models.costs import BASELINE, CostRequest, Costs, CostVariant, Proven
 from opbench.models.layers import profile
-from opbench.models.replacements import dims_of, operators
+from opbench.models.places import places_of
+from opbench.models.replacements import dims_of, suited
 from opbench.models.sites import functional_upsampling
 from opbench.models.swap import Change
 from opbench.models.target import load_model
@@ -38,8 +39,10 @@ from opbench.models.variants import (
     networks,
     places,
     rivals,
+    taken,
 )
 from opbench.schema import Case, Latency, Memory, Mode, OpbenchError
+from opbench.tasks import DOWNSAMPLE2X
 from opbench.verify.gate import check, reference
 
 # A part is proven on its own channels, on at most this many pixels each way: the definition takes minutes on a whole
@@ -82,7 +85,7 @@ def _measured(request: CostRequest, around: DisturbanceWatch | None) -> Costs:
     model = load_model(request.target, request.arguments, request.seed)
     x = image(model, request)
     out_of_reach = functional_upsampling(model, example=x)  # and the first call at this size, whatever is swapped
-    wanted = places(model, request)
+    wanted = places(model, request, x)
     held = networks(model, request, x, wanted)
     proven = _prove(held, request)
     given = x.to(device=request.device, dtype=TORCH_DTYPES[request.dtype])
@@ -129,6 +132,8 @@ def _measured(request: CostRequest, around: DisturbanceWatch | None) -> Costs:
         passed_over=left(model, wanted),
         rivals=rivals(wanted),
         disturbed=_disturbed(timed, around),
+        places=places_of(model, x),
+        taken=taken(model, wanted),
     )
 
 
@@ -146,10 +151,12 @@ def _prove(networks: Sequence[VariantNetwork], request: CostRequest) -> tuple[Pr
         if len(network.swaps) != 1:  # all together hold the same parts
             continue
         (one,) = network.swaps
-        operator, implementation = operators()[one.with_], implementation_of(one, request)
+        implementation = implementation_of(one, request)
         for change in network.changes:
-            channels, height, width = change.shape_in[1:]
+            operator = suited(one.with_, change.shape_in, change.shape_out)
+            (channels, height, width), outputs = change.shape_in[1:], change.shape_out[1]
             part = f"{one.with_}[{implementation.name}] of {channels} channels"
+            part += f" to {outputs}" if outputs != channels and operator.task == DOWNSAMPLE2X.name else ""
             why = _undefined(operator.task, change, network.model.get_submodule(change.name))
             if part in found:
                 continue
@@ -157,7 +164,7 @@ def _prove(networks: Sequence[VariantNetwork], request: CostRequest) -> tuple[Pr
                 found[part] = Proven(part, None, why)
                 continue
             request.announce(f"proving {part}")
-            dims = dims_of(operator, 1, channels, min(height, PROVEN_PIXELS), min(width, PROVEN_PIXELS))
+            dims = dims_of(operator, 1, channels, min(height, PROVEN_PIXELS), min(width, PROVEN_PIXELS), outputs)
             spread = request.spread if registry.tasks()[operator.task].deformable else None
             case = Case(
                 task=operator.task,
@@ -183,6 +190,8 @@ def _undefined(task: str, change: Change, module: nn.Module) -> str:
     """Why no definition judges the part, or nothing."""
     if task == "upsample2x" and change.shape_out[2] != 2 * change.shape_in[2]:
         return f"it upsamples by {change.shape_out[2] // change.shape_in[2]}, and is defined here for 2"
+    if task == DOWNSAMPLE2X.name:
+        return ""
     if change.shape_in[1] != change.shape_out[1]:
         return "it changes the channels, and is defined here for as many in as out"
     window = [_side(getattr(module, name, usual)) for name, usual in (("kernel_size", 3), ("dilation", 1))]

@@ -110,6 +110,15 @@ class Site:
             raise self.refused(reason)
         return int(convolution.kernel_size[0]), int(convolution.dilation[0])
 
+    @property
+    def halves(self) -> bool:
+        """Whether height and width become half of what they were, rounded up, at every call."""
+        return all(
+            out == (given + 1) // 2 < given
+            for call in self.calls
+            for out, given in zip(call.shape_out[2:], call.shape_in[2:], strict=True)
+        )
+
     def refused(self, why: str) -> OpbenchError:
         """The error that says why this place can't be swapped."""
         return OpbenchError(f"{self.name} ({type(self.module).__name__}) can't be swapped: {why}")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 import re
-from collections import Counter
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -18,17 +15,14 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from opbench.errors import said
 from opbench.models.replacements import With, builder
-from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, functional_upsampling, trace
-from opbench.models.slots import SLOTS, Predicate
-from opbench.models.ultralytics_block import UnfusedConv, unfusable
+from opbench.models.selecting import What, matching, network, nothing, slot_of
+from opbench.models.sites import Arguments, Example, Shape, Site, Size, arguments, trace
+from opbench.models.ultralytics_block import unfused
 from opbench.operators.common.choice import Core
 from opbench.schema import OpbenchError
 
-# How many names an error lists.
-_SHOWN = 3
 # Hooks by which torch computes a weight from others: they belong to the weight, and go with it.
 _OF_THE_WEIGHT = (WeightNorm, SpectralNorm, BasePruningMethod)
-What: TypeAlias = type[nn.Module] | tuple[type[nn.Module], ...] | str | re.Pattern[str] | Predicate
 
 
 @dataclass(frozen=True)
@@ -71,10 +65,12 @@ def swap(
 ) -> tuple[Change, ...]:
     """Replaces every module of `model` that matches `what`, (N, C, H, W) in and out, and returns what it changed.
 
-    what: a module class or a tuple of them; the name of a slot ("upsample", "conv3x3") or else a glob over dotted
+    what: a module class or a tuple of them; the name of a slot (of `SLOTS`: "upsample", ...) or else a glob over dotted
     names ("model.2.*", where * crosses dots); a compiled regular expression, searched in names; or a predicate
-    (name, module) -> bool. `where` narrows it further to names of a pattern. Of modules inside each other that both
-    match, the outer one is replaced.
+    (name, module) -> bool. "conv3x3@bottleneck", "upsample@neck" and "conv3x3@backbone@bottleneck" are those of a slot
+    (or of a glob) that have these roles (`opbench.models.roles`). `where` narrows it further to names of a pattern. Of
+    modules inside each other that both match, the outer one is replaced. In a network without `nn.Upsample`, "upsample"
+    is its transposed convolutions that upsample, which are the slot "transposed" in any network.
 
     with_: `YoloCARAFE`, `CARAFE`, `DCNv3` (channels first, as many groups as leave at most 16 channels in each),
     `DCNV3_YoLo`; the name of any operator that competes for the place ("carafe", "deconv"); any other module class,
@@ -94,6 +90,9 @@ def swap(
     computes a replaced weight (pruning, weight or spectral norm, a parametrization) goes with it. A block of
     ultralytics whose convolution is replaced keeps its batch norm when the network is fused.
 
+    A slot leaves as they are, with a warning, the modules that an evaluation doesn't call while it calls others: a
+    branch for training alone (YOLO26-seg), or for another kind of prompt (YOLOE).
+
     Raises OpbenchError, and leaves the model as it was, where nothing matches or any match can't be replaced. A call
     of torch.nn.functional.interpolate inside a forward is no module, and can't be.
 
@@ -106,11 +105,13 @@ def swap(
     model = network(model)
     wanted = matching(model, what, where)
     if not wanted:
-        raise _nothing(model, what, where, example, size)
+        raise nothing(model, what, where, example, size)
     called_with = arguments(model, example, size)
     random = torch.get_rng_state()
     blocks: dict[nn.Module, type[nn.Module]] = {}
     sites, outputs = trace(model, wanted, called_with)
+    if slot_of(what):
+        sites = _called(sites)
     try:
         fresh = [_replacement(site, build) for site in sites]
         _put(model, sites, fresh)
@@ -123,91 +124,6 @@ def swap(
         torch.set_rng_state(random)
         raise
     return tuple(_change(site, module) for site, module in zip(sites, fresh, strict=True))
-
-
-def matching(model: nn.Module, what: What, where: str | re.Pattern[str] | None = None) -> list[tuple[str, ...]]:
-    """The names of each module that `swap` would replace: one tuple a module, in the order of the model.
-
-    Raises OpbenchError where the model itself matches: a swap replaces what is inside.
-    """
-    matches, narrowed = predicate(what), predicate(where) if where is not None else None
-    found: dict[int, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        outside = any(name.startswith(f"{other}.") for names in found.values() for other in names)
-        if outside or not matches(name, module) or (narrowed and not narrowed(name, module)):
-            continue
-        if not name:
-            raise OpbenchError(f"{type(module).__name__}: the model itself matches, expected modules inside of it")
-        found.setdefault(id(module), []).append(name)
-    return [tuple(names) for names in found.values()]
-
-
-def predicate(what: What) -> Predicate:
-    """What matches, as a function of a module's name and itself. Raises OpbenchError for what is no such thing."""
-    if isinstance(what, str):
-        return SLOTS.get(what) or (lambda name, module: fnmatch.fnmatchcase(name, what))
-    if isinstance(what, re.Pattern):
-        return lambda name, module: what.search(name) is not None
-    kinds = tuple(kind for kind in (what if isinstance(what, tuple) else (what,)) if isinstance(kind, type))
-    if kinds and kinds in ((what,), what):
-        return lambda name, module: isinstance(module, kinds)
-    if callable(what) and not isinstance(what, type):
-        return what
-    raise OpbenchError(f"what: expected module classes, a name pattern or a predicate (name, module), got {what!r}")
-
-
-def network(model: nn.Module) -> nn.Module:
-    """The network itself. Raises OpbenchError for a model that calls its layers where a swap can't reach."""
-    if not isinstance(model, nn.Module):
-        raise OpbenchError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise OpbenchError(f"{type(model).__name__}: a scripted model's layers can't be swapped: swap, then script")
-    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
-        raise OpbenchError(f"{type(model).__name__}: a compiled model's layers can't be swapped: swap, then compile")
-    # ultralytics' YOLO is a module whose call takes file names and whose train() trains; its network is .model.
-    if any(kind.__module__ == "ultralytics.engine.model" for kind in type(model).__mro__):
-        network = getattr(model, "model", None)
-        if not isinstance(network, nn.Module):
-            raise OpbenchError(f"{type(model).__name__}: expected a loaded network in .model, got {network!r}")
-        return network
-    return model
-
-
-def _nothing(
-    model: nn.Module, what: What, where: str | re.Pattern[str] | None, example: Example | None, size: Size | None
-) -> OpbenchError:
-    kinds = Counter(type(module).__name__ for name, module in model.named_modules() if name)
-    listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common())
-    narrowed = f" where {_text(where)}" if where is not None else ""
-    message = f"{type(model).__name__}: no module matches {_text(what)}{narrowed}; it has {listed or 'no modules'}"
-    if where is not None and (elsewhere := matching(model, what)):
-        more = ", ..." if len(elsewhere) > _SHOWN else ""
-        names = ", ".join(names[0] for names in elsewhere[:_SHOWN])
-        message += f"; elsewhere {_text(what)} matches {names}{more}"
-    elif isinstance(what, str) and (close := difflib.get_close_matches(what, [*SLOTS, *_names(model)], n=1)):
-        message += f"; did you mean {close[0]!r}?"
-    try:
-        calls = functional_upsampling(model, example=example, size=size)
-    except OpbenchError:  # what the model makes of an example is not what was asked
-        calls = ()
-    if calls:
-        message += (
-            f"; {', '.join(calls)}: upsampling there is a call of torch.nn.functional.interpolate inside a forward, "
-            f"which no swap reaches: make it an nn.Upsample first"
-        )
-    return OpbenchError(message)
-
-
-def _names(model: nn.Module) -> list[str]:
-    return [name for name, _ in model.named_modules() if name]
-
-
-def _text(what: What) -> str:
-    if isinstance(what, tuple):
-        return " or ".join(map(_text, what))
-    if isinstance(what, re.Pattern):
-        return repr(what.pattern)
-    return repr(what) if isinstance(what, str) else getattr(what, "__name__", repr(what))
 
 
 def _replacement(site: Site, build: Callable[[Site], nn.Module]) -> nn.Module:
@@ -254,6 +170,17 @@ def _put(model: nn.Module, sites: Sequence[Site], modules: Sequence[nn.Module]) 
             model.get_submodule(parent)._modules[child] = module
 
 
+def _called(sites: Sequence[Site]) -> tuple[Site, ...]:
+    """Those that were called, with a warning about the others; all, for the error, where none was."""
+    called, others = [site for site in sites if site.calls], [site.name for site in sites if not site.calls]
+    if not called or not others:
+        return tuple(sites)
+    warnings.warn(
+        f"left as they are, because an evaluation of the model doesn't call them: {', '.join(others)}", stacklevel=3
+    )
+    return tuple(called)
+
+
 def _keep_unfused(
     model: nn.Module, sites: Sequence[Site], modules: Sequence[nn.Module]
 ) -> dict[nn.Module, type[nn.Module]]:
@@ -261,11 +188,13 @@ def _keep_unfused(
     found = {}
     for site, module in zip(sites, modules, strict=True):
         for name in site.names:
-            parent, _, child = name.rpartition(".")
-            block = model.get_submodule(parent)
-            if unfusable(block, child, module):
-                found[block] = type(block)
-                block.__class__ = UnfusedConv
+            path = name.split(".")
+            for depth in range(len(path)):
+                block = model.get_submodule(".".join(path[:depth]))
+                kind = unfused(block, ".".join(path[depth:]), module)
+                if kind is not None and block not in found:
+                    found[block] = type(block)
+                    block.__class__ = kind
     return found
 
 

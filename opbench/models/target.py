@@ -12,7 +12,7 @@ from torch import nn
 
 from opbench.conformance.target import assignments, load, parse
 from opbench.errors import said
-from opbench.models.swap import network
+from opbench.models.selecting import network
 from opbench.models.ultralytics_package import import_ultralytics
 from opbench.models.ultralytics_yaml import register_ultralytics
 from opbench.schema import OpbenchError
@@ -66,11 +66,18 @@ def _from_yaml(text: str) -> nn.Module:
     if "://" in text:
         raise OpbenchError(f"target {text!r}: expected a file or a name that ultralytics ships, not an address")
     register_ultralytics()
-    yolo = import_ultralytics("ultralytics.models.yolo.model").YOLO
     try:
-        found = yolo(text, verbose=False)
+        found = _loaded(text)
     except OpbenchError:
         raise
     except Exception as error:  # its parser raises what it meets: KeyError, TypeError, FileNotFoundError
         raise OpbenchError(f"target {text!r}: ultralytics can't build it: {said(error)}") from error
     return network(found)
+
+
+def _loaded(text: str) -> Any:
+    """By the class that ultralytics has for it. Its YOLO routes weights of RT-DETR, and refuses their YAML files."""
+    described = import_ultralytics("ultralytics.nn.tasks").yaml_model_load(text)
+    if described["head"][-1][2] == "RTDETRDecoder":
+        return import_ultralytics("ultralytics.models.rtdetr.model").RTDETR(text)
+    return import_ultralytics("ultralytics.models.yolo.model").YOLO(text, verbose=False)

@@ -1,16 +1,15 @@
-"""ultralytics' block of a convolution, batch norm and activation once its convolution is something else.
+"""ultralytics' blocks of convolution, batch norm and activation once the convolution in them is something else.
 
 `fuse()`, and so `predict()`, `val()` and `export()`, multiplies the batch norm into the weight of every block's
-convolution. What was swapped in has no such weight, and is not linear: its batch norm has to stay.
+convolution, and adds up the parallel convolutions of a `RepConv`. What was swapped in has no such weight, and is not
+linear: its batch norm has to stay, and the branches beside it.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-# Classes of `ultralytics.nn.modules.conv` that `fuse` folds and whose forward is act(bn(conv(x))).
 _MODULE = "ultralytics.nn.modules.conv"
-_NAMES = ("Conv", "DWConv")
 
 
 class UnfusedConv(nn.Module):
@@ -26,9 +25,52 @@ class UnfusedConv(nn.Module):
         return out
 
 
-def unfusable(block: nn.Module, child: str, new: nn.Module) -> bool:
-    """Whether `fuse` would fail at a block of ultralytics in which `new` took the place of `child`."""
-    if child != "conv" or isinstance(new, nn.Conv2d) or not isinstance(getattr(block, "bn", None), nn.Module):
-        return False
+class UnfusedTransposed(nn.Module):
+    """x (N, C, H, W) -> act(bn(conv_transpose(x))): ultralytics' `ConvTranspose`, which `fuse` passes over."""
+
+    conv_transpose: nn.Module
+    bn: nn.Module
+    act: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As before the swap."""
+        out: Tensor = self.act(self.bn(self.conv_transpose(x)))
+        return out
+
+
+class UnfusedRepConv(nn.Module):
+    """x (N, C, H, W) -> act(conv1(x) + conv2(x) + bn(x)): ultralytics' `RepConv`, which `fuse` passes over."""
+
+    conv1: nn.Module
+    conv2: nn.Module
+    bn: nn.Module | None
+    act: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As before the swap; there may be no `bn`."""
+        branches = self.conv1(x) + self.conv2(x)
+        out: Tensor = self.act(branches if self.bn is None else branches + self.bn(x))
+        return out
+
+
+# What a block whose forward is as above becomes, and the part that `fuse` would read the weight of; "": of any inside.
+_UNFUSED: dict[str, tuple[type[nn.Module], str]] = {
+    "Conv": (UnfusedConv, "conv"),
+    "DWConv": (UnfusedConv, "conv"),
+    "ConvTranspose": (UnfusedTransposed, "conv_transpose"),
+    "RepConv": (UnfusedRepConv, ""),
+}
+
+
+def unfused(block: nn.Module, part: str, new: nn.Module) -> type[nn.Module] | None:
+    """What a block becomes in which `new` took the place of `part` ("conv", "conv1.conv"), or None where `fuse` works.
+
+    A block without its batch norm has been fused already.
+    """
     kind = type(block)
-    return kind.__module__ == _MODULE and kind.__name__ in _NAMES
+    if kind.__module__ != _MODULE or kind.__name__ not in _UNFUSED or isinstance(new, nn.Conv2d | nn.ConvTranspose2d):
+        return None
+    becomes, read = _UNFUSED[kind.__name__]
+    if read:
+        return becomes if part == read and isinstance(getattr(block, "bn", None), nn.Module) else None
+    return becomes if hasattr(block, "conv1") else None

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from opbench.errors import said
 from opbench.models import network_case
 from opbench.models.copying import deep_copy
-from opbench.models.costs import BASELINE, CostRequest, PassedOver, Swap
+from opbench.models.costs import BASELINE, CostRequest, PassedOver, Swap, TakenPlaces
+from opbench.models.places import NO_PART, called, counted
 from opbench.models.replacements import operators, published, resolved
+from opbench.models.roles import BOTTLENECK, PARTS, roles
+from opbench.models.selecting import matching, predicate, slot_of
 from opbench.models.sites import input_shape
-from opbench.models.slots import passed_over
-from opbench.models.swap import Change, matching, predicate, swap
+from opbench.models.slots import Predicate, passed_over
+from opbench.models.swap import Change, swap
 from opbench.schema import Implementation, OpbenchError
 
 Places = Mapping[Swap, Sequence[tuple[str, ...]]]
@@ -58,9 +61,23 @@ def check_request(request: CostRequest) -> None:
         implementation_of(one, request)
 
 
-def places(model: nn.Module, request: CostRequest) -> Places:
-    """The names of the modules that each swap replaces."""
-    return {one: matching(model, one.what, one.where) for one in request.swaps}
+def places(model: nn.Module, request: CostRequest, x: Tensor) -> Places:
+    """The names of the modules that each swap replaces; of a slot, those that an evaluation on x calls, if any."""
+    found = {one: matching(model, one.what, one.where) for one in request.swaps}
+    used = called(model, [names[0] for names in itertools.chain(*found.values())], x)
+    kept = {one: [names for names in places if names[0] in used] for one, places in found.items()}
+    return {one: kept[one] if slot_of(one.what) and kept[one] else places for one, places in found.items()}
+
+
+def taken(model: nn.Module, places: Places) -> tuple[TakenPlaces, ...]:
+    """Where in the network the places of each swap are."""
+    known = roles(model)
+    found = []
+    for one, names in places.items():
+        inside = counted(names, known)
+        parts = {part: inside[part] for part in (*PARTS, NO_PART) if inside[part]}
+        found.append(TakenPlaces(one.text, len(names), parts, inside[BOTTLENECK]))
+    return tuple(found)
 
 
 def image(model: nn.Module, request: CostRequest) -> Tensor:
@@ -88,13 +105,27 @@ def rivals(places: Places) -> tuple[str, ...]:
 
 
 def left(model: nn.Module, places: Places) -> tuple[PassedOver, ...]:
-    """The 3x3 convolutions that swaps of the slot `conv3x3` leave as they are."""
+    """What swaps of a slot leave as it is: of `conv3x3`, other 3x3 convolutions; of any, what no evaluation calls."""
     found = []
     for one, names in places.items():
-        inside = (predicate(one.where),) if one.where is not None else ()
-        if one.what == "conv3x3" and (reasons := passed_over(model, *inside)):
-            found.append(PassedOver(one.text, len(names), dict(reasons)))
+        slot, *narrowed = one.what.split("@")
+        if not slot_of(slot):
+            continue
+        reasons: dict[str, int] = {}
+        if slot == "conv3x3":
+            with_role = predicate("@".join(("*", *narrowed)), model)
+            named = predicate(one.where if one.where is not None else "*", model)
+            reasons |= passed_over(model, _both(with_role, named))
+        uncalled = len(matching(model, one.what, one.where)) - len(names)
+        if uncalled:
+            reasons["that no evaluation calls"] = uncalled
+        if reasons:
+            found.append(PassedOver(one.text, len(names), reasons, slot))
     return tuple(found)
+
+
+def _both(one: Predicate, other: Predicate) -> Predicate:
+    return lambda name, module: one(name, module) and other(name, module)
 
 
 def networks(model: nn.Module, request: CostRequest, x: Tensor, places: Places) -> list[VariantNetwork]:

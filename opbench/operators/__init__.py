@@ -4,6 +4,10 @@
 """
 
 # The order in which they are declared, and so listed: these first, any other after them by name.
-ORDER = ("carafe", "interpolation", "deconv", "pixel_shuffle", "spatial_attention", "convolution", "dcnv3", "dcnv2")
+ORDER = (
+    *("carafe", "interpolation", "deconv", "pixel_shuffle", "spatial_attention"),
+    *("convolution", "dcnv3", "dcnv2"),
+    "strided_convolution",
+)
 # What is here and declares nothing; upsample and dcnv3_modules are earlier places of what has moved.
 NOT_OPERATORS = ("common", "external", "upsample", "dcnv3_modules")

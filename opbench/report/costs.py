@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from opbench.models.costs import Costs, CostVariant
+from opbench.models.costs import Costs, CostVariant, TakenPlaces
+from opbench.models.places import NO_PART
+from opbench.models.roles import PARTS
 from opbench.quantities import MACS, PARAMS, PEAK, SAVED, SECONDS
 from opbench.report import numbers
 from opbench.report.table import Table
@@ -15,6 +17,7 @@ LISTED = 8
 SWAPPED_LISTED = 12
 # In place of a figure in time: other processes had the cores.
 DISTURBED = "disturbed"
+_IN = {part: f"the {part}" for part in PARTS}
 
 
 def sentences(costs: Costs) -> list[str]:
@@ -75,7 +78,9 @@ def _about(costs: Costs) -> Iterator[str]:
     for one in costs.passed_over:
         reasons = ", ".join(f"{count} {reason}" for reason, count in one.reasons.items())
         total = one.swapped + sum(one.reasons.values())
-        yield f"{one.swap} takes {one.swapped} of {total} 3x3 convolutions; left as they are: {reasons}."
+        noun = "3x3 convolutions" if one.slot == "conv3x3" else "places"
+        yield f"{one.swap} takes {one.swapped} of {total} {noun}; left as they are: {reasons}."
+    yield from (line for one in costs.taken if (line := _taken(one)))
     if costs.rivals:
         yield f"Not measured together: {' and '.join(costs.rivals)} take the same layers."
     notes = dict.fromkeys(variant.training_memory.note for variant in costs.variants)
@@ -99,6 +104,21 @@ def _about(costs: Costs) -> Iterator[str]:
     training = "; in training forward and backward of the mean of the outputs" if costs.mode == "training" else ""
     load = "" if costs.load is None else f", load {costs.load:.1f} when it ended"
     yield f"Side by side in random order, {costs.threads} thread{'' if costs.threads == 1 else 's'}{load}{training}."
+
+
+def _taken(one: TakenPlaces) -> str:
+    """In which parts; and how to take those alone that write-ups mean, where it takes others along."""
+    if set(one.parts) <= {NO_PART}:
+        return ""
+    parts = ", ".join(f"{count} in {_IN.get(part, part)}" for part, count in one.parts.items())
+    said = f"{one.swap} takes {parts}"
+    slot, _, rest = one.swap.partition("=")
+    if slot.partition(":")[0] != "conv3x3" or not one.bottleneck < one.total:
+        return f"{said}."
+    if not one.bottleneck:
+        return f"{said}; none is in a bottleneck."
+    alone = f"conv3x3@bottleneck{slot.removeprefix('conv3x3')}={rest}"
+    return f"{said}; {one.bottleneck} of them are in bottlenecks, where write-ups swap: {alone} takes those alone."
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------
@@ -147,6 +167,26 @@ def _note(ratios: Sequence[Ratio | None]) -> str:
     methods = dict.fromkeys(METHODS[found.method] for found in ratios if found)
     brackets = f" In brackets: {'; '.join(methods)}." if methods else ""
     return f"Above 1x is slower.{brackets} {MACS.note} {PEAK.note}"
+
+
+def places(costs: Costs) -> Table:
+    """A row for each slot that the network has a place of: how many, and where."""
+    told = any(set(one.parts) - {NO_PART} for one in costs.places)
+    parts = [part for part in (*PARTS, NO_PART) if told and any(part in one.parts for one in costs.places)]
+    uncalled = any(one.uncalled for one in costs.places)
+    rows = tuple(
+        (
+            one.slot,
+            str(one.total),
+            *(str(one.parts.get(part, 0)) for part in parts),
+            str(one.bottleneck),
+            *([str(one.uncalled)] if uncalled else []),
+        )
+        for one in costs.places
+    )
+    header = ("slot", "places", *parts, "in bottlenecks", *(["never called"] if uncalled else []))
+    note = "A swap takes all places of a slot, or those of a role: conv3x3@bottleneck=..., upsample@neck=..."
+    return Table(header, rows, note, names=(0,), numbers=tuple(range(1, len(header))))
 
 
 def changes(costs: Costs) -> Table:

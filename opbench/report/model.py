@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from opbench.models.costs import Costs
-from opbench.report.costs import changes, comparison, layers, sentences, setting
+from opbench.report.costs import changes, comparison, layers, places, sentences, setting
 from opbench.report.escape import prose, visible
 from opbench.report.table import Table
 
@@ -22,6 +22,8 @@ def as_markdown(costs: Costs) -> str:
         table.markdown(),
         prose(table.note),
     ]
+    if costs.places:
+        parts += ["### Places to swap", places(costs).markdown(), prose(places(costs).note)]
     if len(costs.variants) > 1:
         parts += ["### Layers that were swapped", changes(costs).markdown()]
     for variant in costs.variants:
@@ -35,6 +37,9 @@ def shown(costs: Costs) -> Iterator[RenderableType]:
     table = comparison(costs)
     yield _turned(table).rich()
     yield Text(table.note, "dim")
+    if costs.places:
+        yield places(costs).rich()
+        yield Text(places(costs).note, "dim")
     if len(costs.variants) > 1:
         yield changes(costs).rich()
     for variant in costs.variants:

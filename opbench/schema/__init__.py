@@ -4,7 +4,7 @@
 a run document; `trials` are stored in a selfcheck document. All are taken from here: `from opbench.schema import Case`.
 
 Units are in the names: `seconds`, `bytes`, `macs`. One MAC (multiply-accumulate) is two FLOPs.
-Dimensions use the letters of the papers: N batch, C channels, H and W input size, s scale factor,
+Dimensions use the letters of the papers: N batch, C channels, O output channels, H and W input size, s scale factor,
 k kernel size, g CARAFE groups, G DCNv3 groups.
 """
 
@@ -15,6 +15,7 @@ from opbench.schema.declared import (
     Implementation,
     Inputs,
     MovedBytes,
+    Multiple,
     Operator,
     Quantity,
     Suite,
@@ -27,6 +28,7 @@ from opbench.schema.planned import DEFAULT_MEMORY_FORMAT, DEFAULT_RUNTIME, Case,
 from opbench.schema.recorded import (
     PAIRED,
     SCHEMA_VERSION,
+    Artifact,
     Counted,
     Counts,
     Environment,
@@ -56,6 +58,7 @@ __all__ = [
     "PAIRED",
     "RUNNING",
     "SCHEMA_VERSION",
+    "Artifact",
     "BestProbes",
     "Called",
     "Case",
@@ -75,6 +78,7 @@ __all__ = [
     "Memory",
     "Mode",
     "MovedBytes",
+    "Multiple",
     "OpbenchError",
     "Operator",
     "Outcome",

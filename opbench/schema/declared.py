@@ -51,6 +51,9 @@ class Implementation:
     `dispatched` says whether each operation that moves bytes passes torch's dispatcher, so that they can be counted;
     left out, those of an implementation do that doesn't compile. An operation that moves more than its inputs and
     outputs once has its bytes in `traffic`, by its qualified name ("opbench::carafe_cpu_backward").
+
+    `unexportable` is the reason why no exporter can write it down for another runtime, "" where they can. `exported`
+    says that it is written for that: it competes in panels of other runtimes, and in torch's where it is asked for.
     """
 
     name: str
@@ -62,8 +65,15 @@ class Implementation:
     compiles: bool = False
     note: str = ""
     dispatched: bool | None = None
+    unexportable: str = ""
+    exported: bool = False
     # No part of what an implementation is compared by: a mapping can't be hashed.
     traffic: Mapping[str, MovedBytes] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def obstacle_to_export(self) -> str:
+        """Why no exporter can write it down, or ""."""
+        return self.unexportable or ("it is compiled for torch" if self.compiles else "")
 
     @property
     def seen(self) -> bool:
@@ -94,10 +104,22 @@ Inputs = Callable[[Dims, float, "torch.Generator"], dict[str, "torch.Tensor"]]
 
 
 @dataclass(frozen=True)
+class Multiple:
+    """The default of a dimension that follows another: `by` times the dimension `of`."""
+
+    of: str
+    by: int
+
+    def __str__(self) -> str:
+        return f"{self.by}{self.of}"
+
+
+@dataclass(frozen=True)
 class Task:
     """A slot in a network that contenders compete for.
 
-    `dims` are the dimensions a workload must name, `defaults` those it may; `baseline` is a contender. `inputs` are
+    `dims` are the dimensions a workload must name, `defaults` those it may: a number, or a multiple of another
+    dimension; `baseline` is a contender. `inputs` are
     those of every operator of the task that declares none of its own, and counters know its `formulas` in each. In a
     `deformable` task every contender is timed at each stated offset spread; in another one those operators are that
     say they are deformable.
@@ -107,10 +129,18 @@ class Task:
     title: str
     baseline: str
     dims: tuple[str, ...]
-    defaults: Mapping[str, int] = field(default_factory=dict)
+    defaults: Mapping[str, int | Multiple] = field(default_factory=dict)
     deformable: bool = False
     inputs: Inputs | None = None
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
+
+    def given(self, dims: Mapping[str, int]) -> dict[str, int]:
+        """Dimensions as they are named, then the defaults of those that aren't."""
+        found = dict(dims)
+        for name, default in self.defaults.items():
+            if name not in found:
+                found[name] = default.by * found[default.of] if isinstance(default, Multiple) else default
+        return found
 
 
 # The buffers that every norm updates as it trains.
@@ -228,6 +258,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: tuple[Device, ...] = ()
     modes: tuple[Mode, ...] = ()
     spreads: tuple[float, ...] = ()
+    runtimes: tuple[str, ...] = ()
     settings: dict[str, dict[str, Setting]] = {}
 
 

@@ -18,7 +18,8 @@ from opbench.schema.words import Device, DType, Setting
 #   2: an operator's own settings stand in case.settings, where schema 1 had them among the dimensions of every
 #      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
 #      settings.operator_settings; absent in older documents of schema 2: latency.waited, latency.left_out,
-#      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes and counts.traffic_bytes
+#      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes, counts.traffic_bytes and
+#      record.artifact
 SCHEMA_VERSION = 2
 
 Outcome = Literal[
@@ -146,6 +147,15 @@ class Latency(msgspec.Struct, frozen=True):
         )
 
 
+class Artifact(msgspec.Struct, frozen=True):
+    """What a runtime executes in a module's place: who wrote it, its bytes, operations, and seconds to load it."""
+
+    exporter: str
+    bytes: int
+    nodes: int
+    load_seconds: float
+
+
 class Record(msgspec.Struct, frozen=True):
     """One case's outcome: a full measurement or a named failure with its message."""
 
@@ -158,6 +168,7 @@ class Record(msgspec.Struct, frozen=True):
     memory: Memory | None = None
     latencies: tuple[Latency, ...] = ()
     notes: tuple[str, ...] = ()
+    artifact: Artifact | None = None
 
 
 class Yardstick(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ Device = Literal["cpu", "cuda"]
 Mode = Literal["inference", "training"]
 DType = Literal["float64", "float32", "bfloat16", "float16"]
 # What a run can be narrowed to.
-Filter = Literal["task", "workload", "operator", "implementation", "dtype", "device", "mode"]
+Filter = Literal["task", "workload", "operator", "implementation", "dtype", "device", "mode", "runtime"]
 
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 MODES: tuple[Mode, ...] = ("inference", "training")

@@ -17,7 +17,20 @@ import msgspec
 
 from opbench.errors import nearest
 from opbench.registry import operators, settings_of, tasks, unknown_operator
-from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError, Setting, Suite, Target, Task, Workload, spread_part
+from opbench.runtimes import RUNTIMES
+from opbench.schema import (
+    DEFAULT_RUNTIME,
+    DEVICES,
+    DTYPES,
+    MODES,
+    OpbenchError,
+    Setting,
+    Suite,
+    Target,
+    Task,
+    Workload,
+    spread_part,
+)
 
 # Operators of pasted modules: in the suites of the networks that they are pasted into (yolo11, yolo26, rtdetr), and
 # left out of those that are about CARAFE and DCNv3, which would take too long with them. `--operator NAME` adds one.
@@ -34,6 +47,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "modes": MODES,
     # A fresh module has zero offsets, which flatters every deformable operator; trained offsets are not zero.
     "spreads": (2.0,),
+    "runtimes": (DEFAULT_RUNTIME,),
 }
 
 
@@ -163,6 +177,9 @@ def _workloads(
             raise OpbenchError(f"suite {label}: {error}{hint}") from error
         if len({spread_part(spread) for spread in workload.spreads}) < len(workload.spreads):
             raise OpbenchError(f"suite {label}: spreads: {list(workload.spreads)} has one of them twice")
+        for runtime in workload.runtimes:
+            if runtime not in RUNTIMES:
+                raise OpbenchError(f"suite {label}: runtimes: {nearest('runtime', runtime, RUNTIMES)}")
         if any(spread < 0 for spread in workload.spreads):
             raise OpbenchError(f"suite {label}: spreads: expected standard deviations in pixels, none below 0")
         yield workload
@@ -196,7 +213,7 @@ def _check_dims(
         if (named := {key: value for key, value in dims.items() if key in declared})
     }
     of_task = {key: value for key, value in dims.items() if key in (*task.dims, *task.defaults)}
-    return {**of_task, **{key: value for key, value in task.defaults.items() if key not in dims}}, settings
+    return task.given(of_task), settings
 
 
 def _table(document: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

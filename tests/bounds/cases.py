@@ -95,6 +95,13 @@ OPERATORS = (
         {"N": 2, "C": 36, "H": 14, "W": 12, "G": 1},
     ),
     *_each(
+        "downsample2x",
+        "conv3x3-stride2 depthwise-stride2",
+        {"N": 1, "C": 64, "O": 128, "H": 10, "W": 18, "G": 4},
+        {"N": 2, "C": 32, "O": 32, "H": 14, "W": 12, "G": 2},
+        spread=2.0,
+    ),
+    *_each(
         "carafe_core",
         "carafe",
         {"N": 1, "C": 64, "H": 13, "W": 9, "k": 5, "g": 1, "s": 2},

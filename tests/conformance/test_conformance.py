@@ -30,6 +30,7 @@ LIMITS = Limits(
     call_seconds=3.0,
     import_seconds=60.0,
     faults=9,
+    hang_seconds=3.0,
 )
 
 
@@ -171,9 +172,9 @@ def test_every_death_of_the_checking_process_is_named(right, monkeypatch, death)
     monkeypatch.setattr(checking, "WORKER", "dying")
     monkeypatch.setattr(checking, "OWN_BYTES", 0)
     death.arrange(monkeypatch)
+    monkeypatch.setattr(checking, "OWN_SECONDS", death.seconds)
     limits = msgspec.structs.replace(LIMITS, import_seconds=death.seconds, memory_bytes=MEMORY_BYTES)
-    said = death.said if death.name != "hang" else "hangs: killed after 1 s while the target was imported"
-    with pytest.raises(OpbenchError, match=f"importing it: .*{re.escape(said)}"):
+    with pytest.raises(OpbenchError, match=f"not judged: starting the checker: .*{re.escape(death.said)}"):
         check(Request(f"{right}:carafe", "carafe"), limits)
 
 
@@ -188,7 +189,7 @@ def test_a_fault_of_the_checker_is_not_laid_at_the_target_s_door(right, tmp_path
 
 def test_code_that_dies_while_it_is_imported_is_wrong_usage(tmp_path):
     (tmp_path / "mine.py").write_text("import os; os._exit(5)")
-    with pytest.raises(OpbenchError, match="importing it: ended the process, exit code 5"):
+    with pytest.raises(OpbenchError, match="not judged: importing it: ended the process, exit code 5"):
         check(Request(f"{tmp_path / 'mine.py'}:carafe", "carafe"), LIMITS)
 
 

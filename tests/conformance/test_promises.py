@@ -229,7 +229,7 @@ def test_a_shape_is_named_dimensions(text):
 
 # --- in a process of its own --------------------------------------------------------------------------------------
 
-PATIENCE = Patience(call=2.0, faults=2, memory_bytes=1 << 30)
+PATIENCE = Patience(call=2.0, hang=2.0, faults=2, memory_bytes=1 << 30)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from opbench.kernels.cpu import dcnv3 as cpu_dcnv3
-from opbench.kernels.cpu import jit, processor
+from opbench.kernels.cpu import jit, processor, sampling_call
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
 from opbench.operators.dcnv3.definition import dcnv3_by_loops, dcnv3_definition
 
@@ -125,8 +124,8 @@ def test_many_groups_and_deep_ones(group, depth):
 @pytest.mark.parametrize("call", [arguments(group=4), arguments(group=4, stride=2, pad=9)], ids=["", "far outside"])
 def test_however_the_output_is_shared_out_nothing_is_left_out(monkeypatch, call, shared, tasks):
     expected = results(dcnv3_cpu, *tensors(2, 13, 61, 64, call, dtype=torch.float32), **call)
-    monkeypatch.setattr(cpu_dcnv3, "SHARED_BYTES", shared)
-    monkeypatch.setattr(cpu_dcnv3, "TASKS", tasks)
+    monkeypatch.setattr(sampling_call, "SHARED_BYTES", shared)
+    monkeypatch.setattr(sampling_call, "TASKS", tasks)
     got = results(dcnv3_cpu, *tensors(2, 13, 61, 64, call, dtype=torch.float32), **call)
     assert all(map(torch.equal, got, expected))
     assert_within_rounding(*tensors(2, 13, 61, 64, call, dtype=torch.float32), **call)
@@ -333,7 +332,7 @@ def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape
     monkeypatch.setattr(jit, "_addresses", {})
     sources = jit._sources()
     monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
-    for module in (jit, cpu_dcnv3):
+    for module in (jit, sampling_call):
         monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(*shape))
     call = arguments(group=2)
     for dtype in (torch.float32, torch.float16):

@@ -172,7 +172,7 @@ def test_without_llvmlite_the_reason_is_given(monkeypatch):
 def test_importing_the_operations_loads_no_compiler():
     source = """
         import sys
-        import opbench.kernels.cpu.carafe, opbench.kernels.cpu.dcnv3
+        import opbench.kernels.cpu.carafe, opbench.kernels.cpu.dcnv3, opbench.kernels.cpu.sampling
         assert not any(name.startswith(("llvmlite", "numba")) for name in sys.modules)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(source)], check=True)
@@ -189,10 +189,11 @@ KERNELS = {
         ("grad_x", ("float64", 3, 2, 2, 1)),
         ("grad_mask", ("bfloat16", 3, 2, 4)),
     ],
-    "dcnv3_kernels": [
-        ("forward", ("float32", 4, 2)),
-        ("grad_offset_mask", ("bfloat16", 4, 1, True, True)),
-        ("grad_x", ("float16", 1, 1)),
+    "sampling_kernels": [
+        ("forward", ("float32", "window", "x", True, 4, 2)),
+        ("grad_offset_mask", ("bfloat16", "window", "x", True, 4, 1, True, True)),
+        ("grad_offset_mask", ("float32", "border", "y", True, 4, 1, True, True)),
+        ("grad_x", ("float16", "zeros", "x", False, 1, 1)),
     ],
 }
 PROCESSORS = {

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
+from opbench.kernels.cpu.sampling import sample
 from opbench.operators.carafe import carafe
 from opbench.operators.dcnv3 import dcnv3
 
@@ -19,7 +20,11 @@ def dcnv3_of(x, implementation):
     return dcnv3(rows, offset, mask, kernel_size=3, pad=1, group=2, implementation=implementation)
 
 
-@pytest.mark.parametrize("operator", [carafe_of, dcnv3_of])
+def sample_of(x, implementation):
+    return sample(x.permute(0, 2, 3, 1), torch.zeros(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("operator", [carafe_of, dcnv3_of, sample_of])
 def test_the_cpu_kernels_refuse_a_tangent(operator):
     x = torch.randn(1, 4, 3, 3)
     with pytest.raises(NotImplementedError, match="_cpu: forward-mode derivatives are not implemented"):
@@ -28,7 +33,11 @@ def test_the_cpu_kernels_refuse_a_tangent(operator):
         operator(forward_ad.make_dual(x, torch.ones_like(x)), "cpu")
 
 
-@pytest.mark.parametrize("operator", [carafe_of, dcnv3_of])
+def sample_of(x, implementation):
+    return sample(x.permute(0, 2, 3, 1), torch.zeros(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("operator", [carafe_of, dcnv3_of, sample_of])
 def test_a_call_beside_somebody_elses_tangent_is_a_call(operator):
     x = torch.randn(1, 4, 3, 3)
     with forward_ad.dual_level():

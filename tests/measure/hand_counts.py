@@ -52,6 +52,19 @@ def depthwise_separable():
     return pointwise[0] + depthwise[0], pointwise[1] + depthwise[1]
 
 
+def strided_convolution():
+    """To 2C channels at half the size."""
+    return layer(9 * C * 2 * C, X // 2)
+
+
+def strided_depthwise():
+    quarter = X // 4
+    pointwise = quarter + 2 * C * C + 2 * quarter
+    backward = (2 * quarter + quarter + 2 * C * C) + (quarter + 2 * C * C)
+    depthwise = layer(9 * C, quarter)
+    return pointwise + depthwise[0], pointwise + backward + depthwise[1]
+
+
 def spatial_attention():
     """Upsampled, times the sigmoid of a convolution of it to one channel."""
     plane, weights = OUT // C, 9 * C
@@ -245,4 +258,6 @@ CORES = {
     ("conv3x3", "conv3x3[torch]"): lambda: layer(9 * C * C, X),
     ("conv3x3", "depthwise3x3[torch]"): lambda: layer(9 * C, X),
     ("conv3x3", "depthwise-separable[torch]"): depthwise_separable,
+    ("downsample2x", "conv3x3-stride2[torch]"): strided_convolution,
+    ("downsample2x", "depthwise-stride2[torch]"): strided_depthwise,
 }

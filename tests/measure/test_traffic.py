@@ -20,7 +20,8 @@ MODES = ("inference", "training")
 
 def case(task, contender, mode, dtype="float32"):
     operator, _, implementation = contender.rstrip("]").partition("[")
-    dims = {**registry.tasks()[task].defaults, **DIMS, **({"G": 2} if task in ("conv3x3", "dcnv3_core") else {})}
+    declared = registry.tasks()[task]
+    dims = declared.given({**DIMS, **({"G": 2} if "G" in declared.dims else {})})
     return Case(task, "by-hand", operator, implementation, dims, dtype, "cpu", mode, 0.5)
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from opbench import documents
-from opbench.commands.model import parse_size
 from opbench.models import network_case, side_by_side, variants
 from opbench.models.costs import BASELINE, CostRequest, Costs, Swap, parse_swap
 from opbench.models.layers import profile
@@ -19,6 +18,7 @@ from opbench.models.side_by_side import measure
 from opbench.models.slots import passed_over
 from opbench.models.swap import swap
 from opbench.models.target import load_model
+from opbench.network_request import parse_size
 from opbench.operators.carafe import CARAFE
 from opbench.operators.dcnv3 import DCNv3
 from opbench.report.costs import changes, comparison, layers, sentences
@@ -98,13 +98,12 @@ def test_every_part_was_proven_before_any_was_timed(both):
 
 
 def test_a_wrong_part_is_never_timed(monkeypatch):
-    declared = side_by_side.operators()["dcnv3"]
+    declared = operators()["dcnv3"]
     wrong = dataclasses.replace(
         declared.implementations["gather"], function=lambda x, *_, **options: torch.ones_like(x)
     )
     operator = dataclasses.replace(declared, implementations={"gather": wrong})
     monkeypatch.setattr("opbench.registry._operators", {("conv3x3", "dcnv3"): operator})
-    monkeypatch.setattr(side_by_side, "operators", lambda: {"dcnv3": operator})
     monkeypatch.setattr(side_by_side, "measure_panel", lambda *_, **__: pytest.fail("timed"))
     with pytest.raises(OpbenchError, match=r"dcnv3\[gather\] of 16 channels is not what its definition says"):
         measure(request("Small", "conv3x3=dcnv3[gather]"))
@@ -246,7 +245,7 @@ def test_an_implementation_that_only_the_device_runs_is_given_to_the_core_there(
     monkeypatch.setattr(variants, "implementation_of", lambda one, asked: declared)
     asked = request("Small", "upsample=carafe[triton]", device="cuda")
     model, x = networks.Small(), torch.rand(1, 3, 32, 32)
-    swapped = variants.networks(model, asked, x, variants.places(model, asked))[1]
+    swapped = variants.networks(model, asked, x, variants.places(model, asked, x))[1]
     assert swapped.model.up.implementation == "auto"
     swapped.model(x)
     variants.appoint(swapped, asked)

@@ -63,6 +63,7 @@ def test_the_definition_equals_its_formula_pixel_by_pixel():
 
 def test_it_is_right_and_counted_in_every_way_and_mode():
     is_right_and_counted(OPERATOR, DIMS)
+    is_right_and_counted(registry.operator("downsample2x", "rfaconv"), {**DIMS, "C": 4, "O": 5})
 
 
 # `RFAConv2` of model.py in Liuchen1997/RFAConv at in_channel=4, out_channel=6, kernel_size=3.
@@ -141,6 +142,9 @@ def test_it_takes_the_place_of_a_convolution_of_other_channels():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 5, padding=2), torch.nn.Conv2d(8, 8, 3, padding=1))
     swap(network, torch.nn.Conv2d, RFAConv, example=torch.zeros(1, 3, 8, 8))
     assert [(one.in_channel, one.out_channel, one.kernel_size) for one in network] == [(3, 8, 5), (8, 8, 3)]
+    halving = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1))
+    swap(halving, torch.nn.Conv2d, "rfaconv", example=torch.zeros(1, 3, 9, 8))
+    assert halving(torch.zeros(1, 3, 9, 8)).shape == (1, 8, 5, 4)
 
 
 def test_its_layers_cost_what_they_hold_and_what_is_counted():

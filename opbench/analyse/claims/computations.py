@@ -112,7 +112,7 @@ def _jacobians(task: str, operator: str, dims: Dims, image: int) -> list[Tensor]
 
 def _built(task: str, operator: str, dims: Dims) -> Built:
     """The operator with its first implementation, in float64 on the CPU."""
-    dims = {"N": 1, **registry.tasks()[task].defaults, **dims}
+    dims = registry.tasks()[task].given({"N": 1, **dims})
     name = next(iter(registry.operator(task, operator).implementations))
     return build(Case(task, "claims", operator, name, dims, "float64", "cpu", "inference"))
 

@@ -81,7 +81,7 @@ def _quotients(claim: Claim, baseline: str, of: Callable[[Cost], int], what: str
 
 def _cost(task: str, operator: str, dims: Dims) -> Cost:
     declared = registry.operator(task, operator)
-    return declared.cost(declared.given({"N": 1, "H": 1, "W": 1, **registry.tasks()[task].defaults, **dims}))
+    return declared.cost(declared.given(registry.tasks()[task].given({"N": 1, "H": 1, "W": 1, **dims})))
 
 
 def _at(dims: Dims) -> str:

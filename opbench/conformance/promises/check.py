@@ -6,10 +6,12 @@ in a new one.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from opbench.conformance.findings import SMALL
 from opbench.conformance.promises.findings import (
     ModuleBuilt,
     Patience,
@@ -20,6 +22,7 @@ from opbench.conformance.promises.findings import (
     PromiseResult,
     Promises,
     PromiseStarted,
+    PromiseStatus,
     PromisesTried,
     PromiseTried,
     Shape,
@@ -30,6 +33,7 @@ from opbench.process.child import Child
 from opbench.process.death import Death
 from opbench.schema import OpbenchError
 
+OTHER_LIMIT = "--timeout sets another, a smaller --shape takes less"
 PROMISES_WORKER = "opbench.conformance.promises.worker"
 PromiseProgress = Callable[[int, int, str], None]
 DIMENSIONS = ("N", "C", "H", "W")
@@ -104,7 +108,8 @@ class _Followed:
         ready = False
         self.current, self.shape = "", None
         while True:
-            message = child.receive(self.patience.call if ready else self.patience.importing)
+            # No shape, no call: the module is constructed, copied or moved.
+            message = child.receive(self.patience.call if ready and self.shape else self.patience.importing)
             match message:
                 case Death():
                     return message
@@ -137,10 +142,17 @@ class _Followed:
         planned = next((one for one in self.plan if one.name == self.current), None)
         if planned is None:  # while it was found out what it accepts, with `answers` left out
             raise OpbenchError(f"target {self.request.target!r}: not judged: a plain call {_how(death)}")
-        advice = "run this call alone, under a debugger or faulthandler"
+        status: PromiseStatus = "broken"
+        advice, message = "run this call alone, under a debugger or faulthandler", _how(death)
+        if death.kind == "hang" and not self._hangs():
+            status, advice, message = "not-run", "", f"a limit was reached: {death.message}; {OTHER_LIMIT}"
         self.results[planned.name] = PromiseResult(
-            planned.name, planned.tier, planned.statement, "broken", _how(death), self.shape, advice=advice
+            planned.name, planned.tier, planned.statement, status, message, self.shape, advice=advice
         )
+
+    def _hangs(self) -> bool:
+        """Whether a call that was not heard of again says that the module hangs: what loops in Python is only slow."""
+        return bool(self.shape) and math.prod(self.shape or ()) <= SMALL and self.patience.call >= self.patience.hang
 
     def give_up(self, reason: str) -> None:
         """Leaves the rest untried."""

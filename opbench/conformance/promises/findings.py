@@ -30,9 +30,13 @@ class PromiseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """How far a check goes, in seconds and bytes. A call longer than `call` hangs; `faults` deaths are enough."""
+    """How far a check goes, in seconds and bytes. `faults` deaths are enough.
+
+    A call longer than `call` is ended: a small one that had `hang` seconds hangs, of any other nothing is judged.
+    """
 
     call: float = 8.0
+    hang: float = 8.0
     importing: float = 30.0
     trying: float = 18.0
     faults: int = 2

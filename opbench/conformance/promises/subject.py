@@ -58,6 +58,7 @@ class Subject:
         self, *, seed: int = 0, training: bool = False, dtype: torch.dtype = torch.float32, drawn: bool = True
     ) -> nn.Module:
         """A new one. The same seed gives the same parameters and running statistics, another one others."""
+        self.announce(None)
         with self.asking():
             # Whatever a constructor may draw from.
             torch.manual_seed(self.seed + seed)

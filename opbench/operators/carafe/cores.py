@@ -1,10 +1,11 @@
-"""CARAFE's reassembly in plain torch: the write-up's way (`unfold`), and shift-and-add (`shift_add`).
+"""CARAFE's reassembly in plain torch: the write-up's way (`unfold`), shift-and-add, and the graph to export (`slices`).
 
 Both keep the rule that a tap outside the image contributes nothing, whatever the mask holds there.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
@@ -38,6 +39,34 @@ def unfold(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
     windows = windows.view(N, g, C // g, k * k, s * H, s * W)
     out = torch.einsum("ngkhw,ngckhw->ngchw", mask.reshape(N, g, k * k, s * H, s * W), windows)
     return out.reshape(N, C, s * H, s * W)
+
+
+def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
+    """`x` (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W): k*k shifted slices of the upsampled image.
+
+    Each is multiplied with its tap's mask and added. It is written for graphs that other runtimes execute: two
+    operations of four axes a tap, every size taken from the inputs, and s*s*C elements an input pixel at a time where
+    `unfold` writes k*k*s*s*C. Here it is slower than `shift_add`, which no exporter can write down.
+    """
+    _, C, H, W = x.shape
+    k, g, s = kernel_size, group_size, scale_factor
+    border = k // 2 * s
+    rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
+    columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
+    mask = mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
+    wide = F.pad(F.interpolate(x, scale_factor=float(s), mode="nearest"), (border, border, border, border))
+
+    def reassembled(block: Tensor, weights: Tensor) -> Tensor:
+        terms = (
+            block[:, :, iy * s : iy * s + s * H, ix * s : ix * s + s * W] * weights[:, tap : tap + 1]
+            for tap, (iy, ix) in enumerate(product(range(k), repeat=2))
+        )
+        return functools.reduce(torch.add, terms)
+
+    blocks = zip(wide.split(C // g, 1), mask.split(k * k, 1), strict=True)
+    return (
+        torch.cat([reassembled(block, weights) for block, weights in blocks], 1) if g > 1 else reassembled(wide, mask)
+    )
 
 
 def shift_add(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:

@@ -14,7 +14,7 @@ from opbench.kernels.triton import launch
 from opbench.kernels.triton.carafe import carafe_triton
 from opbench.operators.carafe import traffic
 from opbench.operators.carafe.contraction import compiled
-from opbench.operators.carafe.cores import shift_add, unfold
+from opbench.operators.carafe.cores import shift_add, slices, unfold
 from opbench.operators.common import compiling
 from opbench.operators.external.peers import CARAFE_PEERS
 from opbench.schema import Implementation
@@ -27,11 +27,18 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
             unfold,
             note="the YOLOv8 write-up's way, plus one step: the mask of taps outside the image is cleared",
         ),
-        Implementation("shift-add", shift_add),
+        Implementation("shift-add", shift_add, unexportable="its tiles would be unrolled for one size of image"),
+        Implementation(
+            "slices",
+            slices,
+            exported=True,
+            note="k*k shifted slices of the upsampled image, multiplied and added: the graph that exports best",
+        ),
         Implementation("compiled", compiled, missing=compiling.missing, compiles=True, dispatched=True),
         Implementation(
             "cpu",
             carafe_cpu,
+            unexportable="it is machine code of opbench's own",
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
@@ -40,6 +47,7 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
         Implementation(
             "triton",
             carafe_triton,
+            unexportable="it is a kernel of opbench's own",
             devices=("cuda",),
             missing=launch.missing,
             note="reads either memory format in place; no atomics. Not measured on a GPU yet",
@@ -48,7 +56,8 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
         *CARAFE_PEERS.values(),
     )
 }
-# What "auto" takes on a device type where it is in the table and can run; else FALLBACK.
-PREFERRED = {"cuda": ("triton",), "cpu": ("cpu",)}
+# What "auto" takes on a device type, or while a call is recorded for another runtime, where it is in the table and can
+# run; else FALLBACK.
+PREFERRED = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("slices",)}
 FALLBACK = "shift-add"
 AUTOMATIC = ("triton", "cpu", FALLBACK)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from opbench.errors import nearest
+from opbench.operators.common.exporting import exporting, recording
 from opbench.schema import Implementation
 
 Core: TypeAlias = Callable[..., Tensor]
@@ -22,7 +23,9 @@ def choose(
 ) -> Core:
     """The core to call on tensors of a device type ("cpu", "cuda", ...).
 
-    "auto" takes the first of the device's `preferred` cores that is in the table and can run here, else `fallback`.
+    "auto" takes the first of the device's `preferred` cores that is in the table and can run here, else `fallback`;
+    while a call is recorded for another runtime (`torch.onnx`, `torch.export`, `torch.jit.trace`) it takes the first of
+    `preferred["export"]`.
     Raises ValueError for an unknown name or one that doesn't run on this device, RuntimeError for one that can't run
     on this machine, TypeError for anything that is neither a name nor a callable.
     """
@@ -33,7 +36,8 @@ def choose(
             )
         return implementation
     if implementation == "auto":
-        names = [name for name in preferred.get(device, ()) if name in cores and cores[name].missing() is None]
+        wanted = preferred.get("export" if recording() and "export" in preferred else device, ())
+        names = [name for name in wanted if name in cores and cores[name].missing() is None]
         implementation = names[0] if names else fallback
     if implementation not in cores:
         raise ValueError(nearest("implementation", implementation, ("auto", *cores)))
@@ -43,6 +47,12 @@ def choose(
         raise ValueError(
             f"implementation {implementation!r} runs on {', '.join(chosen.devices)}, but x is on {device}: "
             f"move the tensors, or use implementation='auto'"
+        )
+    if exporting() and chosen.obstacle_to_export:
+        named = ", ".join(repr(name) for name, core in cores.items() if not (core.obstacle_to_export or core.missing()))
+        raise RuntimeError(
+            f"implementation {implementation!r} can't be exported: {chosen.obstacle_to_export}; "
+            f"use implementation='auto', or one of {named}"
         )
     reason = chosen.missing()
     if reason is not None:

@@ -19,22 +19,26 @@ def zero_extended(x: Tensor, pad: int) -> Tensor:
     return torch.cat([columns, x, columns], dim=3)
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x` (N, C, H, W), weight (O, C, k, k), k odd -> (N, O, H, W): stride 1, zeros outside the image.
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, pad: int | None = None
+) -> Tensor:
+    """`x` (N, C, H, W), weight (O, C, k, k) -> (N, O, Ho, Wo): zeros outside the image, k//2 of them unless `pad` says.
 
-    out[:, :, h, w] = sum over taps (i, j) of weight[:, :, i, j] @ x[:, :, h + i - k//2, w + j - k//2]. Each tap
-    multiplies the whole extended image before its shift is cut out: all taps then share one stored factor, which
-    keeps the backward pass of a large image within memory.
+    out[:, :, h, w] = sum over taps (i, j) of weight[:, :, i, j] @ x[:, :, stride*h + i - pad, stride*w + j - pad].
+    Each tap multiplies the whole extended image before its shift is cut out: all taps then share one stored factor,
+    which keeps the backward pass of a large image within memory.
     """
-    N, _, H, W = x.shape
     O, _, k, _ = weight.shape  # noqa: E741 - the letter of the formula
-    extended = zero_extended(x, k // 2)
+    extended = zero_extended(x, k // 2 if pad is None else pad)
+    N, _, *sizes = extended.shape
+    height, width = ((size - k) // stride + 1 for size in sizes)
     columns = extended.flatten(2)
-    out = x.new_zeros(N, O, H, W) if bias is None else bias.view(1, O, 1, 1).expand(N, O, H, W)
+    out = x.new_zeros(N, O, height, width) if bias is None else bias.view(1, O, 1, 1).expand(N, O, height, width)
     for i in range(k):
         for j in range(k):
-            product = (weight[:, :, i, j] @ columns).unflatten(2, extended.shape[2:])
-            out = out + product[:, :, i : i + H, j : j + W]
+            product = (weight[:, :, i, j] @ columns).unflatten(2, sizes)
+            rows = slice(i, i + (height - 1) * stride + 1, stride)
+            out = out + product[:, :, rows, j : j + (width - 1) * stride + 1 : stride]
     return out
 
 

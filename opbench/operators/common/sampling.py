@@ -26,6 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from opbench.operators.common.exporting import exporting
+from opbench.operators.common.sampling_exported import sample_rows
+
 FRAME = 2
 # Largest row number (N * (H + 4) * (W + 4) * G) that 32-bit indices reach; beyond it they are 64-bit.
 INT32_ROWS = 2**31 - 1
@@ -117,6 +120,9 @@ def sample(
     `reduce` sums over the points of each group: (N, Ho, Wo, C); otherwise (N, Ho, Wo, G, P, C/G). `steps` gives the
     `Steps` for (x, offset, geometry, reduce).
     """
+    if exporting():
+        samples = sample_rows(x, offset, mask, geometry)
+        return samples.sum(-2).flatten(-2) if reduce else samples
     tensors = (x.contiguous(), offset.contiguous(), mask.contiguous())
     out: Tensor = _Sample.apply(*tensors, geometry, steps, reduce)  # type: ignore[no-untyped-call]
     return out

@@ -108,5 +108,5 @@ CORES: Mapping[str, Implementation] = {
 }
 
 # No core is preferred on any device yet: "auto" is gather.
-PREFERRED: Mapping[str, tuple[str, ...]] = {}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"export": ("grid-sample",)}
 FALLBACK = "gather"

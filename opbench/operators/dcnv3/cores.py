@@ -113,6 +113,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             dcnv3_cpu,
+            unexportable="it is machine code of opbench's own",
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
@@ -121,6 +122,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "triton",
             dcnv3_triton,
+            unexportable="it is a kernel of opbench's own",
             devices=("cuda",),
             missing=launch.missing,
             deterministic_backward=False,
@@ -133,6 +135,6 @@ CORES: Mapping[str, Implementation] = {
 }
 
 # The first of these that is in the table and runs here is what "auto" means; otherwise gather.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",)}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("grid-sample",)}
 FALLBACK = "gather"
 AUTOMATIC = ("triton", "cpu", FALLBACK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from opbench.schema import Cost, Dims
+from opbench.tasks import halved
 
 Shape = tuple[int, ...]
 
@@ -23,13 +24,21 @@ def parameters(channels: int, outputs: int, taps: int, *, norm: bool) -> int:
     return weights(channels, outputs, taps) + 2 * taps * channels + outputs + 2 * outputs * norm
 
 
-def module_cost(dims: Dims, stride: int = 1) -> Cost:
-    """9C^2 + 111C parameters; 9C^2 + 90C MACs an output pixel."""
+def _cost(outputs: int, dims: Dims, height: int, width: int) -> Cost:
     C, N = dims["C"], dims["N"]
-    given = N * dims["H"] * dims["W"]
-    pixels = N * ((dims["H"] - 1) // stride + 1) * ((dims["W"] - 1) // stride + 1)
-    params, macs = parameters(C, C, 9, norm=True), weights(C, C, 9) * pixels
-    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=C * (given + pixels) + params)
+    given, pixels = N * dims["H"] * dims["W"], N * height * width
+    params, macs = parameters(C, outputs, 9, norm=True), weights(C, outputs, 9) * pixels
+    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=C * given + outputs * pixels + params)
+
+
+def module_cost(dims: Dims) -> Cost:
+    """9C^2 + 111C parameters; 9C^2 + 90C MACs a pixel."""
+    return _cost(dims["C"], dims, dims["H"], dims["W"])
+
+
+def halving_cost(dims: Dims) -> Cost:
+    """9CO + 108C + 3O parameters; 9CO + 90C MACs an output pixel, of which there are a quarter."""
+    return _cost(dims["O"], dims, *halved(dims))
 
 
 def layer(module: Any, x: Shape, out: Shape) -> tuple[int, int]:

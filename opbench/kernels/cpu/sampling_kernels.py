@@ -1,6 +1,7 @@
-"""DCNv3's kernels: forward, the gradients of offset and mask, and of x.
+"""Bilinear sampling: forward, the gradients of offset and mask, and of x.
 
-`lanes * vectors` divides the channels of a group (of a part of a group, where x's gradient is shared out by parts).
+Where samples lie (`places`, `first`, `weighed`) is described at `Problem`. `lanes * vectors` divides the channels of a
+group (of a part of a group, where x's gradient is shared out by parts).
 """
 
 from __future__ import annotations
@@ -9,26 +10,23 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from opbench.kernels.cpu.dcnv3_samples import (
-    Image,
-    Problem,
-    SampleBlock,
-    Tile,
+from opbench.kernels.cpu.ir import I64, Kernel, Value
+from opbench.kernels.cpu.sampling_blocks import (
     clear,
     copy_out,
     fetch_ahead,
     image_of,
-    locate,
     over_blocks,
     over_groups,
     over_samples,
 )
-from opbench.kernels.cpu.ir import I64, Kernel, Value
+from opbench.kernels.cpu.sampling_places import locate
+from opbench.kernels.cpu.sampling_problem import Image, Problem, SampleBlock, Tile
 
 
-def forward(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
+def forward(kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, lanes: int, vectors: int) -> None:
     """out from x, offset and mask."""
-    k, p = kernel, Problem.read(kernel, dtype)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed)
     e = p.element
     ways = 4 if vectors < 4 else 1  # independent sums, so that multiply-adds needn't wait for each other
     nowhere = k.scratch()
@@ -56,7 +54,8 @@ def forward(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
 
     def compute(block: SampleBlock) -> None:
         image = image_of(p, block.n, nowhere)
-        fetch_ahead(p, block)
+        if p.places == "window":
+            fetch_ahead(p, block)
         locate(p, block, image, tile, weigh=True)
         over_groups(p, block, lambda *at: gather(block, image, *at))
 
@@ -64,12 +63,15 @@ def forward(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
         over_blocks(p, task, compute)
 
 
-def grad_offset_mask(kernel: Kernel, dtype: str, lanes: int, vectors: int, offset: bool, mask: bool) -> None:
+def grad_offset_mask(
+    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, lanes: int, vectors: int,
+    offset: bool, mask: bool,
+) -> None:  # fmt: skip
     """The gradients of offset and mask (those that are wanted), from x, offset, mask and out's gradient.
 
     Both follow from how much out's gradient, over a group's channels, has in common with each corner.
     """
-    k, p = kernel, Problem.read(kernel, dtype)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed)
     e = p.element
     nowhere = k.scratch()
     tile = Tile(p, nowhere + clear(p, nowhere, p.groups * p.channels))
@@ -102,7 +104,6 @@ def grad_offset_mask(kernel: Kernel, dtype: str, lanes: int, vectors: int, offse
     def differentiate(block: SampleBlock, image: Image) -> None:
         """Overwrites the moves with offset's gradient and the mask with its own."""
         zero = e.zero(e.lanes)
-        scale = k.splat(p.scale, e.lanes)
         with k.loop(0, block.samples(p), e.lanes) as first:
             d, counts = [], None
             for q, dot in enumerate(k.deinterleave([tile.vector("dot", first * 4 + m * e.lanes) for m in range(4)])):
@@ -111,38 +112,46 @@ def grad_offset_mask(kernel: Kernel, dtype: str, lanes: int, vectors: int, offse
                 counts = here if counts is None else counts | here
                 d.append(k.select(here, dot, zero))  # nothing in common, whatever the numbers multiplied were
             assert counts is not None
-            factor = k.select(counts, tile.vector("mask", first) * scale, zero)
             right, down = tile.vector("number", first, 0), tile.vector("number", first, 1)
             upper, lower = k.fma(right, d[1] - d[0], d[0]), k.fma(right, d[3] - d[2], d[2])
+            factor = tile.vector("mask", first) if p.weighed else k.constant(1.0, e.vector(e.lanes))
+            if p.places == "window":
+                factor = factor * k.splat(p.scale, e.lanes)
+            factor = k.select(counts, factor, zero)
             k.store(k.fma(down, lower - upper, upper), tile.at("mask", first))
-            along = factor * k.fma(down, (d[3] - d[2]) - (d[1] - d[0]), d[1] - d[0])
-            across = factor * (lower - upper)
-            for m, vector in enumerate(k.interleave([along, across])):
+            slopes = [k.fma(down, (d[3] - d[2]) - (d[1] - d[0]), d[1] - d[0]), lower - upper]
+            for axis, slope in enumerate(slopes):
+                slopes[axis] = factor * slope
+                if p.places == "border":  # what is held at the border doesn't move
+                    free = tile.vector("number", first, 2 + axis).differs(zero)
+                    slopes[axis] = k.select(free, slopes[axis], zero)
+            for m, vector in enumerate(k.interleave(slopes if p.first == "x" else slopes[::-1])):
                 k.store(vector, tile.at("move", first * 2 + m * e.lanes))
 
     def compute(block: SampleBlock) -> None:
         image = image_of(p, block.n, nowhere)
-        fetch_ahead(p, block)
+        if p.places == "window":
+            fetch_ahead(p, block)
         locate(p, block, image, tile, weigh=False)
         over_groups(p, block, lambda *at: compare(block, image, *at))
         differentiate(block, image)
         if offset:
-            copy_out(p, block, tile.at("move", k.constant(0)), p.grad_offset, 2)
+            copy_out(p, block, tile.at("move", k.constant(0)), p.grad_offset, 2, p.located)
         if mask:
-            copy_out(p, block, tile.at("mask", k.constant(0)), p.grad_mask, 1)
+            copy_out(p, block, tile.at("mask", k.constant(0)), p.grad_mask, 1, e)
 
     with k.tasks() as task:
         over_blocks(p, task, compute)
 
 
-def grad_x(kernel: Kernel, dtype: str, lanes: int, vectors: int) -> None:
+def grad_x(kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, lanes: int, vectors: int) -> None:
     """x's gradient from offset, mask and out's gradient.
 
     Samples may lie anywhere, so a task owns some channels of a whole image: `batch` groups, or one of `parts` equal
     parts of a group. It adds up in the order of the output's pixels. Narrow dtypes are added up in a float32 copy of
     the task's channels.
     """
-    k, p = kernel, Problem.read(kernel, dtype)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed)
     e = p.element
     narrow = e.bytes != e.compute_bytes
     wide = p.batch * p.channels // p.parts  # channels of a task

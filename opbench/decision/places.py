@@ -1,0 +1,206 @@
+"""The places of a network that operators compete for, and the suite that prices them: each distinct shape a workload.
+
+The suite is a file like anybody's, so that the run's own commands repeat each row of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import NamedTuple
+
+from torch import nn
+
+from opbench import registry
+from opbench.decision.nouns import OutOfReach, PlacesOfShape
+from opbench.errors import nearest
+from opbench.models.sites import Call, Site, Size, arguments, functional_upsampling, trace
+from opbench.models.slots import passed_over
+from opbench.models.swap import matching, predicate
+from opbench.schema import Device, DType, OpbenchError, Operator, Task
+from opbench.slug import slug
+from opbench.tasks import CONV3X3, DOWNSAMPLE2X, UPSAMPLE2X, groups
+
+# What the places of a task are called among a network's slots (`opbench.models.SLOTS`).
+SLOT_OF_TASK: Mapping[str, str] = {
+    UPSAMPLE2X.name: "upsample",
+    CONV3X3.name: "conv3x3",
+    DOWNSAMPLE2X.name: "downsample2x",
+}
+# Module names that a workload's source lists.
+NAMED = 6
+
+
+class FoundPlaces(NamedTuple):
+    """The places of each slot by shape, and what no contender can take and why."""
+
+    places: tuple[PlacesOfShape, ...]
+    left_out: tuple[OutOfReach, ...]
+
+
+class Competing(NamedTuple):
+    """The contenders of a task as a suite names them (none: all), and the operators that nothing here computes."""
+
+    contenders: tuple[str, ...]
+    missing: tuple[OutOfReach, ...] = ()
+
+
+def find(
+    model: nn.Module, target: str, size: Size, *, batch: int = 1, tasks: Sequence[str] = (), where: str | None = None
+) -> FoundPlaces:
+    """The places of the asked tasks (none: every slot's) in a network that takes images of `size`.
+
+    Raises OpbenchError for an unknown task, for a network that can't be called so, and where there is no such place.
+    """
+    for name in tasks:
+        if name not in SLOT_OF_TASK:
+            raise OpbenchError(f"--task: {nearest('task of a network', name, SLOT_OF_TASK)}")
+    asked = [registry.tasks()[name] for name in SLOT_OF_TASK if not tasks or name in tasks]
+    called_with = arguments(model, None, size)
+    places: list[PlacesOfShape] = []
+    left_out: list[OutOfReach] = []
+    shape = "x".join(map(str, size[-2:]))
+    for task in asked:
+        wanted = matching(model, SLOT_OF_TASK[task.name], where)
+        sites, _ = trace(model, wanted, called_with)
+        fitting = []
+        for site in sites:
+            if why := _unfit(task.name, site):
+                left_out.append(OutOfReach(f"{site.name} ({type(site.module).__name__})", why))
+            else:
+                fitting.append(site)
+        places += _by_shape(task, fitting, batch, f"{target} at {shape}")
+    left_out += _not_reached(model, size, {task.name for task in asked}, where)
+    if not places:
+        names = " or ".join(task.name for task in asked)
+        where_text = f" where {where!r}" if where else ""
+        why = "; ".join(f"{one.what}: {one.why}" for one in left_out)
+        raise OpbenchError(f"{target}: no place of {names}{where_text} at {shape}{f': {why}' if why else ''}")
+    return FoundPlaces(tuple(places), tuple(left_out))
+
+
+def _unfit(task: str, site: Site) -> str:
+    """Why no contender of the task can stand there, or nothing."""
+    if not site.calls:
+        return "a call of the network doesn't reach it"
+    try:
+        if task == UPSAMPLE2X.name and site.upsampling() != 2:
+            return f"it upsamples by {site.upsampling()}, and contenders by 2"
+        if task == DOWNSAMPLE2X.name and not site.halves:
+            return "it doesn't halve its image"
+        if task != DOWNSAMPLE2X.name:
+            _ = site.channels
+    except OpbenchError as error:
+        return str(error).partition(" can't be swapped: ")[2] or str(error)
+    return ""
+
+
+def _by_shape(task: Task, sites: Sequence[Site], batch: int, about: str) -> Iterator[PlacesOfShape]:
+    """One workload for each shape that a module of the slot meets; a module counts where it is called first."""
+    met: dict[tuple[int, ...], list[tuple[Site, Call]]] = {}
+    for site in sites:
+        for call in site.calls:
+            met.setdefault((*call.shape_in[1:], call.shape_out[1]), []).append((site, call))
+    for (channels, height, width, outputs), calls in met.items():
+        first = [site for site, call in calls if call is site.calls[0]]
+        names = list(dict.fromkeys(site.name for site, _ in calls))
+        sizes = {"N": batch, "C": channels, "H": height, "W": width}
+        sizes |= {"O": outputs} if "O" in task.defaults else {}
+        sizes |= {"G": groups(outputs)} if "G" in task.dims else {}
+        shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        times = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
+        sides = (*((batch,) if batch > 1 else ()), channels, height, width)
+        yield PlacesOfShape(
+            task=task.name,
+            workload="x".join(map(str, sides)) + (f"-to-{outputs}" if outputs != channels else ""),
+            dims=task.given(sizes),
+            names=tuple(names),
+            modules=len(first),
+            calls=len(calls),
+            source=f"{about}, {times}: {shown}",
+        )
+
+
+def _not_reached(model: nn.Module, size: Size, tasks: set[str], where: str | None) -> Iterator[OutOfReach]:
+    """What looks like a place of the slot and is none."""
+    if UPSAMPLE2X.name in tasks:
+        for name in functional_upsampling(model, size=size):
+            yield OutOfReach(name, "it calls torch.nn.functional.interpolate inside a forward, which no swap reaches")
+    if CONV3X3.name in tasks:
+        inside = (predicate(where),) if where is not None else ()
+        for reason, count in passed_over(model, *inside).items():
+            if reason == "of stride 2" and DOWNSAMPLE2X.name in tasks:
+                continue
+            yield OutOfReach(f"{count} 3x3 convolutions {reason}", "not the slot conv3x3")
+
+
+# --- The suite ----------------------------------------------------------------------------------------------------
+
+
+def suite_name(target: str) -> str:
+    """`yolo11n` of `yolo11n.yaml`, `my-net-build` of `nets/my_net.py:build`."""
+    source, _, name = target.rpartition(":") if ".py:" in target or ":" in target else (target, "", "")
+    return slug(f"{PurePath(source).stem} {name}")
+
+
+def competing(task: str, device: Device, dtype: DType) -> Competing:
+    """Each operator of a task by one implementation: the one that `auto` takes on this device in this dtype."""
+    found, missing = [], []
+    baseline = registry.tasks()[task].baseline
+    for operator in registry.operators(task).values():
+        chosen = _implementation(operator, device, dtype)
+        if chosen is None:
+            missing.append(OutOfReach(operator.name, f"no implementation of it runs here on {device} in {dtype}"))
+        else:
+            found.append(f"{operator.name}[{chosen}]")
+    return Competing((baseline, *(name for name in found if name != baseline)), tuple(missing))
+
+
+def _implementation(operator: Operator, device: Device, dtype: DType) -> str | None:
+    table = operator.implementations
+    order = [table[name] for name in operator.preferred if name in table]
+    order += [one for one in table.values() if one not in order]
+    able = (one for one in order if device in one.devices and dtype in one.dtypes and one.missing() is None)
+    return next((one.name for one in able), None)
+
+
+def suite(
+    title: str,
+    places: Sequence[PlacesOfShape],
+    contenders: Mapping[str, Sequence[str]],
+    *,
+    dtype: DType,
+    device: Device,
+    mode: str,
+    spread: float,
+) -> str:
+    """The TOML of a suite: a workload for each shape. A task without `contenders` has all of its."""
+    lines = [
+        f"title = {_quoted(title)}",
+        "",
+        "[defaults]",
+        f"dtypes = [{_quoted(dtype)}]",
+        f"devices = [{_quoted(device)}]",
+        f"modes = [{_quoted(mode)}]",
+        f"spreads = [{spread!r}]",
+        "",
+        "[contenders]",
+        *(f"{task} = [{', '.join(map(_quoted, names))}]" for task, names in contenders.items() if names),
+    ]
+    for place in places:
+        dims = ", ".join(f"{name} = {value}" for name, value in place.dims.items())
+        lines += [
+            "",
+            "[[workload]]",
+            f"task = {_quoted(place.task)}",
+            f"name = {_quoted(place.workload)}",
+            f"source = {_quoted(place.source)}",
+            f"dims = {{ {dims} }}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML: JSON's escapes are among its own; what can't be printed is left out."""
+    return json.dumps("".join(character if character.isprintable() else "?" for character in text))

@@ -1,0 +1,96 @@
+"""The slot downsample2x: its dimensions, its plain contenders against their definitions, terms and closed forms."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from sampling_cases import FEW
+from test_dcnv3_operators import counted, generator
+
+from opbench import registry
+from opbench.operators.common.definitions import convolution
+from opbench.schema import Multiple, Task
+from opbench.tasks import halved
+from opbench.verify.bounds import judge
+
+TASK = registry.tasks()["downsample2x"]
+PLAIN = ("conv3x3-stride2", "depthwise-stride2")
+NAME = pytest.mark.parametrize("name", PLAIN)
+SIZES = {
+    "C": st.integers(1, 5),
+    "O": st.integers(1, 6),
+    "H": st.integers(1, 7),
+    "W": st.integers(1, 7),
+    "N": st.integers(1, 2),
+}
+
+
+def dims_of(N=2, C=4, H=6, W=8, **more):
+    return TASK.given({"N": N, "C": C, "H": H, "W": W, "G": 1, **more})
+
+
+def test_an_output_width_that_is_not_named_is_twice_the_input():
+    assert dims_of(C=4)["O"] == 8
+    assert dims_of(C=4, O=4)["O"] == 4
+    assert str(TASK.defaults["O"]) == "2C"
+
+
+def test_defaults_are_numbers_or_follow_what_is_named():
+    task = Task("a", "a", "b[c]", ("C",), {"k": 3, "O": Multiple("C", 4), "P": Multiple("O", 2)})
+    assert task.given({"C": 2}) == {"C": 2, "k": 3, "O": 8, "P": 16}
+    assert task.given({"C": 2, "O": 5}) == {"C": 2, "k": 3, "O": 5, "P": 10}
+
+
+@NAME
+@FEW
+@given(seed=st.integers(0, 99), **SIZES)
+def test_the_module_meets_its_definition_within_its_terms(name, seed, **sizes):
+    operator, dims = registry.operator("downsample2x", name), dims_of(**sizes)
+    torch.manual_seed(seed)
+    module = operator.module(dims, operator.implementations["torch"])
+    tensors = {"x": operator.inputs(dims, 0.0, generator(seed))["x"].float(), **dict(module.named_parameters())}
+    exact = {key: value.detach().double().requires_grad_() for key, value in tensors.items()}
+    x = tensors["x"].requires_grad_()
+    out, expected = module(x), operator.definition(dims, exact, True)
+    assert out.shape == (dims["N"], dims["O"], *halved(dims))
+    grad = torch.randn_like(out)
+    got = {"output": out, **dict(zip(tensors, torch.autograd.grad(out, list(tensors.values()), grad), strict=True))}
+    want = torch.autograd.grad(expected, list(exact.values()), grad.double())
+    want = {"output": expected.detach(), **dict(zip(exact, want, strict=True))}
+    terms = operator.magnitude(dims, exact, grad.double())
+    assert set(terms) == set(want)
+    verdict = judge(got, want, terms, "float32")
+    assert verdict.correct, verdict.reason
+
+
+@NAME
+@FEW
+@given(**SIZES)
+def test_costs_are_what_parameters_and_counter_say(name, **sizes):
+    operator, dims = registry.operator("downsample2x", name), dims_of(**sizes)
+    module, cost = operator.module(dims, operator.implementations["torch"]), operator.cost(dims)
+    x = operator.inputs(dims, 0.0, generator())["x"].float()
+    assert cost.params == sum(parameter.numel() for parameter in module.parameters())
+    assert cost.elements == x.numel() + module(x).numel() + cost.params
+    assert counted(operator, module, [x]) == (cost.macs, cost.macs + cost.macs_backward)
+
+
+def test_no_gradient_sums_more_products_than_its_terms_count():
+    """With ones everywhere a sum is the number of its terms; an image of 5 x 5 has a pixel in four windows."""
+    for name in PLAIN:
+        operator, dims = registry.operator("downsample2x", name), dims_of(N=2, C=3, O=5, H=5, W=5)
+        module = operator.module(dims, operator.implementations["torch"]).double()
+        tensors = {"x": torch.ones(2, 3, 5, 5, dtype=torch.float64), **dict(module.named_parameters())}
+        tensors = {key: torch.ones_like(value) for key, value in tensors.items()}
+        terms = operator.magnitude(dims, tensors, torch.ones(2, 5, 3, 3, dtype=torch.float64))
+        for key, one in terms.items():
+            assert one.total.max() <= one.count, (name, key)
+
+
+@pytest.mark.parametrize(("stride", "pad", "k"), [(1, None, 3), (2, 1, 3), (2, 0, 1), (3, 2, 5), (2, 1, 2), (1, 0, 3)])
+def test_the_definition_of_a_convolution_is_torchs(stride, pad, k):
+    x, weight, bias = torch.randn(2, 3, 7, 6), torch.randn(4, 3, k, k), torch.randn(4)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), stride, k // 2 if pad is None else pad)
+    got = convolution(x.double(), weight.double(), bias.double(), stride=stride, pad=pad)
+    torch.testing.assert_close(got, expected)

@@ -107,6 +107,12 @@ OPERATORS = (
         {"N": 2, "C": 32, "H": 14, "W": 12, "G": 1},
     ),
     *_each(
+        "conv3x3",
+        "odconv",
+        {"N": 1, "C": 64, "H": 9, "W": 11, "G": 1},
+        {"N": 3, "C": 32, "H": 14, "W": 12, "G": 1},
+    ),
+    *_each(
         "downsample2x",
         "conv3x3-stride2 depthwise-stride2",
         {"N": 1, "C": 64, "O": 128, "H": 10, "W": 18, "G": 4},

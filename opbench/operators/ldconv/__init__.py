@@ -83,6 +83,7 @@ CONSTRUCTOR = Constructor(
     },
     definition=_constructed,
     channels="outc",
+    inputs="inc",
 )  # fmt: skip
 
 

@@ -58,6 +58,10 @@ class Declared(ModuleKind):
         """Whether the operator runs at these settings."""
         return self.operator.requires(self.dims(settings)) is None
 
+    def sees(self, settings: Settings, height: int, width: int) -> bool:
+        """Whether the operator runs at this size, too."""
+        return self.operator.requires(self.dims(settings, height, width)) is None
+
     def malformed(self, asked: Settings) -> str:
         """What is wrong with a value that was asked for, whatever the definition; "" if nothing is."""
         known = {name: value for name, value in asked.items() if name in self.settings}

@@ -23,7 +23,7 @@ class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def claims(request: ClaimsRequest) -> Exit:
-    """Hold what papers and write-ups claim of CARAFE and DCNv3 against counts, definitions and measurements."""
+    """Hold what papers and write-ups claim of operators against counts, definitions and measurements."""
     from opbench.analyse.claims.answers import evaluate
     from opbench.documents import encode, read
     from opbench.report.lines import say, say_json

@@ -51,6 +51,9 @@ class DecideRequest(msgspec.Struct, frozen=True, kw_only=True):
     task: Annotated[
         tuple[str, ...], Option("Only this task: upsample2x, conv3x3, downsample2x (repeatable) [every slot].")
     ] = ()
+    role: Annotated[
+        tuple[str, ...], Option("Only layers of this role: backbone, neck, head, bottleneck (repeatable: of each).")
+    ] = ()
     where: Annotated[str | None, Option("Only layers of such names.", metavar="GLOB")] = None
     operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline (repeatable).")] = ()
     every_implementation: Annotated[
@@ -137,7 +140,15 @@ def _network(request: DecideRequest) -> ReadNetwork:
     with contextlib.redirect_stdout(sys.stderr), status("loading the model", piped=True) as told:
         model = load_model(request.target, request.arg, request.seed).float()
         told("finding the places")
-        found = find(model, request.target, size, batch=request.batch, tasks=request.task, where=request.where)
+        found = find(
+            model,
+            request.target,
+            size,
+            batch=request.batch,
+            tasks=request.task,
+            roles=request.role,
+            where=request.where,
+        )
         shape = (request.batch, *input_shape(model, size)[1:])
     return ReadNetwork(type(model).__name__, shape, found)
 
@@ -212,6 +223,8 @@ def shorter(request: DecideRequest, tasks: Sequence[str]) -> str:
         ways.append(" or ".join(f"--task {task}" for task in tasks))
     if not request.operator:
         ways.append("--operator NAME, once for each that you consider")
+    if not request.role:
+        ways.append("--role bottleneck")
     ways.append("a smaller --size")
     if request.batch > 1:
         ways.append("--batch 1")

@@ -15,9 +15,10 @@ from torch import nn
 from opbench import registry
 from opbench.decision.nouns import OutOfReach, PlacesOfShape
 from opbench.errors import nearest
+from opbench.models.roles import ROLES
+from opbench.models.selecting import matching, predicate
 from opbench.models.sites import Call, Site, Size, arguments, functional_upsampling, trace
 from opbench.models.slots import passed_over
-from opbench.models.swap import matching, predicate
 from opbench.schema import Device, DType, OpbenchError, Operator, Task
 from opbench.slug import slug
 from opbench.tasks import CONV3X3, DOWNSAMPLE2X, UPSAMPLE2X, groups
@@ -47,36 +48,46 @@ class Competing(NamedTuple):
 
 
 def find(
-    model: nn.Module, target: str, size: Size, *, batch: int = 1, tasks: Sequence[str] = (), where: str | None = None
+    model: nn.Module,
+    target: str,
+    size: Size,
+    *,
+    batch: int = 1,
+    tasks: Sequence[str] = (),
+    roles: Sequence[str] = (),
+    where: str | None = None,
 ) -> FoundPlaces:
     """The places of the asked tasks (none: every slot's) in a network that takes images of `size`.
 
-    Raises OpbenchError for an unknown task, for a network that can't be called so, and where there is no such place.
+    `roles` and `where` narrow them as in a swap. Raises OpbenchError for an unknown task or role, for a network that
+    can't be called so, and where there is no such place.
     """
     for name in tasks:
         if name not in SLOT_OF_TASK:
             raise OpbenchError(f"--task: {nearest('task of a network', name, SLOT_OF_TASK)}")
+    for name in roles:
+        if name not in ROLES:
+            raise OpbenchError(f"--role: {nearest('role', name, ROLES)}")
     asked = [registry.tasks()[name] for name in SLOT_OF_TASK if not tasks or name in tasks]
     called_with = arguments(model, None, size)
     places: list[PlacesOfShape] = []
     left_out: list[OutOfReach] = []
     shape = "x".join(map(str, size[-2:]))
     for task in asked:
-        wanted = matching(model, SLOT_OF_TASK[task.name], where)
+        wanted = matching(model, "@".join((SLOT_OF_TASK[task.name], *roles)), where)
         sites, _ = trace(model, wanted, called_with)
-        fitting = []
-        for site in sites:
-            if why := _unfit(task.name, site):
-                left_out.append(OutOfReach(f"{site.name} ({type(site.module).__name__})", why))
-            else:
-                fitting.append(site)
+        why = {site.name: _unfit(task.name, site) for site in sites}
+        fitting = [site for site in sites if not why[site.name]]
+        for reason in dict.fromkeys(filter(None, why.values())):
+            names = [site.name for site in sites if why[site.name] == reason]
+            left_out.append(OutOfReach(_shown(names), reason))
         places += _by_shape(task, fitting, batch, f"{target} at {shape}")
-    left_out += _not_reached(model, size, {task.name for task in asked}, where)
+    left_out += _not_reached(model, size, {task.name for task in asked}, roles, where)
     if not places:
-        names = " or ".join(task.name for task in asked)
-        where_text = f" where {where!r}" if where else ""
-        why = "; ".join(f"{one.what}: {one.why}" for one in left_out)
-        raise OpbenchError(f"{target}: no place of {names}{where_text} at {shape}{f': {why}' if why else ''}")
+        kinds = " or ".join(task.name for task in asked)
+        narrowed = "".join([*(f" in the role {role}" for role in roles), f" where {where!r}" if where else ""])
+        others = "; ".join(f"{one.what}: {one.why}" for one in left_out)
+        raise OpbenchError(f"{target}: no place of {kinds}{narrowed} at {shape}{f': {others}' if others else ''}")
     return FoundPlaces(tuple(places), tuple(left_out))
 
 
@@ -108,7 +119,6 @@ def _by_shape(task: Task, sites: Sequence[Site], batch: int, about: str) -> Iter
         sizes = {"N": batch, "C": channels, "H": height, "W": width}
         sizes |= {"O": outputs} if "O" in task.defaults else {}
         sizes |= {"G": groups(outputs)} if "G" in task.dims else {}
-        shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         times = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         sides = (*((batch,) if batch > 1 else ()), channels, height, width)
         yield PlacesOfShape(
@@ -118,18 +128,26 @@ def _by_shape(task: Task, sites: Sequence[Site], batch: int, about: str) -> Iter
             names=tuple(names),
             modules=len(first),
             calls=len(calls),
-            source=f"{about}, {times}: {shown}",
+            source=f"{about}, {times}: {_shown(names)}",
         )
 
 
-def _not_reached(model: nn.Module, size: Size, tasks: set[str], where: str | None) -> Iterator[OutOfReach]:
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _not_reached(
+    model: nn.Module, size: Size, tasks: set[str], roles: Sequence[str], where: str | None
+) -> Iterator[OutOfReach]:
     """What looks like a place of the slot and is none."""
     if UPSAMPLE2X.name in tasks:
         for name in functional_upsampling(model, size=size):
             yield OutOfReach(name, "it calls torch.nn.functional.interpolate inside a forward, which no swap reaches")
     if CONV3X3.name in tasks:
-        inside = (predicate(where),) if where is not None else ()
-        for reason, count in passed_over(model, *inside).items():
+        with_role = predicate("@".join(("*", *roles)), model)
+        named = predicate(where if where is not None else "*", model)
+        inside = passed_over(model, lambda name, module: with_role(name, module) and named(name, module))
+        for reason, count in inside.items():
             if reason == "of stride 2" and DOWNSAMPLE2X.name in tasks:
                 continue
             yield OutOfReach(f"{count} 3x3 convolutions {reason}", "not the slot conv3x3")

@@ -276,3 +276,30 @@ def test_a_faulty_file_of_claims_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(OpbenchError, match=message):
         load(path)
+
+
+def test_an_operator_or_a_setting_that_opbench_has_not_leaves_a_claim_undecided():
+    known = Claim("c", "s", "r", "parameters", task="upsample2x", subject="carafe", against=("deconv",), below=1.0)
+    for changed, said in (
+        ({"subject": "hydra"}, "opbench has no hydra in the task upsample2x here"),
+        ({"against": ("hydra",)}, "opbench has no hydra in the task upsample2x here"),
+        ({"dims": ({"C": 64, "heads": 3},)}, "carafe has no setting heads here"),
+    ):
+        (answer,) = evaluate([], [msgspec.structs.replace(known, **{"dims": ({"C": 64},), **changed})])
+        assert (answer.verdict, answer.evidence) == ("undecided", said)
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((1, 2, 3), "confirmed"), ((1, 2, 4), "refuted")])
+def test_parameters_grow_linearly_where_even_steps_cost_the_same(sizes, expected):
+    dims = tuple({"C": 64, "c_mid": size * 16} for size in sizes)
+    claim = Claim("c", "s", "r", "linear", task="upsample2x", subject="carafe", dims=dims)
+    (answer,) = evaluate([], [claim])
+    assert answer.verdict == expected
+    assert answer.evidence.startswith("parameters: ")
+
+
+def test_every_pasted_operator_is_spoken_of():
+    spoken = {claim.subject.partition("[")[0] for claim in load()}
+    assert spoken >= {
+        "dysample", "eucb", "dcnv4", "spdconv", "adown", "rfaconv", "ldconv", "odconv", "snake", "gsconv", "pconv",
+    }  # fmt: skip

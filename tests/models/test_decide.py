@@ -67,7 +67,7 @@ def test_every_slot_of_a_network_is_found_and_what_is_no_place_is_said_with_why(
         ("conv3x3", "8x16x16"),
         ("downsample2x", "3x16x16-to-8"),
     }
-    assert left_out == (OutOfReach("far (Upsample)", "it upsamples by 4, and contenders by 2"),)
+    assert left_out == (OutOfReach("far", "it upsamples by 4, and contenders by 2"),)
     _, left_out = places("conv3x3")
     assert [one.what for one in left_out] == ["1 3x3 convolutions of stride 2"]
 
@@ -75,6 +75,21 @@ def test_every_slot_of_a_network_is_found_and_what_is_no_place_is_said_with_why(
 def test_a_batch_is_part_of_the_workload_and_a_glob_narrows_the_places():
     found, _ = places("conv3x3", batch=4, where="mixes.*")
     assert {name: (one.dims["N"], one.calls) for (_, name), one in found.items()} == {"4x8x8x8": (4, 2)}
+
+
+class Bottleneck(Pyramid):
+    """A block of its own name, so that what it holds has a role."""
+
+
+def test_a_role_narrows_the_places_and_an_unknown_one_is_refused():
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), Bottleneck())
+    found = find(model, "net", (16, 16), tasks=("conv3x3",), roles=("bottleneck",))
+    assert sum(one.calls for one in found.places) == 4
+    assert all(name.startswith("1.") for one in found.places for name in one.names)
+    with pytest.raises(OpbenchError, match=r"--role: unknown role 'bottlenek'.*did you mean 'bottleneck'"):
+        find(model, "net", (16, 16), roles=("bottlenek",))
+    with pytest.raises(OpbenchError, match="no place of conv3x3 in the role head at 16x16"):
+        find(model, "net", (16, 16), tasks=("conv3x3",), roles=("head",))
 
 
 def test_an_unknown_task_and_a_network_without_places_are_refused_in_a_sentence():

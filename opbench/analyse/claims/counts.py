@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -21,6 +22,15 @@ def parameters(claim: Claim, baseline: str, given: Sequence[Document]) -> Findin
 def macs(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
     """MACs per pixel of the two operators at every size of the claim."""
     return _quotients(claim, baseline, lambda cost: cost.macs, "MACs per pixel")
+
+
+def linear(claim: Claim, baseline: str, given: Sequence[Document]) -> Finding:
+    """Whether the parameters of the subject grow by as much from each size of the claim to the next; steps are even."""
+    counted = [_cost(claim.task, claim.subject, dims).params for dims in claim.dims]
+    steps = [after - before for before, after in itertools.pairwise(counted)]
+    words = ", ".join(f"{count:,} at {_at(dims)}" for count, dims in zip(counted, claim.dims, strict=True))
+    grown = " and ".join(f"{step:,}" for step in steps)
+    return Finding("confirmed" if len(set(steps)) == 1 else "refuted", f"parameters: {words}; steps of {grown}")
 
 
 def overhead(claim: Claim, network: str, given: Sequence[Document]) -> Finding:

@@ -111,7 +111,7 @@ class InPlace(ModuleTarget):
 
 def names() -> list[str]:
     """The operators that a target can be held to as a module."""
-    return sorted(name for task in SLOTS for name in registry.operators(task))
+    return sorted({name for task in SLOTS for name in registry.operators(task)})
 
 
 def slot_operator(name: str) -> Operator:
@@ -154,4 +154,6 @@ def family(name: str) -> tuple[ModuleKind, ...]:
     if core is None:
         return (kind_named(name),)
     slots = [operator for task in SLOTS for operator in registry.operators(task).values()]
-    return tuple(kind_named(one.name) for one in slots if one.name == name or one.counting is core.counting)
+    # A name that stands in several slots is one module.
+    called = dict.fromkeys(one.name for one in slots if one.name == name or one.counting is core.counting)
+    return tuple(map(kind_named, called))

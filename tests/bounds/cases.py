@@ -122,6 +122,7 @@ OPERATORS = (
         spread=2.0,
         most=0.8,
     ),
+    *_each("downsample2x", "dcnv3 yolo-dcnv3", {"N": 1, "C": 64, "O": 128, "H": 9, "W": 14, "G": 4}, spread=2.0),
     *_each(
         "carafe_core",
         "carafe",

@@ -21,7 +21,8 @@ class Constructor:
     `channels` and `groups` name two of them, `inputs` a third, that of the channels that come in where these may be
     others; `aliases` are what others call a setting. `derived` completes drawn settings,
     `definition(settings, tensors, training)` gives the output, channels first unless `channels_last`.
-    A setting with one value to draw, and an argument that is no setting, has no other in the definition.
+    A setting with one value to draw, and an argument that is no setting, has no other in the definition. Height and
+    width of its images are multiples of `blocks`.
     """
 
     settings: Mapping[str, tuple[Any, ...]]
@@ -32,3 +33,4 @@ class Constructor:
     inputs: str | None = None
     channels_last: bool = False
     derived: Callable[[Settings], Settings] = lambda settings: settings
+    blocks: int = 1

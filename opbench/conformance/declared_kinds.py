@@ -58,6 +58,10 @@ class Declared(ModuleKind):
         """Whether the operator runs at these settings."""
         return self.operator.requires(self.dims(settings)) is None
 
+    def sees(self, settings: Settings, height: int, width: int) -> bool:
+        """Whether the operator runs at this size, too."""
+        return self.operator.requires(self.dims(settings, height, width)) is None
+
     def malformed(self, asked: Settings) -> str:
         """What is wrong with a value that was asked for, whatever the definition; "" if nothing is."""
         known = {name: value for name, value in asked.items() if name in self.settings}
@@ -107,7 +111,7 @@ class InPlace(ModuleTarget):
 
 def names() -> list[str]:
     """The operators that a target can be held to as a module."""
-    return sorted(name for task in SLOTS for name in registry.operators(task))
+    return sorted({name for task in SLOTS for name in registry.operators(task)})
 
 
 def slot_operator(name: str) -> Operator:
@@ -150,4 +154,6 @@ def family(name: str) -> tuple[ModuleKind, ...]:
     if core is None:
         return (kind_named(name),)
     slots = [operator for task in SLOTS for operator in registry.operators(task).values()]
-    return tuple(kind_named(one.name) for one in slots if one.name == name or one.counting is core.counting)
+    # A name that stands in several slots is one module.
+    called = dict.fromkeys(one.name for one in slots if one.name == name or one.counting is core.counting)
+    return tuple(map(kind_named, called))

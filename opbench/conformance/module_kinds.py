@@ -51,6 +51,10 @@ class ModuleKind(Constructor):
             return False
         return not (settings.get("remove_center") and settings["kernel_size"] == 1)
 
+    def sees(self, settings: Settings, height: int, width: int) -> bool:
+        """Whether the module is defined on images of this size."""
+        return height % self.blocks == width % self.blocks == 0
+
     def malformed(self, asked: Settings) -> str:
         """What is wrong with a value that was asked for, whatever the definition; "" if nothing is."""
         for name, value in asked.items():

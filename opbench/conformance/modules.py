@@ -169,7 +169,9 @@ def calls(draw: st.DrawFn, space: Space, kind: ModuleKind, training: bool) -> Ex
         return int(space.fixed[name]) if name in space.fixed else draw(among)
 
     N = choose("N", st.integers(1, 2))
-    H, W = choose("H", st.integers(1, 6)), choose("W", st.integers(1, 6))
+    sides = st.integers(1, 6).map(lambda side: side * kind.blocks)
+    H, W = choose("H", sides), choose("W", sides)
+    assume(kind.sees(settings, H, W))
     assume(not training or N * H * W >= LEAST_PIXELS)
     seed = draw(st.integers(0, 2**16))
     C = kind.received(settings)

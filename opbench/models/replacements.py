@@ -22,8 +22,10 @@ def builder(with_: With, implementation: str | Core) -> Builder:
     """Site -> module. Raises OpbenchError for an unknown name, or an implementation that nobody would receive."""
     kind = published().get(with_) if isinstance(with_, str) else with_
     if isinstance(kind, type):
-        by_class = {one: found for found in operators().values() if found.replaces for one in found.classes}
+        by_class = {one: found for found in operators().values() for one in found.classes}
         known = next((by_class[base] for base in kind.__mro__ if base in by_class), None)
+        if known is not None and known.replaces is None and kind is known.classes[0]:
+            return _of_operator(known.name, implementation)
         if known is not None and known.replaces is not None:
             replaces, name = known.replaces, known.name
             at_half_size = registry.operators(DOWNSAMPLE2X.name).get(name)

@@ -148,7 +148,7 @@ OPERATORS = (
     ),
     *_each(
         "downsample2x",
-        "conv3x3-stride2 depthwise-stride2",
+        "conv3x3-stride2 depthwise-stride2 maxpool-conv avgpool-conv spdconv adown",
         {"N": 1, "C": 64, "O": 128, "H": 10, "W": 18, "G": 4},
         {"N": 2, "C": 32, "O": 32, "H": 14, "W": 12, "G": 2},
         spread=2.0,
@@ -160,6 +160,7 @@ OPERATORS = (
         spread=2.0,
         most=0.8,
     ),
+    *_each("downsample2x", "dcnv3 yolo-dcnv3", {"N": 1, "C": 64, "O": 128, "H": 9, "W": 14, "G": 4}, spread=2.0),
     *_each(
         "carafe_core",
         "carafe",

@@ -9,6 +9,7 @@ from opbench import registry, suites
 from opbench.models import matching, swap
 from opbench.models.replacements import suited
 from opbench.models.yolov8 import yolov8
+from opbench.operators.dcnv3 import DCNv3
 from opbench.schema import OpbenchError
 
 
@@ -69,6 +70,16 @@ def test_a_name_that_two_slots_have_means_the_operator_of_the_place(monkeypatch)
     assert suited("depthwise-separable", image, half) is of_strides
     assert suited("depthwise-separable", image, image) is registry.operator("conv3x3", "depthwise-separable")
     assert suited("conv3x3", image, half) is registry.operator("conv3x3", "conv3x3")
+
+
+@pytest.mark.parametrize("with_", ["dcnv3", DCNv3, "yolo-dcnv3"])
+def test_dcnv3_takes_a_place_of_either_slot(with_):
+    """At stride 2 as many groups as leave at most 16 of the output's channels in each."""
+    model = nn.Sequential(halving(3, 48), halving(48, 48, stride=1))
+    changes = swap(model, lambda name, module: bool(name), with_)
+    assert [change.shape_out for change in changes] == [(1, 48, 32, 32), (1, 48, 32, 32)]
+    assert [model[0].dcnv3.stride, model[0].dcnv3.group] == [2, 3]
+    assert model(torch.zeros(1, 3, 9, 12)).shape == (1, 48, 5, 6)
 
 
 def test_the_suite_has_the_strided_convolutions_of_the_package_s_own_yolov8n(ultralytics):

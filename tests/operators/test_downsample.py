@@ -9,13 +9,17 @@ from sampling_cases import FEW
 from test_dcnv3_operators import counted, generator
 
 from opbench import registry
+from opbench.build import build
 from opbench.operators.common.definitions import convolution
-from opbench.schema import Multiple, Task
+from opbench.schema import Case, Multiple, Task
 from opbench.tasks import halved
 from opbench.verify.bounds import judge
+from opbench.verify.gate import check, reference
 
 TASK = registry.tasks()["downsample2x"]
 PLAIN = ("conv3x3-stride2", "depthwise-stride2")
+DEFORMABLE = ("dcnv3", "yolo-dcnv3")
+RIGID = (*PLAIN, "maxpool-conv", "avgpool-conv", "spdconv", "adown")
 NAME = pytest.mark.parametrize("name", PLAIN)
 SIZES = {
     "C": st.integers(1, 5),
@@ -64,16 +68,62 @@ def test_the_module_meets_its_definition_within_its_terms(name, seed, **sizes):
     assert verdict.correct, verdict.reason
 
 
-@NAME
+@pytest.mark.parametrize("name", RIGID)
 @FEW
 @given(**SIZES)
 def test_costs_are_what_parameters_and_counter_say(name, **sizes):
-    operator, dims = registry.operator("downsample2x", name), dims_of(**sizes)
-    module, cost = operator.module(dims, operator.implementations["torch"]), operator.cost(dims)
+    operator = registry.operator("downsample2x", name)
+    dims = operator.given(dims_of(**sizes))
+    if operator.requires(dims):
+        dims |= {axis: 2 * dims[axis] for axis in ("C", "O", "H", "W")}
+    assert operator.requires(dims) is None
+    module, cost = operator.module(dims, next(iter(operator.implementations.values()))).eval(), operator.cost(dims)
     x = operator.inputs(dims, 0.0, generator())["x"].float()
     assert cost.params == sum(parameter.numel() for parameter in module.parameters())
     assert cost.elements == x.numel() + module(x).numel() + cost.params
     assert counted(operator, module, [x]) == (cost.macs, cost.macs + cost.macs_backward)
+
+
+@pytest.mark.parametrize("name", DEFORMABLE)
+@FEW
+@given(groups=st.integers(1, 3), **SIZES)
+def test_a_deformable_contender_costs_what_its_parameters_and_counter_say(name, groups, **sizes):
+    operator = registry.operator("downsample2x", name)
+    dims = {**dims_of(**sizes), "G": groups, "O": groups * sizes["O"]}
+    module, cost = operator.module(dims, operator.counting).eval(), operator.cost(dims)
+    x = operator.inputs(dims, 0.0, generator())["x"].float()
+    assert cost.params == sum(parameter.numel() for parameter in module.parameters())
+    assert cost.elements == x.numel() + module(x).numel() + cost.params
+    assert counted(operator, module, [x]) == (cost.macs, cost.macs + cost.macs_backward)
+
+
+@pytest.mark.parametrize("outputs", [8, 16])
+@pytest.mark.parametrize("name", DEFORMABLE)
+def test_dcnv3_at_stride_2_is_its_definition_and_offsets_spread_as_asked(name, outputs):
+    """On odd sides too, whose half is rounded up; of 8 channels to 8 there is nothing to project."""
+    dims = {"N": 2, "C": 8, "O": outputs, "H": 7, "W": 6, "G": 2}
+    held = None
+    for implementation in ("gather", "cpu"):
+        case = build(Case("downsample2x", "w", name, implementation, dims, "float32", "cpu", "training", 2.0))
+        held = held or reference(case)
+        assert held.expected["output"].shape == (2, outputs, 4, 3)
+        verdict = check(case, held)
+        assert verdict.worst_ratio <= 0.5, verdict.reason
+    layer = case.module.dcnv3
+    assert ("project.weight" in case.tensors) == (name == "dcnv3" and outputs != 8)
+    seen = []
+    layer.offset.register_forward_hook(lambda module, given, out: seen.append(out))
+    case.call_once()
+    # Batch statistics of the training call aren't those that the offsets were drawn under.
+    if name == "dcnv3":
+        assert seen[0].square().mean().sqrt().item() == pytest.approx(2.0, rel=1e-5)
+
+
+def test_groups_are_those_of_the_output():
+    for name in DEFORMABLE:
+        operator = registry.operator("downsample2x", name)
+        assert operator.requires({**dims_of(C=3), "O": 8, "G": 2}) is None
+        assert operator.requires({**dims_of(C=3), "O": 8, "G": 3}) == "O=8 is not a multiple of G=3 groups"
 
 
 def test_no_gradient_sums_more_products_than_its_terms_count():

@@ -5,7 +5,7 @@ DCNv3(channels=64, kernel_size=3, ...)             channels last
 DCNV3_YoLo(inc, ouc, k=1, s=1, p=None, g=1, d=1)   channels first
 """
 
-from opbench.operators.dcnv3 import conv3x3, dcnv3_core
+from opbench.operators.dcnv3 import conv3x3, dcnv3_core, downsample2x
 from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_macs
 from opbench.operators.dcnv3.dcnv3_core import NUDGE, PAPER, Sampling
@@ -18,7 +18,7 @@ from opbench.tasks import SAME, groups_divide
 
 CORE = dcnv3_core.OPERATOR
 TASKS = (dcnv3_core.TASK,)
-OPERATORS = (conv3x3.MODULE, conv3x3.BLOCK, CORE)
+OPERATORS = (conv3x3.MODULE, conv3x3.BLOCK, downsample2x.MODULE, downsample2x.BLOCK, CORE)
 
 __all__ = [
     "CORE",

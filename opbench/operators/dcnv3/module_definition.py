@@ -67,8 +67,10 @@ def dcnv3_module_definition(
     return linear(out, "output_proj")
 
 
-def yolo_block_definition(x: Tensor, tensors: Tensors, training: bool, *, kernel_size: int = 3, group: int) -> Tensor:
-    """x (N, C, H, W) -> (N, C, H, W): 1x1 convolution, batch norm, SiLU; DCNv3 at stride 1; batch norm, SiLU."""
+def yolo_block_definition(
+    x: Tensor, tensors: Tensors, training: bool, *, kernel_size: int = 3, group: int, stride: int = 1
+) -> Tensor:
+    """x (N, C, H, W) -> (N, O, Ho, Wo): 1x1 convolution, batch norm, SiLU; DCNv3; batch norm, SiLU."""
 
     def normalised(value: Tensor, name: str) -> Tensor:
         parts = ("weight", "bias", "running_mean", "running_var")
@@ -81,6 +83,7 @@ def yolo_block_definition(x: Tensor, tensors: Tensors, training: bool, *, kernel
         tensors,
         "dcnv3.",
         kernel_size=kernel_size,
+        stride=stride,
         pad=(kernel_size - 1) // 2,
         group=group,
     )

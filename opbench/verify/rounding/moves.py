@@ -194,7 +194,7 @@ def _max_pool_backward(func: Any, grad: Tracked, given: Any, kernel: Any, *rest:
 
 
 def _ties(grad: Tensor, given: Tracked, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Spread:
-    """What a window's gradient may be off by where rounding decides which of its two largest elements it goes to."""
+    """What a window's gradient may be off by where rounding decides which of its largest elements it goes to."""
     value, spread = settled(given)
     assert spread is not None
     N, C, H, W = value.shape
@@ -205,15 +205,15 @@ def _ties(grad: Tensor, given: Tracked, kernel: Sequence[int], stride: Sequence[
     windows = F.unfold(padded.nan_to_num(neginf=-1e300), **options)
     numbers = torch.arange(tall * wide_, dtype=torch.float64, device=value.device).view(1, 1, tall, wide_)
     places = F.unfold(numbers, **options).long().expand(len(windows), -1, -1)
-    top, index = windows.topk(2, 1)
+    top, index = windows.max(1, keepdim=True)
     deviation = F.pad(spread.whole.expand_as(value).reshape(N * C, 1, H, W), sides).flatten(1)
-    chosen_ = places.gather(1, index)
-    uncertain = deviation.gather(1, chosen_.flatten(1)).view_as(top).sum(1)
-    near = (top[:, 0] - top[:, 1]).square() <= TIE**2 * uncertain
+    uncertain = deviation.gather(1, places.flatten(1)).view_as(windows)
+    near = (top - windows).square() <= TIE**2 * (uncertain + uncertain.gather(1, index))
+    near &= near.sum(1, keepdim=True) > 1  # the largest is always near itself
     # Neighbouring windows have their largest element in common, and change together.
-    jump = (grad.reshape(N * C, -1).abs() * near).unsqueeze(1).expand_as(top)
+    jump = grad.reshape(N * C, 1, -1).abs() * near
     out = torch.zeros(N * C, tall * wide_, dtype=torch.float64, device=value.device)
-    out.scatter_add_(1, chosen_.flatten(1), jump.flatten(1))
+    out.scatter_add_(1, places.flatten(1), jump.flatten(1))
     inside = out.view(N, C, tall, wide_)[:, :, padding[0] : padding[0] + H, padding[-1] : padding[-1] + W]
     return Spread(inside.square())
 

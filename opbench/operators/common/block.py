@@ -1,0 +1,38 @@
+"""YOLO's convolution block, which pasted modules are made of: convolution without bias, batch norm, SiLU."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from opbench.operators.common.definitions import batch_norm, convolution, silu
+from opbench.schema import Tensors
+
+
+class NormedConv(nn.Module):
+    """x (N, c1, H, W) -> (N, c2, Ho, Wo): a k x k convolution padded by k//2, batch norm, SiLU.
+
+    State-dict keys are those of ultralytics' `Conv`: `conv.weight` and `bn.*`.
+    """
+
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c1, c2, k, s, k // 2, bias=False)
+        self.bn = nn.BatchNorm2d(c2)
+        self.act = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output."""
+        out: Tensor = self.act(self.bn(self.conv(x)))
+        return out
+
+
+def normed(x: Tensor, tensors: Tensors, name: str, training: bool) -> Tensor:
+    """x (N, C, H, W) -> the same, batch-normalised by the parameters under `name`, then SiLU."""
+    parts = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
+    weight, bias, mean, variance = parts
+    return silu(batch_norm(x, weight, bias, mean, variance, training=training, epsilon=1e-5))
+
+
+def normed_convolution(x: Tensor, tensors: Tensors, name: str, training: bool, stride: int = 1) -> Tensor:
+    """`NormedConv` from its equations: x (N, C, H, W), parameters under `name` -> (N, O, Ho, Wo)."""
+    return normed(convolution(x, tensors[f"{name}.conv.weight"], stride=stride), tensors, f"{name}.bn", training)

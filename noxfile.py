@@ -71,6 +71,9 @@ NIGHTLY = {
     ),
     "mutants-carafe": Part("which relation convicts which CARAFE mutant", ("tests/mutants/test_carafe_mutants.py",)),
     "mutants-dcnv3": Part("which relation convicts which DCNv3 mutant", ("tests/mutants/test_dcnv3_mutants.py",)),
+    "mutants-dysample": Part(
+        "`opbench check` convicts every DySample mutant", ("tests/mutants/test_dysample_mutants.py",)
+    ),
     "mutants-state-carafe": Part(
         "bugs of state and of calls of CARAFE, in process and by `opbench check --first`",
         ("tests/mutants/test_state_mutants.py",),
@@ -92,6 +95,7 @@ NIGHTLY = {
         "child processes, and runs that are killed, interrupted, resumed", ("tests/engine", "tests/process")
     ),
     "measure": Part("clocks, memory and counters; the benchmark cases", ("tests/measure", "tests/bench")),
+    "runtimes": Part("contenders in ONNX Runtime, OpenVINO and what else executes them", ("tests/runtimes",)),
     "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
     "reports": Part(
         "statistics, analysis, reports, floors, dashboard",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from opbench.options import Option, command_line, parse, words
-from opbench.schema import Case, Filter, OpbenchError, Run, Settings, Suite
+from opbench.schema import DEFAULT_RUNTIME, Case, Filter, OpbenchError, Run, Settings, Suite
 
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 # Nobody typed what is longer; splitting a document's megabyte of quotes into words would take minutes.
@@ -133,6 +133,8 @@ def settings(request: RunRequest, suite: Suite, panels: int) -> Settings:
 def row_command(run: Run, case: Case) -> str:
     """The command that measures one row of a run again, with its baseline beside it."""
     of_case = {name: (getattr(case, name),) for name in FILTERS}
+    if case.runtime == DEFAULT_RUNTIME:
+        of_case["runtime"] = ()
     asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)
     if run.settings.replicas > 1:  # which one panel alone would not get by itself
         asked = msgspec.structs.replace(asked, replicas=run.settings.replicas)

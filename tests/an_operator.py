@@ -1,4 +1,4 @@
-"""An operator in one file: DySample (Liu et al. 2023, arXiv 2308.15085), static scope, as a user would add it.
+"""An operator in one file: Wander (Liu et al. 2023, arXiv 2308.15085), static scope, as a user would add it.
 
     opbench run --suite smoke --task upsample2x --with tests/an_operator.py
 
@@ -22,7 +22,7 @@ def start() -> Tensor:
     return torch.stack([columns.flatten(), rows.flatten()])
 
 
-class DySample(nn.Module):
+class Wander(nn.Module):
     """x (N, C, H, W) -> (N, C, 2H, 2W): every output pixel samples the input where a 1x1 convolution points."""
 
     def __init__(self, channels, groups=4, implementation=None):
@@ -158,7 +158,7 @@ def prepare(module, dims, spread, generator, x):
 def shown(shot, image):
     """A picture of where the samples start."""
     dots = (f'<circle cx="{50 + 80 * x}" cy="{50 + 80 * y}" r="3"/>' for x, y in start().T.tolist())
-    return Drawing("DySample", "where the samples of a pixel start", 100, 100, tuple(dots))
+    return Drawing("Wander", "where the samples of a pixel start", 100, 100, tuple(dots))
 
 
 def a_constant_image_stays(core, example):
@@ -206,11 +206,11 @@ def _forward(arguments):
 
 register_operator(
     Operator(
-        name="dysample",
+        name="wander",
         task="upsample2x",
-        title="DySample (static scope)",
+        title="Wander (static scope)",
         source="Liu et al. 2023, arXiv 2308.15085",
-        module=lambda dims, implementation: DySample(dims["C"], dims["groups"], implementation.function),
+        module=lambda dims, implementation: Wander(dims["C"], dims["groups"], implementation.function),
         definition=definition,
         cost=cost,
         settings={"groups": 4},
@@ -225,7 +225,7 @@ register_operator(
             "gather": Implementation("gather", gather),
         },
         preferred=("gather",),
-        classes=(DySample,),
+        classes=(Wander,),
         counting=Implementation("counting", lambda x, offset: sampled(x, offset)),
         formulas={"an_operator::sampled": _forward, "an_operator::sampled_backward": lambda a: 2 * _forward(a[1:])},
         relations=lambda: (Relation("constant-image", "bounded", "x = 1: out = 1", a_constant_image_stays),),

@@ -23,7 +23,7 @@ import torch
 from opbench.models import register_ultralytics
 register_ultralytics()
 from ultralytics.nn.tasks import parse_model
-lines = [[-1, 1, "Conv", [8, 1]], [-1, 1, "DySample", []], [-1, 1, "DySample", [2]], [-1, 1, "Conv", [4, 1]]]
+lines = [[-1, 1, "Conv", [8, 1]], [-1, 1, "Wander", []], [-1, 1, "Wander", [2]], [-1, 1, "Conv", [4, 1]]]
 layers, _ = parse_model({"nc": 1, "backbone": lines, "head": []}, 3, verbose=False)
 print(type(layers[1]).__name__, layers[1].groups, layers[2].groups, tuple(layers(torch.rand(1, 3, 8, 8)).shape))
 """
@@ -42,25 +42,25 @@ def opbench(*words, code=0, with_=True, input_=None):
 def measured(tmp_path_factory):
     """One run of it, in the slot's smallest workload."""
     folder = tmp_path_factory.mktemp("an_operator")
-    opbench("run", "--suite", "smoke", "--task", "upsample2x", "--operator", "dysample", "--budget", "0", "-o", folder)
+    opbench("run", "--suite", "smoke", "--task", "upsample2x", "--operator", "wander", "--budget", "0", "-o", folder)
     return folder
 
 
 def test_it_is_listed():
-    assert "DySample (static scope)" in opbench("list", "operators")
-    assert "dysample" not in opbench("list", "operators", with_=False)
+    assert "Wander (static scope)" in opbench("list", "operators")
+    assert "wander" not in opbench("list", "operators", with_=False)
 
 
 @pytest.mark.parametrize("suite", ["smoke", "default", "yolov8", "fpn", "sweep", "kernels"])
 def test_it_competes_in_every_suite_that_its_task_is_in(suite):
     planned = opbench("run", "--suite", suite, "--task", "upsample2x", "--dry-run")
-    assert "dysample[gather]/spread=2px" in planned
-    assert "dysample[grid-sample]/spread=2px" in planned
+    assert "wander[gather]/spread=2px" in planned
+    assert "wander[grid-sample]/spread=2px" in planned
 
 
 def test_its_rows_are_verified_counted_and_named_by_their_spread(measured):
     records = json.loads((measured / "run.json").read_text())["records"]
-    ours = [record for record in records if record["case"]["operator"] == "dysample"]
+    ours = [record for record in records if record["case"]["operator"] == "wander"]
     assert {record["case"]["implementation"] for record in ours} == {"grid-sample", "gather"}
     assert {record["case"]["mode"] for record in ours} == {"inference", "training"}
     for record in ours:
@@ -76,15 +76,13 @@ def test_its_rows_are_verified_counted_and_named_by_their_spread(measured):
 
 
 def test_its_setting_is_asked_for_by_name(measured):
-    planned = opbench("run", "--suite", "smoke", "--task", "upsample2x", "--set", "dysample.groups=2", "--dry-run")
-    assert "dysample[gather]/spread=2px/groups=2" in planned
+    planned = opbench("run", "--suite", "smoke", "--task", "upsample2x", "--set", "wander.groups=2", "--dry-run")
+    assert "wander[gather]/spread=2px/groups=2" in planned
 
 
 def test_its_module_and_a_function_in_the_place_of_its_core_are_proven():
-    assert "right: DySample computes dysample" in opbench(
-        "check", f"{FILE}:DySample", "--operator", "dysample", "--quick"
-    )
-    assert "right: gather computes dysample" in opbench("check", f"{FILE}:gather", "--operator", "dysample", "--quick")
+    assert "right: Wander computes wander" in opbench("check", f"{FILE}:Wander", "--operator", "wander", "--quick")
+    assert "right: gather computes wander" in opbench("check", f"{FILE}:gather", "--operator", "wander", "--quick")
 
 
 def test_a_wrong_core_is_convicted(tmp_path):
@@ -93,15 +91,15 @@ def test_a_wrong_core_is_convicted(tmp_path):
         "import sys\ndef near(x, offset):\n    core = sys.modules['opbench_with_an_operator'].gather\n"
         "    return core(x, offset * 0.9)\n"
     )
-    said = opbench("check", f"{wrong}:near", "--operator", "dysample", "--quick", code=1)
-    assert "wrong: near does not compute dysample: " in said
+    said = opbench("check", f"{wrong}:near", "--operator", "wander", "--quick", code=1)
+    assert "wrong: near does not compute wander: " in said
     assert "--with" in said.split("reproduce:")[1].splitlines()[0]
 
 
 def test_a_relation_of_its_own_is_tried_on_its_module_and_on_functions(tmp_path):
     """Found where the definition isn't asked: by the relation itself."""
-    words = ("--operator", "dysample", "--quick", "--only", "constant-image", "--json")
-    for target in ("DySample", "gather"):
+    words = ("--operator", "wander", "--quick", "--only", "constant-image", "--json")
+    for target in ("Wander", "gather"):
         found = json.loads(opbench("check", f"{FILE}:{target}", *words))
         assert {result["property"]: result["status"] for result in found["results"]} == {"constant-image": "holds"}
     wrong = tmp_path / "wrong.py"
@@ -140,38 +138,36 @@ def test_relations_that_are_none_are_said_in_a_sentence(tmp_path, declared, said
 
 def test_it_takes_a_place_in_a_model(tmp_path):
     (tmp_path / "net.py").write_text(NETWORK)
-    said = opbench(
-        "model", f"{tmp_path}/net.py:Net", "--swap", "upsample=dysample", "--size", "32x32", "--budget", "0.2"
-    )
-    assert "dysample for 1 Upsample costs +544 params" in " ".join(said.split())
+    said = opbench("model", f"{tmp_path}/net.py:Net", "--swap", "upsample=wander", "--size", "32x32", "--budget", "0.2")
+    assert "wander for 1 Upsample costs +544 params" in " ".join(said.split())
     assert "Offsets of deformable layers deviate by 2 px" in " ".join(said.split())
 
 
 def test_it_is_drawn_as_it_says(tmp_path):
-    opbench("show", "dysample", "-o", tmp_path / "picture.svg")
+    opbench("show", "wander", "-o", tmp_path / "picture.svg")
     assert (tmp_path / "picture.svg").read_text().count("<circle") == 4
-    assert "known: carafe, dcnv3)" in opbench("show", "dysample", "-o", tmp_path / "x.svg", with_=False, code=2)
+    assert "known: carafe, dcnv3, dysample)" in opbench("show", "wander", "-o", tmp_path / "x.svg", with_=False, code=2)
 
 
 def test_it_trains_in_the_study(tmp_path):
     opbench("study", "upsample", "--quick", "--seeds", "2", "--images", "generated", "-o", tmp_path)
     document = json.loads((tmp_path / "study.json").read_text())
-    trained = [one for one in document["studies"][0]["trainings"] if one["contender"] == "dysample"]
+    trained = [one for one in document["studies"][0]["trainings"] if one["contender"] == "wander"]
     assert len(trained) >= 2
 
 
 def test_it_is_exported_compared_and_on_the_dashboard(measured, tmp_path):
     opbench("export", measured / "run.json", "--format", "csv", "-o", tmp_path / "run.csv")
-    assert "dysample[gather]/spread=2px" in (tmp_path / "run.csv").read_text()
+    assert "wander[gather]/spread=2px" in (tmp_path / "run.csv").read_text()
     assert "6 of 6 cases exactly as before" in opbench("compare", measured / "run.json", measured / "run.json")
     opbench("dashboard", measured, "-o", tmp_path / "site")
-    assert "dysample[gather]/spread=2px" in (tmp_path / "site" / "index.html").read_text()
+    assert "wander[gather]/spread=2px" in (tmp_path / "site" / "index.html").read_text()
     opbench("report", measured / "run.json", "-o", tmp_path / "report")
-    assert "dysample[gather]/spread=2px" in (tmp_path / "report" / "report.md").read_text()
+    assert "wander[gather]/spread=2px" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_no_claim_is_recorded_for_it():
-    assert "dysample: no claim of a paper or write-up is recorded for it" in opbench("claims")
+    assert "wander: no claim of a paper or write-up is recorded for it" in opbench("claims")
 
 
 def test_its_line_parses_in_a_yaml_of_ultralytics():
@@ -183,7 +179,7 @@ def test_its_line_parses_in_a_yaml_of_ultralytics():
         timeout=120,
         env={**os.environ, "OPBENCH_WITH": str(FILE)},
     )
-    assert done.stdout.split(maxsplit=3) == ["DySample", "4", "2", "(1, 8, 32, 32)\n"], done.stderr
+    assert done.stdout.split(maxsplit=3) == ["Wander", "4", "2", "(1, 8, 32, 32)\n"], done.stderr
 
 
 SPREADS = """
@@ -210,13 +206,13 @@ def test_each_spread_is_judged_by_a_reference_of_its_own(tmp_path):
     """Parameters differ by spread: one definition for both convicted every second row."""
     suite = tmp_path / "spreads.toml"
     suite.write_text(SPREADS)
-    opbench("run", "--suite", suite, "--operator", "dysample", "--operator", "carafe", "-o", tmp_path / "run")
+    opbench("run", "--suite", suite, "--operator", "wander", "--operator", "carafe", "-o", tmp_path / "run")
     records = json.loads((tmp_path / "run" / "run.json").read_text())["records"]
-    ours = [record for record in records if record["case"]["operator"] == "dysample"]
+    ours = [record for record in records if record["case"]["operator"] == "wander"]
     assert {tuple(record["case"]["variant"]) for record in ours} == {("spread=0.5px",), ("spread=2px",)}
     assert {record["outcome"] for record in ours} == {"ok"}
     report = (tmp_path / "run" / "report.md").read_text()
-    assert f"opbench run --suite {suite} --task upsample2x --workload small --operator dysample" in report
+    assert f"opbench run --suite {suite} --task upsample2x --workload small --operator wander" in report
 
 
 def test_a_row_s_own_command_carries_the_settings(tmp_path):
@@ -226,17 +222,17 @@ def test_a_row_s_own_command_carries_the_settings(tmp_path):
         "--task",
         "upsample2x",
         "--operator",
-        "dysample",
+        "wander",
         "--mode",
         "inference",
         "--budget",
         "0",
     )
-    opbench("run", *words, "--set", "dysample.groups=2", "-o", tmp_path)
+    opbench("run", *words, "--set", "wander.groups=2", "-o", tmp_path)
     report = (tmp_path / "report.md").read_text()
     rows = [line for line in report.splitlines() if line.startswith("opbench run") and "--workload" in line]
     assert rows
-    assert all("--set dysample.groups=2" in line for line in rows)
+    assert all("--set wander.groups=2" in line for line in rows)
 
 
 BROKEN = """

@@ -54,7 +54,7 @@ class ModuleKind(Constructor):
             counts = name in DIMENSIONS or (drawn and type(drawn[0]) is int)
             if counts and (type(value) is not int or value < 1):
                 return f"{name}={value}: expected an integer of at least 1"
-            if drawn and isinstance(value, str):
+            if drawn and isinstance(value, str) and not isinstance(drawn[0], str):
                 return f"{name}={value}: expected a number, true or false"
         return ""
 

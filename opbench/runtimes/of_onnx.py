@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.runtimes.prepared import CantBeMade, Prepared, refused
+from opbench.runtimes.prepared import CantBeMade, Executed, refused
 from opbench.schema import Artifact
 
 # The newest opset whose GridSample every runtime here has: ONNX Runtime's CUDA provider lacks the one of 20, and
@@ -46,7 +46,7 @@ def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, 
     return written.getvalue()
 
 
-def onnxruntime(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Prepared:
+def onnxruntime(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module in ONNX Runtime on the CPU."""
     _known_to_numpy("ONNX Runtime", inputs)
     content = write(module, inputs)
@@ -79,7 +79,7 @@ def onnxruntime_session(content: bytes, threads: int) -> Callable[..., Tensor]:
     return run
 
 
-def openvino(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Prepared:
+def openvino(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module in OpenVINO on the CPU, told to keep float32: left alone it may compute in bfloat16."""
     _known_to_numpy("OpenVINO", inputs)
     content = write(module, inputs)
@@ -119,8 +119,8 @@ def _known_to_numpy(runtime: str, inputs: tuple[Tensor, ...]) -> None:
         raise CantBeMade(f"{runtime} is given float32, float64 or float16 here, not {str(inputs[0].dtype)[6:]}")
 
 
-def _prepared(module: nn.Module, content: bytes, run: Callable[..., Tensor], seconds: float) -> Prepared:
-    return Prepared(module, run, Artifact(EXPORTER, len(content), nodes_of(content), seconds))
+def _prepared(module: nn.Module, content: bytes, run: Callable[..., Tensor], seconds: float) -> Executed:
+    return Executed(module, run, Artifact(EXPORTER, len(content), nodes_of(content), seconds))
 
 
 def nodes_of(content: bytes) -> int:

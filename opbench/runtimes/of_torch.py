@@ -10,16 +10,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from opbench.runtimes.prepared import Prepared, refused
+from opbench.runtimes.prepared import Executed, refused
 from opbench.schema import Artifact
 
 
-def compiled(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Prepared:
+def compiled(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module under `torch.compile`, for these shapes."""
     return _loaded(module, inputs, "torch.compile", torch.compile(module, dynamic=False), 0, 0)
 
 
-def program(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Prepared:
+def program(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module as `torch.export` writes it down, saved and loaded again."""
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -37,7 +37,7 @@ def program(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Prep
     return _loaded(module, inputs, "torch.export", loaded.module(), nodes, written.getbuffer().nbytes, seconds)
 
 
-def script(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Prepared:
+def script(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module as `torch.jit.trace` writes it down, frozen, saved and loaded again."""
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -63,5 +63,5 @@ def _loaded(
     nodes: int,
     size: int,
     seconds: float = 0.0,
-) -> Prepared:
-    return Prepared(module, run, Artifact(exporter=exporter, bytes=size, nodes=nodes, load_seconds=seconds))
+) -> Executed:
+    return Executed(module, run, Artifact(exporter=exporter, bytes=size, nodes=nodes, load_seconds=seconds))

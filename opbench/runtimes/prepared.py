@@ -15,7 +15,7 @@ class CantBeMade(NotImplementedError):
     """A module that a runtime can't execute, in a sentence: a refusal, not a wrong answer."""
 
 
-class Prepared(nn.Module):
+class Executed(nn.Module):
     """Called in the place of `module`, whose parameters it shows as its own.
 
     `run(*inputs)` executes the artifact: torch tensors on the CPU in and out, the output in memory of its own.
@@ -31,11 +31,11 @@ class Prepared(nn.Module):
         """The artifact's output."""
         return self._run[0](*inputs)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Prepared:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Executed:
         raise CantBeMade("a runtime's artifact can't be copied")
 
 
-Prepare: TypeAlias = Callable[[nn.Module, tuple[Tensor, ...], int], Prepared]
+Prepare: TypeAlias = Callable[[nn.Module, tuple[Tensor, ...], int], Executed]
 
 
 def refused(what: str, error: Exception) -> CantBeMade:

@@ -39,7 +39,7 @@ def test_a_right_implementation_is_within_half_its_bound_and_a_planted_error_is_
             assert verdict.correct, f"{case.id}: {verdict.reason}"
             margins[case.contender] = verdict.worst_ratio
         largest = max(margins.values())
-        assert largest <= 0.5, margins
+        assert largest <= subject.most, margins
         # Below a seventh another route comes closer; a half type's own step may swallow or double what is planted.
         if largest >= 1 / 7 and case.dtype in ("float32", "float64"):
             _is_convicted(built, held, 8.2 * largest, turn)
@@ -113,7 +113,8 @@ def test_a_conviction_and_a_missed_error_show_in_the_summary():
 @pytest.mark.nightly
 @pytest.mark.parametrize(("part", "seeds"), [("operators", 200), ("networks-64", 80), ("networks-160", 40)])
 def test_over_many_seeds_none_is_convicted_and_planted_errors_are_caught(part, seeds):
+    most = {subject.name: subject.most for subject in PARTS[part]}
     for summary in summarise(sweep(part, seeds=seeds, processes=2)):
         assert summary.convicted == 0, summary
-        assert summary.worst <= 0.5, summary
+        assert summary.worst <= most[summary.subject], summary
         assert summary.caught >= 0.95, summary

@@ -26,7 +26,7 @@ def show(*arguments):
     return CliRunner().invoke(app, ["show", *map(str, arguments)])
 
 
-@pytest.fixture(scope="module", params=["carafe", "dcnv3"])
+@pytest.fixture(scope="module", params=["carafe", "dcnv3", "dysample"])
 def drawn(request):
     return request.param, picture(request.param, Shot())
 

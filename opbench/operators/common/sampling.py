@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from opbench.operators.common.exporting import exporting
+from opbench.operators.common.exporting import recording
 from opbench.operators.common.sampling_exported import sample_rows
 
 FRAME = 2
@@ -120,7 +120,7 @@ def sample(
     `reduce` sums over the points of each group: (N, Ho, Wo, C); otherwise (N, Ho, Wo, G, P, C/G). `steps` gives the
     `Steps` for (x, offset, geometry, reduce).
     """
-    if exporting():
+    if recording():
         samples = sample_rows(x, offset, mask, geometry)
         return samples.sum(-2).flatten(-2) if reduce else samples
     tensors = (x.contiguous(), offset.contiguous(), mask.contiguous())

@@ -10,7 +10,13 @@ from torch import nn
 from opbench.operators.common.definitions import convolution
 from opbench.operators.common.upsampling import Upsampler, conv3x3
 from opbench.operators.interpolation.cost import FORMULAS
-from opbench.operators.interpolation.definition import bicubic_axis, bilinear_axis, interpolated, nearest
+from opbench.operators.interpolation.definition import (
+    bicubic_axis,
+    bilinear_axis,
+    bilinear_magnitude,
+    interpolated,
+    nearest,
+)
 
 
 def _upsample(mode: str) -> nn.Upsample:
@@ -32,6 +38,7 @@ INTERPOLATIONS = (
         title="bilinear",
         module=lambda C: _upsample("bilinear"),
         definition=lambda t: interpolated(t["x"], bilinear_axis),
+        absolute=lambda t: interpolated(t["x"], bilinear_magnitude),
         macs=lambda C: 16 * C,
         macs_backward=lambda C: 16 * C,
         terms=lambda C, pixels: {"output": 4, "x": 16},
@@ -64,6 +71,7 @@ INTERPOLATIONS = (
         title="bilinear + conv 3x3",
         module=lambda C: nn.Sequential(_upsample("bilinear"), conv3x3(C, C)),
         definition=lambda t: convolution(interpolated(t["x"], bilinear_axis), t["1.weight"]),
+        absolute=lambda t: convolution(interpolated(t["x"], bilinear_magnitude), t["1.weight"]),
         params=lambda C: 9 * C * C,
         macs=lambda C: 16 * C + 36 * C * C,
         macs_backward=lambda C: 16 * C + 72 * C * C,

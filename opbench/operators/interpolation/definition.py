@@ -20,6 +20,16 @@ def bilinear_axis(position: Tensor) -> list[Tap]:
     return [(base, 1 - (source - base)), (base + 1, source - base)]
 
 
+def bilinear_magnitude(position: Tensor) -> list[Tap]:
+    """What rounding is measured against: an axis may be computed as a + (b - a) t too, which rounds b - a first.
+
+    torch.compile writes it so. Both taps then count by the larger of their weights.
+    """
+    first, second = bilinear_axis(position)
+    larger = torch.maximum(first[1], second[1])
+    return [(first[0], larger), (second[0], larger)]
+
+
 def bicubic_axis(position: Tensor) -> list[Tap]:
     """Keys' cubic convolution with a = -0.75, as torch and OpenCV have it; centres as in bilinear."""
     a = -0.75

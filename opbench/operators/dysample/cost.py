@@ -1,0 +1,88 @@
+"""What DySample costs: the closed form, and its core as one operation that computes nothing, for MAC counters.
+
+Per input pixel, with s*s children and G groups: 2*G*s*s channels predicted from C (style "pl": 2*G from C/s**2, s*s
+times), twice with a dynamic scope; and four multiply-adds for each of the s*s*C samples. Backward takes twice that: a
+sample's gradients are those of its value and of its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opbench.kernels.dysample_shapes import checked_gradients, checked_output
+from opbench.kernels.operation import define, differentiate
+from opbench.schema import Cost, Dims, Implementation
+
+SCALE = 2  # of the task `upsample2x`
+
+
+def _zeros(*arguments: Any) -> Tensor:
+    return checked_output(*arguments).zero_()
+
+
+def _zero_gradients(*arguments: Any) -> tuple[Tensor, Tensor]:
+    grad_x, grad_offset = checked_gradients(*arguments)
+    return grad_x.zero_(), grad_offset.zero_()
+
+
+_CALL = "Tensor x, Tensor offset, int scale, int groups"
+define(f"dysample_core({_CALL}) -> Tensor", _zeros, checked_output)
+define(
+    f"dysample_core_backward(Tensor grad, {_CALL}, bool[2] wanted) -> (Tensor, Tensor)",
+    _zero_gradients,
+    checked_gradients,
+)
+differentiate("dysample_core", tensors=2)
+
+
+def count(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> Tensor:
+    """The core as counters see it: the right shape, all zeros."""
+    out: Tensor = torch.ops.opbench.dysample_core(x, offset, scale, groups)
+    return out
+
+
+def _forward_macs(arguments: Sequence[Any]) -> int:
+    return int(4 * prod(arguments[0]) * arguments[2] ** 2)
+
+
+def _backward_macs(arguments: Sequence[Any]) -> int:
+    """As many as forward for each gradient wanted."""
+    *call, wanted = arguments[1:]
+    return sum(map(bool, wanted)) * _forward_macs(call)
+
+
+COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
+FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+    f"opbench::dysample_{kind}{part}": macs
+    for kind in ("core",)
+    for part, macs in (("", _forward_macs), ("_backward", _backward_macs))
+}
+
+
+def _counted(channels: int, scale: int, style: str, groups: int, scopes: int, scope_bias: int) -> tuple[int, int]:
+    """Parameters, and MACs an input pixel."""
+    shuffled = scale**2 if style == "pl" else 1
+    rows = 2 * groups * scale**2 // shuffled
+    weights = (1 + scopes) * rows * (channels // shuffled)
+    return weights + rows * (1 + scope_bias), weights * shuffled + 4 * scale**2 * channels
+
+
+def module_cost(dims: Dims) -> Cost:
+    """Of the layer at the published settings."""
+    C, pixels = dims["C"], dims["N"] * dims["H"] * dims["W"]
+    params, macs = _counted(C, SCALE, dims["style"], dims["groups"], dims["dyscope"], 0)
+    elements = pixels * (1 + SCALE**2) * C + params
+    return Cost(params=params, macs=pixels * macs, macs_backward=2 * pixels * macs, elements=elements)
+
+
+def layer(module: Any, x: Sequence[int], out: Sequence[int]) -> tuple[int, int]:
+    """Parameters and MACs of one at any of its arguments."""
+    scope = module.scope
+    biased = scope is not None and scope.bias is not None
+    params, macs = _counted(x[1], module.scale, module.style, module.groups, scope is not None, biased)
+    return params, macs * x[0] * x[2] * x[3]

@@ -287,7 +287,8 @@ class Subject:
         out = self.folder / "elsewhere.pt"
         torch.save(self.image(), self.folder / "image.pt")
         code = (
-            "import sys, torch; from ultralytics import YOLO; best, image, out = sys.argv[1:]; torch.set_num_threads(1);"
+            "import sys, torch; from ultralytics import YOLO; best, image, out = sys.argv[1:];"
+            "torch.set_num_threads(1);"
             "torch.save(YOLO(best).model.float().eval()(torch.load(image))[0], out)"
         )
         best = self.folder / "one" / "weights" / "best.pt"
@@ -458,7 +459,7 @@ def survey(network, size, slots, operators=None):
     for slot in slots:
         task = registry.tasks()[SLOTS[slot]]
         for operator in registry.operators(task.name):
-            if operators and operator not in operators or operator == task.baseline.partition("[")[0]:
+            if (operators and operator not in operators) or operator == task.baseline.partition("[")[0]:
                 continue
             steps = lived(slot, operator, network, size)
             rows.append({"slot": slot, "operator": operator, "steps": steps})

@@ -63,17 +63,16 @@ def test_a_longer_estimate_is_said_before_it_starts_and_how_to_shorten_it(opbenc
     assert "a smaller --size" in said[0]
 
 
-def test_the_time_of_a_panel_is_what_five_minutes_leave_for_it(opbench, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "budget", "longer"), [(1.0, decide.LEAST_BUDGET, True), (3e3, decide.MOST_BUDGET, False)]
+)
+def test_the_time_of_a_panel_is_what_is_left_for_it(opbench, capsys, monkeypatch, seconds, budget, longer):
     planned = []
     monkeypatch.setattr(decide, "_measured", lambda request, asked, told: planned.append(asked))
-    monkeypatch.setattr(decide, "SECONDS", 45.0)
+    monkeypatch.setattr(decide, "SECONDS", seconds)
     opbench("decide", f"{NETWORKS}:Small", "--size", "32")
-    assert decide.LEAST_BUDGET <= planned[0].budget < decide.MOST_BUDGET
-    assert "longer than" in capsys.readouterr().err
-    monkeypatch.setattr(decide, "SECONDS", 3000.0)
-    opbench("decide", f"{NETWORKS}:Small", "--size", "32")
-    assert planned[1].budget == decide.MOST_BUDGET
-    assert "longer than" not in capsys.readouterr().err
+    assert planned[0].budget == budget
+    assert ("that is longer than 5 minutes" in capsys.readouterr().err) == longer
 
 
 def test_an_interrupted_decision_says_how_to_go_on(opbench, capsys, monkeypatch, tmp_path):

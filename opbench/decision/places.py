@@ -158,8 +158,11 @@ def _not_reached(
 
 def suite_name(target: str) -> str:
     """`yolo11n` of `yolo11n.yaml`, `my-net-build` of `nets/my_net.py:build`."""
-    source, _, name = target.rpartition(":") if ".py:" in target or ":" in target else (target, "", "")
-    return slug(f"{PurePath(source).stem} {name}")
+    if target.endswith((".yaml", ".yml")):
+        return slug(PurePath(target).stem)
+    source, _, name = target.rpartition(":")
+    stem = PurePath(source).stem if source.endswith(".py") else source.rpartition(".")[2]
+    return slug(f"{stem} {name}")
 
 
 def competing(task: str, device: Device, dtype: DType) -> Competing:

@@ -127,6 +127,20 @@ def test_each_operator_competes_by_the_implementation_that_auto_takes():
     assert "carafe[cpu]" not in competing("upsample2x", "cuda", "float32").contenders
 
 
+def test_our_own_yolov8_has_the_places_and_parameters_of_the_packages(tasks):
+    from opbench.models.plain_yolov8 import yolov8n, yolov8s
+
+    for ours, name, constants in ((yolov8n(), "yolov8n.yaml", 16), (yolov8s(), "yolov8s.yaml", 16)):
+        theirs = tasks.DetectionModel(name, verbose=False)
+        count = [sum(value.numel() for value in model.parameters()) for model in (ours, theirs)]
+        assert count[0] == count[1] - constants, "their decoding of boxes holds 16 constants as parameters"
+        found = [
+            {(one.task, one.workload): (one.modules, one.calls) for one in find(model, "net", (64, 64)).places}
+            for model in (ours, theirs)
+        ]
+        assert found[0] == found[1]
+
+
 # --- Weighing ---------------------------------------------------------------------------------------------------
 
 NEAR = PlacesOfShape("upsample2x", "256x20x20", {"N": 1, "C": 256, "H": 20, "W": 20}, ("a", "b"), 2, 2)

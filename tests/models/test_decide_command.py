@@ -109,7 +109,13 @@ def test_a_network_without_ultralytics_is_refused_with_what_to_install(opbench, 
     monkeypatch.setitem(sys.modules, "ultralytics.nn.tasks", None)
     monkeypatch.setitem(sys.modules, "ultralytics.models.yolo.model", None)
     assert opbench("decide", "yolov8n.yaml") == 2
-    assert "pip install 'opbench[ultralytics]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pip install 'opbench[ultralytics]'" in said
+    assert "opbench.models.plain_yolov8:yolov8n" in said
+    planned = []
+    monkeypatch.setattr(decide, "_measured", lambda request, asked, told: planned.append(asked))
+    assert opbench("decide", "opbench.models.plain_yolov8:yolov8n", "--size", "64", "--role", "bottleneck") == 130
+    assert Path(planned[0].suite).name == "plain-yolov8-yolov8n.toml"
 
 
 @pytest.mark.nightly

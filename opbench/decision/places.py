@@ -150,7 +150,8 @@ def _not_reached(
         for reason, count in inside.items():
             if reason == "of stride 2" and DOWNSAMPLE2X.name in tasks:
                 continue
-            yield OutOfReach(f"{count} 3x3 convolutions {reason}", "not the slot conv3x3")
+            kinds = "convolution" if count == 1 else "convolutions"
+            yield OutOfReach(f"{count} 3x3 {kinds} {reason}", "not the slot conv3x3")
 
 
 # --- The suite ----------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_every_slot_of_a_network_is_found_and_what_is_no_place_is_said_with_why(
     }
     assert left_out == (OutOfReach("far", "it upsamples by 4, and contenders by 2"),)
     _, left_out = places("conv3x3")
-    assert [one.what for one in left_out] == ["1 3x3 convolutions of stride 2"]
+    assert [one.what for one in left_out] == ["1 3x3 convolution of stride 2"]
 
 
 def test_a_batch_is_part_of_the_workload_and_a_glob_narrows_the_places():

@@ -427,16 +427,17 @@ def main():
         slot, operator, folder = asked.case
         life(slot, operator, asked.network, asked.size, Path(folder))
         return
-    document = survey(asked.network, asked.size, asked.slot or list(SLOTS), asked.operator)
     asked.output.mkdir(parents=True, exist_ok=True)
     name = Path(asked.network).stem
     words = ["python", "tests/models/will_it_train.py", asked.network]
     words += ["--size", str(asked.size)] if asked.size != 64 else []
     words += [word for slot in asked.slot or () for word in ("--slot", slot)]
     words += [word for operator in asked.operator or () for word in ("--operator", operator)]
-    document["command"] = shlex.join(words)
-    save(document, asked.output / f"{name}.jsonl.gz")
-    (asked.output / f"{name}.md").write_text(table(document))
+    for document in survey(asked.network, asked.size, asked.slot or list(SLOTS), asked.operator):
+        # After each operator: what a survey that is broken off has found is kept.
+        document["command"] = shlex.join(words)
+        save(document, asked.output / f"{name}.jsonl.gz")
+        (asked.output / f"{name}.md").write_text(table(document))
     print(asked.output / f"{name}.md")
 
 
@@ -448,13 +449,15 @@ def processor():
 
 
 def survey(network, size, slots, operators=None):
-    """Every operator of every slot but what stands there already, in turn."""
+    """The document so far, after every operator of every slot but what stands there already."""
     import torch
 
     from opbench import registry
     from opbench.models.ultralytics_package import version
 
     registry.load()
+    shared = {"network": network, "size": size, "machine": processor()}
+    shared |= {"torch": torch.__version__, "ultralytics": version()}
     rows = []
     for slot in slots:
         task = registry.tasks()[SLOTS[slot]]
@@ -465,14 +468,7 @@ def survey(network, size, slots, operators=None):
             rows.append({"slot": slot, "operator": operator, "steps": steps})
             failed = [step for step, outcome in steps.items() if outcome != "ok"]
             print(f"{slot} {operator}: {', '.join(f'{step}: {steps[step]}' for step in failed) or 'ok'}", flush=True)
-    return {
-        "network": network,
-        "size": size,
-        "machine": processor(),
-        "torch": torch.__version__,
-        "ultralytics": version(),
-        "rows": rows,
-    }
+            yield {**shared, "rows": rows}
 
 
 if __name__ == "__main__":

@@ -150,7 +150,8 @@ def _not_reached(
         for reason, count in inside.items():
             if reason == "of stride 2" and DOWNSAMPLE2X.name in tasks:
                 continue
-            yield OutOfReach(f"{count} 3x3 convolutions {reason}", "not the slot conv3x3")
+            kinds = "convolution" if count == 1 else "convolutions"
+            yield OutOfReach(f"{count} 3x3 {kinds} {reason}", "not the slot conv3x3")
 
 
 # --- The suite ----------------------------------------------------------------------------------------------------
@@ -158,8 +159,11 @@ def _not_reached(
 
 def suite_name(target: str) -> str:
     """`yolo11n` of `yolo11n.yaml`, `my-net-build` of `nets/my_net.py:build`."""
-    source, _, name = target.rpartition(":") if ".py:" in target or ":" in target else (target, "", "")
-    return slug(f"{PurePath(source).stem} {name}")
+    if target.endswith((".yaml", ".yml")):
+        return slug(PurePath(target).stem)
+    source, _, name = target.rpartition(":")
+    stem = PurePath(source).stem if source.endswith(".py") else source.rpartition(".")[2]
+    return slug(f"{stem} {name}")
 
 
 def competing(task: str, device: Device, dtype: DType) -> Competing:

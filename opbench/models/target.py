@@ -65,7 +65,12 @@ def _where(error: BaseException | None, source: str) -> str:
 def _from_yaml(text: str) -> nn.Module:
     if "://" in text:
         raise OpbenchError(f"target {text!r}: expected a file or a name that ultralytics ships, not an address")
-    register_ultralytics()
+    try:
+        register_ultralytics()
+    except OpbenchError as error:
+        raise OpbenchError(
+            f"target {text!r}: {error}; without it there is opbench.models.plain_yolov8:yolov8n, of the same layers"
+        ) from error
     try:
         found = _loaded(text)
     except OpbenchError:

@@ -69,7 +69,7 @@ def test_every_slot_of_a_network_is_found_and_what_is_no_place_is_said_with_why(
     }
     assert left_out == (OutOfReach("far", "it upsamples by 4, and contenders by 2"),)
     _, left_out = places("conv3x3")
-    assert [one.what for one in left_out] == ["1 3x3 convolutions of stride 2"]
+    assert [one.what for one in left_out] == ["1 3x3 convolution of stride 2"]
 
 
 def test_a_batch_is_part_of_the_workload_and_a_glob_narrows_the_places():
@@ -125,6 +125,20 @@ def test_each_operator_competes_by_the_implementation_that_auto_takes():
     assert "carafe[cpu]" in found.contenders
     # On a GPU that isn't here nothing of torch's own is left out for it.
     assert "carafe[cpu]" not in competing("upsample2x", "cuda", "float32").contenders
+
+
+def test_our_own_yolov8_has_the_places_and_parameters_of_the_packages(tasks):
+    from opbench.models.plain_yolov8 import yolov8n, yolov8s
+
+    for ours, name, constants in ((yolov8n(), "yolov8n.yaml", 16), (yolov8s(), "yolov8s.yaml", 16)):
+        theirs = tasks.DetectionModel(name, verbose=False)
+        count = [sum(value.numel() for value in model.parameters()) for model in (ours, theirs)]
+        assert count[0] == count[1] - constants, "their decoding of boxes holds 16 constants as parameters"
+        found = [
+            {(one.task, one.workload): (one.modules, one.calls) for one in find(model, "net", (64, 64)).places}
+            for model in (ours, theirs)
+        ]
+        assert found[0] == found[1]
 
 
 # --- Weighing ---------------------------------------------------------------------------------------------------

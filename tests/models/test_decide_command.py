@@ -63,17 +63,16 @@ def test_a_longer_estimate_is_said_before_it_starts_and_how_to_shorten_it(opbenc
     assert "a smaller --size" in said[0]
 
 
-def test_the_time_of_a_panel_is_what_five_minutes_leave_for_it(opbench, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "budget", "longer"), [(1.0, decide.LEAST_BUDGET, True), (3e3, decide.MOST_BUDGET, False)]
+)
+def test_the_time_of_a_panel_is_what_is_left_for_it(opbench, capsys, monkeypatch, seconds, budget, longer):
     planned = []
     monkeypatch.setattr(decide, "_measured", lambda request, asked, told: planned.append(asked))
-    monkeypatch.setattr(decide, "SECONDS", 45.0)
+    monkeypatch.setattr(decide, "SECONDS", seconds)
     opbench("decide", f"{NETWORKS}:Small", "--size", "32")
-    assert decide.LEAST_BUDGET <= planned[0].budget < decide.MOST_BUDGET
-    assert "longer than" in capsys.readouterr().err
-    monkeypatch.setattr(decide, "SECONDS", 3000.0)
-    opbench("decide", f"{NETWORKS}:Small", "--size", "32")
-    assert planned[1].budget == decide.MOST_BUDGET
-    assert "longer than" not in capsys.readouterr().err
+    assert planned[0].budget == budget
+    assert ("that is longer than 5 minutes" in capsys.readouterr().err) == longer
 
 
 def test_an_interrupted_decision_says_how_to_go_on(opbench, capsys, monkeypatch, tmp_path):
@@ -110,7 +109,13 @@ def test_a_network_without_ultralytics_is_refused_with_what_to_install(opbench, 
     monkeypatch.setitem(sys.modules, "ultralytics.nn.tasks", None)
     monkeypatch.setitem(sys.modules, "ultralytics.models.yolo.model", None)
     assert opbench("decide", "yolov8n.yaml") == 2
-    assert "pip install 'opbench[ultralytics]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pip install 'opbench[ultralytics]'" in said
+    assert "opbench.models.plain_yolov8:yolov8n" in said
+    planned = []
+    monkeypatch.setattr(decide, "_measured", lambda request, asked, told: planned.append(asked))
+    assert opbench("decide", "opbench.models.plain_yolov8:yolov8n", "--size", "64", "--role", "bottleneck") == 130
+    assert Path(planned[0].suite).name == "plain-yolov8-yolov8n.toml"
 
 
 @pytest.mark.nightly

@@ -44,6 +44,7 @@ from opbench.schema.recorded import (
     Worst,
     Yardstick,
 )
+from opbench.schema.share import CoreShare, shares_differ
 from opbench.schema.trials import BestProbes, Called, LayoutTrial, Selfcheck, Trial
 from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 
@@ -59,6 +60,7 @@ __all__ = [
     "BestProbes",
     "Called",
     "Case",
+    "CoreShare",
     "Cost",
     "Counted",
     "Counts",
@@ -100,5 +102,6 @@ __all__ = [
     "Workload",
     "Worst",
     "Yardstick",
+    "shares_differ",
     "spread_part",
 ]

@@ -15,7 +15,7 @@ from toy_plan import PANELS, REPLICAS, search_path, toy_plan, toy_run, toy_setti
 from opbench.documents import read as read_document
 from opbench.engine.journal import NAME, PanelFinished, read
 from opbench.engine.supervisor import Supervisor
-from opbench.schema import OpbenchError, Target
+from opbench.schema import CoreShare, OpbenchError, Target
 
 QUICK_KILLS, ALL_KILLS = 8, 120
 LONGEST_WAIT_SECONDS = 1.2
@@ -199,6 +199,14 @@ def test_another_machine_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(surveying, "differences", lambda before, now: _differences(before, elsewhere))
     with pytest.raises(OpbenchError, match=r"cpu: Example CPU @ 2.10GHz there, Another CPU here"):
         toy_run(tmp_path, resume=True)
+
+
+def test_another_share_of_the_machine_is_another_place_to_resume_in():
+    from opbench.engine.resuming import differences
+
+    before, now = (replace(make_environment(), share=CoreShare(allowed)) for allowed in (2, 1))
+    assert differences(before, now) == ["allowed cores 2 -> 1 here"]
+    assert differences(make_environment(), now) == []
 
 
 def _differences(before, now):

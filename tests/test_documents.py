@@ -18,9 +18,9 @@ from opbench.conformance.findings import Request as Check
 from opbench.conformance.promises.findings import PromiseRequest, Promises
 from opbench.documents import KINDS, DocumentKind, files
 from opbench.documents.kinds import STUDY_VERSION
-from opbench.documents.selfchecks import selfcheck_of
+from opbench.documents.selfchecks import selfcheck_near, selfcheck_of
 from opbench.models.costs import Costs
-from opbench.schema import SCHEMA_VERSION, OpbenchError, Record, Run, Selfcheck
+from opbench.schema import SCHEMA_VERSION, CoreShare, OpbenchError, Record, Run, Selfcheck
 from opbench.study.document import StudyDocument
 
 
@@ -357,6 +357,16 @@ def test_the_selfcheck_of_another_machine_is_refused(tmp_path):
     assert selfcheck_of(tmp_path / "selfcheck.json", here) == make_selfcheck()
     with pytest.raises(OpbenchError, match="another machine"):
         selfcheck_of(tmp_path / "selfcheck.json", elsewhere)
+
+
+def test_a_selfcheck_with_another_share_of_the_machine_is_refused_and_not_found(tmp_path):
+    taken = msgspec.structs.replace(make_selfcheck(), environment=make_environment(share=CoreShare(2)))
+    documents.save(taken, tmp_path / "selfcheck.json")
+    here, pinned = make_environment(share=CoreShare(2)), make_environment(share=CoreShare(1))
+    assert selfcheck_near([tmp_path], here) == selfcheck_near([tmp_path], make_environment()) == taken
+    assert selfcheck_near([tmp_path], pinned) is None
+    with pytest.raises(OpbenchError, match=r"another share of its machine than the run \(allowed cores 2 -> 1\)"):
+        selfcheck_of(tmp_path / "selfcheck.json", pinned)
 
 
 def test_no_selfcheck_is_looked_for(tmp_path, monkeypatch):

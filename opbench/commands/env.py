@@ -29,7 +29,7 @@ def env(request: EnvRequest) -> Exit:
         if isinstance(value, dict):
             for name, text in value.items():
                 say(f"{name}: {text}")
-        else:
+        elif not isinstance(value, msgspec.Struct):  # the share of the cores, which `details` has in words
             say(f"{key}: {value}")
     return Exit.FINE
 

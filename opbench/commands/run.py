@@ -23,6 +23,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
@@ -40,6 +42,8 @@ Say = Callable[[str], None]
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
+    from opbench.engine.entries import NAME
+    from opbench.process.outliving import can_fork, outliving
     from opbench.report.lines import say
     from opbench.report.screen import screen
 
@@ -48,6 +52,8 @@ def run(request: RunRequest) -> Exit:
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
     folder = request.output or local_folder(request)
+    if can_fork() and outliving(lambda sentence: say(f"opbench: {sentence}", error=True)):
+        request = replace(request, resume=(folder / NAME).exists())
     shown = screen()
     try:
         done, said = measured(request, folder, shown.progress, report, shown.line)

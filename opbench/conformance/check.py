@@ -31,14 +31,14 @@ from opbench.conformance.findings import (
 from opbench.conformance.messages import (
     Calling,
     Finished,
-    Imported,
-    Importing,
     Job,
     Message,
     Planned,
     Returned,
     Started,
     Step,
+    TargetImported,
+    TargetNext,
     Tried,
 )
 from opbench.conformance.target import parse
@@ -150,8 +150,8 @@ class _Log:
     def take(self, message: Message) -> None:
         """One message."""
         match message:
-            case Importing() | Imported():
-                self.doing = IMPORTING if isinstance(message, Importing) else LOOKING
+            case TargetNext() | TargetImported():
+                self.doing = IMPORTING if isinstance(message, TargetNext) else LOOKING
             case Planned():
                 self.plan, self.doing = message, ""
             case Started():

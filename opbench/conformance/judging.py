@@ -78,6 +78,11 @@ def prepare(request: Request, loaded: Callable[[], None] = lambda: None) -> Judg
         judged = _first_that_fits(ModuleAsked(request, target, found, given, fixed))
         if not judged.properties:
             return judged
+    elif inspect.isclass(found):
+        raise OpbenchError(
+            f"target {request.target!r}: {target.name} is a class and no torch.nn.Module: "
+            "expected a function or a module"
+        )
     elif request.operator not in cores() and declared_kinds.slot_operator(request.operator).constructor is None:
         judged = _as_core(request, target, found, given, fixed)
     else:

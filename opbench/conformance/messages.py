@@ -22,11 +22,11 @@ class Job(msgspec.Struct, frozen=True):
     done: tuple[Step, ...] = ()
 
 
-class Importing(msgspec.Struct, frozen=True, tag=True):
+class TargetNext(msgspec.Struct, frozen=True, tag=True):
     """The target is about to be imported: what took time until now was the checker's own start."""
 
 
-class Imported(msgspec.Struct, frozen=True, tag=True):
+class TargetImported(msgspec.Struct, frozen=True, tag=True):
     """The target is imported; the operator is looked for in it."""
 
 
@@ -71,4 +71,4 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """Nothing is left to try."""
 
 
-Message = Importing | Imported | Planned | Started | Calling | Returned | Tried | Finished
+Message = TargetNext | TargetImported | Planned | Started | Calling | Returned | Tried | Finished

@@ -66,15 +66,26 @@ def load(target: TargetName, path: Sequence[str] = ()) -> Any:
         raise OpbenchError(
             f"target {target.text!r}: importing {target.source} raised {said(error)}{_what_to_add(error, target)}"
         ) from error
+    try:
+        found = _named(module, target)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        if isinstance(error, OpbenchError):
+            raise
+        raise OpbenchError(f"target {target.text!r}: looking up {target.name} raised {said(error)}") from error
+    if not callable(found):
+        raise OpbenchError(
+            f"target {target.text!r}: expected a function or a torch.nn.Module, {target.name} is {_a(type(found))}"
+        )
+    return found
+
+
+def _named(module: ModuleType, target: TargetName) -> Any:
+    """What the name stands for. A module and a class may answer to a name by code of their own."""
     found: Any = module
     for part in target.name.split("."):
         if not hasattr(found, part):
             raise OpbenchError(f"target {target.text!r}: {nearest('name', part, _public(found))}")
         found = getattr(found, part)
-    if not callable(found):
-        raise OpbenchError(
-            f"target {target.text!r}: expected a function or a torch.nn.Module, {target.name} is {_a(type(found))}"
-        )
     return found
 
 

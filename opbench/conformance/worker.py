@@ -24,13 +24,13 @@ from opbench.conformance.judging import Judged, prepare
 from opbench.conformance.messages import (
     Calling,
     Finished,
-    Imported,
-    Importing,
     Job,
     Message,
     Planned,
     Returned,
     Started,
+    TargetImported,
+    TargetNext,
     Tried,
 )
 from opbench.conformance.raised import raises_on
@@ -103,8 +103,8 @@ def work(job: Job, wire: Wire) -> None:
     """Prepares the target, announces the plan, and tries what is left of it."""
     request = job.request
     torch.set_num_threads(1)  # examples are small
-    wire.send(Importing())
-    judged = prepare(request, lambda: wire.send(Imported()))
+    wire.send(TargetNext())
+    judged = prepare(request, lambda: wire.send(TargetImported()))
     properties = {prop.name: prop for prop in judged.properties}
     steps = tuple((name, dtype) for dtype in judged.dtypes for name in properties)
     if request.first:  # sizes find soonest what the definition's own examples don't

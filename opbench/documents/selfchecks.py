@@ -8,7 +8,7 @@ from pathlib import Path
 
 from opbench.documents import read
 from opbench.errors import OpbenchError
-from opbench.schema import Environment, Selfcheck
+from opbench.schema import Environment, Selfcheck, shares_differ
 
 
 def selfcheck_of(given: Path | None, environment: Environment) -> Selfcheck | None:
@@ -19,6 +19,11 @@ def selfcheck_of(given: Path | None, environment: Environment) -> Selfcheck | No
     if given is None:
         return None
     found = read(given, Selfcheck)
+    if shares := tuple(shares_differ(found.environment.share, environment.share)):
+        raise OpbenchError(
+            f"{given} was taken with another share of its machine than the run ({', '.join(shares)}); give a "
+            "selfcheck taken as the run was, or none"
+        )
     if _machine(found.environment) != _machine(environment):
         raise OpbenchError(
             f"{given} was taken on another machine ({found.environment.cpu}, {found.environment.cores} cores) than "
@@ -35,7 +40,8 @@ def selfcheck_near(folders: Collection[Path], environment: Environment) -> Selfc
     for folder in folders:
         with contextlib.suppress(OpbenchError):
             found = read(folder, Selfcheck)
-            if _machine(found.environment) == _machine(environment):
+            shares = tuple(shares_differ(found.environment.share, environment.share))
+            if _machine(found.environment) == _machine(environment) and not shares:
                 return found
     return None
 

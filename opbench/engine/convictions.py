@@ -3,6 +3,9 @@
 Whose call a process died in is evidence against him, not proof: a thread, a timer or a process that another one left
 may have struck then. Where the suspect is well alone, the others are tried alone. Each trial waits, before it is over,
 for as long as the panel had taken: what strikes late has its time.
+
+The run itself may be killed, by a contender as by a person or a machine that is out of memory. Nobody is left to ask
+then; a run that is resumed reads in its journal what was measured each time.
 """
 
 from __future__ import annotations
@@ -11,10 +14,14 @@ from collections.abc import Callable, Sequence
 
 from opbench.engine.messages import PanelMeasured
 from opbench.engine.supervisor import Fault
-from opbench.schema import Case
+from opbench.schema import Case, Record
 
 # What a trial waits at most.
 LINGER_SECONDS = 20.0
+# A run that was killed so often in one panel measures each of its cases alone before it measures them together.
+KILLED_TOGETHER = 2
+# Of so many kills that befell a case, one of them while it was alone, it is the cause.
+KILLED = 3
 # Measures a case alone, in a fresh process that then waits for so many seconds.
 Trial = Callable[[Case, float], PanelMeasured | Fault]
 
@@ -31,3 +38,18 @@ def guilty(cases: Sequence[Case], fault: Fault, seconds: float, alone: Trial) ->
         if isinstance(found, Fault):
             return case, found
     return None
+
+
+def kills_the_run(case: Case, killed: Sequence[Sequence[str]]) -> Record | None:
+    """The record of a case that kills the run, by what a worker had each time that it was killed; None of another."""
+    times = sum(case.id in cases for cases in killed)
+    if times < KILLED or (case.id,) not in map(tuple, killed):
+        return None
+    alone = sum(tuple(cases) == (case.id,) for cases in killed)
+    message = f"the run itself was killed {times} times while this was measured, {alone} of them alone"
+    return Record(case=case, outcome="crashed", message=message)
+
+
+def to_be_tried_alone(cases: Sequence[Case], killed: Sequence[Sequence[str]]) -> Sequence[Case]:
+    """The cases among which is one, perhaps, that kills the run: none before it was killed often enough."""
+    return cases if len(killed) >= KILLED_TOGETHER and len(cases) > 1 else ()

@@ -78,7 +78,19 @@ class FirstCalled(msgspec.Struct, frozen=True, tag=True):
     wall_seconds: float
 
 
-Entry = Header | Session | Surroundings | Lost | PanelFinished | FirstCalled
+class Given(msgspec.Struct, frozen=True, tag=True):
+    """A worker was given these cases of a panel. Where a new session follows, the run was killed meanwhile."""
+
+    replica: int
+    panel: str
+    cases: tuple[str, ...]
+
+
+class Stopped(msgspec.Struct, frozen=True, tag=True):
+    """The run ended itself while a worker had a panel: by Ctrl-C, or by an error."""
+
+
+Entry = Header | Session | Surroundings | Lost | PanelFinished | FirstCalled | Given | Stopped
 
 
 def session(command: str, started: str) -> Session:

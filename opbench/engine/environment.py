@@ -23,6 +23,7 @@ _PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore",
 def environment(seen: cores.CoreCount | None = None) -> Environment:
     """Reads the environment of this process. `seen`: its cores, where they have been looked at already."""
     commit, dirty, about = commit_here()
+    seen = seen or cores.look()
     with contextlib.closing(disturbance.KernelCounters()) as kernel:
         watching = disturbance.described(kernel)
     return Environment(
@@ -44,10 +45,11 @@ def environment(seen: cores.CoreCount | None = None) -> Environment:
             else "not reported on this platform",
             "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "not reported",
             "commit of": about,
-            **cores.described(seen or cores.look()),
+            **cores.described(seen),
             **watching,
             **_gpu_details(),
         },
+        share=seen.share,
     )
 
 

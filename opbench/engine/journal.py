@@ -16,10 +16,12 @@ from opbench.engine.entries import (
     NAME,
     Entry,
     FirstCalled,
+    Given,
     Header,
     Lost,
     PanelFinished,
     Session,
+    Stopped,
     Surroundings,
     read,
     written,
@@ -30,6 +32,8 @@ from opbench.schema import OpbenchError, Record
 
 class Journal:
     """The journal of one run, locked. What is in it already is in `surroundings`, `finished`, `lost` and `first_calls`.
+
+    `killed` has the cases that a worker had, by their panel, each time that the run was killed.
 
     Raises OpbenchError for a folder that can't be written, another run's lock, a journal that is damaged or of
     something else, and, without `resume`, for one that holds finished work.
@@ -42,6 +46,8 @@ class Journal:
         self.finished: dict[tuple[int, str], PanelFinished] = {}
         self.lost: dict[tuple[int, str], list[Record]] = {}
         self.first_calls: dict[str, FirstCalled] = {}
+        self.killed: dict[tuple[int, str], list[tuple[str, ...]]] = {}
+        self._given: Given | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = _locked(self.path)
@@ -94,6 +100,9 @@ class Journal:
         self._take(entry)
 
     def _take(self, entry: Entry) -> None:
+        if isinstance(entry, Session) and self._given is not None:
+            self.killed.setdefault((self._given.replica, self._given.panel), []).append(self._given.cases)
+        self._given = entry if isinstance(entry, Given) else None
         match entry:
             case Header():
                 self.header = entry
@@ -116,7 +125,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
+        try:
+            if error is not None and self._given is not None:
+                with contextlib.suppress(OpbenchError):
+                    self.append(Stopped())
+        finally:
+            os.close(self._file)
 
 
 def _locked(path: Path) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from opbench.engine.entries import Header
-from opbench.schema import Environment, OpbenchError
+from opbench.schema import Environment, OpbenchError, shares_differ
 
 
 def differences(before: Environment, now: Environment) -> list[str]:
@@ -17,6 +17,7 @@ def differences(before: Environment, now: Environment) -> list[str]:
         old, new = getattr(before, name), getattr(now, name)
         if old != new:
             found.append(f"{name}: {old} there, {new} here")
+    found += [f"{what} here" for what in shares_differ(before.share, now.share)]
     for name in sorted({*before.versions, *now.versions}):
         old, new = before.versions.get(name, "none"), now.versions.get(name, "none")
         if old != new:

@@ -17,8 +17,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from opbench.documents import encode
-from opbench.engine.convictions import guilty
-from opbench.engine.entries import FirstCalled, Header, Lost, PanelFinished, Surroundings, session
+from opbench.engine.convictions import guilty, kills_the_run, to_be_tried_alone
+from opbench.engine.entries import FirstCalled, Given, Header, Lost, PanelFinished, Surroundings, session
 from opbench.engine.journal import Journal
 from opbench.engine.log import Write, finished
 from opbench.engine.log import surroundings as about
@@ -198,9 +198,10 @@ class _Attempts:
         began = time.perf_counter()
         retried = 0
         measured = PanelMeasured((), 0.0)
+        self._without_who_kills_the_run()
         while self.left:
             begun = time.perf_counter()
-            result = self.supervisor.measure(self._assignment(self.left))
+            result = self._measure(self._assignment(self.left))
             if isinstance(result, PanelMeasured):
                 measured = result
                 break
@@ -231,7 +232,24 @@ class _Attempts:
     def _alone(self, case: Case, linger_seconds: float) -> PanelMeasured | Fault:
         """The case by itself, in a process that has done nothing yet."""
         self.supervisor.another_worker()
-        return self.supervisor.measure(replace(self._assignment([case]), linger_seconds=linger_seconds))
+        return self._measure(replace(self._assignment([case]), linger_seconds=linger_seconds))
+
+    def _measure(self, work: Measure) -> PanelMeasured | Fault:
+        """Journals what a worker is given before it has it: perhaps nobody is left to write it afterwards."""
+        self.journal.append(Given(self.replica, self.panel.id, tuple(case.id for case in work.panel.cases)))
+        return self.supervisor.measure(work)
+
+    def _without_who_kills_the_run(self) -> None:
+        """Of a resumed run that was killed in this panel more than once: who is well alone stays."""
+        killed = self.journal.killed.get((self.replica, self.panel.id), ())
+        for case in list(self.left):
+            if (record := kills_the_run(case, killed)) is not None:
+                self.journal.append(Lost(self.replica, self.panel.id, record))
+                self.left.remove(case)
+                return
+        for case in to_be_tried_alone(tuple(self.left), killed):
+            if isinstance(found := self._alone(case, 0.0), Fault):
+                self._lose(case, found)
 
     def _assignment(self, cases: Sequence[Case]) -> Measure:
         calls: dict[str, dict[str, int]] = {}

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from opbench.measure.disturbance import cgroup_file
+from opbench.measure.pinning import is_sibling
 from opbench.measure.system_files import line, text
+from opbench.schema import CoreShare
 
 LOOK_SECONDS = 0.3
 # A core of which others use less than this is free: daemons that wake up now and then.
@@ -23,19 +25,29 @@ FREE_BELOW = 0.15
 
 
 class CoreCount(NamedTuple):
-    """`allowed` by affinity; the cgroup's `quota` (None: no limit); `busy` with others (None: not to be seen)."""
+    """`allowed` by affinity; the cgroup's `quota` (None: no limit); `busy` with others (None: not to be seen).
+
+    `physical`: how many of the allowed ones share no core with another; None where the system doesn't say.
+    """
 
     allowed: int
     quota: float | None
     busy: float | None
     governor: str = ""
     turbo: str = ""
+    physical: int | None = None
+    hyperthreads: str = ""
 
     @property
     def free(self) -> int:
         """Cores that threads may have to themselves, at least one."""
         most = min(float(self.allowed), math.inf if self.quota is None else self.quota)
         return max(1, math.floor(most - (self.busy or 0.0) + FREE_BELOW))
+
+    @property
+    def share(self) -> CoreShare:
+        """What doesn't change from minute to minute."""
+        return CoreShare(self.allowed, self.physical, self.quota, self.governor, self.hyperthreads)
 
 
 def look(
@@ -55,6 +67,8 @@ def look(
         busy=_busy(before, after),
         governor=line(system / f"devices/system/cpu/cpu{min(allowed)}/cpufreq/scaling_governor"),
         turbo=_turbo(system / "devices/system/cpu"),
+        physical=_physical(allowed, system / "devices/system/cpu"),
+        hyperthreads={"1": "on", "0": "off"}.get(line(system / "devices/system/cpu/smt/active"), ""),
     )
 
 
@@ -99,6 +113,9 @@ def described(cores: CoreCount) -> Mapping[str, str]:
         found["governor"] = cores.governor
     if cores.turbo:
         found["turbo"] = cores.turbo
+    if cores.hyperthreads:
+        several = f", {cores.physical} of the allowed cores are physical" if cores.physical is not None else ""
+        found["hyperthreads"] = cores.hyperthreads + (several if cores.hyperthreads == "on" else "")
     return found
 
 
@@ -139,6 +156,12 @@ def _quota(proc: Path, cgroup: Path) -> float | None:
         return None
     quota, period = line(first), line(first.with_name("cpu.cfs_period_us"))
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
+
+
+def _physical(allowed: set[int], cpu: Path) -> int | None:
+    if not all(line(cpu / f"cpu{core}" / "topology" / "thread_siblings_list") for core in allowed):
+        return None
+    return sum(not is_sibling(core, allowed, cpu) for core in allowed)
 
 
 def _turbo(cpu: Path) -> str:

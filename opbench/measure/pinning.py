@@ -43,11 +43,11 @@ def choose(
     if threads > len(allowed):
         return Pinning((), f"{threads} threads on {len(allowed)} allowed cores")
     # A core's first hyperthread before any second one. The highest: the system's own work is mostly on core 0.
-    ranked = sorted(allowed, key=lambda core: (_is_sibling(core, allowed, system), -core))
+    ranked = sorted(allowed, key=lambda core: (is_sibling(core, allowed, system), -core))
     return Pinning(tuple(sorted(ranked[:threads])))
 
 
-def _is_sibling(core: int, allowed: Collection[int], system: Path) -> bool:
+def is_sibling(core: int, allowed: Collection[int], system: Path) -> bool:
     """Whether a higher allowed core is the same piece of hardware."""
     listed = line(system / f"cpu{core}" / "topology" / "thread_siblings_list")
     return any(other > core and other in allowed for other in _cores(listed))

@@ -46,6 +46,7 @@ from opbench.schema.recorded import (
     Worst,
     Yardstick,
 )
+from opbench.schema.share import CoreShare, shares_differ
 from opbench.schema.trials import BestProbes, Called, LayoutTrial, Selfcheck, Trial
 from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 
@@ -62,6 +63,7 @@ __all__ = [
     "BestProbes",
     "Called",
     "Case",
+    "CoreShare",
     "Cost",
     "Counted",
     "Counts",
@@ -104,5 +106,6 @@ __all__ = [
     "Workload",
     "Worst",
     "Yardstick",
+    "shares_differ",
     "spread_part",
 ]

@@ -9,6 +9,7 @@ import msgspec
 
 from opbench.schema.declared import Target
 from opbench.schema.planned import Case, Panel, Skipped
+from opbench.schema.share import CoreShare
 from opbench.schema.words import Device, DType, Setting
 
 # Format history of the run document:
@@ -18,8 +19,8 @@ from opbench.schema.words import Device, DType, Setting
 #   2: an operator's own settings stand in case.settings, where schema 1 had them among the dimensions of every
 #      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
 #      settings.operator_settings; absent in older documents of schema 2: latency.waited, latency.left_out,
-#      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes, counts.traffic_bytes and
-#      record.artifact
+#      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes, counts.traffic_bytes, record.artifact and
+#      environment.share
 SCHEMA_VERSION = 2
 
 Outcome = Literal[
@@ -213,7 +214,10 @@ PAIRED = "paired run"
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """Where a run was taken. Free-form sections keep whatever the platform reports."""
+    """Where a run was taken. Free-form sections keep whatever the platform reports.
+
+    `share` of the cores is part of what makes two runs comparable; None: not recorded.
+    """
 
     machine: str
     cpu: str
@@ -227,6 +231,7 @@ class Environment(msgspec.Struct, frozen=True):
     dirty: bool | None
     versions: dict[str, str]
     details: dict[str, str] = {}
+    share: CoreShare | None = None
 
 
 class Settings(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from factory import (
 )
 
 from opbench.analyse.compare.runs import compare
-from opbench.schema import PAIRED, OpbenchError
+from opbench.schema import PAIRED, CoreShare, OpbenchError
 from opbench.statistics.change import Allowance
 
 KNOWN = Allowance(0.003, 50.0, "measured")
@@ -235,6 +235,38 @@ def test_a_difference_can_be_overruled_and_is_said_either_way(kind, changes):
     assert verdict(compared) == "regressed"
     assert "left out: time" in left_out.notes[0]
     assert "compared all the same" in compared.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "said"),
+    [
+        (CoreShare(2), CoreShare(1), "allowed cores 2 -> 1"),
+        (CoreShare(2), CoreShare(2, quota=0.5), "quota none -> 0.5 cores"),
+        (CoreShare(2, quota=2.0), CoreShare(2, quota=0.5), "quota 2 cores -> 0.5 cores"),
+        (CoreShare(2, physical=2), CoreShare(2, physical=1), "physical cores among the 2 allowed 2 -> 1"),
+        (
+            CoreShare(2, governor="performance"),
+            CoreShare(2, governor="powersave"),
+            "the clock's governor performance ->",
+        ),
+        (CoreShare(2, hyperthreads="on"), CoreShare(2, hyperthreads="off"), "hyperthreads on -> off"),
+    ],
+)
+def test_another_share_of_the_same_machine_leaves_the_time_out_and_is_said(base, head, said):
+    runs = run(1, environment=make_environment(share=base)), run(2, ratio=3.3, environment=make_environment(share=head))
+    found = compare(*runs)
+    assert not any(row.times for row in found.rows)
+    assert f"machine differs ({said}" in found.notes[0]
+    assert verdict(compare(*runs, across=["machine"])) == "regressed"
+
+
+@pytest.mark.parametrize("head", [None, CoreShare(2, governor="powersave"), CoreShare(2, physical=1)])
+def test_what_an_older_document_does_not_record_is_no_difference(head):
+    base = None if head else CoreShare(1)
+    bare = CoreShare(2) if head else None
+    for before in (base, bare):
+        runs = run(1, environment=make_environment(share=before)), run(2, environment=make_environment(share=head))
+        assert compare(*runs).notes == ()
 
 
 def test_another_torch_leaves_out_what_torch_allocates_and_dispatches_but_not_macs():

@@ -17,7 +17,7 @@ from opbench.analyse.history.series import series
 from opbench.analyse.history.store import read
 from opbench.analyse.standings import standings
 from opbench.documents import encode, files, parse, render, save
-from opbench.schema import OpbenchError
+from opbench.schema import CoreShare, OpbenchError
 from opbench.slug import slug
 
 
@@ -247,6 +247,12 @@ def test_what_times_depend_on_is_in_the_machines_key(field):
     changed = {"cpu": "Other", "cores": 4, "threads": 1, "gpu": "Some GPU", "machine": "aarch64"}[field]
     assert machine_key(here) != machine_key(msgspec.structs.replace(here, **{field: changed}))
     assert machine_key(here) == machine_key(make_environment(commit="other", versions={"torch": "3"}))
+
+
+@pytest.mark.parametrize("share", [CoreShare(1), CoreShare(2, quota=0.5)])
+def test_less_than_the_whole_machine_is_another_machine(share):
+    whole = make_environment(share=CoreShare(2, physical=2, quota=2.0, governor="powersave", hyperthreads="off"))
+    assert machine_key(whole) == machine_key(make_environment()) != machine_key(make_environment(share=share))
 
 
 @pytest.mark.parametrize("text", ["", "...", "/", "\x00", "ü" * 50, "a" * 500, "CON"])

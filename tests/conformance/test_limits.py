@@ -12,7 +12,7 @@ from opbench.commands.check import check as command
 from opbench.conformance import check as checking
 from opbench.conformance.check import check
 from opbench.conformance.findings import LARGE, SMALL, Counterexample, Limits, Request, Values
-from opbench.conformance.messages import Calling, Imported, Importing, Planned, Returned, Started
+from opbench.conformance.messages import Calling, Planned, Returned, Started, TargetImported, TargetNext
 from opbench.conformance.search import search
 from opbench.process.death import hung
 from opbench.relations import Example, Relation, Space
@@ -126,7 +126,7 @@ PLANNED = Planned("it", (("one", "float32"),), {"one": "it is"}, {"one": "wrong"
 )  # fmt: skip
 def test_only_of_a_small_call_that_is_outstanding_is_a_limit_a_hang(tmp_path, monkeypatch, after, limits, status, said):
     (tmp_path / "mine.py").write_text("")
-    child = SaysNoMore(Importing(), Imported(), PLANNED, Started("one", "float32"), *after)
+    child = SaysNoMore(TargetNext(), TargetImported(), PLANNED, Started("one", "float32"), *after)
     monkeypatch.setattr(checking, "Child", Handed(child))
     found = check(Request(f"{tmp_path / 'mine.py'}:core", "carafe"), msgspec.structs.replace(limits, faults=1))
     (result,) = found.results

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from opbench.conformance.adapting import adapt, core_signature
+from opbench.conformance.findings import Request
+from opbench.conformance.judging import prepare
 from opbench.conformance.target import assignments, load, parse
 from opbench.operators.carafe import carafe
 from opbench.operators.dcnv3 import dcnv3
@@ -252,3 +254,17 @@ def test_lists_quoted_words_and_none_are_read():
 def test_what_is_no_assignment_is_said(text):
     with pytest.raises(OpbenchError, match="expected NAME=VALUE"):
         assignments("--fix", [text])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def __getattr__(name): raise SystemExit(0)", "looking up core raised SystemExit: 0"),
+        ("def __getattr__(name): raise ValueError('no')", "looking up core raised ValueError: no"),
+        ("class core: pass", "core is a class and no torch.nn.Module: expected a function or a module"),
+    ],
+)
+def test_a_name_that_answers_with_an_error_or_is_another_class_is_wrong_usage(tmp_path, source, said):
+    (tmp_path / "mine.py").write_text(source)
+    with pytest.raises(OpbenchError, match=said):
+        prepare(Request(f"{tmp_path / 'mine.py'}:core", "carafe"))

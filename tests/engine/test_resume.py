@@ -15,7 +15,7 @@ from toy_plan import PANELS, REPLICAS, search_path, toy_plan, toy_run, toy_setti
 from opbench.documents import read as read_document
 from opbench.engine.journal import NAME, PanelFinished, read
 from opbench.engine.supervisor import Supervisor
-from opbench.schema import OpbenchError, Target
+from opbench.schema import CoreShare, OpbenchError, Target
 
 QUICK_KILLS, ALL_KILLS = 8, 120
 LONGEST_WAIT_SECONDS = 1.2
@@ -94,6 +94,42 @@ def test_random_kills_lose_and_double_nothing(tmp_path, kills):
         assert not (folder / NAME).exists()
         runs += 1
     assert partly, "no kill fell into the middle of the work: this has shown nothing"
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from toy_plan import toy_plan, toy_run
+toy_run(Path(sys.argv[1]), plan=toy_plan(1, ("ok", "also-ok", "kills-the-run")), resume=True)
+"""
+
+
+def test_a_contender_that_kills_the_run_itself_is_convicted_by_what_the_journal_says(tmp_path):
+    kills = 0
+    while (
+        done := subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True, check=False)
+    ).returncode:
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        kills += 1
+        assert kills <= 3, "twice together, once alone"
+    run = read_document(tmp_path / "run.json")
+    assert kills == 3
+    assert [record.outcome for record in run.records] == ["ok", "ok", "crashed"]
+    assert run.records[2].message == "the run itself was killed 3 times while this was measured, 1 of them alone"
+    assert all(len(latency.samples_seconds) == REPLICAS for record in run.records[:2] for latency in record.latencies)
+
+
+def test_a_run_that_a_person_ends_convicts_nobody(tmp_path, monkeypatch):
+    def ctrl_c(place, work):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervisor, "measure", ctrl_c)
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                toy_run(tmp_path, plan=toy_plan(1, ("ok",)), resume=True)
+    (record,) = toy_run(tmp_path, plan=toy_plan(1, ("ok",)), resume=True).records
+    assert record.outcome == "ok"
 
 
 def interrupted(folder, after, error=KeyboardInterrupt):
@@ -199,6 +235,14 @@ def test_another_machine_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(surveying, "differences", lambda before, now: _differences(before, elsewhere))
     with pytest.raises(OpbenchError, match=r"cpu: Example CPU @ 2.10GHz there, Another CPU here"):
         toy_run(tmp_path, resume=True)
+
+
+def test_another_share_of_the_machine_is_another_place_to_resume_in():
+    from opbench.engine.resuming import differences
+
+    before, now = (replace(make_environment(), share=CoreShare(allowed)) for allowed in (2, 1))
+    assert differences(before, now) == ["allowed cores 2 -> 1 here"]
+    assert differences(make_environment(), now) == []
 
 
 def _differences(before, now):

@@ -1,11 +1,12 @@
 """A worker without torch, of one process: speaks as the real one does and starts in a tenth of the time.
 
 A contender's implementation is what it does: `ok` takes a few milliseconds, `slow` a second; `hangs`, `exit`,
-`garbles`, `crashes`, `floods` and `fills-memory` misbehave.
+`garbles`, `crashes`, `floods`, `fills-memory` and `kills-the-run` misbehave.
 Every record carries a number that no other has, so that a repeated or a doubled one shows.
 """
 
 import os
+import signal
 import sys
 import time
 
@@ -75,6 +76,7 @@ ACTS = {
     "hangs": hang,
     "exit": lambda out: os._exit(9),
     "garbles": garble,
+    "kills-the-run": lambda out: os.kill(os.getppid(), signal.SIGKILL) or time.sleep(1000),
     "crashes": lambda out: os.abort(),
     "floods": flood,
     "fills-memory": fill_memory,

@@ -3,6 +3,7 @@
 import pytest
 
 from opbench.measure.cores import CoreCount, described, look, sentence
+from opbench.schema import CoreShare
 
 
 def system(root, *, busy=(0, 0), quota="", governor="", cgroup="0::/"):
@@ -72,6 +73,23 @@ def test_a_governor_that_saves_power_is_said(tmp_path):
     found = system(tmp_path, governor="powersave")
     assert sentence(found, 1) == "the clock's governor is 'powersave', not 'performance'"
     assert described(found) == {"cores": "2 allowed, 0.00 busy with others, 2 free", "governor": "powersave"}
+
+
+def test_which_cores_are_hyperthreads_of_another_is_seen(tmp_path):
+    for core, siblings in enumerate(("0,1", "0-1", "2", "3")):
+        place = tmp_path / "sys/devices/system/cpu" / f"cpu{core}" / "topology"
+        place.mkdir(parents=True)
+        (place / "thread_siblings_list").write_text(siblings + "\n")
+    (tmp_path / "sys/devices/system/cpu/smt").mkdir()
+    (tmp_path / "sys/devices/system/cpu/smt/active").write_text("1\n")
+
+    def share(*allowed):
+        found = look(tmp_path, tmp_path / "sys", sleep=lambda seconds: None, affinity=lambda: set(allowed))
+        return found.share
+
+    assert share(0, 1) == CoreShare(2, physical=1, hyperthreads="on")
+    assert share(0, 2) == CoreShare(2, physical=2, hyperthreads="on")
+    assert share(0, 1, 2, 3) == CoreShare(4, physical=3, hyperthreads="on")
 
 
 def test_a_machine_that_says_nothing_is_taken_as_it_is(tmp_path):

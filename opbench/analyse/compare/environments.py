@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.analyse.compare.nouns import OPERATORS
 from opbench.quantities import exact
-from opbench.schema import Environment
+from opbench.schema import Environment, shares_differ
 
 Kind = Literal["machine", "threads", "versions"]
 KINDS: tuple[Kind, ...] = ("machine", "threads", "versions")
@@ -63,6 +63,7 @@ def _machine(base: Environment, head: Environment) -> Iterator[str]:
         before, after = getattr(base, name), getattr(head, name)
         if before != after:
             yield f"{name} {before} -> {after}"
+    yield from shares_differ(base.share, head.share)
 
 
 def _versions(base: Environment, head: Environment) -> Iterator[str]:

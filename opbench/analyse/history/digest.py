@@ -85,9 +85,16 @@ def digest(run: Run, document: bytes) -> Digest:
 def machine_key(environment: Environment) -> str:
     """A folder's name for what times depend on: CPU, cores, threads, GPU. Readable first, then a hash of it all.
 
-    The hash tells apart what the readable part can't hold, and nothing of the text can leave the folder.
+    A run that had less than the whole machine (affinity, a quota) is of another machine; a governor is not part of the
+    name, so that documents that don't record it stay in one series with those that do. The hash tells apart what the
+    readable part can't hold, and nothing of the text can leave the folder.
     """
-    parts = (environment.machine, environment.cpu, environment.cores, environment.threads, environment.gpu or "")
+    parts: tuple[object, ...] = (
+        environment.machine, environment.cpu, environment.cores, environment.threads, environment.gpu or ""
+    )  # fmt: skip
+    share = environment.share
+    if share is not None and share.limited(environment.cores):
+        parts += (share.allowed, share.quota or "")
     told = hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "backslashreplace")).hexdigest()[:8]
     name = slug(environment.gpu or environment.cpu)
     return f"{name}-{_small(environment.cores)}c-{_small(environment.threads)}t-{told}"

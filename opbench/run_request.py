@@ -132,7 +132,7 @@ def settings(request: RunRequest, suite: Suite, panels: int) -> Settings:
 
 def row_command(run: Run, case: Case) -> str:
     """The command that measures one row of a run again, with its baseline beside it."""
-    of_case = {name: (getattr(case, name),) for name in FILTERS}
+    of_case: dict[str, tuple[str, ...]] = {name: (getattr(case, name),) for name in FILTERS}
     if case.runtime == DEFAULT_RUNTIME:
         of_case["runtime"] = ()
     asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)

@@ -123,6 +123,10 @@ def _ratio(timing: Timed) -> TimedFigure | None:
     return (found.value, found.low, found.high) if found else None
 
 
+def _artifact_bytes(record: Record) -> float | None:
+    return record.artifact.bytes if record.artifact else None
+
+
 def _largest_error(record: Record) -> float | None:
     found = [verdict.max_error for verdict in (record.verdict, record.final_verdict) if verdict]
     # NaN compares as neither larger nor smaller; it is the worst of all.
@@ -258,6 +262,21 @@ TRAFFIC = Quantity(
     recent=True,
     names={"terminal": None},
 )
+ARTIFACT = Quantity(
+    key="artifact_bytes",
+    title="artifact",
+    label="size of the exported artifact",
+    unit="bytes",
+    style="size",
+    channel="deterministic",
+    help="Bytes of what an exporter has written for the runtime.",
+    note="Artifact: what an exporter has written for the runtime; torch executes none.",
+    figure=_artifact_bytes,
+    less_is_better=True,
+    dispatched=True,
+    recent=True,
+    names={"terminal": None},
+)
 # An error belongs to a verdict, whose columns the exports have apart; the tables show it last.
 ERROR = Quantity(
     key="error",
@@ -279,7 +298,19 @@ ERROR = Quantity(
     },
 )  # fmt: skip
 
-QUANTITIES: tuple[Quantity, ...] = (RATIO, SECONDS, PARAMS, MACS, MIN_BYTES, PEAK, SAVED, HELD, TRAFFIC, ERROR)
+QUANTITIES: tuple[Quantity, ...] = (
+    RATIO,
+    SECONDS,
+    PARAMS,
+    MACS,
+    MIN_BYTES,
+    PEAK,
+    SAVED,
+    HELD,
+    TRAFFIC,
+    ARTIFACT,
+    ERROR,
+)
 
 
 def published(medium: str, *channels: Channel) -> tuple[tuple[Quantity, str], ...]:

@@ -21,7 +21,9 @@ LONGEST_ERROR = 1000
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Whose code, as what, and how much of it."""
 
-    target: Annotated[str, Argument("FILE.py:NAME or PACKAGE.MODULE:NAME, a function or a module.")]
+    target: Annotated[
+        str, Argument("FILE.py:NAME or PACKAGE.MODULE:NAME, a function or a module; or FILE.onnx, its core or module.")
+    ]
     operator: Annotated[
         str | None,
         Option(
@@ -42,6 +44,9 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
             "Sizes of your own to try first, as in N=8,C=256,H=80,W=80; without --operator, the images to give.",
             metavar="NAME=SIZE,...",
         ),
+    ] = ""
+    names: Annotated[
+        str, Option("Of FILE.onnx: its inputs in the order of the operator's, as in x,mask.", metavar="NAME,...")
     ] = ""
     arg: Annotated[tuple[str, ...], Option("A constructor argument of a module.", metavar="NAME=VALUE")] = ()
     device: Annotated[str, Option("cpu or cuda.")] = "cpu"
@@ -74,6 +79,10 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
     from opbench.report.lines import say_json, say_lines
     from opbench.report.screen import status
 
+    if request.target.endswith(".onnx"):
+        return _artifact(request)
+    if request.names:
+        raise OpbenchError("--names belongs to FILE.onnx: leave it out")
     if request.operator is None:
         return _promises(request)
     asked = _asked(request)
@@ -93,6 +102,29 @@ def _without_operator(request: CheckRequest) -> str:
     return command_line(
         "check", CheckRequest(target=request.target, arg=request.arg, path=request.path, device=request.device)
     )
+
+
+def _artifact(request: CheckRequest) -> Exit:
+    """A file that was exported: its output at its own sizes, or at several where they are free."""
+    from opbench.conformance.artifact import ArtifactJob, check_artifact
+    from opbench.report.artifact import artifact_json, artifact_lines, verdict_of
+    from opbench.report.lines import say_json, say_lines
+
+    if request.operator is None:
+        raise OpbenchError(f"{request.target}: say what it should compute, as in --operator carafe")
+    sizes: dict[str, int] = {}
+    for part in (*filter(None, request.shape.split(",")), *request.fix):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if not (name and value.isascii() and value.isdigit()):
+            raise OpbenchError(f"{part}: expected NAME=SIZE, as in --shape C=64,H=20 or --fix k=5")
+        sizes[name] = int(value)
+    names = tuple(word.strip() for word in request.names.split(",") if word.strip())
+    found = tuple(check_artifact(ArtifactJob(request.target, request.operator, sizes, names, request.seed)))
+    if request.as_json:
+        say_json(artifact_json(request.target, request.operator, found))
+    else:
+        say_lines(artifact_lines(request.target, request.operator, found))
+    return _code(verdict_of(found), request.strict)
 
 
 def _promises(request: CheckRequest) -> Exit:

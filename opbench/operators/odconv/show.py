@@ -22,7 +22,7 @@ CHANNELS = 64  # of a module that no file gives
 LEFT, TOP, ROW, SIDE = 48, 110, 150, 96
 
 
-class Counted(msgspec.Struct, frozen=True):
+class Weighed(msgspec.Struct, frozen=True):
     """For one image: how much each kernel counts, and each tap of k x k, rows first."""
 
     name: str
@@ -62,16 +62,16 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     return draw(found, views, note(shot, module.in_planes))
 
 
-def attention(module: ODConv2d, recorder: Recorder, image: np.ndarray, name: str, seed: int) -> Counted:
+def attention(module: ODConv2d, recorder: Recorder, image: np.ndarray, name: str, seed: int) -> Weighed:
     """What the module makes of one image, whose features are rectified: filters' means over an image would all be 0."""
     with torch.no_grad():
         module(features(image, module.in_planes, seed).relu())
     kernel, spatial = (computed(one, "attention")[0] for one in (recorder.kernel, recorder.spatial))
     k = module.kernel_size
-    return Counted(name, tuple(kernel.tolist()), tuple(map(tuple, spatial.view(k, k).tolist())))
+    return Weighed(name, tuple(kernel.tolist()), tuple(map(tuple, spatial.view(k, k).tolist())))
 
 
-def draw(found: Mapping[str, Counted], views: Mapping[str, np.ndarray], words: str) -> Drawing:
+def draw(found: Mapping[str, Weighed], views: Mapping[str, np.ndarray], words: str) -> Drawing:
     """The picture."""
     most = max(max(*one.kernels, *(weight for row in one.taps for weight in row)) for one in found.values())
     count = len(next(iter(found.values())).kernels)
@@ -92,7 +92,7 @@ def draw(found: Mapping[str, Counted], views: Mapping[str, np.ndarray], words: s
     return Drawing("ODConv attention", described, max(taps_at + 180, 720), TOP + ROW * len(found) + 50, tuple(parts))
 
 
-def _row(one: Counted, image: np.ndarray, index: int, taps_at: float, most: float) -> Iterator[str]:
+def _row(one: Weighed, image: np.ndarray, index: int, taps_at: float, most: float) -> Iterator[str]:
     top = TOP + ROW * index
     yield raster(image, LEFT, top, max(1, SIDE // max(image.shape[:2])))
     yield text(LEFT, top + SIDE + 18, one.name, size=11)

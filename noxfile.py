@@ -74,6 +74,7 @@ NIGHTLY = {
     "mutants-dysample": Part(
         "`opbench check` convicts every DySample mutant", ("tests/mutants/test_dysample_mutants.py",)
     ),
+    "mutants-dcnv4": Part("`opbench check` convicts every DCNv4 mutant", ("tests/mutants/test_dcnv4_mutants.py",)),
     "mutants-state-carafe": Part(
         "bugs of state and of calls of CARAFE, in process and by `opbench check --first`",
         ("tests/mutants/test_state_mutants.py",),

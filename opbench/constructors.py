@@ -18,8 +18,9 @@ Settings = Mapping[str, Any]
 class Constructor:
     """The arguments of a constructor, `settings`, with the values to draw, plainest first.
 
-    `channels` and `groups` name two of them; `aliases` are what others call a setting. `derived` completes drawn
-    settings, `definition(settings, tensors, training)` gives the output, channels first unless `channels_last`.
+    `channels` and `groups` name two of them, `inputs` a third, that of the channels that come in where these may be
+    others; `aliases` are what others call a setting. `derived` completes drawn settings,
+    `definition(settings, tensors, training)` gives the output, channels first unless `channels_last`.
     A setting with one value to draw, and an argument that is no setting, has no other in the definition. Height and
     width of its images are multiples of `blocks`.
     """
@@ -29,6 +30,7 @@ class Constructor:
     definition: Callable[[Settings, Tensors, bool], torch.Tensor]
     channels: str
     groups: str | None = None
+    inputs: str | None = None
     channels_last: bool = False
     derived: Callable[[Settings], Settings] = lambda settings: settings
     blocks: int = 1

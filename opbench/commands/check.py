@@ -83,7 +83,16 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
         say_json(as_json(found).encode())
     else:
         say_lines(lines(found, lambda only, dtypes: repeat(request, only, dtypes)))
+        if found.verdict == "not judged" and found.attempts and not found.results:
+            say_lines(["", f"what every module promises it can be held to all the same: {_without_operator(request)}"])
     return _code(found.verdict, request.strict)
+
+
+def _without_operator(request: CheckRequest) -> str:
+    """The command that holds the same target to what every module promises."""
+    return command_line(
+        "check", CheckRequest(target=request.target, arg=request.arg, path=request.path, device=request.device)
+    )
 
 
 def _promises(request: CheckRequest) -> Exit:

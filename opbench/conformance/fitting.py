@@ -114,7 +114,7 @@ def unfit(candidate: ModuleTarget) -> str:
     kind = candidate.kind
     reason = f"{kind.published} is not defined at what is fixed"
     for settings in plainest_first(candidate):
-        channels = settings["inc"] if "inc" in settings else settings[kind.channels]
+        channels = kind.received(settings)
         x = torch.ones((1, 6, 6, channels) if kind.channels_last else (1, channels, 6, 6))
         try:
             module = candidate.constructed(settings, x)

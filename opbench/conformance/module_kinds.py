@@ -37,6 +37,10 @@ class ModuleKind(Constructor):
         """What the module is called."""
         return self.module.__name__
 
+    def received(self, settings: Settings) -> int:
+        """How many channels come in at these settings."""
+        return int(settings[self.inputs or self.channels])
+
     def buffers(self, settings: Settings) -> frozenset[str]:
         """The names in its state dict that a call isn't differentiated by."""
         return frozenset(name for name, _ in self.module(**settings).named_buffers())

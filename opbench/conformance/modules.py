@@ -174,7 +174,7 @@ def calls(draw: st.DrawFn, space: Space, kind: ModuleKind, training: bool) -> Ex
     assume(kind.sees(settings, H, W))
     assume(not training or N * H * W >= LEAST_PIXELS)
     seed = draw(st.integers(0, 2**16))
-    C = settings["inc"] if "inc" in settings else settings[kind.channels]
+    C = kind.received(settings)
     shape = (N, H, W, C) if kind.channels_last else (N, C, H, W)
     try:
         parameters = kind.parameters(settings, seed)

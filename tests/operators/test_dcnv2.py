@@ -9,10 +9,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sampling_cases import FEW
 
+from opbench.build import build
+from opbench.measure.macs import CORRECTED, by_torch
+from opbench.measure.traffic import Traffic
 from opbench.operators.dcnv2 import CORES, DCNv2, dcnv2_definition
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.schema import Case
 
-EAGER = ("gather", "grid-sample")
+EAGER = ("gather", "grid-sample", "cpu")
 CORE = pytest.mark.parametrize("name", EAGER)
 HERE = [name for name in (*EAGER, "torchvision") if CORES[name].missing() is None]
 
@@ -169,3 +173,23 @@ def test_the_compiled_core_equals_the_definition():
     want = gradients(dcnv2_definition, tensors, settings, grad)
     for a, b in zip(gradients(CORES["compiled"].function, tensors, settings, grad), want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_the_cpu_core_is_counted_as_the_closed_form_says_and_every_byte_of_its_columns(mode):
+    dims = {"N": 1, "C": 8, "H": 6, "W": 5, "G": 2}
+    built = build(Case("conv3x3", "w", "dcnv2", "cpu", dims, "float32", "cpu", mode, spread=2.0))
+    cost = built.operator.cost(dims)
+    seen = by_torch(built, {**CORRECTED, **built.operator.formulas})
+    assert seen.macs == cost.macs + (cost.macs_backward if mode == "training" else 0)
+    assert not [name for name in seen.unaccounted if "opbench" in name]
+    with Traffic(CORES["cpu"].traffic) as traffic:
+        built.call_once()
+    x, samples = 30 * 8, 30 * 9
+    positions, masks, columns = samples * 2 * 2, samples * 2, samples * 8
+    forward = 3 * x + positions + masks + columns  # x is made channels-last first
+    assert traffic.by_operation["opbench::sampling_cpu"] == 4 * forward
+    if mode == "training":
+        located = columns + x + 2 * (positions + masks)
+        backward = 2 * x + located + columns + positions + masks + 3 * x
+        assert traffic.by_operation["opbench::sampling_cpu_backward"] == 4 * backward

@@ -22,13 +22,22 @@ from opbench.operators.dcnv3 import cores as dcnv3_cores
 from opbench.operators.dcnv3 import dcnv3
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.relations import RELATIONS as DCNV3_RELATIONS
+from opbench.operators.dcnv4 import pack
 from opbench.operators.external import dcnv4, internimage, peers
 from opbench.operators.external import torchvision as adapter
 from opbench.relations import Example, Space
 
-RELATIONS = {"carafe": CARAFE_RELATIONS, "dcnv3": DCNV3_RELATIONS}
+# DCNv4's core is DCNv3's in another layout.
+RELATIONS = {"carafe": CARAFE_RELATIONS, "dcnv3": DCNV3_RELATIONS, "dcnv4": DCNV3_RELATIONS}
 SETTINGS = {"kernel_size": 3, "stride": 1, "pad": 1, "dilation": 1, "group": 2, "offset_scale": 1.5}
 ADAPTERS = [(operator, name) for operator, adapters in peers.ADAPTERS.items() for name in adapters]
+
+
+def as_dcnv3(operator, function):
+    """A peer of DCNv4 with offsets and masks apart."""
+    if operator != "dcnv4":
+        return function
+    return lambda x, offset, mask, **options: function(x, pack(offset, mask, options["group"]), **options)
 
 
 def relation(operator, name):
@@ -49,13 +58,13 @@ def test_an_installed_peer_computes_the_definition(operator, name, named):
     device = "cuda" if peer.devices == ("cuda",) else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    assert_holds(relation(operator, named), peer.function, Space("float32", device), number=20)
+    assert_holds(relation(operator, named), as_dcnv3(operator, peer.function), Space("float32", device), number=20)
 
 
 @pytest.mark.parametrize(("operator", "name"), ADAPTERS)
 def test_an_adapter_is_offered_exactly_where_its_package_is_installed(operator, name):
-    offered = peers.CARAFE_PEERS if operator == "carafe" else peers.DCNV3_PEERS
-    assert (name in offered) == (importlib.util.find_spec(name) is not None)
+    offered = {"carafe": peers.CARAFE_PEERS, "dcnv3": peers.DCNV3_PEERS, "dcnv4": peers.DCNV4_PEERS}
+    assert (name in offered[operator]) == (importlib.util.find_spec(name) is not None)
 
 
 def test_a_peer_that_is_installed_but_broken_says_so(monkeypatch):
@@ -158,7 +167,7 @@ def test_what_an_adapter_passes_on_is_the_same_function(operator, name, named, r
     request.getfixturevalue(STAND_INS[name])
     # DCNv4 takes multiples of 16 channels a group.
     fixed = {"C": 32, "group": 2} if name == "DCNv4" else {}
-    core = peers.ADAPTERS[operator][name].function
+    core = as_dcnv3(operator, peers.ADAPTERS[operator][name].function)
     assert_holds(relation(operator, named), core, Space("float64", fixed=fixed), number=10)
 
 

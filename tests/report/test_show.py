@@ -16,7 +16,7 @@ from opbench.operators.carafe import show as carafe
 from opbench.operators.dcnv3 import show as dcnv3
 from opbench.operators.dcnv3.module import DCNv3, DCNV3_YoLo
 from opbench.report.show import image, svg, weights
-from opbench.report.show.picture import picture
+from opbench.report.show.picture import drawings, picture
 from opbench.schema import OpbenchError
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -26,7 +26,7 @@ def show(*arguments):
     return CliRunner().invoke(app, ["show", *map(str, arguments)])
 
 
-@pytest.fixture(scope="module", params=["carafe", "dcnv3", "dysample"])
+@pytest.fixture(scope="module", params=sorted(drawings()))
 def drawn(request):
     return request.param, picture(request.param, Shot())
 

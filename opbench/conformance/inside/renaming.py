@@ -97,7 +97,7 @@ def renamed(
 
 
 def _input(kind: ModuleKind, settings: Settings) -> Tensor:
-    channels = settings["inc"] if "inc" in settings else settings[kind.channels]
+    channels = kind.received(settings)
     return noise((1, 6, 7, channels) if kind.channels_last else (1, channels, 6, 7), 1)
 
 

@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.operators.common import sampling, sampling_compiled
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.sampling import sample
+from opbench.operators.common import sampling, sampling_compiled, sampling_cpu
 from opbench.operators.common.compiling import missing
 from opbench.operators.common.sampling import Geometry, Steps
 from opbench.operators.external import torchvision
@@ -77,6 +79,30 @@ def grid_sample(
     return (weight.reshape(outputs, -1) @ columns).view(batch, outputs, out_height, out_width)
 
 
+def cpu(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, stride: int, pad: int, dilation: int, group: int
+) -> Tensor:
+    """Columns by the CPU's sampling kernel, from positions in float32 at least, and one matrix product."""
+    # int(): while a model is traced, sizes are tensors.
+    outputs, _, k, _ = (int(size) for size in weight.shape)
+    batch, _, out_height, out_width = offset.shape
+    points = k * k
+    like: dict[str, Any] = {"dtype": torch.promote_types(x.dtype, torch.float32), "device": x.device}
+    steps = torch.arange(k, **like) * dilation - pad
+    at_y = (torch.arange(out_height, **like) * stride).view(-1, 1, 1, 1) + steps.view(k, 1)
+    at_x = (torch.arange(out_width, **like) * stride).view(-1, 1, 1) + steps
+    taps = torch.stack(torch.broadcast_tensors(at_y, at_x), -1).view(out_height, out_width, points, 1, 2)
+    # Every point is an output pixel of its own: points stand next to each other in a row, then groups.
+    pairs = offset.reshape(batch, group, points, 2, out_height, out_width).permute(0, 4, 5, 2, 1, 3)
+    masks = mask.reshape(batch, group, points, out_height, out_width).permute(0, 3, 4, 2, 1)
+    wide = (batch, out_height, out_width * points, -1)
+    columns = sample(
+        x.permute(0, 2, 3, 1), (taps + pairs).reshape(wide), masks.reshape(wide), group=group, first="y"
+    )  # fmt: skip
+    matrix = weight.permute(2, 3, 1, 0).reshape(-1, outputs)
+    return (columns.view(batch, out_height, out_width, -1) @ matrix).permute(0, 3, 1, 2)
+
+
 CORES: Mapping[str, Implementation] = {
     core.name: core
     for core in (
@@ -96,6 +122,14 @@ CORES: Mapping[str, Implementation] = {
             note="the gather's steps fused by torch.compile, once per kind of call; scatter and product uncompiled",
         ),
         Implementation(
+            "cpu",
+            cpu,
+            devices=("cpu",),
+            missing=processor.missing,
+            note="columns by machine code through llvmlite, made on the first call and kept in the user's cache folder",
+            traffic=sampling_cpu.TRAFFIC,
+        ),
+        Implementation(
             "torchvision",
             torchvision.deform_conv2d,
             dtypes=("float64", "float32"),
@@ -107,6 +141,7 @@ CORES: Mapping[str, Implementation] = {
     )
 }
 
-# No core is preferred on any device yet: "auto" is gather.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"export": ("grid-sample",)}
+# The first of these that is in the table and runs here is what "auto" means; otherwise gather.
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",), "export": ("grid-sample",)}
 FALLBACK = "gather"
+AUTOMATIC = ("cpu", FALLBACK)

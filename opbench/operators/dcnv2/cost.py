@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opbench.operators.common import sampling_cpu
 from opbench.schema import Cost, Dims, Implementation
 
 
@@ -79,6 +80,7 @@ COUNTING = Implementation("counting", count, note="allocates its output and comp
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::dcnv2_core": _forward_macs,
     "opbench::dcnv2_core_backward": _backward_macs,
+    **sampling_cpu.FORMULAS,  # the columns of the core `cpu`; its product is one of torch's operations
 }
 
 

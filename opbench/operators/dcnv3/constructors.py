@@ -49,5 +49,6 @@ BLOCK = Constructor(
     },
     definition=_block,
     channels="ouc",
+    inputs="inc",
     groups="g",
 )  # fmt: skip

@@ -110,15 +110,20 @@ def queries(module: nn.Module, recorder: Recorder, x: Tensor, at: Sequence[tuple
     return tuple(found)
 
 
-def draw(shown: Sequence[Query], image: np.ndarray, words: str) -> Drawing:
-    """The picture."""
+SOFTMAX = "weight of a sample (softmax: a group's sum is 1)"
+
+
+def draw(
+    shown: Sequence[Query], image: np.ndarray, words: str, *, name: str = "DCNv3", weights: str = SOFTMAX
+) -> Drawing:
+    """The picture, of the operator of this name; `weights` is what the area of a circle means."""
     height, width = image.shape[:2]
     scale = max(1, 384 // max(height, width))
     groups = max(point.group for point in shown[0].points) + 1
     rows = math.ceil(len(shown) / 2)
     bottom = TOP + max(height * scale + 40, rows * (ZOOM + GAP + 22))
     parts = [
-        text(LEFT, 32, "DCNv3: where one output pixel samples, group by group", size=18),
+        text(LEFT, 32, f"{name}: where one output pixel samples, group by group", size=18),
         text(LEFT, 52, words, size=12, fill=MUTED),
         text(LEFT, TOP - 12, f"input, {height}x{width} pixels; boxes are enlarged on the right", size=12),
         raster(image, LEFT, TOP, scale),
@@ -130,11 +135,11 @@ def draw(shown: Sequence[Query], image: np.ndarray, words: str) -> Drawing:
             clip_path="url(#overview)",
         ),
         *(part for index, query in enumerate(shown) for part in _zoom(query, index, image)),
-        *_legend(LEFT, TOP + height * scale + 56, groups),
+        *_legend(LEFT, TOP + height * scale + 56, groups, weights),
     ]
     described = f"{len(shown)} output pixels, {groups} groups of {len(shown[0].points) // groups} samples. {words}"
     total = max(bottom, TOP + height * scale + 56 + 24 * math.ceil(groups / 4) + 118)
-    return Drawing("DCNv3 sampling points", described, RIGHT + 2 * ZOOM + GAP + 32, total, tuple(parts))
+    return Drawing(f"{name} sampling points", described, RIGHT + 2 * ZOOM + GAP + 32, total, tuple(parts))
 
 
 def _overview(query: Query, index: int, scale: float, image: np.ndarray) -> Iterator[str]:
@@ -213,7 +218,7 @@ def _cross(x: float, y: float, arm: float) -> list[str]:
     ]
 
 
-def _legend(x: float, y: float, groups: int) -> list[str]:
+def _legend(x: float, y: float, groups: int, weights: str) -> list[str]:
     parts = [text(x, y, "group of channels", size=11)]
     for group in range(groups):
         across, down = x + 96 * (group % 4), y + 20 + 24 * (group // 4)
@@ -221,7 +226,7 @@ def _legend(x: float, y: float, groups: int) -> list[str]:
         parts.append(element("circle", cx=across + 7, cy=down - 4, r=6, fill=colour, fill_opacity=0.5, stroke=colour))
         parts.append(text(across + 18, down, f"group {group}", size=11))
     y += 24 * math.ceil(groups / 4) + 22
-    parts.append(text(x, y, "weight of a sample (softmax: a group's sum is 1)", size=11))
+    parts.append(text(x, y, weights, size=11))
     across = x
     for weight in (0.05, 0.1, 0.25, 0.5):
         radius = WIDEST * math.sqrt(weight)

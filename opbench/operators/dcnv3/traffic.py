@@ -16,40 +16,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opbench.operators.common.sampling_cpu import accumulated, copied
 from opbench.schema import MovedBytes
 
 _INDEX_BYTES = 8
-
-
-def _copied(*tensors: Tensor) -> int:
-    """What it takes to make the last axis of each dense."""
-    return sum(2 * t.nbytes for t in tensors if t.stride(3) != 1 and t.shape[3] != 1)
 
 
 def _sum(*tensors: Tensor) -> int:
     return sum(t.nbytes for t in tensors)
 
 
-def _accumulated(x: Tensor) -> int:
-    """`x`'s gradient: zeros, then a sum; rounded from a float32 copy where it is narrower."""
-    if x.element_size() >= 4:
-        return 3 * x.nbytes
-    return 4 * 4 * x.numel() + x.nbytes
-
-
 def _cpu(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     inputs = arguments[:3]
-    return _copied(*inputs) + _sum(*inputs, outputs[0])
+    return copied(*inputs) + _sum(*inputs, outputs[0])
 
 
 def _cpu_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     """A kernel for the gradients of offset and mask, another one for x's."""
     grad, x, offset, mask, *_, wanted = arguments
-    moved = _copied(grad, x, offset, mask)
+    moved = copied(grad, x, offset, mask)
     if wanted[1] or wanted[2]:
         moved += _sum(grad, x, offset, mask, *outputs[1:])
     if wanted[0]:
-        moved += _sum(grad, offset, mask) + _accumulated(x)
+        moved += _sum(grad, offset, mask) + accumulated(x)
     return moved
 
 
@@ -67,7 +56,7 @@ def _triton_backward(arguments: Sequence[Any], outputs: Sequence[Tensor], *, fus
         moved += x.nbytes if wanted[1] or wanted[2] else 0
         # The mask's gradient is written unrounded before the logits' is.
         moved += 4 * mask.numel() if fused and wanted[2] and mask.element_size() < 4 else 0
-        moved += _accumulated(x) if atomic else 0
+        moved += accumulated(x) if atomic else 0
     if wanted[0] and not atomic:
         moved += _gathered(arguments, fused=fused)
     return moved

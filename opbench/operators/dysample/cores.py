@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.kernels.cpu import processor
+from opbench.kernels.cpu.dysample import dysample_cpu
+from opbench.operators.dysample import traffic
 from opbench.schema import Implementation
 
 
@@ -42,9 +45,17 @@ CORES: Mapping[str, Implementation] = {
             note="as published, but located in float32 at least; the grid is written to memory several times, and "
             "normalising rounds a location by a few eps * max(H, W) pixels",
         ),
+        Implementation(
+            "cpu",
+            dysample_cpu,
+            devices=("cpu",),
+            missing=processor.missing,
+            note="machine code through llvmlite, made on the first call and kept in the user's cache folder; no grid",
+            traffic=traffic.CPU,
+        ),
     )
 }
 # The first of these that is in the table and runs here is what "auto" means; otherwise grid-sample.
-PREFERRED: Mapping[str, tuple[str, ...]] = {}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",)}
 FALLBACK = "grid-sample"
-AUTOMATIC = (FALLBACK,)
+AUTOMATIC = ("cpu", FALLBACK)

@@ -59,7 +59,7 @@ def _backward_macs(arguments: Sequence[Any]) -> int:
 COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     f"opbench::dysample_{kind}{part}": macs
-    for kind in ("core",)
+    for kind in ("core", "cpu")
     for part, macs in (("", _forward_macs), ("_backward", _backward_macs))
 }
 

@@ -58,6 +58,16 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             **_ON_CUDA,
         ),
     },
+    "dcnv4": {
+        "DCNv4": Implementation(
+            "DCNv4",
+            dcnv4.dcnv4,
+            dtypes=("float32", "float16"),
+            missing=_importable("DCNv4.functions"),
+            note="DCNv4's CUDA extension",
+            **_ON_CUDA,
+        ),
+    },
 }
 
 
@@ -67,3 +77,4 @@ def _installed(adapters: Mapping[str, Implementation]) -> Mapping[str, Implement
 
 CARAFE_PEERS = _installed(ADAPTERS["carafe"])
 DCNV3_PEERS = _installed(ADAPTERS["dcnv3"])
+DCNV4_PEERS = _installed(ADAPTERS["dcnv4"])

@@ -83,6 +83,7 @@ CONSTRUCTOR = Constructor(
     },
     definition=_constructed,
     channels="outc",
+    inputs="inc",
 )  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def _operator(task: str, title: str, **declared: Any) -> Operator:
         counting=COUNTING,
         formulas=FORMULAS,
         preferred=AUTOMATIC,
-        classes=(LDConv, AKConv),
+        classes=(LDConv,),
         core_definition=clamped_definition,
         constructor=CONSTRUCTOR,
         replaces=_in_place,
@@ -114,7 +115,12 @@ def _operator(task: str, title: str, **declared: Any) -> Operator:
 
 
 OPERATOR = _operator(
-    CONV3X3.name, "LDConv (AKConv), num_param samples", module=_module, definition=_definition, cost=module_cost
+    CONV3X3.name,
+    "LDConv (AKConv), num_param samples",
+    module=_module,
+    definition=_definition,
+    cost=module_cost,
+    show="opbench.operators.ldconv.show:drawn",
 )
 DOWNSAMPLING = _operator(
     DOWNSAMPLE2X.name,

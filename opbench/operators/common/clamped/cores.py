@@ -63,7 +63,7 @@ def cpu(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, *, twice: bool
     samples = sample(x.permute(0, 2, 3, 1), located, counts, padding="border")
     matrix = weight.permute(2, 1, 0).reshape(points * channels, -1)
     out: Tensor = samples.flatten(2) @ matrix
-    # Of one image a reshape leaves strides by which batch norm, in torch 2.13, mistakes the layout in its backward pass.
+    # Of one image a reshape leaves strides by which batch norm, in torch 2.13, mistakes the layout in its backward.
     image: Tensor = out.unflatten(1, (out_height, out_width))
     return image.permute(0, 3, 1, 2)
 

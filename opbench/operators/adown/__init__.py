@@ -73,7 +73,8 @@ CONSTRUCTOR = Constructor(
         **dict.fromkeys(("ouc", "outc", "out_channels"), "c2"),
     },
     definition=lambda settings, tensors, training: adown_definition(tensors, training),
-    channels="c1",
+    channels="c2",
+    inputs="c1",
     blocks=2,
 )
 

@@ -22,5 +22,6 @@ MODULE = Constructor(
     },
     definition=_defined,
     channels="ouc",
+    inputs="inc",
     blocks=2,
 )

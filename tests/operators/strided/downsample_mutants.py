@@ -6,6 +6,7 @@ Each is also an attribute of this module, a class with the published constructor
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from opbench.operators.adown import ADown
 from opbench.operators.spdconv import SPDConv
@@ -13,13 +14,14 @@ from opbench.operators.spdconv import SPDConv
 ORDER = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
-def block(conv, x, weight=None, padding=None, stride=None, flip=False, act=True, norm=True):
-    weight = conv.conv.weight if weight is None else weight
-    weight = weight.flip(2, 3) if flip else weight
-    padding = conv.conv.padding if padding is None else padding
-    out = F.conv2d(x, weight, stride=conv.conv.stride if stride is None else stride, padding=padding)
-    out = conv.bn(out) if norm else out
-    return conv.act(out) if act else out
+def block(conv, x, padding=None, flip=False, act=True, norm=True):
+    """Convolution, norm and activation; SPDConv without its block is a convolution alone."""
+    plain = isinstance(conv, nn.Conv2d)
+    layer = conv if plain else conv.conv
+    weight = layer.weight.flip(2, 3) if flip else layer.weight
+    out = F.conv2d(x, weight, stride=layer.stride, padding=layer.padding if padding is None else padding)
+    out = conv.bn(out) if norm and not plain else out
+    return conv.act(out) if act and not plain else out
 
 
 def spd(order=ORDER, image=lambda x: x, depth=lambda d: d, out=lambda y: y, **options):

@@ -28,11 +28,11 @@ def gathered(p: Problem, block: SampleBlock, tensor: Tensor, to: Value, width: i
     """
     k = p.kernel
     count = p.batch * p.points * width
-    there = tensor.at(block.n, block.y, block.x, block.group * p.points * width)
+    there = tensor.at(block.n, block.y, block.x, block.group)
     if e.bytes != e.compute_bytes:
         copy_in(p, block, tensor, to, width, e)
         return to
-    dense = tensor.strides[2].equals(count * e.bytes)
+    dense = adjoining(p, tensor, width, e) & tensor.strides[2].equals(count * e.bytes)
     stays = dense & ((p.out_width - block.x - block.pixels) * count >= e.lanes * width)
     k.choose(stays, lambda yes: None if yes else copy_in(p, block, tensor, to, width, e))
     return k.select(stays, there, to)
@@ -41,37 +41,58 @@ def gathered(p: Problem, block: SampleBlock, tensor: Tensor, to: Value, width: i
 def copy_in(p: Problem, block: SampleBlock, tensor: Tensor, to: Value, width: int, e: Element) -> None:
     """A block's offsets or mask, from wherever they lie, side by side and as computed with."""
     k = p.kernel
-    pieces, count = pieces_of(p, block, tensor, width, e)
-    with k.loop(0, pieces) as pixel:
-        source = tensor.at(block.n, block.y, block.x + pixel, block.group * p.points * width)
-        place = to + pixel * count * e.compute_bytes
 
-        def copy(first: Value, on: Value | None, source: Value = source, place: Value = place) -> None:
+    def piece(source: Value, number: Value, count: Value) -> None:
+        place = to + number * e.compute_bytes
+
+        def copy(first: Value, on: Value | None) -> None:
             k.store(e.load(source + first * e.bytes, e.lanes, on), place + first * e.compute_bytes)
 
         over_vectors(p, count, copy)
+
+    over_pieces(p, block, tensor, width, e, piece)
 
 
 def copy_out(p: Problem, block: SampleBlock, source: Value, tensor: Tensor, width: int, e: Element) -> None:
     """The inverse of `copy_in`."""
     k = p.kernel
-    pieces, count = pieces_of(p, block, tensor, width, e)
-    with k.loop(0, pieces) as pixel:
-        place = tensor.at(block.n, block.y, block.x + pixel, block.group * p.points * width)
-        start = source + pixel * count * e.compute_bytes
 
-        def copy(first: Value, on: Value | None, start: Value = start, place: Value = place) -> None:
+    def piece(place: Value, number: Value, count: Value) -> None:
+        start = source + number * e.compute_bytes
+
+        def copy(first: Value, on: Value | None) -> None:
             e.store(k.load(start + first * e.compute_bytes, e.vector(e.lanes)), place + first * e.bytes, on)
 
         over_vectors(p, count, copy)
 
+    over_pieces(p, block, tensor, width, e, piece)
 
-def pieces_of(p: Problem, block: SampleBlock, tensor: Tensor, width: int, e: Element) -> tuple[Value, Value]:
-    """How many dense pieces a block's offsets or mask lie in, and the numbers in each: one where its pixels adjoin."""
+
+def adjoining(p: Problem, tensor: Tensor, width: int, e: Element) -> Value:
+    """Whether the groups of a pixel lie side by side."""
+    return tensor.strides[3].equals(p.points * (width * e.bytes))
+
+
+def over_pieces(
+    p: Problem, block: SampleBlock, tensor: Tensor, width: int, e: Element, emit: Callable[[Value, Value, Value], None]
+) -> None:
+    """`emit(place, number of its first, numbers in it)` for the dense pieces that a block's offsets or mask lie in.
+
+    One where its pixels adjoin, else one a pixel, or one a group of a pixel where its groups don't adjoin.
+    """
     k = p.kernel
-    count = p.batch * p.points * width
-    dense = tensor.strides[2].equals(count * e.bytes)
-    return k.select(dense, k.constant(1), block.pixels), k.select(dense, count * block.pixels, count)
+    each = p.points * width
+    count = p.batch * each
+    side_by_side = adjoining(p, tensor, width, e)
+    whole = side_by_side & tensor.strides[2].equals(count * e.bytes)
+    size = k.select(whole, count * block.pixels, k.select(side_by_side, count, each))
+    one = k.constant(1)
+    with (
+        k.loop(0, k.select(whole, one, block.pixels)) as pixel,
+        k.loop(0, k.select(side_by_side, one, p.batch)) as group,
+    ):
+        place = tensor.at(block.n, block.y, block.x + pixel, block.group + group)
+        emit(place, pixel * count + group * each, size)
 
 
 def over_vectors(p: Problem, count: Value, emit: Callable[[Value, Value | None], None]) -> None:

@@ -83,7 +83,9 @@ class SamplingCall:
     """One problem: what its kernels share.
 
     Axes: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P) or None, out (N, Ho, Wo, C). `offset` holds
-    displacements from the points of a `window`, or else positions outside which there is `padding`.
+    displacements from the points of a `window`, or else positions outside which there is `padding`. `packed`: offset is
+    (N, Ho, Wo, M) with M >= G*P*3 and holds the mask, too, in each group its P pairs and then its P weights; so does
+    the gradient of either.
     """
 
     def __init__(
@@ -97,11 +99,13 @@ class SamplingCall:
         window: Window | None = None,
         padding: str = "zeros",
         first: str = "x",
+        packed: bool = False,
     ) -> None:
         self.x, self.offset = dense(x), dense(offset)
-        self.mask = None if mask is None else dense(mask)
+        self.mask = self.offset if packed else None if mask is None else dense(mask)
+        self.packed = packed
         self.groups, self.points, self.window = groups, points, window
-        self.described = ("window" if window else padding, first, mask is not None)
+        self.described = ("window" if window else padding, first, self.mask is not None)
         self.n, self.h, self.w, self.c = x.shape
         self.out_h, self.out_w = offset.shape[1:3]
         self.channels = self.c // groups
@@ -194,9 +198,18 @@ class SamplingCall:
             [
                 self.groups, self.channels, self.points, self.h, self.w, self.out_h, self.out_w, stride, origin,
                 pixels, rows, columns, batch, samples, spans, parts, ahead, scale, grid,
-                *tensor_arguments(*(given.get(name, self.x) for name in names)),
+                *(word for name in names for word in self._arguments(name, given.get(name, self.offset))),
             ],
             tasks=tasks,
             scratch_bytes=(row + 16 + more) * self.number_bytes + samples * (6 * 8 + 11 * self.number_bytes),
             work=self.work,
         )  # fmt: skip
+
+    def _arguments(self, name: str, t: Tensor) -> list[int]:
+        """Where a tensor begins, and its strides in bytes, of which the last may be that of a group."""
+        if name in ("x", "out"):
+            return tensor_arguments(t)
+        size, numbers = t.element_size(), self.points * (2 if "offset" in name else 1)
+        skipped = 2 * self.points if self.packed and "mask" in name else 0
+        step = 3 * self.points if self.packed else numbers
+        return [t.data_ptr() + skipped * size, *(stride * size for stride in t.stride()[:3]), step * size]

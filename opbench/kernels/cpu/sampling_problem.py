@@ -28,6 +28,7 @@ SIZES = (
     "groups", "channels", "points", "height", "width", "out_height", "out_width", "stride", "origin",
     "pixels", "rows", "columns", "batch", "samples", "spans", "parts", "ahead",
 )  # fmt: skip
+# The last stride of offset, mask and their gradients is from a group to the next: the numbers of a group are dense.
 TENSORS = ("x", "offset", "mask", "out", "grad_offset", "grad_mask")
 
 # Rows of the tile that a block's samples are worked out in. `corner` holds addresses, `partial` how many vectors before

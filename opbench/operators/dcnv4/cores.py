@@ -2,7 +2,8 @@
 
 Every core takes (x, offset_mask, *, kernel_size, stride, pad, dilation, group, offset_scale, remove_center) as
 described at `opbench.operators.dcnv4.dcnv4`, whose checks come first, and is differentiable in both. The function is
-DCNv3's sampling with masks as they come, so that DCNv3's cores compute it from the parts of the packed layout.
+DCNv3's sampling with masks as they come, so that DCNv3's cores compute it from the parts of the packed layout; the
+CPU's kernels read the layout itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from opbench.kernels.cpu.dcnv4 import dcnv4_cpu
 from opbench.operators.dcnv3.cores import CORES as DCNV3
+from opbench.operators.dcnv4 import traffic
 from opbench.operators.dcnv4.packed import unpack
 from opbench.operators.external.peers import DCNV4_PEERS
 from opbench.schema import Implementation
@@ -44,7 +47,9 @@ def _taken(name: str) -> Implementation:
 
 
 CORES: Mapping[str, Implementation] = {
-    **{name: _taken(name) for name in ("grid-sample", "gather", "compiled", "cpu", "triton")},
+    **{name: _taken(name) for name in ("grid-sample", "gather", "compiled")},
+    "cpu": replace(DCNV3["cpu"], function=dcnv4_cpu, traffic=traffic.CPU),
+    "triton": _taken("triton"),
     **DCNV4_PEERS,
 }
 

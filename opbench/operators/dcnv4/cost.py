@@ -25,7 +25,24 @@ def count(
 
 
 COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = dcnv3.FORMULAS
+
+
+def _forward_macs(arguments: Sequence[Any]) -> int:
+    x, offset_mask, size, *_, remove_center = arguments
+    return dcnv3.core_macs(x[-1], size * size - remove_center, prod(offset_mask[:3]))
+
+
+def _wanted_macs(arguments: Sequence[Any]) -> int:
+    """As much as forward for the gradient of x, and once more for that of offsets and masks."""
+    _, *inputs, wanted = arguments
+    return sum(map(bool, wanted)) * _forward_macs(inputs)
+
+
+FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+    **dcnv3.FORMULAS,
+    "opbench::dcnv4_cpu": _forward_macs,
+    "opbench::dcnv4_cpu_backward": _wanted_macs,
+}
 
 
 def module_cost(dims: Dims) -> Cost:

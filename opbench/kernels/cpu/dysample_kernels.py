@@ -12,8 +12,8 @@ from typing import Any
 
 from opbench.kernels.cpu.dysample_tiles import (
     ChildrenProblem,
+    ChildrenRow,
     ChildrenTile,
-    Row,
     locate,
     over_output,
     over_rows,
@@ -60,7 +60,7 @@ def forward(kernel: Kernel, dtype: str, scale: int, last: bool, vectors: int, st
         n, group = rest // p.groups, rest % p.groups
         image = p.image + (n * p.height * p.width * p.groups + group) * p.padded * size
 
-        def row(at: Row) -> None:
+        def row(at: ChildrenRow) -> None:
             locate(p, at, image, tile, weigh=True)
             over_samples(p, at, tile, sample)
             over_output(p, at, k.constant(0), p.padded, write)
@@ -85,7 +85,7 @@ def grad_offset(kernel: Kernel, dtype: str, scale: int, last: bool) -> None:
         for q in range(0, 4, at_once):
             k.store(k.sums([total.get() for total in totals[q : q + at_once]]), tile.at("dot", number * 4 + q))
 
-    def differentiate(at: Row) -> None:
+    def differentiate(at: ChildrenRow) -> None:
         found: list[list[Value]] = [[] for _ in range(4)]
         for m in range(scale):
             dots = [p.wide.load(tile.at("dot", (m * 4 + q) * lanes), lanes) for q in range(4)]
@@ -108,7 +108,7 @@ def grad_offset(kernel: Kernel, dtype: str, scale: int, last: bool) -> None:
         n, group = rest // p.groups, rest % p.groups
         image = p.image + (n * p.height * p.width * p.groups + group) * p.padded * size
 
-        def row(at: Row) -> None:
+        def row(at: ChildrenRow) -> None:
             locate(p, at, image, tile, weigh=False)
             read_gradient(p, at, k.constant(0), p.padded, tile)
             over_samples(p, at, tile, compare)
@@ -143,7 +143,7 @@ def grad_image(kernel: Kernel, dtype: str, scale: int, last: bool, vectors: int)
                     for weight, place in zip(weights, places, strict=True):
                         k.store(k.fma(weight, grad, p.wide.load(place + here, lanes)), place + here)
 
-        def row(at: Row) -> None:
+        def row(at: ChildrenRow) -> None:
             locate(p, at, image, tile, weigh=True)
             read_gradient(p, at, first, size, tile)
             over_samples(p, at, tile, scatter)

@@ -81,7 +81,7 @@ class ChildrenProblem:
 
 
 @dataclass(frozen=True)
-class Row:
+class ChildrenRow:
     """Children (a, 0 .. s-1) of a vector of input pixels: image, group, row, first column."""
 
     n: Value
@@ -170,7 +170,7 @@ def put(
     k.choose(whole, write)
 
 
-def locate(p: ChildrenProblem, at: Row, image: Value, tile: ChildrenTile, *, weigh: bool) -> None:
+def locate(p: ChildrenProblem, at: ChildrenRow, image: Value, tile: ChildrenTile, *, weigh: bool) -> None:
     """Works out where a row's samples lie: corners and weights, or else fractions and where they follow offsets."""
     k, lanes = p.kernel, p.lanes
     vector, ints, longs = p.wide.vector(lanes), ir.VectorType(I32, lanes), ir.VectorType(I64, lanes)
@@ -214,7 +214,9 @@ def locate(p: ChildrenProblem, at: Row, image: Value, tile: ChildrenTile, *, wei
                 k.store(weight, tile.at("weight", m * lanes, q))
 
 
-def over_samples(p: ChildrenProblem, at: Row, tile: ChildrenTile, emit: Callable[[Value, list[Value]], None]) -> None:
+def over_samples(
+    p: ChildrenProblem, at: ChildrenRow, tile: ChildrenTile, emit: Callable[[Value, list[Value]], None]
+) -> None:
     """`emit(sample, places of its corners)` for those of a row that are of pixels."""
     k = p.kernel
     with k.loop(0, k.minimum((p.width - at.x) * p.scale, p.samples)) as sample:
@@ -227,7 +229,7 @@ def weights_of(p: ChildrenProblem, tile: ChildrenTile, sample: Value) -> list[Va
     return [k.splat(k.load(tile.at("weight", sample, q), p.wide.compute), p.lanes) for q in range(4)]
 
 
-def over_output(p: ChildrenProblem, at: Row, first: Value, size: Value, emit: Callable[..., None]) -> None:
+def over_output(p: ChildrenProblem, at: ChildrenRow, first: Value, size: Value, emit: Callable[..., None]) -> None:
     """`emit(sample, channel, places, lanes that count)` for the vectors of a row of the output, by `size` channels.
 
     There is a place for each of a vector's rows, or None where all lanes of it are off (behind the last channel).
@@ -249,7 +251,7 @@ def over_output(p: ChildrenProblem, at: Row, first: Value, size: Value, emit: Ca
                 emit(m * lanes, c, [p.out.at(at.n, channel + c + t, y, x + m * lanes) for t in range(lanes)], on)
 
 
-def read_gradient(p: ChildrenProblem, at: Row, first: Value, size: Value, tile: ChildrenTile) -> None:
+def read_gradient(p: ChildrenProblem, at: ChildrenRow, first: Value, size: Value, tile: ChildrenTile) -> None:
     """The gradient of a row of the output into the tile, sample by sample."""
     k, lanes = p.kernel, p.lanes
     most = k.minimum(p.channels - first, size)
@@ -269,8 +271,8 @@ def read_gradient(p: ChildrenProblem, at: Row, first: Value, size: Value, tile: 
     over_output(p, at, first, size, read)
 
 
-def over_rows(p: ChildrenProblem, n: Value, group: Value, y: Value, emit: Callable[[Row], None]) -> None:
+def over_rows(p: ChildrenProblem, n: Value, group: Value, y: Value, emit: Callable[[ChildrenRow], None]) -> None:
     """`emit(row)` for the children of a row of input pixels."""
     k = p.kernel
     with k.loop(0, p.scale) as a, k.loop(0, p.width, p.lanes) as x:
-        emit(Row(n, group, y, x, a))
+        emit(ChildrenRow(n, group, y, x, a))

@@ -24,7 +24,7 @@ from opbench.kernels.dysample_shapes import check, checked_gradients, checked_ou
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 KERNELS = "opbench.kernels.cpu.dysample_kernels"
-# Rows of 8-byte numbers that a thread keeps of its samples: the kernels' ROWS, added up.
+# Rows of 8-byte numbers that a thread keeps of its samples: the ROWS of `dysample_tiles`, added up.
 TILE_ROWS = 16
 # Bytes of output from which on it bypasses the caches: none would keep it.
 STREAM_FROM = 4 << 20

@@ -81,7 +81,7 @@ def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(folder):
     upsamplers, convolutions, own, broken = told(BESIDE + script, folder)
     assert upsamplers[:3] == ["carafe", "yolo-carafe", "nearest"]
     assert upsamplers[-1] == "right"
-    assert convolutions[-1] == "dcnv2"
+    assert convolutions[5] == "dcnv2"
     assert own == ["own"], "in a task that its folder declares"
     assert broken == {
         f"operators/{name}": f"operators/{name} {wrong}"
@@ -124,7 +124,14 @@ def test_the_order_of_operators_is_the_same_whatever_was_imported_first():
     first = "import opbench.operators.dcnv2, opbench.operators.spatial_attention, opbench.operators.dcnv3"
     orders = [told(textwrap.dedent(listed).format(first=text)) for text in ("", first)]
     assert orders[0] == orders[1]
-    assert orders[0]["conv3x3"] == ["conv3x3", "depthwise3x3", "depthwise-separable", "dcnv3", "yolo-dcnv3", "dcnv2"]
+    assert orders[0]["conv3x3"][:6] == [
+        "conv3x3",
+        "depthwise3x3",
+        "depthwise-separable",
+        "dcnv3",
+        "yolo-dcnv3",
+        "dcnv2",
+    ]
 
 
 def test_a_user_s_file_may_declare_as_a_folder_does(tmp_path):

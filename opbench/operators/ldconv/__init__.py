@@ -71,7 +71,7 @@ def _constructed(settings: Settings, tensors: Tensors, training: bool) -> Tensor
 
 CONSTRUCTOR = Constructor(
     settings={
-        "inc": (4, 8, 6),
+        "inc": (4, 8, 6, 68),
         "outc": (8, 4, 5),
         "num_param": (SAMPLES, 5, 4, 1, 13),
         "stride": (1, 2, 3),

@@ -97,7 +97,7 @@ OPERATOR = Operator(
     classes=(DySnakeConv,),
     core_definition=clamped_definition,
     constructor=Constructor(
-        settings={"inc": (4, 8, 6), "ouc": (8, 4, 12), "k": (3, 5, 9)},
+        settings={"inc": (4, 8, 6, 68), "ouc": (8, 4, 12), "k": (3, 5, 9)},
         aliases={
             "c1": "inc", "c2": "ouc", "in_channels": "inc", "out_channels": "ouc", "in_ch": "inc", "out_ch": "ouc",
             "kernel_size": "k",

@@ -15,7 +15,9 @@ def with_core(core):
         def __init__(self, inc, outc, num_param, stride=1, bias=None):
             super().__init__(inc, outc, num_param, stride, bias, implementation=core)
 
-    Planted.__name__, Planted.__doc__ = core.__name__, core.__doc__
+    # Found under this name in this file, it can be pickled: that it couldn't would convict it of something else.
+    Planted.__name__ = Planted.__qualname__ = core.__name__
+    Planted.__doc__ = core.__doc__
     return Planted
 
 

@@ -14,7 +14,9 @@ def with_core(core):
         def __init__(self, inc, ouc, k=3):
             super().__init__(inc, ouc, k, implementation=core)
 
-    Planted.__name__, Planted.__doc__ = core.__name__, core.__doc__
+    # Found under this name in this file, it can be pickled: that it couldn't would convict it of something else.
+    Planted.__name__ = Planted.__qualname__ = core.__name__
+    Planted.__doc__ = core.__doc__
     return Planted
 
 
@@ -27,7 +29,8 @@ def with_snake(snake):
             self.conv_x = snake(inc, ouc, k, morph=0)
             self.conv_y = snake(inc, ouc, k, morph=1)
 
-    Planted.__name__, Planted.__doc__ = snake.__name__, snake.__doc__
+    Planted.__name__ = Planted.__qualname__ = f"With{snake.__name__}"
+    Planted.__doc__ = snake.__doc__
     return Planted
 
 
@@ -140,10 +143,10 @@ SNAKES = (
     NotAddedUp, FromOneEnd, MiddleSwings, EndsStayStraight, OtherDirectionsOffsets, Mirrored, Unbounded,
     OtherActivation, OneGroup, OffsetsOfOneGroup,
 )  # fmt: skip
-MODULES = {**{snake.__name__: with_snake(snake) for snake in SNAKES}, "ViewsExchanged": ViewsExchanged}
+MODULES = {**{f"With{snake.__name__}": with_snake(snake) for snake in SNAKES}, "ViewsExchanged": ViewsExchanged}
 # Of 3 samples each end has one swing, which is added to nothing.
-NEEDS_FIVE = ("NotAddedUp",)
-TRAINED = {"SwingsDetached": with_snake(SwingsDetached)}
+NEEDS_FIVE = ("WithNotAddedUp",)
+TRAINED = {"WithSwingsDetached": with_snake(SwingsDetached)}
 # Those of places that are counted twice outside, or not, are LDConv's.
 CORES = {core.__name__: with_core(core) for core in (*CORE_MUTANTS, *GRADIENT_MUTANTS)}
 MUTANTS = {**CORES, **MODULES, **TRAINED}

@@ -57,10 +57,11 @@ def check(target, *options):
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", MUTANTS)
 def test_check_convicts_it(name):
-    # What no image of the search shows: more than 64 channels.
-    options = ["--shape", "N=1,H=6,W=6", "--arg", "inc=68"] if name == "wrong_past_64_channels" else []
+    # One in four examples has more than 64 channels, of which a busy machine may try none in its time.
+    options = ["--fix", "inc=68"] if name == "wrong_past_64_channels" else []
     done = check(f"{FILE}:{name}", *options, "--first")
     assert done.returncode == 1, done.stdout + done.stderr
+    assert "raised" not in done.stdout.splitlines()[0]
 
 
 @pytest.mark.nightly

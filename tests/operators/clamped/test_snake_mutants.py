@@ -108,11 +108,13 @@ def test_check_of_the_operator_names_the_command_that_convicts_a_module_of_other
 @pytest.mark.parametrize("name", MUTANTS)
 def test_check_convicts_it(name):
     options = ["--operator", "snake", "--first"]
-    # What no image of the search shows: more than 64 channels, and more than three samples.
-    options += ["--shape", "N=1,H=6,W=6", "--arg", "inc=68"] if name == "wrong_past_64_channels" else []
+    # One in four examples has more than 64 channels, of which a busy machine may try none in its time.
+    options += ["--fix", "inc=68"] if name == "wrong_past_64_channels" else []
+    # Of three samples nothing adds up.
     options += ["--fix", "k=5"] if name in NEEDS_FIVE else []
     done = check(f"{HERE / 'snake_mutants.py'}:{name}", *options)
     assert done.returncode == 1, done.stdout + done.stderr
+    assert "raised" not in done.stdout.splitlines()[0]
 
 
 @pytest.mark.nightly

@@ -53,6 +53,7 @@ OPERATOR = Operator(
     formulas=FORMULAS,
     deformable=True,
     classes=(DCNv2,),
+    aliases=("DCN",),
     core_definition=dcnv2_definition,
     anatomy="opbench.operators.dcnv2.anatomy:ANATOMY",
     learnt=lambda module, tensors: offset_figures(tensors[1].movedim(1, -1).flatten(0, 2)),

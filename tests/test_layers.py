@@ -208,9 +208,8 @@ def test_no_other_file_names_an_operator():
     assert found == NAMING, f"to be taken off the list: {sorted(NAMING - found)}"
 
 
-# One word, one meaning. A module's name is also that of its line in YAML files; each kernel's launcher has a _Call. It
-# may shrink.
-SHARED_NAMES = frozenset(["CARAFE", "Kernel", "Recorder", "_Call"])
+# One word, one meaning. Each kernel's launcher has a _Call. It may shrink.
+SHARED_NAMES = frozenset(["Kernel", "Recorder", "_Call"])
 
 
 def test_a_class_name_stands_in_one_module():

@@ -1,4 +1,4 @@
-"""The write-ups' lines in ultralytics' YAML files: `CARAFE`, `DCNV3_YoLo`, `C2f_DCNV3`."""
+"""The write-ups' lines in ultralytics' YAML files: `CARAFE`, `DCNV3_YoLo`, `C2f_DCNv3`, and those of every operator."""
 
 from __future__ import annotations
 
@@ -7,31 +7,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from opbench import registry
-from opbench.models.replacements import resolved
+from opbench.models.ultralytics_lines import Line, check_wrapper, convolution, fill, named, upsampler
 from opbench.models.ultralytics_package import TESTED, import_ultralytics, version
-from opbench.operators.carafe import YoloCARAFE
-from opbench.operators.dcnv3.module import DCNV3_YoLo
-from opbench.schema import OpbenchError, Operator, Setting
+from opbench.schema import OpbenchError
 
 Architecture = dict[str, Any]
 
 
 def register_ultralytics() -> None:
-    """Makes the write-ups' lines parse in ultralytics' YAML files: `CARAFE`, `DCNV3_YoLo` and `C2f_DCNV3`.
+    """Makes the write-ups' lines parse in ultralytics' YAML files, for every operator that has a class.
 
         - [-1, 1, CARAFE, []]                        # or [k_enc, k_up, c_mid, scale]: YoloCARAFE after its channels
+        - [-1, 1, DySample, [2]]                     # any other upsampler: its class's arguments after the channels
         - [-1, 1, DCNV3_YoLo, [256, 3]]              # [channels, k, s, p, g, d, act], channels as a Conv's
-        - [-1, 3, C2f_DCNV3, [256, True, 8]]         # a C2f: [channels, shortcut, g, e]; g is DCNv3's
-        - [-1, 1, DySample, []]                      # any other upsampler of a class: its settings in their order
+        - [-1, 1, RFAConv, [256, 3, 2]]              # any other operator: channels, then its class's own arguments
+        - [-1, 3, C2f_DCNv3, [256, True, 8]]         # a C2f: [channels, shortcut, g, e]; g is the operator's
+
+    Names are matched whatever their case and underscores ("Carafe", "DCNv3_YOLO", "DySample_UP"), and are those of an
+    operator's classes and `aliases`; "DCNv3" is the write-up's block, as the module itself is channels last. `C2f_`,
+    `C3_`, `C3k2_`, `C2_` and `Bottleneck_` go before any operator of a convolution's place: the second convolution of
+    each bottleneck is replaced. An upsampler's line may name the channels that it reads anyway, the scale first, or
+    what `nn.Upsample` had. Anything else is refused with the right line. A name that ultralytics has itself
+    stays its own.
 
     The write-ups edit `parse_model`, and their line for CARAFE sets no `c2`, so that layers after it are built for
     the channels of whichever layer came before: right where the line's own input is that layer (f = -1), wrong
     elsewhere. Here nothing is copied or edited. `parse_model` is wrapped, and relies on what every YAML relies on: a
     string among a line's arguments that names a variable of the parser stands for its value (as `nc` does), so that
-    CARAFE's class receives the parser's own `ch` and `f` and the parser's default rule gives what follows `ch[f]`;
-    `DCNV3_YoLo` and `C2f_DCNV3` are parsed as the `Conv` and the `C2f` whose channel rules they share, and then take
-    their places.
+    a line that keeps its channels reads the parser's own `ch` and `f`, and the parser's default rule gives what follows
+    `ch[f]`; others are parsed as the `Conv` or the block whose channel rules they share, and then take their places.
 
     Calling it again changes nothing. A few lines are parsed at once to prove that this version of ultralytics works
     so; OpbenchError where it doesn't, where it has a CARAFE of its own, or where it is not installed.
@@ -44,118 +48,92 @@ def register_ultralytics() -> None:
         raise OpbenchError(
             f"ultralytics {version()} has a CARAFE or DCNV3_YoLo of its own (edited?): reinstall it to use opbench's"
         )
-    added = {"CARAFE": CARAFE, **declared()}
-    parser = _Parser(original, frozenset(added))
-    taken = [name for name in added if hasattr(tasks, name)]
-    if taken:
-        raise OpbenchError(f"ultralytics {version()} has a {taken[0]} of its own: opbench's can't take its name")
-    for name, maker in added.items():
-        setattr(tasks, name, maker)
+    parser = _Parser(original, tasks)
+    setattr(tasks, ChannelsRead.__name__, ChannelsRead)
     try:
         _prove(parser)
     except BaseException:
-        for name in added:
-            delattr(tasks, name)
+        delattr(tasks, ChannelsRead.__name__)
         raise
     tasks.parse_model = parser
 
 
-class CARAFE(nn.Module):
-    """What the parser calls for a line of that name: `YoloCARAFE` of the channels of the layer it reads."""
+class ChannelsRead(nn.Module):
+    """What the parser makes of a line that keeps its channels, until it is replaced: it has read `ch[f]`."""
 
-    def __new__(cls, ch: list[int], f: int, *settings: int) -> Any:
-        """The write-up's module itself, for channels `ch[f]`."""
-        return YoloCARAFE(ch[f], *settings)
-
-
-def declared() -> dict[str, type]:
-    """What the parser calls for a line of every other upsampler, by the name of the first class it stands for."""
-    found = {}
-    for operator in registry.operators("upsample2x").values():
-        if operator.classes and operator.classes[0] is not YoloCARAFE and operator.classes[0].__name__ != "CARAFE":
-            found[operator.classes[0].__name__] = _maker(operator)
-    return found
-
-
-def _maker(operator: Operator) -> type:
-    class Made(nn.Module):
-        """The operator's module of the channels of the layer it reads, its settings in their order."""
-
-        def __new__(cls, ch: list[int], f: int, *settings: Setting) -> Any:
-            if len(settings) > len(operator.settings):
-                raise OpbenchError(
-                    f"{cls.__name__}: expected at most {len(operator.settings)} settings, got {settings}"
-                )
-            own = dict(zip(operator.settings, settings, strict=False))
-            dims = operator.given({"N": 1, "C": ch[f], "H": 8, "W": 8, **own})
-            reason = operator.requires(dims)
-            if reason is not None:
-                raise OpbenchError(f"{cls.__name__}: {reason}")
-            return operator.module(dims, resolved(operator, "auto", "cpu"))
-
-    Made.__name__ = Made.__qualname__ = operator.classes[0].__name__
-    return Made
-
-
-# Parsed as: a line's own name -> the name of the layer that shares its channel rule.
-STAND_INS = {"DCNV3_YoLo": "Conv", "C2f_DCNV3": "C2f"}
+    def __init__(self, ch: list[int], f: int) -> None:
+        super().__init__()
+        self.channels = ch[f]
 
 
 class _Parser:
     """ultralytics' `parse_model(d, ch, verbose)`, for lines that it doesn't know."""
 
-    def __init__(self, original: Any, single: frozenset[str]) -> None:
+    def __init__(self, original: Any, tasks: Any) -> None:
         self.original = original
-        # Lines that read one layer and keep its channels.
-        self.single = single
+        self.tasks = tasks
 
     def __call__(self, d: Architecture, ch: int, verbose: bool = True) -> tuple[Any, list[int]]:
         """The layers, and the indices of those whose outputs are kept."""
         lines = [list(line) for line in (*d["backbone"], *d["head"])]
-        parsed = [_parsed_as(self.single, *line) for line in lines]
+        meant = [self._meant(name) for _, _, name, _ in lines]
+        parsed = [self._parsed_as(line, *written) for line, written in zip(meant, lines, strict=True)]
         depth = len(d["backbone"])
         layers, save = self.original({**d, "backbone": parsed[:depth], "head": parsed[depth:]}, ch, verbose)
-        for position, (_, _, name, arguments) in enumerate(lines):
-            if name in STAND_INS:
-                layers[position] = _take_over(name, layers[position], arguments)
+        for position, (line, (_, _, name, arguments)) in enumerate(zip(meant, lines, strict=True)):
+            if line is not None:
+                layers[position] = self._take_over(line, layers[position], arguments, d)
                 if verbose:
-                    said = f"layer {position}: {name} takes the place of the {STAND_INS[name]} listed above, "
+                    said = f"layer {position}: {name} takes the place of the {parsed[position][2]} listed above, "
                     import_ultralytics("ultralytics.utils").LOGGER.info(f"{said}{layers[position].np} parameters")
         return layers, save
 
+    def _meant(self, name: str) -> Line | None:
+        """None for a name of the package's own, and for one that nobody knows."""
+        return None if name.startswith(("nn.", "torchvision.")) or hasattr(self.tasks, name) else named(name)
 
-def _parsed_as(single: frozenset[str], f: Any, n: int, name: str, arguments: list[Any]) -> list[Any]:
-    if name in single:
+    def _parsed_as(self, line: Line | None, f: Any, n: int, name: str, arguments: list[Any]) -> list[Any]:
+        """The line of a layer that has the same rule for channels."""
+        if line is None:
+            return [f, n, name, list(arguments)]
         if not isinstance(f, int):
             raise OpbenchError(f"{name}: expected one layer to read from, as in [-1, 1, {name}, []], got {f}")
-        return [f, n, name, ["ch", "f", *arguments]]
-    if name == "DCNV3_YoLo":
-        return [f, n, STAND_INS[name], arguments[:1]]
-    return [f, n, STAND_INS.get(name, name), list(arguments)]
+        if line.keeps_channels:
+            return [f, n, ChannelsRead.__name__, ["ch", "f"]]
+        if not arguments or isinstance(arguments[0], bool) or not isinstance(arguments[0], int):
+            raise OpbenchError(f"{name}, {arguments}: expected the channels it makes first, as in {name}, [256]")
+        if line.wrapper:
+            return [f, n, line.wrapper, check_wrapper(line, getattr(self.tasks, line.wrapper), arguments)[0]]
+        return [f, n, "Conv", arguments[:1]]
 
+    def _take_over(self, line: Line, stand_in: Any, arguments: list[Any], d: Architecture) -> nn.Module:
+        """The layer that was meant, of the stand-in's channels; n > 1 has made a sequence of them."""
+        new: Any
+        if isinstance(stand_in, nn.Sequential):
+            new = nn.Sequential(*(self._take_over(line, one, arguments, d) for one in stand_in))
+        elif line.keeps_channels:
+            new = upsampler(line, stand_in.channels, self._scaled(arguments, d), arguments)
+        elif line.wrapper:
+            new = stand_in
+            fill(line, new, check_wrapper(line, getattr(self.tasks, line.wrapper), arguments)[1])
+        else:
+            new = convolution(line, stand_in.conv.in_channels, stand_in.conv.out_channels, arguments[1:])
+        for attribute in vars(stand_in).keys() & {"i", "f"}:
+            setattr(new, attribute, getattr(stand_in, attribute))
+        new.np = sum(parameter.numel() for parameter in new.parameters())
+        new.type = line.name
+        module: nn.Module = new
+        return module
 
-def _take_over(name: str, stand_in: Any, arguments: list[Any]) -> nn.Module:
-    """The layer that was meant, of the stand-in's channels; n > 1 has made a sequence of them."""
-    new: Any
-    if isinstance(stand_in, nn.Sequential):
-        new = nn.Sequential(*(_take_over(name, one, arguments) for one in stand_in))
-    elif name == "C2f_DCNV3":
-        new = stand_in
-        for bottleneck in stand_in.m:
-            convolution = bottleneck.cv2.conv
-            bottleneck.cv2 = DCNV3_YoLo(convolution.in_channels, convolution.out_channels, k=3, g=convolution.groups)
-    else:
-        convolution = stand_in.conv
-        settings: list[Any] = [
-            None if value == "None" else value for value in arguments[1:]
-        ]  # YAML reads None as a word
-        new = DCNV3_YoLo(convolution.in_channels, convolution.out_channels, *settings)
-    for attribute in vars(stand_in).keys() & {"i", "f"}:
-        setattr(new, attribute, getattr(stand_in, attribute))
-    new.np = sum(parameter.numel() for parameter in new.parameters())
-    new.type = name
-    module: nn.Module = new
-    return module
+    def _scaled(self, arguments: list[Any], d: Architecture) -> int | None:
+        """Channels that a line names, as wide as the network is."""
+        if not arguments or isinstance(arguments[0], bool) or not isinstance(arguments[0], int):
+            return None
+        width, most = d.get("width_multiple", 1.0), float("inf")
+        if scales := d.get("scales"):
+            _, width, most = scales[d.get("scale") or next(iter(scales))]
+        found: int = self.tasks.make_divisible(min(arguments[0], most) * width, 8)
+        return found
 
 
 def _prove(parser: _Parser) -> None:

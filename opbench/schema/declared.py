@@ -184,7 +184,10 @@ class Operator:
     preferred                           -> the implementations that "auto" takes, the first that runs on the device
     classes                             -> the module classes it stands for, which hold their core as `implementation`:
                                            counted as such in a network, their offsets spread, and parsed in
-                                           ultralytics' YAML by the name of the first
+                                           ultralytics' YAML by their names
+    aliases                             -> other names that such a line has in write-ups and forks; case, underscores
+                                           and the endings _YOLO, _UP, Pack, 2d make no difference. They go before names
+                                           of classes, and mean the first of `classes`
     replaces(kind, site, implementation) -> a module of one of these classes for a place in a network
                                            (`opbench.models.sites.Site`); left out: `module` at the place's size
     layer(module, shape in, shape out)  -> parameters and MACs of a module of these classes at any of its arguments
@@ -230,6 +233,7 @@ class Operator:
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
     preferred: tuple[str, ...] = ()
     classes: tuple[type, ...] = ()
+    aliases: tuple[str, ...] = ()
     replaces: Callable[..., torch.nn.Module] | None = None
     layer: Callable[..., tuple[int, int]] | None = None
     learnt: Callable[..., Mapping[str, float]] | None = None

@@ -54,6 +54,7 @@ OPERATOR = Operator(
     preferred=AUTOMATIC,
     deformable=True,
     classes=(DCNv2,),
+    aliases=("DCN",),
     core_definition=dcnv2_definition,
     anatomy="opbench.operators.dcnv2.anatomy:ANATOMY",
     learnt=lambda module, tensors: offset_figures(tensors[1].movedim(1, -1).flatten(0, 2)),

@@ -140,6 +140,7 @@ BLOCK = _operator(
     block_cost,
     _prepare_block,
     classes=(DCNV3_YoLo,),
+    aliases=("DCNv3",),
     constructor=constructors.BLOCK,
     replaces=_block_in_place,
 )

@@ -15,7 +15,8 @@ from opbench.documents.older import run_of_schema_1
 from opbench.errors import OpbenchError
 from opbench.schema import SCHEMA_VERSION
 
-# Format history of the study document, of the digest, and of what `check`, `model` and `compare` print with `--json`:
+# Format history of the study document, of the digest, and of what `check`, `model`, `compare` and `claims` print with
+# `--json`:
 #   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
 STUDY_VERSION = 1
 DIGEST_VERSION = 1
@@ -23,6 +24,7 @@ CONFORMANCE_VERSION = 1
 PROMISES_VERSION = 1
 MODEL_VERSION = 1
 COMPARISON_VERSION = 1
+CLAIMS_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,13 @@ KINDS: dict[str, DocumentKind] = {
             version=COMPARISON_VERSION,
             command="opbench compare --json",
             fields=("base", "head", "rows"),
+        ),
+        DocumentKind(
+            name="claims",
+            noun="opbench.analyse.claims.nouns:Answers",
+            version=CLAIMS_VERSION,
+            command="opbench claims --json",
+            fields=("answers",),
         ),
     )
 }

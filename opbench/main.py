@@ -60,8 +60,10 @@ def carry_out(command: Command, request: Any) -> Exit:
     """Runs a command's body; whatever becomes of it is an exit code, and a sentence on standard error."""
     try:
         if files := getattr(request, "with_", ()):
+            from opbench.engine.trial_import import try_files
             from opbench.registry import add_files
 
+            try_files(files)
             add_files(files)
         code = command.body(request)
         sys.stdout.flush()  # whether anybody reads the answer shows now, and not when the interpreter ends

@@ -129,11 +129,14 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
     return add
 
 
-def opaque(case: Case) -> str:
-    """What executes the case out of sight of torch's dispatcher, in words; "" where it sees each operation."""
+def opaque(case: Case, of: Operator | None = None) -> str:
+    """What executes the case out of sight of torch's dispatcher, in words; "" where it sees each operation.
+
+    `of` is its operator, where that is a network and stands in no task.
+    """
     if case.runtime != DEFAULT_RUNTIME:
         return f"{case.runtime} computes"
-    compiles = operator(case.task, case.operator).implementations[case.implementation].compiles
+    compiles = (of or operator(case.task, case.operator)).implementations[case.implementation].compiles
     return "compiled code allocates" if compiles else ""
 
 

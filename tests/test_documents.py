@@ -11,6 +11,8 @@ import pytest
 from factory import make_environment, make_incorrect, make_record, make_run, make_selfcheck, make_verdict
 
 from opbench import documents
+from opbench.analyse.claims.answers import evaluate
+from opbench.analyse.claims.nouns import Answers
 from opbench.analyse.compare.runs import compare
 from opbench.analyse.history.digest import digest
 from opbench.conformance.findings import Conformance
@@ -177,6 +179,7 @@ def nouns():
         "promises": Promises(PromiseRequest("a.py:M"), "M()", ((2, 64, 4, 4),), (), (), math.inf),
         "model": Costs("a.py:Net", "Net", (1, 3, 64, 64), "float32", "cpu", "inference", math.inf, 2, None, (), ()),
         "comparison": compare(run, run),
+        "claims": Answers(evaluate()[:3]),
     }
 
 

@@ -25,13 +25,14 @@ class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True):
 def claims(request: ClaimsRequest) -> Exit:
     """Hold what papers and write-ups claim of operators against counts, definitions and measurements."""
     from opbench.analyse.claims.answers import evaluate
-    from opbench.documents import encode, read
+    from opbench.analyse.claims.nouns import Answers
+    from opbench.documents import read, render
     from opbench.report.lines import say, say_json
     from opbench.schema import Run
 
     answers = evaluate([read(path, Run) for path in request.runs])
     if request.as_json:
-        say_json(encode(answers))
+        say_json(render(Answers(tuple(answers))))
     else:
         from opbench.report.claims import summary, unclaimed
         from opbench.report.screen import screen

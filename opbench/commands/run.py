@@ -87,8 +87,7 @@ def measured(
         from opbench.engine.planner import planned
         from opbench.engine.run import execute
 
-        found = planned(request)
-        _say_broken(found)
+        _say_broken(found := planned(request))
         total = len(found.plan.panels) * found.settings.replicas
         with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
             done = execute(
@@ -112,8 +111,7 @@ def _dry_run(request: RunRequest) -> Exit:
     from opbench.report.screen import print_plan, screen
 
     shown = screen()
-    found = planned(request)
-    _say_broken(found)
+    _say_broken(found := planned(request))
     print_plan(shown, found.plan)
     shown.line("\n".join((*found.said, found.estimate)))
     return Exit.FINE

@@ -15,8 +15,8 @@ from opbench.documents.older import run_of_schema_1
 from opbench.errors import OpbenchError
 from opbench.schema import SCHEMA_VERSION
 
-# Format history of the study document, of the digest, and of what `check`, `model`, `compare` and `decide` print with
-# `--json`:
+# Format history of the study document, of the digest, and of what `check`, `model`, `compare`, `decide` and `claims`
+# print with `--json`:
 #   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
 STUDY_VERSION = 1
 DIGEST_VERSION = 1
@@ -25,6 +25,7 @@ PROMISES_VERSION = 1
 MODEL_VERSION = 1
 COMPARISON_VERSION = 1
 DECISION_VERSION = 1
+CLAIMS_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +147,13 @@ KINDS: dict[str, DocumentKind] = {
             version=DECISION_VERSION,
             command="opbench decide --json",
             fields=("slots", "left_out"),
+        ),
+        DocumentKind(
+            name="claims",
+            noun="opbench.analyse.claims.nouns:Answers",
+            version=CLAIMS_VERSION,
+            command="opbench claims --json",
+            fields=("answers",),
         ),
     )
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import math
 import operator
+import os
 import random
 import sys
 import time
@@ -39,16 +40,17 @@ class _Space:
         self.at_work = not where.startswith(_OWN) or where.startswith(_AT_WORK)
 
     def put_back(self) -> list[str]:
-        """The names under which something else stood."""
+        """The names under which something else stood, unless it was torch's own code: its compiler replaces some."""
         # Names that are added come last. Compared one by one, as what stands there may say that it equals anything.
         if len(self._space) >= len(self._all) and all(map(_is, self._space.values(), self._all)):
             return []
         replaced = [name for name, one in self.held.items() if self._space.get(name) is not one]
+        own = [] if self.judging else [name for name in replaced if _torch_s_own(self._space.get(name))]
         for name in replaced:
             setattr(self.owner, name, self.held[name])
         self._all = [*self._space.values()]
         title = getattr(self.owner, "__qualname__", "") or self.owner.__name__
-        return [f"{title}.{name}" for name in replaced]
+        return [f"{title}.{name}" for name in replaced if name not in own]
 
 
 class Fingerprint:
@@ -81,6 +83,13 @@ class Fingerprint:
 
 # Held from before foreign code is loaded, which may put another in its place.
 _is, _code = operator.is_, operator.attrgetter("__code__")
+
+
+_TORCH_S_FILES = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+
+
+def _torch_s_own(value: object) -> bool:
+    return isinstance(value, FunctionType) and value.__code__.co_filename.startswith(_TORCH_S_FILES)
 
 
 def _spaces() -> Iterator[_Space]:

@@ -71,7 +71,7 @@ def count(case: Case, built: Built) -> Counts:
     torch_saw, fvcore_saw = _aided(case, operator)
     itemsize = built.inputs[0].element_size()
     blind = None
-    if registry.opaque(case):
+    if registry.opaque(case, operator):
         bypasses = "compiled code" if case.runtime == DEFAULT_RUNTIME else case.runtime
         blind = Counted(macs=None, note=f"{bypasses} bypasses the counters")
     stock_torch, dispatched = (blind, None) if blind else _heard_by_torch(built, {})

@@ -32,7 +32,7 @@ def measure_memory(built: Built) -> Memory:
 def _measure(built: Built) -> Memory:
     if built.case.device == "cuda":
         return _cuda(built)
-    if unseen := registry.opaque(built.case):
+    if unseen := registry.opaque(built.case, built.operator):
         return Memory(
             method="cpu-dispatch",
             peak_bytes=None,

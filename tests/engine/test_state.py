@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import types
 import warnings
 
 import pytest
@@ -131,6 +132,16 @@ def test_a_function_of_torch_that_is_replaced_is_a_tool_and_put_back(held):
     assert held.put_back(all_of_it=False) == ([], ["torch.nn.functional.unfold"])
     assert functional.unfold is unfold
     assert held.put_back() == ([], [])
+
+
+def test_what_torch_s_own_compiler_replaces_is_put_back_and_nobody_s_note(held, monkeypatch):
+    init = torch.nn.Module.__init__
+    wrapper = next(  # any function whose code lies in torch's files
+        one for one in vars(torch.nn.Module).values() if isinstance(one, types.FunctionType) and one is not init
+    )
+    monkeypatch.setattr(torch.nn.Module, "__init__", wrapper)
+    assert held.put_back(all_of_it=False) == ([], [])
+    assert torch.nn.Module.__init__ is init
 
 
 class SaysItIsEqual:

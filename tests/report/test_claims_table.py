@@ -57,7 +57,9 @@ def path(tmp_path):
 def test_the_command_prints_every_answer_as_json(path):
     done = CliRunner().invoke(app, ["claims", path, "--json"])
     assert done.exit_code == 0
-    answers = json.loads(done.stdout)
+    document = json.loads(done.stdout)
+    assert (document["kind"], document["schema_version"]) == ("claims", 1)
+    answers = document["answers"]
     assert {answer["verdict"] for answer in answers} == {"confirmed", "refuted", "undecided"}
     assert all(answer["reading"] and answer["source"] for answer in answers)
 

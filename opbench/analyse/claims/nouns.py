@@ -80,6 +80,12 @@ class Answer(msgspec.Struct, frozen=True):
     documents: tuple[str, ...] = ()
 
 
+class Answers(msgspec.Struct, frozen=True):
+    """What `opbench claims --json` prints: an answer for every claim and baseline."""
+
+    answers: tuple[Answer, ...]
+
+
 class Document(msgspec.Struct, frozen=True):
     """A run document and its panels, put together once for all claims."""
 

@@ -66,7 +66,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def layer_of(name: str) -> str:
     """`opbench.measure.memory` -> measure, `opbench.operators.carafe.relations` -> conformance."""
     _, layer, *inside = name.split(".")
-    return ROOM_OF.get(inside[1], layer) if layer == "operators" and len(inside) > 1 else layer
+    rooms = [ROOM_OF[part] for part in inside[1:] if part in ROOM_OF] if layer == "operators" else []
+    return rooms[0] if rooms else layer
 
 
 def name_of(path: Path) -> str:

@@ -54,6 +54,6 @@ CORES: Mapping[str, Implementation] = {
 }
 
 # The first of these that is in the table and runs here is what "auto" means; otherwise gather.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",)}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("grid-sample",)}
 FALLBACK = "gather"
 AUTOMATIC = ("triton", "cpu", FALLBACK)

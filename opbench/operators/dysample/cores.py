@@ -48,6 +48,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             dysample_cpu,
+            unexportable="it is machine code of opbench's own",
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder; no grid",
@@ -56,6 +57,6 @@ CORES: Mapping[str, Implementation] = {
     )
 }
 # The first of these that is in the table and runs here is what "auto" means; otherwise grid-sample.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",)}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",), "export": ("grid-sample",)}
 FALLBACK = "grid-sample"
 AUTOMATIC = ("cpu", FALLBACK)

@@ -105,6 +105,7 @@ def _operator(task: str, title: str, **declared: Any) -> Operator:
         formulas=FORMULAS,
         preferred=AUTOMATIC,
         classes=(LDConv,),
+        aliases=("AKConv",),
         core_definition=clamped_definition,
         constructor=CONSTRUCTOR,
         replaces=_in_place,

@@ -80,6 +80,7 @@ OPERATOR = Operator(
     implementations=CORES,
     preferred=("grouped",),
     classes=(ODConv2d,),
+    aliases=("ODConv",),
     constructor=CONSTRUCTOR,
     replaces=_in_place,
     layer=layer,

@@ -68,6 +68,7 @@ OPERATOR = Operator(
     requires=_requires,
     preferred=("split_cat",),
     classes=(Partial_conv3,),
+    aliases=("PConv", "PartialConv"),
     constructor=CONSTRUCTOR,
     replaces=_in_place,
     layer=layer,

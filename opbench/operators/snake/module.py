@@ -111,7 +111,7 @@ class DSConv(nn.Module):
         return f"kernel_size={self.kernel_size}, morph={self.morph}, implementation={self.implementation!r}"
 
 
-class _Conv(nn.Module):
+class _ConvBNAct(nn.Module):
     """x (N, C1, H, W) -> (N, C2, H, W): YOLO's convolution without bias, batch norm and SiLU."""
 
     def __init__(self, c1: int, c2: int, k: int) -> None:
@@ -147,10 +147,10 @@ class DySnakeConv(nn.Module):
         reason = unfit(ouc, k, "ouc", "k")
         if reason:
             raise ValueError(reason)
-        self.conv_0 = _Conv(inc, ouc, k)
+        self.conv_0 = _ConvBNAct(inc, ouc, k)
         self.conv_x = DSConv(inc, ouc, k, morph=0, implementation=implementation)
         self.conv_y = DSConv(inc, ouc, k, morph=1, implementation=implementation)
-        self.conv_1x1 = _Conv(3 * ouc, ouc, 1) if fuse else nn.Identity()
+        self.conv_1x1 = _ConvBNAct(3 * ouc, ouc, 1) if fuse else nn.Identity()
 
     @property
     def implementation(self) -> str | Core:

@@ -54,6 +54,7 @@ OPERATOR = Operator(
     implementations=CORES,
     preferred=("strided", "slices"),
     classes=(SPDConv,),
+    aliases=("SPD",),
     constructor=constructors.MODULE,
 )
 OPERATORS = (OPERATOR,)

@@ -102,6 +102,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             cpu,
+            unexportable="it is machine code of opbench's own",
             devices=("cpu",),
             missing=processor.missing,
             note="samples by machine code through llvmlite, channels last, written to memory",
@@ -111,6 +112,6 @@ CORES: Mapping[str, Implementation] = {
 }
 
 # The first of these that is in the table and runs here is what "auto" means; otherwise grid-sample.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",)}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",), "export": ("grid-sample",)}
 FALLBACK = "grid-sample"
 AUTOMATIC = ("cpu", FALLBACK)

@@ -9,6 +9,7 @@ from factory import make_case, make_counts, make_environment, make_failure, make
 from opbench.analyse.history.digest import digest
 from opbench.analyse.history.series import QUANTITIES, case_ids, series
 from opbench.documents import render
+from opbench.schema import Artifact
 
 CASE = make_case("carafe[cpu]").id
 
@@ -32,7 +33,9 @@ def ratio_of(runs):
 
 
 def test_there_is_one_series_a_quantity_that_was_recorded():
-    assert [one.quantity for one in of([run_of(0)])] == list(QUANTITIES)
+    exported = make_record(make_case("carafe[cpu]"), artifact=Artifact("torch.onnx", 1000, 10, 0.1))
+    assert [one.quantity for one in of([run_of(0, exported)])] == list(QUANTITIES)
+    assert "artifact_bytes" not in [one.quantity for one in of([run_of(0)])]
 
 
 def test_points_carry_the_commit_the_ratio_with_its_interval_and_the_outcome():

@@ -44,13 +44,16 @@ def unfold(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
 def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
     """`x` (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W): k*k shifted slices of the upsampled image.
 
-    Each is multiplied with its tap's mask and added. It is written for graphs that other runtimes execute: two
-    operations of four axes a tap, every size taken from the inputs, and s*s*C elements an input pixel at a time where
-    `unfold` writes k*k*s*s*C. Here it is slower than `shift_add`, which no exporter can write down.
+    Each is multiplied with its tap's mask and added; float16 and bfloat16 accumulate in float32. It is written for graphs
+    that other runtimes execute: two operations of four axes a tap, every size taken from the inputs, and s*s*C elements
+    an input pixel at a time where `unfold` writes k*k*s*s*C. Here it is slower than `shift_add`, which no exporter can
+    write down.
     """
     _, C, H, W = x.shape
     k, g, s = kernel_size, group_size, scale_factor
     border = k // 2 * s
+    dtype, sums = x.dtype, _SUM_DTYPE.get(x.dtype, x.dtype)
+    x, mask = x.to(sums), mask.to(sums)
     rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
     columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
     mask = mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
@@ -64,9 +67,8 @@ def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
         return functools.reduce(torch.add, terms)
 
     blocks = zip(wide.split(C // g, 1), mask.split(k * k, 1), strict=True)
-    return (
-        torch.cat([reassembled(block, weights) for block, weights in blocks], 1) if g > 1 else reassembled(wide, mask)
-    )
+    out = torch.cat([reassembled(*pair) for pair in blocks], 1) if g > 1 else reassembled(wide, mask)
+    return out.to(dtype)
 
 
 def shift_add(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:

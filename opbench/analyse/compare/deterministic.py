@@ -12,8 +12,8 @@ from opbench.quantities import exact
 from opbench.schema import Record
 
 Figure = float | dict[str, int] | None
-# What documents of an early opbench lack throughout, and an artifact torch's own runs: where neither run has it, there is
-# nothing to say of it.
+# What documents of an early opbench lack throughout, and torch's own runs an artifact: where neither run has it, there
+# is nothing to say of it.
 _CAME_LATER = ("held", "artifact")
 # The machine was busy or hot: nothing is said of the code but that its time isn't known.
 _WITHOUT_TIME = ("disturbed", "throttled")

@@ -44,10 +44,10 @@ def unfold(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
 def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
     """`x` (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W): k*k shifted slices of the upsampled image.
 
-    Each is multiplied with its tap's mask and added; float16 and bfloat16 accumulate in float32. It is written for graphs
-    that other runtimes execute: two operations of four axes a tap, every size taken from the inputs, and s*s*C elements
-    an input pixel at a time where `unfold` writes k*k*s*s*C. Here it is slower than `shift_add`, which no exporter can
-    write down.
+    Each is multiplied with its tap's mask and added; float16 and bfloat16 accumulate in float32. It is written for
+    graphs that other runtimes execute: two operations of four axes a tap, every size taken from the inputs, and s*s*C
+    elements an input pixel at a time where `unfold` writes k*k*s*s*C. Here it is slower than `shift_add`, which no
+    exporter can write down.
     """
     _, C, H, W = x.shape
     k, g, s = kernel_size, group_size, scale_factor

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from opbench.schema import Environment, Phase
+from opbench.schema import Environment, Phase, Setting
 
 NAME = "study.json"
 PART = "study.part.json"  # while trainings go on; a finished document is never replaced by half a one
@@ -58,7 +58,7 @@ class Contender(msgspec.Struct, frozen=True):
     name: str
     operator: str
     implementation: str
-    dims: dict[str, int]
+    dims: dict[str, Setting]
     params: int
     slot_params: int
     macs: int

@@ -26,6 +26,9 @@ def show(*arguments):
     return CliRunner().invoke(app, ["show", *map(str, arguments)])
 
 
+SCHEMES = {"gsconv", "pconv"}
+
+
 @pytest.fixture(scope="module", params=sorted(drawings()))
 def drawn(request):
     return request.param, picture(request.param, Shot())
@@ -92,7 +95,8 @@ def test_offsets_spread_as_asked_and_a_group_s_weights_sum_to_one():
 def test_the_same_request_gives_the_same_bytes(drawn):
     operator, text = drawn
     assert picture(operator, Shot()) == text
-    assert picture(operator, Shot(seed=1)) != text
+    # A scheme of channels, of which nothing is drawn, is the same for every seed.
+    assert (picture(operator, Shot(seed=1)) == text) == (operator in SCHEMES)
 
 
 def test_a_picture_is_well_formed_titled_described_and_loads_nothing(drawn):
@@ -103,7 +107,7 @@ def test_a_picture_is_well_formed_titled_described_and_loads_nothing(drawn):
     assert "script" not in text
     assert all(link.startswith("data:image/png;base64,") for link in re.findall(r'href="([^"]+)"', text))
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
-        "svg", "title", "desc", "rect", "text", "image", "circle", "line", "g", "clipPath",
+        "svg", "title", "desc", "rect", "text", "image", "circle", "line", "g", "clipPath", "polygon",
     }  # fmt: skip
 
 

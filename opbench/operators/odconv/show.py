@@ -89,7 +89,7 @@ def draw(found: Mapping[str, Weighed], views: Mapping[str, np.ndarray], words: s
         *ramp(LEFT, TOP + ROW * len(found) + 4, most, "kernels sum to 100 % (softmax), taps don't (sigmoid)"),
     ]
     described = f"{len(found)} images: the attention of kernels and taps for each. {words}"
-    return Drawing("ODConv attention", described, max(taps_at + 180, 720), TOP + ROW * len(found) + 50, tuple(parts))
+    return Drawing("ODConv attention", described, max(taps_at + 180, 840), TOP + ROW * len(found) + 50, tuple(parts))
 
 
 def _row(one: Weighed, image: np.ndarray, index: int, taps_at: float, most: float) -> Iterator[str]:

@@ -86,7 +86,7 @@ def draw(shown: Sequence[Attention], image: np.ndarray, words: str) -> Drawing:
         *axes(LEFT, TOP, height, width, scale, 8, "pixels of the feature map"),
         *(part for index, one in enumerate(shown) for part in _window(one, index, k, scale)),
         *(part for index, one in enumerate(shown) for part in _row(one, index, k, most)),
-        *ramp(RIGHT, TOP + ROW * len(shown) + 2, most, "weight of a tap; those of a window sum to 100 %"),
+        *ramp(RIGHT, TOP + ROW * len(shown) + 2, most, "weight of a tap; a window has 100 %"),
     ]
     described = f"{len(shown)} output pixels: the weights of their windows in {len(shown[0].weights)} channels. {words}"
     return Drawing("RFAConv attention", described, RIGHT + SHOWN * (SIDE + 22) + 20, total, tuple(parts))

@@ -104,7 +104,9 @@ def contenders(suite: Suite, filters: Filters) -> dict[str, list[str]]:
     for workload in suite.workloads:
         if _passes(filters, "task", workload.task) and _passes(filters, "workload", workload.name):
             task = registry.tasks()[workload.task]
-            pairs = (*_contenders(task, workload, filters), *_absent(task, workload, filters))
+            pairs = [*_contenders(task, workload, filters), *_absent(task, workload, filters)]
+            if set(filters.get("runtime") or workload.runtimes) <= {DEFAULT_RUNTIME}:
+                pairs = [pair for pair in pairs if not _for_exports(*pair, filters)]
             found.setdefault(task.name, []).extend(_name(*pair) for pair in pairs if _name(*pair) != task.baseline)
     return {task: list(dict.fromkeys(names)) for task, names in found.items()}
 
@@ -210,7 +212,8 @@ def _contenders(task: Task, workload: Workload, filters: Filters) -> Iterator[tu
 
 def _for_exports(operator: Operator, implementation: str, filters: Filters) -> bool:
     """Whether it was written to be exported, and nobody asks what it costs in torch."""
-    return operator.implementations[implementation].exported and implementation not in filters.get("implementation", ())
+    found = operator.implementations.get(implementation)  # that of a package that is not installed is in no table
+    return found is not None and found.exported and implementation not in filters.get("implementation", ())
 
 
 def _absent(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[Operator, str]]:

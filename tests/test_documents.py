@@ -18,6 +18,7 @@ from opbench.analyse.history.digest import digest
 from opbench.conformance.findings import Conformance
 from opbench.conformance.findings import Request as Check
 from opbench.conformance.promises.findings import PromiseRequest, Promises
+from opbench.decision.nouns import NetworkDecision
 from opbench.documents import KINDS, DocumentKind, files
 from opbench.documents.kinds import STUDY_VERSION
 from opbench.documents.selfchecks import selfcheck_near, selfcheck_of
@@ -179,6 +180,21 @@ def nouns():
         "promises": Promises(PromiseRequest("a.py:M"), "M()", ((2, 64, 4, 4),), (), (), math.inf),
         "model": Costs("a.py:Net", "Net", (1, 3, 64, 64), "float32", "cpu", "inference", math.inf, 2, None, (), ()),
         "comparison": compare(run, run),
+        "decision": NetworkDecision(
+            "yolo11n.yaml",
+            "YOLO11n",
+            (1, 3, 64, 64),
+            "float32",
+            "cpu",
+            "inference",
+            2.0,
+            2,
+            "a machine",
+            "2026-01-01",
+            "opbench decide yolo11n.yaml",
+            "quiet",
+            (),
+        ),
         "claims": Answers(evaluate()[:3]),
     }
 

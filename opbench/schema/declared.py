@@ -262,7 +262,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: tuple[Device, ...] = ()
     modes: tuple[Mode, ...] = ()
     spreads: tuple[float, ...] = ()
-    runtimes: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ("torch",)
     settings: dict[str, dict[str, Setting]] = {}
 
 

@@ -135,7 +135,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_network_compiles_whole_and_exports_with_the_kernel_as_one_operation(name):
+def test_a_network_compiles_whole_and_exports_without_the_kernel(name):
     make, shape = LAYERS[name]
     torch.manual_seed(0)
     layer, x = make().eval(), torch.randn(shape)
@@ -144,8 +144,8 @@ def test_a_network_compiles_whole_and_exports_with_the_kernel_as_one_operation(n
     for got, want in zip(gradients(compiled, x), expected, strict=True):
         torch.testing.assert_close(got, want)
     program = torch.export.export(layer, (x,))
-    called = [str(node.target) for node in program.graph.nodes if "opbench" in str(node.target)]
-    assert called == [f"opbench.{'carafe' if 'CARAFE' in name else 'dcnv3'}_cpu.default"]
+    # It is to run where opbench isn't.
+    assert not [str(node.target) for node in program.graph.nodes if "opbench" in str(node.target)]
     torch.testing.assert_close(program.module()(x), expected[0])
 
 

@@ -268,7 +268,7 @@ REFUSED = {
     "even kernel": (partial(Neck, kernel_size=4), "mix.conv", DCNv3, "odd kernel_size of at least 3, got 4"),
     "unpadded": (partial(Neck, padding=0), "mix.conv", DCNv3, r"expected padding 1 .* got \(0, 0\)"),
     "padded too much": (partial(Neck, padding=2), "mix.conv", DCNv3, r"expected padding 1 .* got \(2, 2\)"),
-    "strided": (partial(Neck, stride=2), "mix.conv", DCNv3, r"expected stride 1, got \(2, 2\)"),
+    "strided": (partial(Neck, stride=3), "mix.conv", DCNv3, r"expected stride 1, got \(3, 3\)"),
     "reflecting": (partial(Neck, padding_mode="reflect"), "mix.conv", DCNv3, "padding with zeros"),
     "other channels": (lambda: nn.Sequential(Block(3, 16)), "0.conv", DCNv3, "it makes 16 channels of 3"),
     "a block for the bare module": (Neck, "mix", DCNv3, "takes the place of an nn.Conv2d"),

@@ -21,7 +21,7 @@ from opbench.schema import OpbenchError
 from opbench.study import run
 from opbench.study.document import NAME, PART, StudyDocument
 from opbench.study.run import Extent, TrainingLostError, best_rate, run_study
-from opbench.study.studies import STUDIES
+from opbench.study.studies import STUDIES, study_named
 
 
 def quick(folder, **changed):
@@ -51,7 +51,7 @@ def test_every_contender_has_its_trainings_scores_losses_and_steps(study):
     assert study.complete
     assert study.schema_version == STUDY_VERSION
     for result in study.studies:
-        declared = STUDIES[result.name]
+        declared = study_named(result.name)
         assert [contender.name for contender in result.contenders] == [entrant.name for entrant in declared.entrants]
         assert len(result.trainings) == result.planned
         for contender in result.contenders:

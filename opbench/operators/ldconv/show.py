@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.common.clamped.show import Line, Recorder, draw, points
+from opbench.operators.common.clamped.show import Recorder, SampleLine, draw, points
 from opbench.operators.ldconv.module import LDConv
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
@@ -38,7 +38,7 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     rows, columns = (computed(at, "offsets") for at in core.calls[0])
     straight = module.places(torch.zeros(1, 2 * module.num_param, *rows.shape[2:]))
     queries = [
-        (row, column, [Line("samples", points(*straight, row, column), points(rows, columns, row, column))])
+        (row, column, [SampleLine("samples", points(*straight, row, column), points(rows, columns, row, column))])
         for row, column in places(shot.at, *image.shape[:2])
     ]
     return draw(f"LDConv: where the {module.num_param} samples of an output pixel lie", words, image, queries)

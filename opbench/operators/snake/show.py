@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.common.clamped.show import Line, Recorder, draw, points
+from opbench.operators.common.clamped.show import Recorder, SampleLine, draw, points
 from opbench.operators.snake.module import DySnakeConv
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
@@ -46,7 +46,7 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
             row,
             column,
             [
-                Line(f"along {axis}", points(*lies, row, column), points(*swings, row, column), joined=True)
+                SampleLine(f"along {axis}", points(*lies, row, column), points(*swings, row, column), joined=True)
                 for axis, lies, swings in zip("xy", straight, core.calls, strict=True)
             ],
         )

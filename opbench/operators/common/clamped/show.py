@@ -18,7 +18,7 @@ ZOOM, NEAR, ACROSS = 225, 4, 4
 Point = tuple[float, float]
 
 
-class Line(NamedTuple):
+class SampleLine(NamedTuple):
     """Samples of one colour: where each starts and lies, (x, y) in pixels. `joined`: a line from one to the next."""
 
     name: str
@@ -44,7 +44,9 @@ def points(rows: Tensor, columns: Tensor, row: int, column: int) -> list[Point]:
     return list(zip(columns[0, :, row, column].tolist(), rows[0, :, row, column].tolist(), strict=True))
 
 
-def draw(title: str, words: str, image: np.ndarray, queries: Sequence[tuple[int, int, Sequence[Line]]]) -> Drawing:
+def draw(
+    title: str, words: str, image: np.ndarray, queries: Sequence[tuple[int, int, Sequence[SampleLine]]]
+) -> Drawing:
     """The picture of output pixels (row, column) with their samples."""
     black = "black: where a sample starts; coloured: where it lies; hollow: beyond the image, clamped to its border"
     parts = [
@@ -65,7 +67,7 @@ def draw(title: str, words: str, image: np.ndarray, queries: Sequence[tuple[int,
 
 
 def _zoom(
-    image: np.ndarray, row: int, column: int, x0: float, y0: float, lines: Sequence[Line], clip: str
+    image: np.ndarray, row: int, column: int, x0: float, y0: float, lines: Sequence[SampleLine], clip: str
 ) -> Iterator[str]:
     """The pixels around one, paler than they are, and its samples."""
     height, width = image.shape[:2]

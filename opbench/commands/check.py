@@ -107,17 +107,18 @@ def _without_operator(request: CheckRequest) -> str:
 def _artifact(request: CheckRequest) -> Exit:
     """A file that was exported: its output at its own sizes, or at several where they are free."""
     from opbench.conformance.artifact import ArtifactJob, check_artifact
+    from opbench.conformance.target import assignments
     from opbench.report.artifact import artifact_json, artifact_lines, verdict_of
     from opbench.report.lines import say_json, say_lines
 
     if request.operator is None:
         raise OpbenchError(f"{request.target}: say what it should compute, as in --operator carafe")
+    shape = [part for part in request.shape.split(",") if part.strip()]
     sizes: dict[str, int] = {}
-    for part in (*filter(None, request.shape.split(",")), *request.fix):
-        name, _, value = (word.strip() for word in part.partition("="))
-        if not (name and value.isascii() and value.isdigit()):
-            raise OpbenchError(f"{part}: expected NAME=SIZE, as in --shape C=64,H=20 or --fix k=5")
-        sizes[name] = int(value)
+    for name, value in {**assignments("--shape", shape), **assignments("--fix", request.fix)}.items():
+        if type(value) is not int or value < 0:
+            raise OpbenchError(f"{name}={value}: expected NAME=SIZE, as in --shape C=64,H=20 or --fix k=5")
+        sizes[name] = value
     names = tuple(word.strip() for word in request.names.split(",") if word.strip())
     found = tuple(check_artifact(ArtifactJob(request.target, request.operator, sizes, names, request.seed)))
     if request.as_json:

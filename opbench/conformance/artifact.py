@@ -101,8 +101,10 @@ def judge_here(job: ArtifactJob) -> Iterator[ArtifactJudged | ArtifactRefused]:
     try:
         file = _File(Path(job.path).read_bytes())
         operator = _meant(job, len(file.inputs))
-        for place, (sizes, seed) in enumerate(itertools.product(_sizes(job, operator, file), range(SEEDS))):
-            yield _at(job, operator, file, sizes, job.seed + seed, first=place == 0)
+        names = _in_order(job, operator, file)
+        sizes = _sizes(job, operator, file.inputs[names[0]])
+        for place, (dims, seed) in enumerate(itertools.product(sizes, range(SEEDS))):
+            yield _at(operator, file, names, dims, job.seed + seed, first=place == 0)
     except Exception as error:  # of a file from anywhere: whatever reads it may raise anything
         yield ArtifactRefused(str(error) or type(error).__name__)
 
@@ -156,13 +158,13 @@ def _meant(job: ArtifactJob, inputs: int) -> Operator:
 def _dims(operator: Operator, said: Mapping[str, int], base: Mapping[str, int]) -> dict[str, int]:
     """All dimensions of the operator's task and its settings, as said, else by default."""
     task = registry.tasks()[operator.task]
-    usual: dict[str, Any] = {**task.defaults, **operator.settings, **{axis: base[axis] for axis in AXES}}
+    known = {**dict.fromkeys((*task.dims, *task.defaults)), **operator.settings}
+    if unknown := sorted(set(said) - set(known)):
+        raise OpbenchError(f"{operator.name} has no size {unknown[0]!r} (it has: {', '.join(known)})")
+    sizes: dict[str, Any] = {**operator.settings, **{axis: base[axis] for axis in AXES}, **said}
     if "G" in task.dims:
-        usual["G"] = groups(said.get("C", base["C"]))
-    usual |= {name: 2 * usual["C"] for name in task.dims if name not in usual}
-    if unknown := sorted(set(said) - set(usual)):
-        raise OpbenchError(f"{operator.name} has no size {unknown[0]!r} (it has: {', '.join(usual)})")
-    return {**usual, **said}
+        sizes.setdefault("G", groups(sizes["C"]))
+    return task.given(sizes)
 
 
 def _case(operator: Operator, dims: Mapping[str, int], seed: int) -> Case:
@@ -176,9 +178,8 @@ def _case(operator: Operator, dims: Mapping[str, int], seed: int) -> Case:
     )  # fmt: skip
 
 
-def _sizes(job: ArtifactJob, operator: Operator, file: _File) -> Iterator[dict[str, int]]:
-    """Those that the file's first input has; free axes at several."""
-    shape = next(iter(_in_order(job, operator, file).values()))
+def _sizes(job: ArtifactJob, operator: Operator, shape: tuple[int | None, ...]) -> Iterator[dict[str, int]]:
+    """Those that the operator's first input has in the file; free axes at several."""
     said: dict[str, int] = {}
     for position, axis in enumerate(_layout(operator, len(shape))):
         if (size := shape[position]) is not None:
@@ -217,21 +218,20 @@ def _first(operator: Operator, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(next(iter(drawn.values())).shape)
 
 
-def _in_order(job: ArtifactJob, operator: Operator, file: _File) -> dict[str, tuple[int | None, ...]]:
+def _in_order(job: ArtifactJob, operator: Operator, file: _File) -> list[str]:
     """The file's inputs in the order of the operator's: by `--names`, by their own names, else as they come."""
     assert operator.inputs is not None
     wanted = list(operator.inputs(_dims(operator, {}, FREE_SIZES[0]), 0.0, torch.Generator()))
     names = list(job.names) or (wanted if set(wanted) == set(file.inputs) else list(file.inputs))
     if sorted(names) != sorted(file.inputs):
         raise OpbenchError(f"its inputs are {', '.join(file.inputs)}; --names has {', '.join(names)}")
-    return {name: file.inputs[name] for name in names}
+    return names
 
 
 def _at(
-    job: ArtifactJob, operator: Operator, file: _File, dims: dict[str, int], seed: int, *, first: bool
+    operator: Operator, file: _File, names: Sequence[str], dims: dict[str, int], seed: int, *, first: bool
 ) -> ArtifactJudged | ArtifactRefused:
     built = build(_case(operator, dims, seed))
-    names = list(_in_order(job, operator, file))
     given = dict(zip(names, built.inputs, strict=True))
     for name, value in given.items():
         for axis, (size, got) in enumerate(zip(file.inputs[name], value.shape, strict=False)):
@@ -240,7 +240,7 @@ def _at(
                     f"its input {name} has {size} along axis {axis}, {operator.name} at {_said(dims)} has {got}: "
                     "say which sizes it is of by --fix, as in --fix k=3"
                 )
-    weights = {name: value for name, value in built.tensors.items() if name not in list(built.tensors)[: len(given)]}
+    weights = dict(list(built.tensors.items())[len(given) :])
     if weights:
         built = _with_weights(built, file.weights(), weights)
     try:

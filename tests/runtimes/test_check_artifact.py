@@ -138,6 +138,15 @@ def test_a_whole_module_is_judged_by_the_weights_in_the_file(tmp_path, check):
     assert code == 1, said
 
 
+def test_a_module_that_halves_an_image_has_its_own_number_of_outputs(tmp_path, check):
+    file = tmp_path / "strided.onnx"
+    for outputs, sizes in ((16, ()), (24, ("--shape", "O=24"))):
+        layer = torch.nn.Conv2d(8, outputs, 3, 2, 1, bias=False)
+        file.write_bytes(write(layer.eval(), (torch.randn(1, 8, 6, 8),)))
+        code, said = check(file, "--operator", "conv3x3-stride2", *sizes)
+        assert code == 0, said
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [(b"no model at all", "it is no ONNX file"), (b"", "2 inputs"), (b"\x08", "no ONNX file")],

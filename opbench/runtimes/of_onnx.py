@@ -48,11 +48,7 @@ def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, 
 
 def onnxruntime(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module in ONNX Runtime on the CPU."""
-    _known_to_numpy("ONNX Runtime", inputs)
-    content = write(module, inputs)
-    begin = time.perf_counter()
-    run = onnxruntime_session(content, threads)
-    return _prepared(module, content, run, time.perf_counter() - begin)
+    return _executed("ONNX Runtime", onnxruntime_session, module, inputs, threads)
 
 
 def onnxruntime_session(content: bytes, threads: int) -> Callable[..., Tensor]:
@@ -81,11 +77,7 @@ def onnxruntime_session(content: bytes, threads: int) -> Callable[..., Tensor]:
 
 def openvino(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module in OpenVINO on the CPU, told to keep float32: left alone it may compute in bfloat16."""
-    _known_to_numpy("OpenVINO", inputs)
-    content = write(module, inputs)
-    begin = time.perf_counter()
-    run = openvino_request(content, threads)
-    return _prepared(module, content, run, time.perf_counter() - begin)
+    return _executed("OpenVINO", openvino_request, module, inputs, threads)
 
 
 def openvino_request(content: bytes, threads: int) -> Callable[..., Tensor]:
@@ -114,12 +106,19 @@ def openvino_request(content: bytes, threads: int) -> Callable[..., Tensor]:
     return run
 
 
-def _known_to_numpy(runtime: str, inputs: tuple[Tensor, ...]) -> None:
+def _executed(
+    runtime: str,
+    start: Callable[[bytes, int], Callable[..., Tensor]],
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    threads: int,
+) -> Executed:
     if inputs and inputs[0].dtype not in (torch.float32, torch.float64, torch.float16):
         raise CantBeMade(f"{runtime} is given float32, float64 or float16 here, not {str(inputs[0].dtype)[6:]}")
-
-
-def _prepared(module: nn.Module, content: bytes, run: Callable[..., Tensor], seconds: float) -> Executed:
+    content = write(module, inputs)
+    begin = time.perf_counter()
+    run = start(content, threads)
+    seconds = time.perf_counter() - begin
     return Executed(module, run, Artifact(EXPORTER, len(content), nodes_of(content), seconds))
 
 

@@ -6,6 +6,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,52 +17,42 @@ from opbench.schema import Artifact
 
 def compiled(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module under `torch.compile`, for these shapes."""
-    return _loaded(module, inputs, "torch.compile", torch.compile(module, dynamic=False), 0, 0)
+    artifact = Artifact(exporter="torch.compile", bytes=0, nodes=0, load_seconds=0.0)
+    return Executed(module, torch.compile(module, dynamic=False), artifact)
 
 
 def program(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module as `torch.export` writes it down, saved and loaded again."""
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            written = io.BytesIO()
-            exported = torch.export.export(module, inputs)
-            torch.export.save(exported, written)
-            begin = time.perf_counter()
-            written.seek(0)
-            loaded = torch.export.load(written)
-            seconds = time.perf_counter() - begin
-    except Exception as error:  # of whatever kind the exporter raises
-        raise refused("torch.export can't write it down", error) from error
+    loaded, size, seconds = _loaded(
+        "torch.export", lambda file: torch.export.save(torch.export.export(module, inputs), file), torch.export.load
+    )
     nodes = sum(node.op == "call_function" for node in loaded.graph.nodes)
-    return _loaded(module, inputs, "torch.export", loaded.module(), nodes, written.getbuffer().nbytes, seconds)
+    return Executed(module, loaded.module(), Artifact("torch.export", size, nodes, seconds))
 
 
 def script(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module as `torch.jit.trace` writes it down, frozen, saved and loaded again."""
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            written = io.BytesIO()
-            traced = torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False))
-            torch.jit.save(traced, written)
-            begin = time.perf_counter()
-            written.seek(0)
-            loaded = torch.jit.load(written)
-            seconds = time.perf_counter() - begin
-    except Exception as error:  # of whatever kind the tracer raises
-        raise refused("torch.jit.trace can't write it down", error) from error
+    loaded, size, seconds = _loaded(
+        "torch.jit.trace",
+        lambda file: torch.jit.save(torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False)), file),
+        torch.jit.load,
+    )
     nodes = sum(1 for _ in loaded.inlined_graph.nodes())
-    return _loaded(module, inputs, "torch.jit.trace", loaded, nodes, written.getbuffer().nbytes, seconds)
+    return Executed(module, loaded, Artifact("torch.jit.trace", size, nodes, seconds))
 
 
 def _loaded(
-    module: nn.Module,
-    inputs: tuple[Tensor, ...],
-    exporter: str,
-    run: Callable[..., Tensor],
-    nodes: int,
-    size: int,
-    seconds: float = 0.0,
-) -> Executed:
-    return Executed(module, run, Artifact(exporter=exporter, bytes=size, nodes=nodes, load_seconds=seconds))
+    exporter: str, write: Callable[[io.BytesIO], None], load: Callable[[io.BytesIO], Any]
+) -> tuple[Any, int, float]:
+    """What an exporter has written, loaded: with its bytes, and the seconds that loading took."""
+    file = io.BytesIO()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write(file)
+            begin = time.perf_counter()
+            file.seek(0)
+            loaded = load(file)
+    except Exception as error:  # of whatever kind the exporter raises
+        raise refused(f"{exporter} can't write it down", error) from error
+    return loaded, file.getbuffer().nbytes, time.perf_counter() - begin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
@@ -30,9 +30,6 @@ class Executed(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """The artifact's output."""
         return self._run[0](*inputs)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Executed:
-        raise CantBeMade("a runtime's artifact can't be copied")
 
 
 Prepare: TypeAlias = Callable[[nn.Module, tuple[Tensor, ...], int], Executed]

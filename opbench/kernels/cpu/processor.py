@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import torch
 
 
+# Why no exporter can write a kernel down for another runtime.
+UNEXPORTABLE = "it is machine code of opbench's own"
+
+
 def missing() -> str | None:
     """Why kernels can't be compiled here, or None."""
     if importlib.util.find_spec("llvmlite") is None:

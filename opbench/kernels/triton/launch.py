@@ -29,6 +29,10 @@ MOST_REGISTERS = 255
 MOST = 2**31
 
 
+# Why no exporter can write a kernel down for another runtime.
+UNEXPORTABLE = "it is a kernel of opbench's own"
+
+
 def missing() -> str | None:
     """Why Triton kernels can't run here, or None."""
     if importlib.util.find_spec("triton") is None:

@@ -38,7 +38,7 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             carafe_cpu,
-            unexportable="it is machine code of opbench's own",
+            unexportable=processor.UNEXPORTABLE,
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
@@ -47,7 +47,7 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
         Implementation(
             "triton",
             carafe_triton,
-            unexportable="it is a kernel of opbench's own",
+            unexportable=launch.UNEXPORTABLE,
             devices=("cuda",),
             missing=launch.missing,
             note="reads either memory format in place; no atomics. Not measured on a GPU yet",

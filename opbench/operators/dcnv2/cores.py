@@ -124,7 +124,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             cpu,
-            unexportable="it is machine code of opbench's own",
+            unexportable=processor.UNEXPORTABLE,
             devices=("cpu",),
             missing=processor.missing,
             note="columns by machine code through llvmlite, made on the first call and kept in the user's cache folder",

@@ -113,7 +113,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             dcnv3_cpu,
-            unexportable="it is machine code of opbench's own",
+            unexportable=processor.UNEXPORTABLE,
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
@@ -122,7 +122,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "triton",
             dcnv3_triton,
-            unexportable="it is a kernel of opbench's own",
+            unexportable=launch.UNEXPORTABLE,
             devices=("cuda",),
             missing=launch.missing,
             deterministic_backward=False,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from opbench.errors import nearest
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.dcnv3.layer import SamplingLayer
 from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
 
 Norm = Literal["LN", "BN"]
@@ -39,7 +40,7 @@ _NORMS: Mapping[str, Callable[[int], nn.Module]] = {
 }
 
 
-class DCNv3(nn.Module):
+class DCNv3(SamplingLayer):
     """x (N, H, W, C) -> (N, Ho, Wo, C): InternImage's deformable convolution v3.
 
     A depthwise convolution of the input with norm and activation predicts offsets and a softmax-normalised mask;
@@ -56,8 +57,6 @@ class DCNv3(nn.Module):
     `implementation` is a name from `opbench.operators.dcnv3.CORES`, "auto", or a callable with the core's signature.
     Source: InternImage, arXiv 2211.05778, section 3.1, and its published module.
     """
-
-    channels_last = True
 
     def __init__(
         self,
@@ -140,19 +139,6 @@ class DCNv3(nn.Module):
             self.center_feature_scale_proj_bias = nn.Parameter(torch.zeros(group))
         self.reset_parameters()
 
-    @property
-    def settings(self) -> DCNv3Settings:
-        """Those of its core, from its attributes as they are now."""
-        return DCNv3Settings(
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            pad=self.pad,
-            dilation=self.dilation,
-            group=self.group,
-            offset_scale=self.offset_scale,
-            remove_center=self.remove_center,
-        )
-
     def reset_parameters(self) -> None:
         """The official start: zero offsets, uniform mask, xavier-uniform projections without bias."""
         for layer in (self.offset, self.mask):
@@ -187,18 +173,9 @@ class DCNv3(nn.Module):
             **self.settings.options,
         )
         if self.center_feature_scale:
-            sigma = F.linear(features, self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias)
-            scale = sigma.sigmoid().repeat_interleave(self.channels // self.group, -1)
-            out = out * (1 - scale) + projected * scale
+            out = self.blended(out, projected, features)
         result: Tensor = self.output_proj(out)
         return result
-
-    def extra_repr(self) -> str:
-        """The settings, as they are constructed."""
-        return (
-            f"channels={self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, pad={self.pad}, "
-            f"dilation={self.dilation}, group={self.group}, implementation={self.implementation!r}"
-        )
 
 
 class ChannelsFirstDCNv3(DCNv3):

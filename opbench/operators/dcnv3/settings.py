@@ -18,6 +18,11 @@ class DCNv3Settings:
     offset_scale: float = 1.0
     remove_center: bool = False
 
+    @classmethod
+    def of(cls, layer: Any) -> DCNv3Settings:
+        """Those of a layer, from its attributes of the same names as they are now."""
+        return cls(**{name: getattr(layer, name) for name in cls.__dataclass_fields__})
+
     @property
     def options(self) -> dict[str, Any]:
         """The same as keyword arguments, which is how a core takes them."""

@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.operators.common.choice import Core, choose
+from opbench.operators.dcnv3.layer import SamplingLayer
 from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
 from opbench.operators.dcnv4.cores import CORES, FALLBACK, PREFERRED
 from opbench.operators.dcnv4.packed import width
 
 
-class DCNv4(nn.Module):
+class DCNv4(SamplingLayer):
     """x (N, L, C) -> (N, L', C), or x (N, H, W, C) -> (N, Ho, Wo, C): deformable convolution v4.
 
     One linear layer predicts, from the input (after a depthwise convolution with `dw_kernel_size`), the offsets and
@@ -34,8 +34,6 @@ class DCNv4(nn.Module):
     `center_feature_scale` with a stride. `implementation` is a name from `opbench.operators.dcnv4.CORES`, "auto", or a
     callable with the core's signature. Source: arXiv 2401.06197, section 3, and the module of OpenGVLab/DCNv4.
     """
-
-    channels_last = True
 
     def __init__(
         self,
@@ -112,19 +110,6 @@ class DCNv4(nn.Module):
             self.center_feature_scale_proj_bias = nn.Parameter(torch.zeros(group))
         self.reset_parameters()
 
-    @property
-    def settings(self) -> DCNv3Settings:
-        """Those of its core, from its attributes as they are now."""
-        return DCNv3Settings(
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            pad=self.pad,
-            dilation=self.dilation,
-            group=self.group,
-            offset_scale=self.offset_scale,
-            remove_center=self.remove_center,
-        )
-
     def reset_parameters(self) -> None:
         """The published start: offsets and masks zero, xavier-uniform projections without bias."""
         nn.init.zeros_(self.offset_mask.weight)
@@ -181,18 +166,9 @@ class DCNv4(nn.Module):
         # Under autocast linear layers return another dtype than x has; a core takes one.
         out = core(value, offset_mask.to(value.dtype), **self.settings.options)
         if self.center_feature_scale:
-            sigma = F.linear(out, self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias)
-            scale = sigma.sigmoid().repeat_interleave(self.channels // self.group, -1)
-            out = out * (1 - scale) + value * scale
+            out = self.blended(out, value, out)
         result: Tensor = out if self.without_pointwise else self.output_proj(out)
         return result
-
-    def extra_repr(self) -> str:
-        """The settings, as they are constructed."""
-        return (
-            f"channels={self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, pad={self.pad}, "
-            f"dilation={self.dilation}, group={self.group}, implementation={self.implementation!r}"
-        )
 
 
 class ChannelsFirstDCNv4(DCNv4):

@@ -48,7 +48,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             dysample_cpu,
-            unexportable="it is machine code of opbench's own",
+            unexportable=processor.UNEXPORTABLE,
             devices=("cpu",),
             missing=processor.missing,
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder; no grid",

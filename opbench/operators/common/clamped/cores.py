@@ -102,7 +102,7 @@ CORES: Mapping[str, Implementation] = {
         Implementation(
             "cpu",
             cpu,
-            unexportable="it is machine code of opbench's own",
+            unexportable=processor.UNEXPORTABLE,
             devices=("cpu",),
             missing=processor.missing,
             note="samples by machine code through llvmlite, channels last, written to memory",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from opbench import registry, suites
-from opbench.plan import Filters, contenders
+from opbench.contenders import Filters, contenders
 from opbench.schema import Case, Filter, OpbenchError, Panel, Plan, Skipped, Suite
 
 # The filters that choose among the contenders of a panel; the others choose panels.

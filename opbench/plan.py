@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
@@ -11,6 +10,7 @@ from typing import cast
 import msgspec
 
 from opbench import registry
+from opbench.contenders import Filters, competing, for_exports, not_installed, passes
 from opbench.errors import nearest
 from opbench.runtimes import RUNTIMES
 from opbench.schema import (
@@ -35,14 +35,9 @@ from opbench.schema import (
     Workload,
     spread_part,
 )
-from opbench.suites import GROUPS
 
-Filters = Mapping[Filter, Sequence[str]]
 # By operator, beside what a workload names.
 Asked = Mapping[str, Mapping[str, Setting]]
-
-# A "?" after an implementation: a package's, that competes where the package is installed.
-_CONTENDER = re.compile(r"(?P<operator>[^\[\]]+)(\[(?P<implementation>[^\[\]]+)\](?P<optional>\?)?)?")
 
 
 def plan(
@@ -65,17 +60,17 @@ def plan(
     panels: list[Panel] = []
     skipped: list[Skipped] = []
     for workload in suite.workloads:
-        if not _passes(filters, "task", workload.task) or not _passes(filters, "workload", workload.name):
+        if not passes(filters, "task", workload.task) or not passes(filters, "workload", workload.name):
             continue
         task = registry.tasks()[workload.task]
-        contenders = list(_contenders(task, workload, filters))
+        contenders = list(competing(task, workload, filters))
         for template in _templates(task, workload, filters, seed):
             cases = []
-            for operator, implementation in _absent(task, workload, filters):
+            for operator, implementation in not_installed(task, workload, filters):
                 absent = _cases(template, operator, implementation, workload, settings)
                 skipped += [Skipped(case.id, f"{implementation} is not installed") for case in absent]
             for operator, implementation in contenders:
-                if template.runtime == DEFAULT_RUNTIME and _for_exports(operator, implementation, filters):
+                if template.runtime == DEFAULT_RUNTIME and for_exports(operator, implementation, filters):
                     continue
                 for case in _cases(template, operator, implementation, workload, settings):
                     reason = _obstacle(case, operator, cuda=cuda, here=here)
@@ -95,22 +90,6 @@ def plan(
     return Plan(suite=suite.name, panels=tuple(panels), skipped=tuple(skipped), targets=targets)
 
 
-def contenders(suite: Suite, filters: Filters) -> dict[str, list[str]]:
-    """The contenders beside the baseline that a suite has under the filters, by task, whether they can run here or not.
-
-    Of the filters only task, workload, operator and implementation choose contenders.
-    """
-    found: dict[str, list[str]] = {}
-    for workload in suite.workloads:
-        if _passes(filters, "task", workload.task) and _passes(filters, "workload", workload.name):
-            task = registry.tasks()[workload.task]
-            pairs = [*_contenders(task, workload, filters), *_absent(task, workload, filters)]
-            if set(filters.get("runtime") or workload.runtimes) <= {DEFAULT_RUNTIME}:
-                pairs = [pair for pair in pairs if not _for_exports(*pair, filters)]
-            found.setdefault(task.name, []).extend(_name(*pair) for pair in pairs if _name(*pair) != task.baseline)
-    return {task: list(dict.fromkeys(names)) for task, names in found.items()}
-
-
 def _place(one: Case | Target) -> tuple[str, ...]:
     """What a target and the panel it is measured in have in common."""
     return one.task, one.workload, one.dtype, one.device, one.mode
@@ -118,7 +97,7 @@ def _place(one: Case | Target) -> tuple[str, ...]:
 
 def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> Iterator[Case]:
     """What the cases of one panel share; the contender is filled in later."""
-    for device in (device for device in workload.devices if _passes(filters, "device", device)):
+    for device in (device for device in workload.devices if passes(filters, "device", device)):
         # A dtype or mode asked for by name is measured even where the suite doesn't list it.
         for dtype in cast("Sequence[DType]", filters.get("dtype") or workload.dtypes):
             for mode in cast("Sequence[Mode]", filters.get("mode") or workload.modes):
@@ -184,89 +163,6 @@ def checked(suite: Suite, asked: Asked) -> dict[str, dict[str, Setting]]:
     return found
 
 
-def _contenders(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[Operator, str]]:
-    """The contenders of a workload, baseline first."""
-    operators = registry.operators(task.name)
-    listed = _expand(task, workload.contenders) if workload.contenders else None
-    pairs = [(operator, name) for operator in operators.values() for name in operator.implementations]
-    pairs.sort(key=lambda pair: _name(*pair) != task.baseline)
-    if listed is not None:
-        order = {name: position for position, name in enumerate(listed)}
-        pairs.sort(key=lambda pair: order.get(_name(*pair), len(order)) if _name(*pair) != task.baseline else -1)
-    places = {name.partition("[")[0] for name in listed or ()}
-    for operator, name in pairs:
-        contender = _name(operator, name)
-        if contender == task.baseline:
-            yield operator, name
-            continue
-        # An operator that is asked for by name joins a panel whose suite doesn't list it.
-        named = operator.name in filters.get("operator", ()) and operator.name not in places
-        # Beside implementations for torch that a suite lists competes the one that is to be exported.
-        graph = operator.implementations[name].exported and operator.name in places
-        invited = (
-            listed is None or contender in listed or graph or (task.name, contender) in registry.extensions() or named
-        )
-        if invited and _passes(filters, "operator", operator.name) and _passes(filters, "implementation", name):
-            yield operator, name
-
-
-def _for_exports(operator: Operator, implementation: str, filters: Filters) -> bool:
-    """Whether it was written to be exported, and nobody asks what it costs in torch."""
-    found = operator.implementations.get(implementation)  # that of a package that is not installed is in no table
-    return found is not None and found.exported and implementation not in filters.get("implementation", ())
-
-
-def _absent(task: Task, workload: Workload, filters: Filters) -> Iterator[tuple[Operator, str]]:
-    """The contenders that compete where their package is installed, which it is not here."""
-    for pattern in workload.contenders:
-        match = _CONTENDER.fullmatch(pattern)
-        if match is None or not match["optional"]:
-            continue
-        operator, name = registry.operator(task.name, match["operator"]), match["implementation"]
-        if name not in operator.implementations and (
-            _passes(filters, "operator", operator.name) and _passes(filters, "implementation", name)
-        ):
-            yield operator, name
-
-
-def _expand(task: Task, patterns: Sequence[str]) -> list[str]:
-    """`carafe` stands for every implementation, `carafe[triton]` for one, `carafe[mmcv]?` for one if installed.
-
-    `*` stands for every operator of the task that no other entry names; `-carafe` names one to leave it out, `-pasted`
-    a group of them.
-    """
-    operators = registry.operators(task.name)
-    names = []
-    mentioned = {re.split(r"[\[\]]", pattern.removeprefix("-"))[0] for pattern in patterns}
-    grouped = [group for group in GROUPS if f"-{group}" in patterns]
-    mentioned.update(name for group in grouped for name in GROUPS[group])
-    for pattern in patterns:
-        if pattern.removeprefix("-") in grouped:
-            continue
-        if pattern == "*":
-            others = [operator for operator in operators.values() if operator.name not in mentioned]
-            names += [_name(operator, name) for operator in others for name in operator.implementations]
-            continue
-        if pattern.startswith("-"):
-            registry.operator(task.name, pattern.removeprefix("-"))
-            continue
-        match = _CONTENDER.fullmatch(pattern)
-        if match is None:
-            raise OpbenchError(f"contender {pattern!r}: expected operator or operator[implementation]")
-        operator = registry.operator(task.name, match["operator"])
-        if match["implementation"] is None:
-            names += [_name(operator, name) for name in operators[operator.name].implementations]
-        elif match["implementation"] in operator.implementations:
-            names.append(_name(operator, match["implementation"]))
-        elif not match["optional"]:
-            raise OpbenchError(
-                nearest(
-                    f"implementation of {task.name}/{operator.name}", match["implementation"], operator.implementations
-                )
-            )
-    return names
-
-
 def _obstacle(case: Case, operator: Operator, *, cuda: bool, here: bool) -> str | None:
     """Why the case can't run (here, if that is asked), or None."""
     implementation = operator.implementations[case.implementation]
@@ -319,11 +215,3 @@ def _check(suite: Suite, filters: Filters, *, cuda: bool) -> None:
         raise OpbenchError(
             "device cuda was asked for, but torch sees no CUDA device here; leave --device out or use cpu"
         )
-
-
-def _passes(filters: Filters, key: Filter, value: str | Device) -> bool:
-    return not filters.get(key) or value in filters[key]
-
-
-def _name(operator: Operator, implementation: str) -> str:
-    return f"{operator.name}[{implementation}]"

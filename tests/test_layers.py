@@ -36,6 +36,7 @@ LAYERS = (
     "operators",
     "runtimes",
     "suites",
+    "contenders",
     "plan",
     "run_request",
     "network_request",

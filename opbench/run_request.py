@@ -25,6 +25,18 @@ VISITS = 3
 FEW_PANELS = 3
 
 
+# What every command that measures as a run does is asked in the same words.
+PRECISION = Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True)
+Threads = Annotated[
+    str | None, Option("CPU threads; auto: as many as cores are free [torch's own choice].", metavar="N", auto=True)
+]
+ShareCpu = Annotated[
+    bool, Option("Let others have the cores: rounds in which a core was waited for count, and the run says so.")
+]
+Seed = Annotated[int, Option("Seed of every input, parameter and random order.", least=0)]
+Extensions = Annotated[tuple[str, ...], Option("A file whose declarations compete.", flag="--with", metavar="FILE.py")]
+
+
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """None leaves the choice to the suite or to torch."""
 
@@ -44,14 +56,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Option("What executes the contenders: torch, torch-compile, torch-export, torchscript, onnxruntime, openvino."),
     ] = ()
-    precision: Annotated[
-        float | None, Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True)
-    ] = None
+    precision: Annotated[float | None, PRECISION] = None
     budget: Annotated[float | None, Option("Seconds of timing per panel at most.", least=0.0)] = None
-    threads: Annotated[
-        str | None,
-        Option("CPU threads; auto: as many as cores are free [torch's own choice].", metavar="N", auto=True),
-    ] = None
+    threads: Threads = None
     replicas: Annotated[
         int | None,
         Option(
@@ -70,17 +77,13 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         Option("Seconds after which no other panel is begun; what is missing, --resume adds.", least=1.0),
     ] = None
-    share_cpu: Annotated[
-        bool, Option("Let others have the cores: rounds in which a core was waited for count, and the run says so.")
-    ] = False
+    share_cpu: ShareCpu = False
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
-    seed: Annotated[int, Option("Seed of every input, parameter and random order.", least=0)] = 0
+    seed: Seed = 0
     set_: Annotated[
         tuple[str, ...], Option("One of an operator's own settings.", flag="--set", metavar="OPERATOR.NAME=VALUE")
     ] = ()
-    extensions: Annotated[
-        tuple[str, ...], Option("A file whose declarations compete.", flag="--with", metavar="FILE.py")
-    ] = ()
+    extensions: Extensions = ()
     dry_run: Annotated[bool, Option("Print what would be measured, and what not and why.", repeats=False)] = False
 
     @property

@@ -30,7 +30,7 @@ from opbench.network_request import (
     parse_size,
 )
 from opbench.options import Option, command_line
-from opbench.run_request import RunRequest, local_folder
+from opbench.run_request import PRECISION, Extensions, RunRequest, Seed, ShareCpu, Threads, local_folder
 
 if TYPE_CHECKING:
     from opbench.decision.nouns import NetworkDecision, OutOfReach
@@ -66,30 +66,21 @@ class DecideRequest(msgspec.Struct, frozen=True, kw_only=True):
     mode: ModeName = "inference"
     arg: Arguments = ()
     spread: Spread = 2.0
-    precision: Annotated[
-        float, Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True)
-    ] = 0.02
+    precision: Annotated[float, PRECISION] = 0.02
     budget: Annotated[
         float | None,
         Option("Seconds of timing per panel at most [so that all of it takes 5 minutes].", least=0.0),
     ] = None
-    threads: Annotated[
-        str | None,
-        Option("CPU threads; auto: as many as cores are free [torch's own choice].", metavar="N", auto=True),
-    ] = None
-    share_cpu: Annotated[
-        bool, Option("Let others have the cores: rounds in which a core was waited for count, and the run says so.")
-    ] = False
-    seed: Annotated[int, Option("Seed of every input, parameter and random order.", least=0)] = 0
+    threads: Threads = None
+    share_cpu: ShareCpu = False
+    seed: Seed = 0
     output: Annotated[
         Path | None,
         Option("Folder for run.json, decide.md and its charts [results/local/...].", short="-o", repeats=False),
     ] = None
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
     as_json: Annotated[bool, Option("Print the decision as JSON.", flag="--json", repeats=False)] = False
-    extensions: Annotated[
-        tuple[str, ...], Option("A file whose declarations compete.", flag="--with", metavar="FILE.py")
-    ] = ()
+    extensions: Extensions = ()
 
 
 class ReadNetwork(NamedTuple):

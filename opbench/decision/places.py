@@ -15,13 +15,14 @@ from torch import nn
 from opbench import registry
 from opbench.decision.nouns import OutOfReach, PlacesOfShape
 from opbench.errors import nearest
+from opbench.models.replacements import dims_at
 from opbench.models.roles import ROLES
 from opbench.models.selecting import matching, predicate
 from opbench.models.sites import Call, Site, Size, arguments, functional_upsampling, trace
 from opbench.models.slots import passed_over
 from opbench.schema import Device, DType, OpbenchError, Operator, Task
 from opbench.slug import slug
-from opbench.tasks import CONV3X3, DOWNSAMPLE2X, UPSAMPLE2X, groups
+from opbench.tasks import CONV3X3, DOWNSAMPLE2X, UPSAMPLE2X
 
 # What the places of a task are called among a network's slots (`opbench.models.SLOTS`).
 SLOT_OF_TASK: Mapping[str, str] = {
@@ -116,15 +117,12 @@ def _by_shape(task: Task, sites: Sequence[Site], batch: int, about: str) -> Iter
     for (channels, height, width, outputs), calls in met.items():
         first = [site for site, call in calls if call is site.calls[0]]
         names = list(dict.fromkeys(site.name for site, _ in calls))
-        sizes = {"N": batch, "C": channels, "H": height, "W": width}
-        sizes |= {"O": outputs} if "O" in task.defaults else {}
-        sizes |= {"G": groups(outputs)} if "G" in task.dims else {}
         times = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         sides = (*((batch,) if batch > 1 else ()), channels, height, width)
         yield PlacesOfShape(
             task=task.name,
             workload="x".join(map(str, sides)) + (f"-to-{outputs}" if outputs != channels else ""),
-            dims=task.given(sizes),
+            dims=dims_at(task, batch, channels, height, width, outputs),
             names=tuple(names),
             modules=len(first),
             calls=len(calls),

@@ -11,7 +11,7 @@ from opbench import registry
 from opbench.errors import nearest
 from opbench.models.sites import Shape, Site
 from opbench.operators.common.choice import Core
-from opbench.schema import Implementation, OpbenchError, Operator
+from opbench.schema import Implementation, OpbenchError, Operator, Task
 from opbench.tasks import DOWNSAMPLE2X, SLOTS, groups
 
 With: TypeAlias = type[nn.Module] | Callable[[Site], nn.Module] | str
@@ -101,12 +101,16 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
 
 
 def dims_of(operator: Operator, batch: int, channels: int, height: int, width: int, outputs: int) -> dict[str, Any]:
-    """What an operator is called with at a place of this size; where its task has groups, as many as DCNv3 has."""
-    task = registry.tasks()[operator.task]
+    """What an operator is called with at a place of this size."""
+    return operator.given(dims_at(registry.tasks()[operator.task], batch, channels, height, width, outputs))
+
+
+def dims_at(task: Task, batch: int, channels: int, height: int, width: int, outputs: int) -> dict[str, int]:
+    """The dimensions that a task has at a place of this size; where it has groups, as many as DCNv3 has."""
     sizes = {"N": batch, "C": channels, "H": height, "W": width}
     sizes |= {"O": outputs} if "O" in task.defaults else {}
     sizes |= {"G": groups(outputs)} if "G" in task.dims else {}
-    return operator.given(task.given(sizes))
+    return task.given(sizes)
 
 
 def resolved(operator: Operator, implementation: str, device: str) -> Implementation:

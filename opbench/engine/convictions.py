@@ -22,6 +22,9 @@ LINGER_SECONDS = 20.0
 KILLED_TOGETHER = 2
 # Of so many kills that befell a case, one of them while it was alone, it is the cause.
 KILLED = 3
+# Where it was measured well on an earlier visit, it is the cause only if so many of them befell it alone: somebody else
+# may kill a run again and again, and each time that it goes on it goes on with the same panel.
+KILLED_ALONE_THOUGH_WELL = 8
 # Measures a case alone, in a fresh process that then waits for so many seconds.
 Trial = Callable[[Case, float], PanelMeasured | Fault]
 
@@ -40,12 +43,12 @@ def guilty(cases: Sequence[Case], fault: Fault, seconds: float, alone: Trial) ->
     return None
 
 
-def kills_the_run(case: Case, killed: Sequence[Sequence[str]]) -> Record | None:
+def kills_the_run(case: Case, killed: Sequence[Sequence[str]], *, was_well: bool = False) -> Record | None:
     """The record of a case that kills the run, by what a worker had each time that it was killed; None of another."""
     times = sum(case.id in cases for cases in killed)
-    if times < KILLED or (case.id,) not in map(tuple, killed):
-        return None
     alone = sum(tuple(cases) == (case.id,) for cases in killed)
+    if times < KILLED or alone < (KILLED_ALONE_THOUGH_WELL if was_well else 1):
+        return None
     message = f"the run itself was killed {times} times while this was measured, {alone} of them alone"
     return Record(case=case, outcome="crashed", message=message)
 

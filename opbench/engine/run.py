@@ -243,12 +243,13 @@ class _Attempts:
         """Of a resumed run that was killed in this panel more than once: who is well alone stays."""
         killed = self.journal.killed.get((self.replica, self.panel.id), ())
         for case in list(self.left):
-            if (record := kills_the_run(case, killed)) is not None:
+            if (record := kills_the_run(case, killed, was_well=bool(self.earlier))) is not None:
                 self.journal.append(Lost(self.replica, self.panel.id, record))
                 self.left.remove(case)
                 return
         for case in to_be_tried_alone(tuple(self.left), killed):
-            if isinstance(found := self._alone(case, 0.0), Fault):
+            # Whoever kills the run may have killed this worker: once is no proof.
+            if isinstance(self._alone(case, 0.0), Fault) and isinstance(found := self._alone(case, 0.0), Fault):
                 self._lose(case, found)
 
     def _assignment(self, cases: Sequence[Case]) -> Measure:

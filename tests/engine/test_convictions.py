@@ -5,7 +5,7 @@ from factory import make_case, make_latency, make_record
 from msgspec.structs import replace
 from toy_plan import toy_plan, toy_settings
 
-from opbench.engine.convictions import LINGER_SECONDS, guilty
+from opbench.engine.convictions import LINGER_SECONDS, guilty, kills_the_run
 from opbench.engine.forgery import forged
 from opbench.engine.messages import Measure, PanelMeasured
 from opbench.engine.steps import CaseStep
@@ -71,3 +71,13 @@ def test_a_result_that_nobody_can_have_measured_is_told(given, beats, last, seco
     found = forged(WORK, given, beats, last, seconds)
     assert said in found
     assert bool(found) == bool(said)
+
+
+def test_a_case_that_was_well_before_needs_more_kills_alone_to_be_the_cause_of_them():
+    case = toy_plan(1, ("ok", "also-ok")).panels[0].cases[0]
+    together, alone = (case.id, "another"), (case.id,)
+    thrice = [together, together, alone]
+    assert kills_the_run(case, thrice).outcome == "crashed"
+    assert kills_the_run(case, thrice, was_well=True) is None
+    assert kills_the_run(case, [together, together, *[alone] * 7], was_well=True) is None
+    assert kills_the_run(case, [together, together, *[alone] * 8], was_well=True).outcome == "crashed"

@@ -1,6 +1,8 @@
 """What a script or a notebook calls: the same stages as the commands, with values instead of files and exit codes.
 
 Everything here raises `opbench.OpbenchError`, one sentence, for wrong usage and unreadable input.
+
+Longer than 300 lines because signatures are spelled out here, for `help` and for type checkers.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import msgspec
 
 from opbench import registry
 from opbench.contenders import Filters, competing, for_exports, not_installed, passes
+from opbench.declarations import settings_of
 from opbench.errors import nearest
 from opbench.runtimes import RUNTIMES
 from opbench.schema import (
@@ -159,7 +160,7 @@ def checked(suite: Suite, asked: Asked) -> dict[str, dict[str, Setting]]:
             raise OpbenchError(f"--set {name}: {registry.unknown_operator('operator', name, known)}")
         # A core and its module go by one name; the one that has settings is meant.
         meant = max(known[name], key=lambda operator: len(set(settings) & set(operator.settings)))
-        found[name] = registry.settings_of(meant, settings, f"--set {name}", spoken=True)
+        found[name] = settings_of(meant, settings, f"--set {name}", spoken=True)
     return found
 
 

@@ -3,6 +3,8 @@
 To add a quantity, add a row to `QUANTITIES`: it then appears wherever `MEDIA` says. Names that other programs read (a
 column of the CSV, a metric, a key of a digest) follow from the row's key and title; a row that was published under
 another name says so in `names`, and None there keeps it out of that medium.
+
+Longer than 300 lines because it is one table, which is read as one.
 """
 
 from __future__ import annotations

@@ -9,23 +9,21 @@ parties add theirs from their own package through the entry-point group `opbench
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import importlib.metadata
 import importlib.util
-import math
 import os
-import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
+from opbench.declarations import declared_by, declaring, unusable
 from opbench.errors import nearest, said
-from opbench.schema import DEFAULT_RUNTIME, Case, Implementation, OpbenchError, Operator, Setting, Task
+from opbench.process.no_exit import no_exit
+from opbench.schema import DEFAULT_RUNTIME, Case, Implementation, OpbenchError, Operator, Task
 
 _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
@@ -71,7 +69,7 @@ def register_operator(operator: Operator) -> Operator:
 
 def _completed(operator: Operator) -> Operator:
     """With what it left out. Raises OpbenchError for what can't be: an unknown task, a setting of the task's name."""
-    if sentence := _unusable(operator):
+    if sentence := unusable(operator):
         raise OpbenchError(f"operator {operator.name!r}: {sentence}")
     if operator.task not in _tasks:
         raise OpbenchError(f"operator {operator.name!r}: {nearest('task', operator.task, _tasks)}")
@@ -86,26 +84,6 @@ def _completed(operator: Operator) -> Operator:
         title=operator.title or operator.name,
         formulas={**task.formulas, **operator.formulas},
     )
-
-
-def _unusable(operator: Operator) -> str:
-    """What of a declaration can't be, in words; "" where all can."""
-    if not (isinstance(operator.name, str) and operator.name and not set(operator.name) & set("/[]")):
-        return f"name: expected a word without / [ ], got {operator.name!r}"
-    for part in ("module", "definition", "cost", "requires"):
-        if not callable(getattr(operator, part)):
-            return f"{part}: expected a function, got {getattr(operator, part)!r}"
-    for name, value in dict(operator.settings or {}).items():
-        if not isinstance(value, bool | int | float | str) or not _fit_for_an_id(value):
-            return f"settings: expected a bool, a finite number or a word for {name!r}, got {value!r}"
-        if name == "x":
-            return "settings: 'x' is the name of the input"
-    if not operator.implementations or any(name != one.name for name, one in operator.implementations.items()):
-        return "implementations: expected at least one, each under its own name"
-    classes: object = operator.classes
-    if not isinstance(classes, tuple):
-        return f"classes: expected a tuple of module classes, got {classes!r}"
-    return ""
 
 
 def register_implementation(task: str, operator: str, name: str, **limits: object) -> Callable[[Core], Core]:
@@ -164,7 +142,7 @@ def load_built_in() -> None:
     _begun.append("built-in")
     importlib.import_module(_TASKS)
     for package in map(importlib.import_module, _PACKAGES):
-        for name in _declaring(package):
+        for name in declaring(package):
             _load_built_in(name)
     _begun.append("built-in loaded")
 
@@ -176,7 +154,7 @@ def installed() -> list[str]:
 
 def _load_entry_point(entry: importlib.metadata.EntryPoint) -> None:
     try:
-        with _no_exit():
+        with no_exit():
             found = entry.load()
         _declare(found)
     except KeyboardInterrupt:
@@ -199,15 +177,6 @@ def added_files() -> list[str]:
     return [path for path in os.environ.get(WITH, "").split(os.pathsep) if path]
 
 
-def _declaring(package: ModuleType) -> list[str]:
-    """The modules of a package that declare something, the first of them in the order that the package gives."""
-    order: Sequence[str] = getattr(package, "ORDER", ())
-    names = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
-    names -= set(getattr(package, "NOT_OPERATORS", ()))
-    ranked = sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-    return [f"{package.__name__}.{name}" for name in ranked]
-
-
 def _load_built_in(name: str) -> None:
     folder = name.removeprefix("opbench.").replace(".", "/")
     known, imported = len(_operators), name in sys.modules
@@ -226,13 +195,8 @@ def _load_built_in(name: str) -> None:
 
 def _declare(module: object) -> None:
     """Registers a module's `TASKS` and `OPERATORS`. What it registers itself it has by being imported."""
-    tasks, declared = getattr(module, "TASKS", ()), getattr(module, "OPERATORS", ())
-    if not (isinstance(tasks, tuple) and all(isinstance(task, Task) for task in tasks)):
-        raise OpbenchError(f"TASKS: expected a tuple of opbench.schema.Task, got {type(tasks).__name__}")
-    if not (isinstance(declared, tuple) and all(isinstance(operator, Operator) for operator in declared)):
-        raise OpbenchError(f"OPERATORS: expected a tuple of opbench.schema.Operator, got {type(declared).__name__}")
-    # All or none.
-    tasks_before, before = dict(_tasks), dict(_operators)
+    tasks, declared = declared_by(module)
+    tasks_before, before = dict(_tasks), dict(_operators)  # all or none
     try:
         for task in tasks:
             register_task(task)
@@ -262,7 +226,7 @@ def load_file(path: str) -> None:
     sys.modules[name] = _files[file.resolve()] = module
     before = _contenders()
     try:
-        with _no_exit():
+        with no_exit():
             spec.loader.exec_module(module)
         _declare(module)
     except OpbenchError as error:
@@ -300,23 +264,6 @@ def broken() -> dict[str, str]:
     return dict(_broken)
 
 
-@contextlib.contextmanager
-def _no_exit() -> Iterator[None]:
-    """Has `os._exit` raise SystemExit while a foreign file is imported: its exit code 0 would be a command's own."""
-    leave, here = os._exit, os.getpid()
-
-    def refused(status: int) -> NoReturn:
-        if os.getpid() != here:  # a fork of its own may end as it likes
-            leave(status)
-        raise SystemExit(status)
-
-    os._exit = refused
-    try:
-        yield
-    finally:
-        os._exit = leave
-
-
 def _contenders() -> set[tuple[str, str]]:
     return {(task, f"{name}[{impl}]") for (task, name), op in _operators.items() for impl in op.implementations}
 
@@ -346,45 +293,6 @@ def operator(task: str, name: str) -> Operator:
     if name not in known:
         raise OpbenchError(unknown_operator(f"operator of task {task!r}", name, known))
     return known[name]
-
-
-def settings_of(
-    operator: Operator, asked: Mapping[str, object], where: str, *, spoken: bool = False
-) -> dict[str, Setting]:
-    """Settings asked of an operator, checked against those it declares; as text where they are `spoken`.
-
-    Raises OpbenchError naming the unknown one, or what was expected.
-    """
-    found: dict[str, Setting] = {}
-    for key, value in asked.items():
-        if key not in operator.settings:
-            known = f"known: {', '.join(operator.settings)}" if operator.settings else f"{operator.name} has none"
-            raise OpbenchError(f"{where}: unknown setting {key!r} ({known})")
-        default = operator.settings[key]
-        read = _read(value, default) if spoken and isinstance(value, str) else value
-        if type(default) is float and type(read) is int:
-            read = float(read)
-        if type(read) is not type(default) or not _fit_for_an_id(read):
-            raise OpbenchError(f"{where}.{key}: expected {type(default).__name__}, as in {default!r}, got {value!r}")
-        found[key] = read
-    return found
-
-
-def _read(text: str, default: Setting) -> object:
-    """A setting as it is typed, by the type of its default; the text itself where it isn't of that type."""
-    if isinstance(default, bool):
-        return {"true": True, "false": False}.get(text.lower(), text)
-    try:
-        return type(default)(text)
-    except ValueError:
-        return text
-
-
-def _fit_for_an_id(value: object) -> bool:
-    """A finite number, or a text that is no part of an id by itself."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return not (isinstance(value, str) and (not value or set(value) & set("/[]")))
 
 
 def given(case: Case) -> dict[str, Any]:

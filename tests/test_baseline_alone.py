@@ -1,10 +1,9 @@
 """What is said where a baseline has no contender beside it, and when that is refused."""
 
 import re
-import subprocess
-import sys
 
 import pytest
+from in_process import opbench
 
 from opbench import baseline_alone, plan, suites
 from opbench.commands.compare import CompareRequest, compare
@@ -182,13 +181,6 @@ def test_a_value_that_plans_nothing_beside_one_that_does_is_said_with_its_reason
     ]
     lines = said({"task": ["upsample2x"], "operator": ["bilinear", "conv3x3"]})
     assert lines == ["no case is planned under --operator conv3x3"]
-
-
-def opbench(*arguments, cwd):
-    # Tests run side by side: a case that waited for a core is none the worse here.
-    shared = ["--share-cpu"] if arguments[0] == "run" else []
-    command = [sys.executable, "-m", "opbench", *map(str, arguments), *shared]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from opbench import documents, registry, suites
 from opbench.analyse.compare.runs import compare
+from opbench.declarations import settings_of
 from opbench.plan import plan
 from opbench.schema import Case, OpbenchError, Run
 
@@ -178,7 +179,7 @@ def test_a_number_that_no_document_holds_is_refused(value):
     operator = dataclasses.replace(registry.operator("upsample2x", "nearest"), settings={"phase": 0.5, "edge": "zeros"})
     name = "edge" if value in ("", "a/b") else "phase"
     with pytest.raises(OpbenchError, match=f"--set nearest.{name}: expected "):
-        registry.settings_of(operator, {name: value}, "--set nearest", spoken=True)
+        settings_of(operator, {name: value}, "--set nearest", spoken=True)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ LAYERS = (
     "quantities",
     "documents",
     "process",
+    "declarations",
     "registry",
     "tasks",
     "kernels",
@@ -223,3 +224,11 @@ def test_a_class_name_stands_in_one_module():
     shared = {name: sorted(found) for name, found in modules.items() if len(found) > 1}
     assert set(shared) <= SHARED_NAMES, {name: found for name, found in shared.items() if name not in SHARED_NAMES}
     assert set(shared) == SHARED_NAMES, f"to be taken off the list: {sorted(SHARED_NAMES - set(shared))}"
+
+
+def test_a_file_of_more_than_300_lines_says_why():
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 300:
+            said = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+            assert "Longer than 300 lines because" in said, f"{path}: say why in its docstring, or split it"

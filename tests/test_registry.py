@@ -155,6 +155,6 @@ def test_importing_an_operator_imports_nothing_that_checks_or_draws_it(name):
     """
     loaded = told(script)
     assert {name.split(".")[1] for name in loaded} == {
-        "errors", "schema", "constructors", "registry", "tasks", "kernels", "operators"
+        "errors", "schema", "constructors", "process", "declarations", "registry", "tasks", "kernels", "operators"
     }  # fmt: skip
     assert not [name for name in loaded if name.endswith((".relations", ".show"))]

@@ -1,7 +1,8 @@
 """The nouns of opbench, one frozen type each. They import nothing else from the project but `opbench.errors`.
 
-`declared` is written by people and holds callables. `planned` and `recorded` are data: planned, measured and stored in
-a run document; `trials` are stored in a selfcheck document. All are taken from here: `from opbench.schema import Case`.
+`declared` is written by people and holds callables, `suites` is what their suite files say. `planned` and `recorded`
+are data: planned, measured and stored in a run document; `trials` are stored in a selfcheck document. All are taken
+from here: `from opbench.schema import Case`.
 
 Units are in the names: `seconds`, `bytes`, `macs`. One MAC (multiply-accumulate) is two FLOPs.
 Dimensions use the letters of the papers: N batch, C channels, O output channels, H and W input size, s scale factor,
@@ -17,12 +18,8 @@ from opbench.schema.declared import (
     MovedBytes,
     Multiple,
     Operator,
-    Quantity,
-    Suite,
-    Target,
     Task,
     Terms,
-    Workload,
 )
 from opbench.schema.planned import DEFAULT_MEMORY_FORMAT, DEFAULT_RUNTIME, Case, Panel, Plan, Skipped, spread_part
 from opbench.schema.recorded import (
@@ -47,6 +44,7 @@ from opbench.schema.recorded import (
     Yardstick,
 )
 from opbench.schema.share import CoreShare, shares_differ
+from opbench.schema.suites import Quantity, Suite, Target, Workload
 from opbench.schema.trials import BestProbes, Called, LayoutTrial, Selfcheck, Trial
 from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
 

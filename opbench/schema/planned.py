@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from opbench.schema.declared import Target
+from opbench.schema.suites import Target
 from opbench.schema.words import Device, DType, Mode, Setting
 
 DEFAULT_RUNTIME = "torch"

@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from opbench.schema.declared import Target
 from opbench.schema.planned import Case, Panel, Skipped
 from opbench.schema.share import CoreShare
+from opbench.schema.suites import Target
 from opbench.schema.words import Device, DType, Setting
 
 # Format history of the run document:

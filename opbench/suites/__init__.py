@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
+from opbench.declarations import settings_of
 from opbench.errors import nearest
-from opbench.registry import operators, settings_of, tasks, unknown_operator
+from opbench.registry import operators, tasks, unknown_operator
 from opbench.runtimes import RUNTIMES
 from opbench.schema import (
     DEFAULT_RUNTIME,

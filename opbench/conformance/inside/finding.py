@@ -3,6 +3,8 @@
 Tensors of the same values in any order are one candidate, so that views, permutations and reshapes cost nothing. The
 definition is evaluated on every combination that the operator's anatomy allows, and its values, sorted, are looked for
 among all that the pass has; where they lie, and in which arrangement, is found afterwards.
+
+Longer than 300 lines because the steps of the search share its state.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A kernel is one function `void kernel(int64 *arguments)`. Scalars, pointers and vectors are `Value`s whose Python
 operators emit arithmetic; `loop`, `when`, `choose` and `tasks` are control flow. Sums of products go through `fma`, so
 that they round the same way wherever they stand.
+
+Longer than 300 lines because one class is the vocabulary: its methods are short, and use each other.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ What should bound each kernel, from their loads (not measured on a GPU):
   spreads; at large ones L2. With 16 channels a group, locating samples costs as many instructions as sampling.
 - backward: atomics, four a point and channel, in L2; then as forward, with three reductions a point.
 - deterministic backward: the sort, several passes over 8-byte keys.
+
+Longer than 300 lines because a launch and the operation that torch sees of it take the same arguments.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ with offset (o_x, o_y) lies at X = us - pad + half + (id - half + o_x) a, and Y 
 
 Almost all relations are bounded: an implementation may normalise a location, and then even a whole one is rounded. The
 bound knows how far (`dcnv3_terms`). Where two sides need offsets computed from each other, both are exact in any dtype.
+
+Longer than 300 lines because the relations share this notation; each is a function of a few lines.
 """
 
 from __future__ import annotations

@@ -63,6 +63,11 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     quick: Annotated[bool, Option("Fewer examples: under 20 seconds.")] = False
     first: Annotated[bool, Option("Stop at the first failure.")] = False
     strict: Annotated[bool, Option("Fragile is bad news as well: exit code 1.")] = False
+    compile: Annotated[bool, Option("Also under torch.compile: two calls more, which cost seconds to minutes.")] = False
+    export: Annotated[
+        bool,
+        Option("Also exported, by torch.export and to ONNX: two calls more of each, which cost seconds to minutes."),
+    ] = False
     path: Annotated[
         tuple[str, ...],
         Option("A folder that the target's file imports from (repeatable).", metavar="FOLDER"),
@@ -151,6 +156,8 @@ def _promises(request: CheckRequest) -> Exit:
         forward_only=request.forward_only,
         seed=request.seed,
         path=request.path,
+        compile=request.compile,
+        export=request.export,
     )
     patience = Patience()
     if request.timeout is not None:
@@ -215,6 +222,8 @@ def _asked(request: CheckRequest) -> Request:
         path=request.path,
         first=request.first,
         strict=request.strict,
+        compile=request.compile,
+        export=request.export,
     )
 
 

@@ -9,9 +9,11 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from opbench.conformance.comparing import run, same
 from opbench.conformance.oracle import Oracle, answers
@@ -33,15 +35,24 @@ class CallingChecks:
     oracle: Oracle
 
     def is_right_in_a_row(self, core: Core, example: Example) -> None:
-        """The same shape with other values, another batch in between, and the first again; forward and backward."""
+        """Other values of the same shape, a larger batch and its first images again, and the first; both passes."""
         other = _renewed(example, seed=11)
         twice = {name: torch.cat([tensor, tensor.flip(0)]) for name, tensor in other.tensors.items()}
         batch = example.replace(None, **twice)
-        calls = (("first", example), ("second", other), ("third, of twice the batch,", batch), ("fourth", example))
+        # The first images of the batch before, with others after them.
+        mixed = {name: torch.cat([tensor, example.tensors[name]]) for name, tensor in other.tensors.items()}
+        again = example.replace(None, **mixed)
+        calls = (
+            ("first", example),
+            ("second", other),
+            ("third, of twice the batch,", batch),
+            ("fourth, of the third's first images,", again),
+            ("fifth", example),
+        )
         for seed, (which, call) in enumerate(calls, start=51):
             grad_output = noise_like(self.oracle.output(call), seed).to(next(iter(call.tensors.values())))
             got = answers(core, call, grad_output)
-            with _saying(f"in the {which} of four calls"):
+            with _saying(f"in the {which} of five calls"):
                 # Gradients are asked for in all and compared in one: the definition's take their time.
                 if call is other:
                     self.oracle.close_answers(got, call, grad_output)
@@ -90,13 +101,19 @@ class CallingChecks:
                 self.oracle.close_answers(got, call, grad_output)
 
     def recovers_from_a_failed_call(self, core: Core, example: Example) -> None:
-        """A call that raises leaves nothing behind."""
+        """A call that raises, or is interrupted half-way, leaves nothing behind."""
         last = list(example.tensors)[-1]
         tensor = example.tensors[last]
         with contextlib.suppress(*WHAT_A_TARGET_RAISES):
             # Not a tensor at all: nothing that a kernel could read beyond.
             core(**{**example.tensors, last: tensor.tolist()}, **example.options)
         with _saying("after a call that raised"):
+            self.oracle.close(run(core, example), example)
+        with _Interrupting() as whole:
+            run(core, example)
+        with contextlib.suppress(KeyboardInterrupt), _Interrupting(at=whole.calls // 2):
+            core(**example.tensors, **example.options)
+        with _saying("after a call that was interrupted"):
             self.oracle.close(run(core, example), example)
 
     def agrees_with_itself_many_times(self, core: Core, example: Example) -> None:
@@ -143,6 +160,21 @@ class CallingChecks:
         if error is None or not bool((error <= bound).all()):
             worst = "another shape" if error is None else f"an error of {float(error.max()):.3g}"
             violated(f"output under autocast: expected the definition's to bfloat16's precision, got {worst}", example)
+
+
+class _Interrupting(TorchFunctionMode):
+    """Counts the calls of torch, and raises KeyboardInterrupt in the place of one of them, as Ctrl-C does."""
+
+    def __init__(self, at: int | None = None) -> None:
+        super().__init__()
+        self.at = at
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
 
 
 def _renewed(example: Example, seed: int) -> Example:

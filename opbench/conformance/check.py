@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opbench.conformance.findings import (
+    DEPLOYED,
+    DEPLOYED_SECONDS,
     FULL,
     LARGE,
     LARGE_CALL_SECONDS,
@@ -132,6 +134,8 @@ class _Log:
             return limits.import_seconds
         if self.doing:
             return max(OWN_SECONDS, limits.import_seconds)
+        if self.current is not None and self.current[0] in DEPLOYED:
+            return DEPLOYED_SECONDS
         if self.call is None or not self.outstanding:
             return max(OWN_SECONDS, limits.call_seconds)
         return max(LARGE_CALL_SECONDS, limits.call_seconds) if self.call.elements > LARGE else limits.call_seconds
@@ -140,6 +144,8 @@ class _Log:
         """A limit was reached. Only of a small call that was outstanding does that say anything about the target."""
         if self.doing:
             return "not-run", f"{death}; {OTHER_LIMIT}"
+        if self.current is not None and self.current[0] in DEPLOYED:
+            return "not-run", f"not judged: {death}: taking it had not ended"
         if self.call is None or not self.outstanding:
             return "not-run", f"not judged: {death}: the definition was at work, no call of the target; {OTHER_LIMIT}"
         what = "a call, or the backward pass after it, had not ended"
@@ -211,7 +217,6 @@ class _Log:
             unsupported=unsupported(self.accepted, self.refusals),
             refused=self.refusals[0][1].message if self.refusals and not self.accepted else "",
             notes=self.plan.notes,
-            inside=self.plan.inside,
             seconds=seconds,
             attempts=self.plan.attempts,
         )

@@ -22,6 +22,9 @@ LARGE = 1 << 22
 LARGE_CALL_SECONDS = 180.0
 # So long the checker's own part may take between two calls: its start, the definition.
 OWN_SECONDS = 180.0
+# The relations of `--compile` and `--export`, and so long one call may take there: minutes are usual.
+DEPLOYED = frozenset(("torch-compile", "torch-export", "onnx"))
+DEPLOYED_SECONDS = 600.0
 # Of a call of no more elements a limit that is reached says that it hangs. What loops in Python over more may be right.
 SMALL = 1 << 14
 
@@ -32,7 +35,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `shape` is a call's own sizes, as in N=8,C=256,H=80,W=80, tried before all others. `path` are folders from which the
     target may import. `first` stops at the first failure: of a statement about the function, unless `strict` counts
-    what is fragile as well.
+    what is fragile as well. `compile` and `export` also try the
+    target under torch.compile, and exported by torch.export and to ONNX.
 
     `properties` replaces the operator's own: "package.module:NAME" of a tuple of `Relation`.
     """
@@ -53,6 +57,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: tuple[str, ...] = ()
     first: bool = False
     strict: bool = False
+    compile: bool = False
+    export: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -168,8 +174,7 @@ class Unsupported(msgspec.Struct, frozen=True):
 class Conformance(msgspec.Struct, frozen=True):
     """The outcome of one check. `judged_as` names what the target was held to, such as "carafe (function)".
 
-    `attempts` are the ways that were tried to find the operator in a module, in order.
-    `inside` says of a module that doesn't fit by name what was found inside it.
+    `attempts` are the ways that were tried to find the operator in a module, in order, by name first.
     """
 
     request: Request
@@ -180,7 +185,11 @@ class Conformance(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     seconds: float
     attempts: tuple[Attempted, ...] = ()
-    inside: str = ""
+
+    @property
+    def inside(self) -> str:
+        """What was found in a module that does not fit by name, in a sentence; "" for anything else."""
+        return next((one.said for one in self.attempts[1:] if one.fits), "")
 
     @property
     def relations(self) -> tuple[str, ...]:

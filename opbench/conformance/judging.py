@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,36 +15,24 @@ from opbench import registry
 from opbench.conformance import declared_kinds, fitting, living, modules
 from opbench.conformance.adapting import adapt, core_signature
 from opbench.conformance.cores import cores, relations_of
+from opbench.conformance.deployed import deployed_relations, deployed_ways, of_function
 from opbench.conformance.findings import Attempted, Request
 from opbench.conformance.inside import asking, renaming
-from opbench.conformance.inside.relations import convicting, core_relations
+from opbench.conformance.inside.relations import convicting, core_relations, further_relations, namesake
+from opbench.conformance.inside.surroundings import chosen_otherwise
+from opbench.conformance.inside.tracing import recorded
+from opbench.conformance.judged import Judged, OtherCore
 from opbench.conformance.module_kinds import DIMENSIONS
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.conformance.sizes import completed
 from opbench.conformance.target import TargetName, Value, asked_for, assignments, load, parse
 from opbench.errors import nearest
-from opbench.relations import Core, Relation
+from opbench.relations import Relation
 from opbench.schema import DType, OpbenchError, Operator
 
 AT_LEAST_ONE = (*DIMENSIONS, "kernel_size", "group_size", "scale_factor", "stride", "dilation", "group")
 # What people train in first: the first dtype gets the most examples.
 DTYPES_IN_ORDER: tuple[DType, ...] = ("float32", "float64", "bfloat16", "float16")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A target ready to be tried: what it is held to, the relations, and what is fixed."""
-
-    judged_as: str
-    core: Core
-    properties: tuple[Relation, ...]
-    fixed: Mapping[str, Value]
-    dtypes: tuple[DType, ...]
-    gate: str | None = None
-    words: Collection[str] = ()
-    notes: tuple[str, ...] = ()
-    shape: Mapping[str, Value] = field(default_factory=dict)
-    attempts: tuple[Attempted, ...] = ()
-    inside: str = ""  # what was found inside a module that doesn't fit by name, in a sentence
 
 
 @dataclass(frozen=True)
@@ -87,12 +75,18 @@ def prepare(request: Request, loaded: Callable[[], None] = lambda: None) -> Judg
         judged = _as_core(request, target, found, given, fixed)
     else:
         judged = _as_function(request, target, found, fixed, given)
+    convicted = judged.core is _never  # in a sentence: there is nothing to take
+    ways, lacking = ((), ()) if convicted else deployed_ways(request.compile, request.export)
+    first = judged.properties[0].draws
+    assert first is not None
+    deployed = deployed_relations(ways, judged.taken or of_function(judged.core), first)
+    judged = dataclasses.replace(judged, properties=(*judged.properties, *deployed))
     names = [prop.name for prop in judged.properties]
     asked = asked_for("relation", names, request.only, request.skip)
     kept = tuple(prop for prop in judged.properties if prop.name in asked)
     if request.forward_only:
         kept = tuple(part for prop in kept if (part := _forward_part(prop)) is not None)
-    notes = [f"{name}: left out by --skip" for name in request.skip]
+    notes = [*lacking, *(f"{name}: left out by --skip" for name in request.skip)]
     if request.forward_only:
         notes.append("gradients, and what they are needed for: left out by --forward-only")
     shape = _shape(request.shape, judged) if request.shape else {}
@@ -132,7 +126,10 @@ def _first_that_fits(asked: ModuleAsked) -> Judged:
     for name, attempt in ATTEMPTS:
         judged = attempt(asked)
         if isinstance(judged, Judged):
-            fits = Attempted(name, judged.inside or f"judged as {judged.judged_as}", fits=True)
+            if judged.instead:
+                told.append(Attempted(name, judged.instead))
+                name = ATTEMPTS[-1][0]
+            fits = Attempted(name, judged.found or f"judged as {judged.judged_as}", fits=True)
             return dataclasses.replace(judged, attempts=(*told, fits))
         told.append(Attempted(name, judged))
     return Judged(f"{asked.request.operator} (module)", _never, (), {}, (), attempts=tuple(told))
@@ -157,7 +154,30 @@ def _by_name(asked: ModuleAsked) -> Judged | str:
             raise OpbenchError(f"target {asked.target.text!r}: not judged: at what is fixed, {candidate}")
         return candidate
     judged = _as_module(asked.request, candidate)
+    otherwise = _chosen_otherwise(candidate) if _operator(asked).anatomy else ()
+    if otherwise:  # another module round the core is no other core, though weights fit by name
+        inside = _by_its_core(asked)
+        if isinstance(inside, Judged) and inside.core is not _never:
+            published = candidate.kind.published
+            instead = f"its parameters have the names and shapes of {published}'s, but it has {'; '.join(otherwise)}"
+            named = namesake(published, otherwise)
+            return dataclasses.replace(inside, instead=instead, properties=(*inside.properties, named))
     return dataclasses.replace(judged, notes=(*judged.notes, *fitting.unchecked(candidate)))
+
+
+def _chosen_otherwise(candidate: modules.ModuleTarget) -> tuple[str, ...]:
+    """Which activations and norms it has in the place of the published module's, if it computes something else."""
+    kind = candidate.kind
+    settings = next(fitting.plainest_first(candidate))
+    x = renaming.image_for(kind, settings)
+    try:
+        if renaming.computes_its_kind(candidate, settings):
+            return ()
+        made = (candidate.constructed(settings, x), kind.construct(settings))
+        theirs, own = (recorded(one.float().eval(), x.float()) for one in made)
+    except (*WHAT_A_TARGET_RAISES, StopIteration):
+        return ()
+    return chosen_otherwise(theirs, own, kind.published)
 
 
 def _under_other_names(asked: ModuleAsked) -> Judged | str:
@@ -166,7 +186,7 @@ def _under_other_names(asked: ModuleAsked) -> Judged | str:
     if candidate is None:
         return "no order of its parameters makes them those of the operator's own module"
     judged = _as_module(asked.request, candidate)
-    return dataclasses.replace(judged, inside=candidate.told(), notes=(*judged.notes, *fitting.unchecked(candidate)))
+    return dataclasses.replace(judged, found=candidate.told(), notes=(*judged.notes, *fitting.unchecked(candidate)))
 
 
 def _by_its_core(asked: ModuleAsked) -> Judged | str:
@@ -176,20 +196,29 @@ def _by_its_core(asked: ModuleAsked) -> Judged | str:
         return f"nothing is declared of {operator.name} by which its core would be known"
     inside = asking.look_inside(request, operator, asked.target.name)
     if inside.kind == "right" and inside.core is not None and inside.found is not None:
+        relations = core_relations(operator, inside.found)
+        others: dict[str, OtherCore] = {}
+        for number, other in enumerate(inside.further, start=2):
+            of_other = further_relations(operator, other, number)
+            relations += of_other
+            fixed = dict(other.found.options)
+            others |= {relation.name: OtherCore(other.core, fixed) for relation in of_other}
         return Judged(
             f"{request.operator} (core inside the module)",
             inside.core,
-            core_relations(operator, inside.found),
+            relations,
             dict(inside.found.options),
             request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
-            inside=inside.sentence,
+            found=inside.sentence,
+            others=others,
+            taken=inside.core.taken,
         )
     sentence = f"{inside.sentence}; {inside.advice}" if inside.advice else inside.sentence
     if inside.kind == "unknown":
         return sentence
     statement = f"inside the module is {anatomy.function}, and its output comes of it"
     relations = convicting(statement, sentence)
-    return Judged(f"{request.operator} (core inside the module)", _never, relations, {}, ("float32",), inside=sentence)
+    return Judged(f"{request.operator} (core inside the module)", _never, relations, {}, ("float32",), found=sentence)
 
 
 def _operator(asked: ModuleAsked) -> Operator:
@@ -216,6 +245,7 @@ def _as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
         request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
         gate=modules.MATCHES,
         words=modules.names_of(candidate.kind),
+        taken=lambda example: (living.instance(candidate, example), (example.tensors["x"],)),
     )
 
 

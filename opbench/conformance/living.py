@@ -31,21 +31,21 @@ def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
         return calls(space, candidate.kind, False)
 
     def in_a_row(core: Core, example: Example) -> None:
-        module, x = _instance(candidate, example), example.tensors["x"]
+        module, x = instance(candidate, example), example.tensors["x"]
         other = -x.flip(0)
         inputs = {"first": x, "second": other, "third, of twice the batch,": torch.cat([x, other]), "fourth": x}
         for which, given in inputs.items():
             _agrees(core, example, module, given, f"in the {which} of four calls of one instance")
 
     def in_every_mode(core: Core, example: Example) -> None:
-        module, x = _instance(candidate, example), example.tensors["x"]
+        module, x = instance(candidate, example), example.tensors["x"]
         for mode, entered in (("torch.no_grad", torch.no_grad), ("torch.inference_mode", torch.inference_mode)):
             with entered():
                 got = _called(module, x.clone()).clone()
             _same(got, run(core, example), example, f"under {mode}")
 
     def copies(core: Core, example: Example) -> None:
-        module, x = _instance(candidate, example), example.tensors["x"]
+        module, x = instance(candidate, example), example.tensors["x"]
         with torch.no_grad():
             _called(module, x)
         made: dict[str, Callable[[nn.Module], nn.Module]] = {
@@ -71,7 +71,7 @@ def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
     return (*found, of("copies", "a deep copy and a pickled one compute the same", copies))
 
 
-def _instance(candidate: ModuleTarget, example: Example) -> nn.Module:
+def instance(candidate: ModuleTarget, example: Example) -> nn.Module:
     """One in evaluation, with the example's settings and parameters."""
     x = example.tensors["x"]
     settings = {name: value for name, value in example.options.items() if name != "training"}

@@ -39,7 +39,6 @@ class Planned(msgspec.Struct, frozen=True, tag=True):
     tiers: dict[str, Tier]
     notes: tuple[str, ...]
     attempts: tuple[Attempted, ...] = ()
-    inside: str = ""
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):

@@ -82,8 +82,12 @@ class ModuleKind(Constructor):
         published = inspect.signature(self.module).parameters[name].default
         return self.settings[name][0] if published is inspect.Parameter.empty else published
 
+    def construct(self, settings: Settings) -> nn.Module:
+        """The published module at these settings."""
+        return self.module(**settings)
+
     def parameters(self, settings: Settings, seed: int) -> dict[str, Tensor]:
         """Parameters and running statistics by name, float64, drawn so that none is degenerate."""
-        module = self.module(**settings).double()
+        module = self.construct(settings).double()
         draw_parameters(module, torch.Generator().manual_seed(seed))
         return {name: value for name, value in module.state_dict().items() if value.is_floating_point()}

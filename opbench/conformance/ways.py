@@ -32,7 +32,7 @@ def ways_of_calling(draws: Draws, oracle: Oracle) -> tuple[Relation, ...]:
     return (
         of(
             "calls-in-a-row",
-            "four calls with other values and another batch in between: output and gradients are the definition's",
+            "five calls with other values and another batch in between: output and gradients are the definition's",
             checks.is_right_in_a_row,
             needs_gradients=True,
         ),
@@ -54,7 +54,7 @@ def ways_of_calling(draws: Draws, oracle: Oracle) -> tuple[Relation, ...]:
         ),
         of(
             "after-a-failed-call",
-            "a call that raises changes nothing about the next",
+            "a call that raises, or is interrupted, changes nothing about the next",
             checks.recovers_from_a_failed_call,
         ),
         of(

@@ -19,8 +19,10 @@ import msgspec
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from opbench.conformance.findings import BAD, Counterexample, Refusal, Result, Values, plain
-from opbench.conformance.judging import Judged, prepare
+from opbench.conformance.deployed import DEPLOYED_EXAMPLES
+from opbench.conformance.findings import BAD, DEPLOYED, Counterexample, Refusal, Result, Values, plain
+from opbench.conformance.judged import Judged
+from opbench.conformance.judging import prepare
 from opbench.conformance.messages import (
     Calling,
     Finished,
@@ -106,12 +108,15 @@ def work(job: Job, wire: Wire) -> None:
     wire.send(TargetNext())
     judged = prepare(request, lambda: wire.send(TargetImported()))
     properties = {prop.name: prop for prop in judged.properties}
-    steps = tuple((name, dtype) for dtype in judged.dtypes for name in properties)
+    steps = tuple((name, dtype) for dtype in judged.dtypes for name in properties if name not in DEPLOYED)
     if request.first:  # sizes find soonest what the definition's own examples don't
-        steps = tuple(sorted(steps, key=lambda step: properties[step[0]].sizes is None and step[0] not in FOREMOST))
+        steps = tuple(
+            sorted(steps, key=lambda step: properties[step[0]].sizes is None and _plain(step[0]) not in FOREMOST)
+        )
+    steps += tuple((name, judged.dtypes[0]) for name in properties if name in DEPLOYED)  # they take minutes
     statements = {name: prop.statement for name, prop in properties.items()}
     tiers = {name: prop.tier for name, prop in properties.items()}
-    wire.send(Planned(judged.judged_as, steps, statements, tiers, judged.notes, judged.attempts, judged.inside))
+    wire.send(Planned(judged.judged_as, steps, statements, tiers, judged.notes, judged.attempts))
     todo = [step for step in steps if step not in job.done]
     reserved = {step: _for_sizes(job, judged, step[1]) for step in todo if properties[step[0]].sizes is not None}
     walks = any(prop.sizes is not None for prop in properties.values())
@@ -133,7 +138,7 @@ def work(job: Job, wire: Wire) -> None:
             # What the quick ones leave is for those after them.
             left = deadline - time.monotonic() - sum(reserved.get(step, 0.0) for step in rest)
             share = left / sum(step not in reserved for step in rest)
-            seconds = (WEIGHTY if name in FOREMOST else 2) * max(0.1, share)
+            seconds = (WEIGHTY if _plain(name) in FOREMOST else 2) * max(0.1, share)
         # Of what fails everywhere a few are enough to be made small.
         shrink_seconds = job.limits.shrink_seconds / (1 if failures < SHRUNK else SHRUNK)
         tried = _try(job, judged, properties[name], dtype, seconds, shrink_seconds, wire)
@@ -147,19 +152,26 @@ def work(job: Job, wire: Wire) -> None:
                 shut = STOPPED
 
 
+def _plain(name: str) -> str:
+    """What a relation is called of the first core: `definition` for `definition@2`."""
+    return name.partition("@")[0]
+
+
 def _warm_up(judged: Judged) -> None:
     """Draws an example for nothing, so that what is done for the first time is not of the first relation's time."""
     if judged.properties:
         idle = dataclasses.replace(judged.properties[0], check=lambda core, example: None)
-        search(idle, judged.core, Space(judged.dtypes[0], "cpu", judged.fixed), examples=1, seed=0)
+        held = judged.held_to(idle.name)
+        search(idle, held.core, Space(judged.dtypes[0], "cpu", held.fixed), examples=1, seed=0)
 
 
 def _for_sizes(job: Job, judged: Judged, dtype: DType) -> float:
-    """The seconds that a walk through sizes has in this dtype."""
+    """The seconds that a walk through the sizes of one core has in this dtype."""
     first, *others = judged.dtypes
+    seconds = job.limits.size_seconds / sum(relation.sizes is not None for relation in judged.properties)
     if not others:
-        return job.limits.size_seconds
-    return job.limits.size_seconds * (FIRST_DTYPE if dtype == first else (1 - FIRST_DTYPE) / len(others))
+        return seconds
+    return seconds * (FIRST_DTYPE if dtype == first else (1 - FIRST_DTYPE) / len(others))
 
 
 def _try(
@@ -173,13 +185,16 @@ def _try(
         "words": judged.words, "before_call": lambda call: wire.send(Calling(_shown(call, readable=0))),
         "after_call": lambda: wire.send(Returned()),
     }  # fmt: skip
-    space = Space(dtype, request.device, judged.fixed)
+    held = judged.held_to(prop.name)
+    space = Space(dtype, request.device, held.fixed)
     if prop.sizes is not None:
         extent = WalkExtent(thin=limits.thin or not first, paired=first, shape=judged.shape)
-        searched = walk(prop, judged.core, space, extent=extent, **common)
+        searched = walk(prop, held.core, space, extent=extent, **common)
     else:
         examples = limits.examples if first else limits.further_examples
-        searched = search(prop, judged.core, space, examples=examples, **common)
+        if prop.name in DEPLOYED:
+            examples, common["seconds"] = DEPLOYED_EXAMPLES, float("inf")
+        searched = search(prop, held.core, space, examples=examples, **common)
     result = _result(prop, dtype, searched, time.monotonic() - begin)
     refusals = tuple(Refusal(dict(refused.options), refused.message) for refused in searched.refusals)
     return Tried(result, tuple(map(dict, searched.accepted)), refusals)

@@ -38,6 +38,7 @@ def as_json(conformance: Conformance) -> str:
         "failing": conformance.failing,
         "wrong": conformance.wrong,
         "fragile": conformance.fragile,
+        "inside": conformance.inside,
         "examples": conformance.examples,
         "worst_ratio": conformance.worst_ratio,
         "worst_ratios": conformance.worst_ratios,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -202,6 +203,66 @@ def stale_after_a_larger_batch(core):
         if before is not None and len(before) > len(out) and before.shape[1:] == out.shape[1:]:
             return torch.cat([before[:1], out[1:]]) + 0 * out
         return out
+
+    return wrong
+
+
+@mutant("results are remembered by the first image of every tensor")
+def caches_by_first_image(core):
+    known = {}
+
+    def wrong(*tensors, **options):
+        first = tuple(t[:1].detach().double().sum().item() for t in tensors)
+        key = (shapes(tensors), first, repr(options))
+        if key not in known or any(t.requires_grad for t in tensors):
+            known[key] = core(*tensors, **options)
+        return known[key].clone()
+
+    return wrong
+
+
+@mutant("results are remembered by the last tensor alone")
+def caches_by_last_tensor(core):
+    known = {}
+
+    def wrong(*tensors, **options):
+        key = (shapes(tensors), tensors[-1].detach().double().sum().item(), repr(options))
+        if key not in known or any(t.requires_grad for t in tensors):
+            known[key] = core(*tensors, **options)
+        return known[key].clone()
+
+    return wrong
+
+
+@mutant("every sixteenth call returns the output of the one before")
+def sixteenth_call_is_the_one_before(core):
+    calls, last = [0], [None]
+
+    def wrong(*tensors, **options):
+        calls[0] += 1
+        out, before = core(*tensors, **options), last[0]
+        last[0] = out.detach().clone()
+        if calls[0] % 16 == 0 and before is not None and before.shape == out.shape:
+            return out * 0 + before * (1 + 1e-6)
+        return out
+
+    return wrong
+
+
+@mutant("a call that is interrupted leaves its scale behind")
+def scale_left_by_an_interrupt(core):
+    scale = [1.0]
+
+    def wrong(*tensors, **options):
+        factor = scale[0]
+        scale[0] = 1.5
+        try:
+            out = core(*tensors, **options)
+        except Exception:
+            scale[0] = 1.0
+            raise
+        scale[0] = 1.0
+        return out * factor
 
     return wrong
 
@@ -429,6 +490,91 @@ def raises_on_an_empty_batch(core):
     def wrong(*tensors, **options):
         tensors[0].reshape(len(tensors[0]), -1)
         return core(*tensors, **options)
+
+    return wrong
+
+
+@mutant("where only the first input asks for a gradient, it gets twice of it")
+def lone_first_gradient_doubled(core):
+    def wrong(*tensors, **options):
+        out = core(*tensors, **options)
+        if out.requires_grad and not any(t.requires_grad for t in tensors[1:]):
+            out = out * 1
+            out.register_hook(lambda gradient: 2 * gradient)
+        return out
+
+    return wrong
+
+
+@mutant("the last tensor is read in the order of its memory")
+def last_tensor_misread(core):
+    def wrong(*tensors, **options):
+        last = tensors[-1]
+        return core(*tensors[:-1], last if last.is_contiguous() else last.flip(-1), **options)
+
+    return wrong
+
+
+@mutant("gradients are added to those of the pass before")
+def gradients_add_up(core):
+    known = {}
+
+    def wrong(*tensors, **options):
+        out = core(*tensors, **options)
+        if out.requires_grad:
+            key = (shapes(tensors), repr(options))
+            out = out * 1
+
+            def added(gradient):
+                before = known.get(key, 0)
+                known[key] = gradient.clone()
+                return gradient + before
+
+            out.register_hook(added)
+        return out
+
+    return wrong
+
+
+@mutant("the second of two graphs alive is computed on the first one's output")
+def second_graph_is_the_first(core):
+    alive = []
+
+    def wrong(*tensors, **options):
+        out = core(*tensors, **options)
+        if out.requires_grad:
+            alive[:] = [one for one in alive if one() is not None]
+            if any(one().shape == out.shape for one in alive):
+                return out * 1.001
+            alive.append(weakref.ref(out))
+        return out
+
+    return wrong
+
+
+@mutant("inputs are sorted into order by a flag that no_grad forgot to reset")
+def flag_of_no_grad(core):
+    flag = [False]
+
+    def wrong(*tensors, **options):
+        out = core(*tensors, **options)
+        if flag[0] and torch.is_grad_enabled():
+            flag[0] = False
+            return out * 0.99
+        flag[0] = not torch.is_grad_enabled()
+        return out
+
+    return wrong
+
+
+@mutant("more than one image is refused once a single one was seen", tier="wrong")
+def batch_of_the_first_call(core):
+    first = {}
+
+    def wrong(*tensors, **options):
+        seen = first.setdefault((tuple(tensors[0].shape[1:]), repr(options)), len(tensors[0]))
+        out = core(*tensors, **options)
+        return torch.cat([out[:seen], 0 * out[seen:]])
 
     return wrong
 

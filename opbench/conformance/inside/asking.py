@@ -47,6 +47,7 @@ def look_inside(request: Request, operator: Operator, name: str) -> Inside:
             arguments=request.arguments,
             shape={} if channels is None else {"C": channels},
             seed=request.seed,
+            path=request.path,
         )
 
     try:

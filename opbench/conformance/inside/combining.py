@@ -13,16 +13,21 @@ import torch
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Anatomy, CoreReading
 from opbench.conformance.inside.candidates import Candidates, CoreCandidate
 from opbench.conformance.inside.layouts import parts
+from opbench.conformance.inside.tracing import Place
 
 Combination = tuple[CoreReading, dict[str, CoreCandidate]]
 
 
 class Combining:
-    """The combinations of a pass, each kind within about `seconds`."""
+    """The combinations of a pass, each kind within about `seconds`.
+
+    No tensor at a place that is `spent` is predicted for a core: it belongs to another one.
+    """
 
     def __init__(self, candidates: Candidates, seconds: float) -> None:
         self.candidates = candidates
         self.seconds = seconds
+        self.spent: set[Place] = set()
 
     def ordered(
         self, anatomy: Anatomy, most: int, takes: tuple[str, ...] = ()
@@ -90,7 +95,7 @@ class Combining:
                 choices.append(self._weights(anatomy, name, reading))
                 continue
             count = prod(reading.lengths[part] for part in parts(anatomy.layouts[name]))
-            choices.append([one for one in self.candidates.by_count.get(count, ()) if one.events and one is not x])
+            choices.append([one for one in self.candidates.by_count.get(count, ()) if one is not x and self._free(one)])
         # The likeliest first: what is normalised as it should be, and what comes first.
         ranks: dict[int, int] = {}
         for name, among in zip(others, choices, strict=True):
@@ -102,6 +107,9 @@ class Combining:
             if self._may_meet(anatomy, reading, values, weights):
                 rank = sum(ranks.get(id(one), 0) for one in chosen)
                 yield {first: x, **dict(zip(others, chosen, strict=True))}, rank
+
+    def _free(self, one: CoreCandidate) -> bool:
+        return bool(one.events) and all(event.place not in self.spent for event in one.events)
 
     def _may_meet(
         self, anatomy: Anatomy, reading: CoreReading, values: Sequence[CoreCandidate], weights: Sequence[CoreCandidate]

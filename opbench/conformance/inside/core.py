@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Layout
-from opbench.conformance.inside.finding import Found
+from opbench.conformance.inside.found import Found
 from opbench.conformance.inside.layouts import arranged
 from opbench.conformance.inside.tracing import INPUT, Place, exchanged
+from opbench.relations import Example
 
 # What a module's own code may raise.
 RAISED = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
@@ -64,6 +65,13 @@ class InsideCore:
         if rest:
             raise NotImplementedError("no whole number of channels of the module's input gives so many")
         return wanted
+
+    def taken(self, call: Example) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """The whole module and an image for it, in the dtype of a call: what compilers and exporters take."""
+        like = next(iter(call.tensors.values()))
+        image = self.image((1, self.channels, self.rows, self.columns), like)
+        normal = torch.randn(image.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        return self.module(None, like), (normal.to(image),)
 
     def module(self, channels: int | None, like: Tensor) -> nn.Module:
         """The module in evaluation mode, in the dtype and on the device of a tensor."""

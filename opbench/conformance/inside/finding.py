@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +22,9 @@ from torch import Tensor, nn
 from opbench.anatomy import OUTPUT, Anatomy, CoreReading, Layout, WrongDefinition
 from opbench.conformance.inside.candidates import Candidates, CoreCandidate
 from opbench.conformance.inside.combining import Combination, Combining
+from opbench.conformance.inside.found import Found, Part, spent_by
 from opbench.conformance.inside.layouts import arranged, parts, possible, shape
-from opbench.conformance.inside.tracing import CallResult, Place, Trace
+from opbench.conformance.inside.tracing import CallResult, Trace
 
 # Of the largest value: what float32 coordinates in the middle of a float64 pass may cost. Sorted values of different
 # functions are never so close.
@@ -33,30 +33,10 @@ TOLERANCE = 2e-4
 LAYOUTS_TRIED = 150
 SOME_LAYOUTS = 40
 FEW_LAYOUTS = 8
+# So many cores of one module are judged; of more the others are like these.
+MOST_CORES = 6
 # How unlikely the choice of tensors may be, the places of each among its like added up, to count as likely.
 LIKELY = 3
-
-
-@dataclass(frozen=True)
-class Part:
-    """A tensor of the core where the pass has it: at a call, or as a parameter; and the layout it has there."""
-
-    layout: Layout
-    place: Place | None = None
-    parameter: str = ""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A core in a forward pass. `wrong` is None where it is the operator's own definition."""
-
-    anatomy: Anatomy
-    options: Mapping[str, Any]
-    lengths: Mapping[str, int]
-    tensors: Mapping[str, Part]
-    output: Part
-    scrambled: bool = False
-    wrong: WrongDefinition | None = None
 
 
 @dataclass
@@ -94,6 +74,21 @@ class Search:
             or self._right(anatomy, doubtful, 0, FEW_LAYOUTS)
         )
 
+    def find_further(self, anatomy: Anatomy, first: Found) -> list[Found]:
+        """The other cores of a pass in which one was found: of tensors that none before them has."""
+        self.noting = False
+        every = [first]
+        while len(every) < MOST_CORES:
+            self.combining.spent |= spent_by(every[-1], self.trace)
+            likely, _, _ = self.combining.ordered(anatomy, LIKELY)
+            # What does without some of the tensors is no second core: much is a plain interpolation.
+            wrong: dict[tuple[str, ...], list[Combination]] = {(): self.combining.ordered(anatomy, 0)[0]}
+            found = self._right(anatomy, likely, 0, SOME_LAYOUTS) or self._wrong(anatomy, wrong, 0, FEW_LAYOUTS)
+            if found is None:
+                break
+            every.append(found)
+        return every[1:]
+
     def find_right(self, anatomy: Anatomy) -> Found | None:
         """The operator's core, where the likeliest tensors are its."""
         self.noting = False
@@ -129,7 +124,7 @@ class Search:
             (
                 (index, number, wrong, one)
                 for number, wrong in enumerate(anatomy.wrong)
-                for index, one in enumerate(held[wrong.takes])
+                for index, one in enumerate(held.get(wrong.takes, ()))
             ),
             key=lambda step: step[:2],
         )

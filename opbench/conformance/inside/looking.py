@@ -14,9 +14,10 @@ from opbench.anatomy import Anatomy
 from opbench.build import draw_parameters
 from opbench.conformance.inside.core import RAISED, InsideCore
 from opbench.conformance.inside.fakes import fake
-from opbench.conformance.inside.finding import Found, Part, Search
+from opbench.conformance.inside.finding import Search
+from opbench.conformance.inside.found import Found, Part, spent_by
 from opbench.conformance.inside.layouts import arranged, parts
-from opbench.conformance.inside.outcome import Inside
+from opbench.conformance.inside.outcome import FurtherCore, Inside
 from opbench.conformance.inside.surroundings import differences
 from opbench.conformance.inside.tracing import CallResult, Trace, exchanged, recorded
 from opbench.errors import said
@@ -57,7 +58,8 @@ def look(
     search = Search(trace, module, seconds)
     found = search.find(anatomy)
     if found is not None:
-        return _of_found(name, found, trace, module, prepared, image)
+        every = [found, *search.find_further(anatomy, found)]
+        return _of_found(name, every, trace, module, prepared, image)
     sentence = fake(name, anatomy, module, image.of(image.size, torch.float64), search)
     if sentence:
         return Inside("wrong", sentence)
@@ -147,21 +149,57 @@ def _recorded(name: str, module: nn.Module, images: Iterator[_Image]) -> tuple[T
     ) from first
 
 
-def _of_found(name: str, found: Found, trace: Trace, module: nn.Module, prepared: _Prepared, image: _Image) -> Inside:
-    anatomy = found.anatomy
-    around = differences(found, trace)
-    if found.wrong is not None:
-        return Inside("wrong", f"{name} computes {found.wrong.sentence}", around, found=found)
-    fault = _misplaced(found) or _misnormalised(found, trace) or _unused(found, trace, module, image)
-    if fault:
-        return Inside("wrong", f"{name} has {anatomy.function} inside, but {fault}", around, found=found)
+def _of_found(
+    name: str, every: Sequence[Found], trace: Trace, module: nn.Module, prepared: _Prepared, image: _Image
+) -> Inside:
+    """The outcome for all cores of a module: the first that is wrong, else all of them."""
+    first, *others = every
+    anatomy = first.anatomy
+    spent = {id(one): spent_by(one, trace) for one in every}
+    around: list[str] = []
+    for one in every:
+        of_others = set().union(*(spent[id(other)] for other in every if other is not one))
+        around += [said for said in differences(one, trace, of_others) if said not in around]
+    for number, one in enumerate(every, start=1):
+        which = f" {number} of {len(every)} ({_place_of(one, trace)})" if others else ""
+        if one.wrong is not None:
+            computes = f"{name} computes" if not which else f"{name}'s core{which} computes"
+            return Inside("wrong", f"{computes} {one.wrong.sentence}", tuple(around), found=one)
+        fault = _misplaced(one) or _misnormalised(one, trace) or _unused(one, trace, module, image)
+        if fault:
+            has = f"has {anatomy.function} inside, but {fault}"
+            if which:
+                has = f"has {anatomy.function} {len(every)} times inside, but of core{which} {fault}"
+            return Inside("wrong", f"{name} {has}", tuple(around), found=one)
     _, channels, rows, columns = image.size
-    core = InsideCore(found, prepared, image.like, channels, rows, columns)
+    cores = [InsideCore(one, prepared, image.like, channels, rows, columns) for one in every]
+    sentence = f"{name} computes {anatomy.function}"
+    if others:
+        places = ", ".join(f"{number} {_place_of(one, trace)}" for number, one in enumerate(every, start=1))
+        sentence += f" {len(every)} times ({places})"
     if around:
-        sentence = f"{name} computes {anatomy.function}; the module around it differs: {'; '.join(around)}"
+        sentence += f"; the module around it differs: {'; '.join(around)}"
     else:
-        sentence = f"{name} computes {anatomy.function}, and the module around it has what {anatomy.own} has"
-    return Inside("right", sentence, around, core, found)
+        sentence += f", and the module around it has what {anatomy.own} has"
+    further = tuple(
+        FurtherCore(core, one, _place_of(one, trace), like=_line(one, trace) == _line(first, trace))
+        for core, one in zip(cores[1:], others, strict=True)
+    )
+    return Inside("right", sentence, tuple(around), cores[0], first, further=further)
+
+
+def _line(found: Found, trace: Trace) -> tuple[object, ...]:
+    """The code that computes a core, and what it is set to: another core of the same is the same code's."""
+    assert found.output.place is not None
+    event = trace.of(found.output.place)
+    return event.file, event.line, repr(found.options)
+
+
+def _place_of(found: Found, trace: Trace) -> str:
+    """Where in the module a core is, for a sentence: `in m.1.dcn, line 12`."""
+    assert found.output.place is not None
+    event = trace.of(found.output.place)
+    return f"in {event.owner}, line {event.line}" if event.owner else f"line {event.line}"
 
 
 def _misplaced(found: Found) -> str:

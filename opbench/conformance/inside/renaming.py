@@ -82,7 +82,7 @@ def renamed(
         try:
             plain = as_kind(target, found, kind, given, fixed)
             settings = next(plainest_first(plain))
-            theirs = shapes(plain.constructed(settings, _input(kind, settings)).state_dict())
+            theirs = shapes(plain.constructed(settings, image_for(kind, settings)).state_dict())
             own = shapes(kind.parameters(settings, 0))
         except (OpbenchError, StopIteration, *WHAT_A_TARGET_RAISES):
             continue
@@ -91,19 +91,20 @@ def renamed(
             continue
         values = {one.name: getattr(plain, one.name) for one in dataclasses.fields(plain)}
         candidate = RenamedTarget(**values, own=names)
-        if _computes_its_kind(candidate, settings):
+        if computes_its_kind(candidate, settings):
             return candidate
     return None
 
 
-def _input(kind: ModuleKind, settings: Settings) -> Tensor:
+def image_for(kind: ModuleKind, settings: Settings) -> Tensor:
+    """A small image of the channels that the module takes."""
     channels = kind.received(settings)
     return noise((1, 6, 7, channels) if kind.channels_last else (1, channels, 6, 7), 1)
 
 
-def _computes_its_kind(candidate: ModuleTarget, settings: Settings) -> bool:
+def computes_its_kind(candidate: ModuleTarget, settings: Settings) -> bool:
     """Whether one call in evaluation, in float64, is what its kind's definition gives."""
-    kind, x = candidate.kind, _input(candidate.kind, settings)
+    kind, x = candidate.kind, image_for(candidate.kind, settings)
     try:
         parameters = kind.parameters(settings, 0)
         with torch.no_grad():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
-from opbench.conformance.inside.finding import Found
+from opbench.conformance.inside.found import Found
 from opbench.conformance.inside.tracing import INPUT, CallResult, Place, Trace
 
 # What torch calls a layer, and what people do.
@@ -31,8 +32,8 @@ def word(event: CallResult) -> str:
     return f"{weight[2]}x{weight[3]} {kind}"
 
 
-def differences(found: Found, trace: Trace) -> tuple[str, ...]:
-    """What the module has that the operator's own has not, and the other way round."""
+def differences(found: Found, trace: Trace, elsewhere: Collection[Place] = ()) -> tuple[str, ...]:
+    """What the module has that the operator's own has not, and the other way round; `elsewhere` are other cores'."""
     anatomy = found.anatomy
     first, *_ = found.tensors
     places = {name: part.place for name, part in found.tensors.items() if part.place is not None}
@@ -49,7 +50,9 @@ def differences(found: Found, trace: Trace) -> tuple[str, ...]:
         (BRANCH, branch, f"in the branch that predicts {names}"),
         (BEHIND, behind, "behind the core"),
     ):
-        told += _told(_words(trace, inside), Counter(anatomy.around.get(region, ())), where, anatomy.own)
+        told += _told(
+            _words(trace, inside.difference(elsewhere)), Counter(anatomy.around.get(region, ())), where, anatomy.own
+        )
     return (*told, *_orders(found))
 
 
@@ -92,3 +95,24 @@ def _orders(found: Found) -> list[str]:
 
 def _counted(order: list[str]) -> str:
     return f"({', '.join(part if part[0] != '-' else f'{part[1:]} from its end' for part in order)})"
+
+
+# Of two modules whose parameters have the same names and shapes, what may still differ by the author's choice.
+_CHOSEN = frozenset(
+    (
+        "SiLU", "GELU", "ReLU", "leaky ReLU", "ReLU6", "Mish", "hard swish", "ELU", "PReLU", "softplus", "tanh",
+        "sigmoid", "batch norm", "layer norm", "group norm", "instance norm", "RMS norm", "dropout",
+    )
+)  # fmt: skip
+
+
+def chosen_otherwise(theirs: Trace, own: Trace, whose: str) -> tuple[str, ...]:
+    """The activations and norms that one module has and the published one has not, and the other way round."""
+    kept = [Counter(name for event in trace.events if (name := word(event)) in _CHOSEN) for trace in (theirs, own)]
+    more, fewer = kept[0] - kept[1], kept[1] - kept[0]
+    told = [f"{name}, where {whose} has {_one_of(fewer)}" for name in more]
+    return tuple(told or [f"no {name}, where {whose} has one" for name in fewer])
+
+
+def _one_of(words: Counter[str]) -> str:
+    return " or ".join(words) or "none"

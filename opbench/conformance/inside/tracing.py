@@ -6,6 +6,7 @@ goes through the module's own code from there on, with that code's own gradients
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+TORCH = os.path.dirname(torch.__file__)
 # The call of which the module's input is the result.
 INPUT = -1
 # A call of torch by its place in the pass, and which of its results.
@@ -27,7 +29,8 @@ Place = tuple[int, int]
 class CallResult:
     """One tensor that a call gave: a copy of it, and the places of the tensors that it was made of.
 
-    `file` and `line` are where the module's code made the call; `parameters` names those it used.
+    `file` and `line` are where the module's code made the call, in the forward of its part `owner`; `parameters` names
+    those it used.
     """
 
     place: Place
@@ -38,6 +41,7 @@ class CallResult:
     file: str
     line: int
     given: tuple[Any, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,10 @@ class _Counting(TorchFunctionMode):
 
 
 class _Recording(_Counting):
-    def __init__(self, x: Tensor, names: Mapping[int, str]) -> None:
+    def __init__(self, x: Tensor, names: Mapping[int, str], owners: Mapping[int, str]) -> None:
         super().__init__()
         self.names = names
+        self.owners = owners
         self.kept: list[Any] = [x]
         self.where: dict[int, Place] = {id(x): (INPUT, 0)}
         self.events = [CallResult((INPUT, 0), "input", x.detach().clone(), (), (), "", 0)]
@@ -122,14 +127,15 @@ class _Recording(_Counting):
         given = [one for one in tree_leaves((args, dict(kwargs))) if isinstance(one, Tensor)]
         made_of = tuple(dict.fromkeys(self.where[id(one)] for one in given if id(one) in self.where))
         parameters = tuple(self.names[id(one)] for one in given if id(one) in self.names)
-        file, line = _caller()
+        file, line, owner = _caller(self.owners)
         shapes = tuple(tuple(one.shape) for one in given)
         for index, one in enumerate(results):
             if isinstance(one, Tensor):
                 self.kept.append(one)  # so that no other tensor gets its id
                 self.where[id(one)] = (number, index)
                 value = one.detach().clone()
-                self.events.append(CallResult((number, index), name, value, made_of, parameters, file, line, shapes))
+                place = (number, index)
+                self.events.append(CallResult(place, name, value, made_of, parameters, file, line, shapes, owner))
         return results
 
 
@@ -168,7 +174,8 @@ class _Reached(BaseException):
 def recorded(module: nn.Module, x: Tensor) -> Trace:
     """One forward pass without gradients. What the module raises is raised."""
     names = {id(value): name for name, value in module.named_parameters()}
-    with torch.no_grad(), _Recording(x, names) as recording:
+    owners = {id(part): name for name, part in module.named_modules()}
+    with torch.no_grad(), _Recording(x, names, owners) as recording:
         out = module(x)
     leaves = tuple(one for one in tree_leaves(out) if isinstance(one, Tensor))
     returned = tuple(recording.where[id(one)] for one in leaves if id(one) in recording.where)
@@ -191,12 +198,17 @@ def exchanged(module: nn.Module, x: Tensor, values: Mapping[Place, Tensor], want
     raise NotImplementedError("the module can't be called so: it takes another way through its code")
 
 
-def _caller() -> tuple[str, int]:
-    """The innermost line that belongs neither to torch nor to this package."""
+def _caller(owners: Mapping[int, str]) -> tuple[str, int, str]:
+    """The innermost line that belongs neither to torch nor to this package, and the part of the module it runs in."""
     frame: FrameType | None = sys._getframe(1)
+    file, line = "", 0
     while frame is not None:
-        file = frame.f_code.co_filename
-        if "/torch/" not in file and "opbench/conformance/inside" not in file and not file.startswith("<"):
-            return file, frame.f_lineno
+        name = frame.f_code.co_filename
+        if not name.startswith(TORCH) and "opbench/conformance/inside" not in name and not name.startswith("<"):
+            if not file:
+                file, line = name, frame.f_lineno
+            first = frame.f_locals.get(frame.f_code.co_varnames[0]) if frame.f_code.co_argcount else None
+            if id(first) in owners:
+                return file, line, owners[id(first)]
         frame = frame.f_back
-    return "", 0
+    return file, line, ""

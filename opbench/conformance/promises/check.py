@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opbench.conformance.findings import SMALL
+from opbench.conformance.findings import DEPLOYED, DEPLOYED_SECONDS, SMALL
 from opbench.conformance.promises.findings import (
     ModuleBuilt,
     Patience,
@@ -109,7 +109,8 @@ class _Followed:
         self.current, self.shape = "", None
         while True:
             # No shape, no call: the module is constructed, copied or moved.
-            message = child.receive(self.patience.call if ready and self.shape else self.patience.importing)
+            limit = self.patience.call if ready and self.shape else self.patience.importing
+            message = child.receive(DEPLOYED_SECONDS if self.current in DEPLOYED else limit)
             match message:
                 case Death():
                     return message

@@ -16,7 +16,10 @@ Shape = tuple[int, ...]
 
 
 class PromiseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to check. `shape` holds some of N, C, H and W; `only` and `skip` name promises."""
+    """What to check. `shape` holds some of N, C, H and W; `only` and `skip` name promises.
+
+    `compile` and `export` add what becomes of it under torch.compile, and exported by torch.export and to ONNX.
+    """
 
     target: str
     arguments: tuple[str, ...] = ()
@@ -27,6 +30,8 @@ class PromiseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward_only: bool = False
     seed: int = 0
     path: tuple[str, ...] = ()
+    compile: bool = False
+    export: bool = False
 
 
 class Patience(msgspec.Struct, frozen=True):

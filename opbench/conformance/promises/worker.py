@@ -17,6 +17,7 @@ import torch
 from opbench.conformance.promises import lines
 from opbench.conformance.promises.accepting import accept
 from opbench.conformance.promises.constructing import built
+from opbench.conformance.promises.deploying import deployed_promises
 from opbench.conformance.promises.findings import (
     ModuleBuilt,
     PromiseJob,
@@ -51,7 +52,8 @@ TORCH_CANNOT = re.compile(
 
 def chosen(request: PromiseRequest) -> list[tuple[Tier, Promise]]:
     """The promises that are asked for, in order. OpbenchError for a name that is none's."""
-    every = [(tier, promise) for tier, promises in TIERS for promise in promises]
+    deployed: tuple[tuple[Tier, tuple[Promise, ...]], ...] = (("fragile", deployed_promises(request)[0]),)
+    every = [(tier, promise) for tier, promises in (*TIERS, *deployed) for promise in promises]
     names = [promise.name for _, promise in every]
     asked = asked_for("promise", names, request.only, request.skip)
     return [
@@ -90,6 +92,7 @@ def _prepared(request: PromiseRequest, todo: Sequence[tuple[Tier, Promise]], out
     """The module constructed, and what it accepts found out."""
     try:
         subject, constructed, channels, notes = built(request)
+        notes = [*notes, *(f"not checked: {reason}" for reason in deployed_promises(request)[1])]
         out.send(ModuleBuilt(constructed, tuple(notes), tuple(promise.planned(tier) for tier, promise in todo)))
         subject.announce = lambda shape: out.send(PromiseStarted(FIRST, shape))
         subject.deadline = deadline

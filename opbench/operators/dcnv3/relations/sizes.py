@@ -1,9 +1,15 @@
-"""The sizes of DCNv3's calls: x (N, H, W, C), offset (N, Ho, Wo, G*P*2) and mask (N, Ho, Wo, G*P), all normal."""
+"""The sizes of DCNv3's calls: x (N, H, W, C), offset (N, Ho, Wo, G*P*2) and mask (N, Ho, Wo, G*P), all normal.
+
+One size is how far offsets reach: past 2^7, 2^8 and 2^15 pixels a kernel may keep them in too few bits. The image is
+then so wide that samples stay in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from opbench.conformance.sizes import LADDER
 from opbench.conformance.strategies import example, noise
@@ -12,12 +18,17 @@ from opbench.relations import Example, Sizes, Space
 
 # Small, but with an inside and a border, and a window that is larger than a pixel.
 _DIMENSIONS = {"N": 1, "C": 2, "H": 3, "W": 4}
+# Offsets of about a pixel, as networks ask for.
+REACH = "offset_pixels"
 _OPTIONS = {"kernel_size": 3, "stride": 1, "dilation": 1, "group": 1, "offset_scale": 1.0, "remove_center": False}
 
 
 def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The smallest ordinary call with these sizes: groups divide channels, the pad is half a window unless asked."""
-    sizes = {**_DIMENSIONS, **_OPTIONS, **asked}
+    sizes = {**_DIMENSIONS, **_OPTIONS, REACH: 1, **asked}
+    far = sizes[REACH] > 1
+    if far and "kernel_size" not in asked:
+        sizes["kernel_size"] = 1
     reach = sizes["dilation"] * (sizes["kernel_size"] - 1)
     sizes.setdefault("pad", reach // 2)
     groups = sizes["group"]
@@ -25,6 +36,8 @@ def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for axis in ("H", "W"):
         if axis not in asked:
             sizes[axis] = max(sizes[axis], reach + 1)
+    if far and "W" not in asked:
+        sizes["W"] = max(sizes["W"], 2 * sizes["stride"] + sizes[REACH])
     centred = sizes["kernel_size"] % 2 == 1 and sizes["kernel_size"] > 1
     fits = min(output_size(sizes["H"], sizes["W"], sizes)) >= 1 and (centred or not sizes["remove_center"])
     return sizes if fits else None
@@ -36,6 +49,10 @@ def call(sizes: Mapping[str, Any], space: Space, seed: int) -> Example:
     N, C, H, W = (sizes[name] for name in _DIMENSIONS)
     shape = (N, *output_size(H, W, options), sizes["group"] * points(options))
     offset = noise((*shape[:3], 2 * shape[3]), seed + 1)
+    if sizes[REACH] > 1:
+        # x comes first; from the left half of the image to the right, and back.
+        right = (torch.arange(shape[2]) * sizes["stride"] < W / 2).double() * 2 - 1
+        offset[..., ::2] += (sizes[REACH] * right / options["offset_scale"]).view(-1, 1)
     return example(space, options, x=noise((N, H, W, C), seed), offset=offset, mask=noise(shape, seed + 2))
 
 
@@ -49,6 +66,7 @@ SIZES = Sizes(
         "group": (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32),
         "offset_scale": (1.0, 0.5, 2.0),
         "remove_center": (False, True),
+        REACH: (1, 127, 128, 129, 255, 256, 257, 32767, 32768, 32769),
     },
     completed=completed,
     call=call,

@@ -49,9 +49,6 @@ class Subject:
     operator: str
     dims: Mapping[str, int]
     spread: float | None = None
-    # The largest margin. Where few samples make a pixel, the rounding of one place moves all of its channels, so that
-    # the worst of many pixels is nearer its bound than that of an operator whose errors are independent.
-    most: float = 0.5
 
     @property
     def name(self) -> str:
@@ -70,10 +67,8 @@ class Subject:
                 )
 
 
-def _each(
-    task: str, names: str, *shapes: Mapping[str, int], spread: float | None = None, most: float = 0.5
-) -> list[Subject]:
-    return [Subject(task, name, dims, spread, most) for name in names.split() for dims in shapes]
+def _each(task: str, names: str, *shapes: Mapping[str, int], spread: float | None = None) -> list[Subject]:
+    return [Subject(task, name, dims, spread) for name in names.split() for dims in shapes]
 
 
 _UP = {"g": 1, "k_up": 5, "k_enc": 3, "c_mid": 64}
@@ -136,7 +131,6 @@ OPERATORS = (
         {"N": 1, "C": 128, "H": 9, "W": 11, "G": 4, "num_param": 9},
         {"N": 2, "C": 8, "H": 9, "W": 6, "G": 2, "num_param": 9},
         spread=2.0,
-        most=0.8,
     ),
     *_each(
         "conv3x3",
@@ -144,7 +138,6 @@ OPERATORS = (
         {"N": 1, "C": 64, "H": 9, "W": 11, "G": 4, "k": 5},
         {"N": 2, "C": 8, "H": 9, "W": 6, "G": 2, "k": 3},
         spread=1.0,
-        most=0.8,
     ),
     *_each(
         "downsample2x",
@@ -156,11 +149,25 @@ OPERATORS = (
     *_each(
         "downsample2x",
         "ldconv",
+        {"N": 1, "C": 32, "O": 64, "H": 10, "W": 14, "G": 4, "num_param": 9},
         {"N": 2, "C": 8, "O": 12, "H": 11, "W": 8, "G": 2, "num_param": 5},
         spread=2.0,
-        most=0.8,
     ),
-    *_each("downsample2x", "dcnv3 yolo-dcnv3", {"N": 1, "C": 64, "O": 128, "H": 9, "W": 14, "G": 4}, spread=2.0),
+    *_each(
+        "downsample2x",
+        "dcnv3 yolo-dcnv3",
+        {"N": 1, "C": 64, "O": 128, "H": 9, "W": 14, "G": 4},
+        {"N": 2, "C": 24, "O": 24, "H": 12, "W": 11, "G": 2},
+        spread=2.0,
+    ),
+    # Offsets predicted from few channels: the sums are short.
+    *_each("conv3x3", "dcnv2 dcnv3 dcnv4", {"N": 2, "C": 6, "H": 12, "W": 9, "G": 2}, spread=2.0),
+    *_each(
+        "downsample2x",
+        "rfaconv",
+        {"N": 1, "C": 40, "O": 24, "H": 9, "W": 14, "G": 1},
+        {"N": 2, "C": 16, "O": 32, "H": 12, "W": 11, "G": 1},
+    ),
     *_each(
         "carafe_core",
         "carafe",

@@ -14,6 +14,7 @@ from opbench.verify.bounds import EPS, OWN
 from opbench.verify.rounding import elementwise, layers, moves, products  # noqa: F401 - each registers its rules
 from opbench.verify.rounding.arithmetic import Arithmetic, chance_factor
 from opbench.verify.rounding.kinks import Constants, other_sides
+from opbench.verify.rounding.shared import shared
 from opbench.verify.rounding.sums import finished
 from opbench.verify.rounding.tracked import Tracked, Unanalysed, analysing
 
@@ -55,13 +56,24 @@ def derive(evaluate: Evaluate, tensors: Tensors, exact: Tensors, dtype: DType) -
             factor = chance_factor(value.numel(), FALSE_ALARM)
             deviations[name] = _meaningful(name, answer, value, finished(answer, factor), factor)
     room = ROOM.get(dtype, 1.0)
+    cancelled = {
+        name: value.numel() and float(value.abs().median()) < float(deviations[name].median())
+        for name, value in exact.items()
+    }
+    for name, variance in shared(evaluate, tensors, exact, analysis).items():
+        # The analysis has of it what independent errors would do: that much is allowed twice.
+        factor = chance_factor(exact[name].numel(), FALSE_ALARM)
+        deviations[name] = (deviations[name].square() + factor**2 * variance).sqrt()
     slack = other_sides(evaluate, tensors, exact, analysis.located)
     found = {}
     for name, value in exact.items():
-        cancelled = value.numel() and float(value.abs().median()) < float(deviations[name].median())
-        share = room * COMMON if cancelled else room
+        share = room * COMMON if cancelled[name] else room
         bound = (deviations[name] + value.abs() * (OWN * EPS[dtype])) * share + 2 * arithmetic.floor
-        found[name] = Allowed(bound + slack[name] if name in slack else bound, deviations[name])
+        if name in slack:
+            # A jump's own size is rounded as its neighbours are: by this share of it.
+            relative = float(deviations[name].square().mean().sqrt() / value.square().mean().sqrt().clamp(min=1e-300))
+            bound = bound + slack[name] * (1 + min(1.0, relative))
+        found[name] = Allowed(bound, deviations[name])
     return found
 
 

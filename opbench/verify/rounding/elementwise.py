@@ -136,10 +136,11 @@ def _noted(operand: Tracked, decide: Callable[[Tensor], Tensor], place: Spread |
     if known is not None:
         peak = x.square() if known.peak is None else known.peak
         spread = arithmetic().summing(known.count, peak, known.squares).plus(spread)
-    exact = operand.whole or spread is None
-    current().located.append(
-        Uncertain.none(x) if exact or spread is None else Uncertain.among(decide, x, spread.whole.sqrt())
-    )
+    if operand.whole or spread is None:
+        current().located.append(Uncertain.none(x))
+        return
+    typical = spread.mean.sqrt().expand_as(x) if decide is aten.floor.default else None
+    current().located.append(Uncertain.among(decide, x, spread.whole.sqrt(), typical))
 
 
 @rule(aten.gt, aten.ge, aten.lt, aten.le)

@@ -49,7 +49,7 @@ JUMPS: Mapping[Any, int] = {
 }
 
 
-def _operand(func: Any, args: Sequence[Any]) -> int | None:
+def deciding(func: Any, args: Sequence[Any]) -> int | None:
     """Which argument decides in an operation that jumps; None for others, and for what compares whole numbers."""
     at = JUMPS.get(func)
     return at if at is not None and args[at].is_floating_point() else None
@@ -57,16 +57,26 @@ def _operand(func: Any, args: Sequence[Any]) -> int | None:
 
 @dataclass(frozen=True)
 class Uncertain:
-    """Elements of one operand, by their place in it: their values, and values on the other side; `of` is its shape."""
+    """Elements of one operand, by their place in it: their values, and values on the other side; `of` is its shape.
+
+    `deviation`, of every element of a coordinate that is floored, is the standard one of its error.
+    """
 
     places: Tensor
     values: Tensor
     moved: Tensor
     of: torch.Size
+    deviation: Tensor | None = None
 
     @classmethod
-    def among(cls, decide: Callable[[Tensor], Tensor], operand: Tensor, deviation: Tensor) -> Uncertain:
-        """Those that `decide` tells from the same value a few deviations up or down."""
+    def among(
+        cls,
+        decide: Callable[[Tensor], Tensor],
+        operand: Tensor,
+        deviation: Tensor,
+        typical: Tensor | None = None,
+    ) -> Uncertain:
+        """Those that `decide` tells from the same value a few deviations up or down; `typical` is without tails."""
         reach = REACH * deviation
         here = decide(operand)
         up, down = decide(operand + reach) != here, decide(operand - reach) != here
@@ -74,7 +84,8 @@ class Uncertain:
         values, by = operand.flatten()[places], reach.expand_as(operand).flatten()[places]
         # Of few digits a value may reach two whole numbers: half of such go either way.
         rises = up.flatten()[places] & (~down.flatten()[places] | (places % 2 == 0))
-        return cls(places, values, torch.where(rises, values + by, values - by), operand.shape)
+        moved = torch.where(rises, values + by, values - by)
+        return cls(places, values, moved, operand.shape, typical)
 
     @classmethod
     def none(cls, operand: Tensor) -> Uncertain:
@@ -93,7 +104,7 @@ class Constants(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        at = _operand(func, args)
+        at = deciding(func, args)
         if at is not None and not any(isinstance(one, Tracked) for one in args):
             self.located.append(Uncertain.none(args[at]))
         return func(*args, **(kwargs or {}))
@@ -108,7 +119,7 @@ class _Noting(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        at = _operand(func, args)
+        at = deciding(func, args)
         if at is not None:
             x = args[at]
             floored = func is aten.floor.default and x.numel()
@@ -201,7 +212,7 @@ class _Moved(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        at = _operand(func, args)
+        at = deciding(func, args)
         if at is None:
             return func(*args, **(kwargs or {}))
         entry, chosen = next(self.entries, (None, None))

@@ -41,9 +41,8 @@ def moved(operation: Move, operand: Tracked, longer: int = 1) -> Any:
             return Tracked(value, error)
         roundings = sum_.roundings * longer + longer - 1
         joins, scattered = sum_.joins * longer, sum_.scattered or longer > 1
-        return Tracked(
-            value, error, Sum(sum_.count * longer, next(found), next(found, None), joins, roundings, scattered)
-        )
+        squares, peak = next(found), next(found, None)
+        return Tracked(value, error, Sum(sum_.count * longer, squares, peak, joins, roundings, scattered, sum_.layer))
 
     done = [operation(part) for part in parts]
     if isinstance(done[0], Tensor):
@@ -116,6 +115,7 @@ def gathered(join: Callable[[Iterator[Tensor]], Tensor], parts: Sequence[Tracked
             max(one.joins for one in sums),
             max(one.roundings for one in sums),
             any(one.scattered for one in sums),
+            any(one.layer for one in sums),
         )
     return Tracked(value, spread, sum_)
 

@@ -30,7 +30,9 @@ aten = torch.ops.aten
 PARTS = 2
 
 
-def bilinear(operation: Callable[[Tensor, Tensor], Tensor], one: Tracked, other: Tracked, count: int) -> Tracked:
+def bilinear(
+    operation: Callable[[Tensor, Tensor], Tensor], one: Tracked, other: Tracked, count: int, layer: bool = True
+) -> Tracked:
     """A sum of `count` products of an element of each: operation(one, other), linear in both."""
     (a, ea), (b, eb) = settled(one), settled(other)
     a2, b2 = a.square(), b.square()
@@ -42,7 +44,8 @@ def bilinear(operation: Callable[[Tensor, Tensor], Tensor], one: Tracked, other:
 
     spread = joined(through(ea, lambda part: operation(part, b2)), through(eb, lambda part: operation(a2, part)))
     parts = PARTS if current().backward else 1
-    return Tracked(operation(a, b), spread, Sum(count, operation(a2, b2), None, parts, 2 * count - 1, parts > 1))
+    sum_ = Sum(count, operation(a2, b2), None, parts, 2 * count - 1, parts > 1, layer)
+    return Tracked(operation(a, b), spread, sum_)
 
 
 def _entries(matrix: Any, dim: int) -> int:
@@ -58,7 +61,9 @@ def _mm(func: Any, one: Any, other: Any) -> Tracked:
         return weighed(other, lambda part, power: func(one**power, part), tracked(one, other), _entries(one, -1))
     if not isinstance(other, Tracked):
         return weighed(one, lambda part, power: func(part, other**power), tracked(other, one), _entries(other, -2))
-    return bilinear(func, one, other, int(one.shape[-1]))
+    # One row or column a matrix is the blend of a sample's corners, which stays where sums are kept.
+    layer = func is aten.mm.default or min(one.shape[-2], other.shape[-1]) > 1
+    return bilinear(func, one, other, int(one.shape[-1]), layer)
 
 
 @rule(aten.mv, aten.dot)
@@ -170,6 +175,8 @@ def _sum(func: Any, operand: Tracked, dim: Any = None, keepdim: bool = False, dt
 @rule(aten.mean)
 def _mean(func: Any, operand: Tracked, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tracked:
     out = reduced(operand, [dim] if isinstance(dim, int) else dim, keepdim)
+    if operand.numel() > MANY * out.numel():
+        current().averages = True
     value, spread = settled(out)
     length = max(1, operand.numel() // max(1, out.numel()))
     return product(value / length, None if spread is None else spread.times(length**-2))

@@ -19,7 +19,7 @@ from opbench.verify.rounding.tracked import Sum, Tracked, Unanalysed, arithmetic
 
 aten = torch.ops.aten
 Error = Spread | None
-# Terms from which a sum is the result of a layer.
+# Terms from which a sum is the result of a layer, whatever it was written as.
 LAYER = 9
 # Over all orders the partial sums' squares differ this much from their mean.
 FEW = 2.2
@@ -193,16 +193,23 @@ def scaled(operand: Tracked, factor: float) -> Tracked:
 
 
 def is_layer(operand: Tracked) -> bool:
-    """Whether it is one long sum, which a half type stores before anything is added to it."""
-    return operand.sum_ is not None and operand.sum_.joins <= 2 and operand.sum_.count >= LAYER
+    """Whether it is a layer's result, which a half type stores before anything is added to it.
+
+    A long sum is one, and a product of matrices however short: an offset may be predicted from three channels.
+    """
+    sum_ = operand.sum_
+    if sum_ is None:
+        return False
+    return (sum_.joins <= 2 and sum_.count >= LAYER) or (sum_.joins == 1 and sum_.layer)
 
 
 def added(one: Tracked, other: Tracked) -> Tracked:
     """one + other as one sum of the terms of both."""
+    layer = any(operand.sum_ is not None and operand.sum_.layer for operand in (one, other))
     if arithmetic().narrow:
         for operand in (one, other):
             if is_layer(operand):
-                settled(operand)
+                stored(operand)
     value = one.value + other.value
     ours, theirs = terms(one), terms(other)
     peak = torch.maximum(one.value.square() if ours.peak is None else ours.peak, value.square())
@@ -215,6 +222,7 @@ def added(one: Tracked, other: Tracked) -> Tracked:
         ours.roundings + theirs.roundings + 1,
         # Where torch differentiates a convolution by itself it adds the taps up in memory.
         ours.scattered or theirs.scattered or current().backward,
+        layer,
     )
     return made(value, joined(one.spread, other.spread), sum_)
 
@@ -228,9 +236,10 @@ def _moves(constant: Any) -> bool:
 def _add(func: Any, one: Any, other: Any, alpha: float = 1) -> Tracked:
     like = one if isinstance(one, Tracked) else other
     constant = not (isinstance(one, Tracked) and isinstance(other, Tracked))
-    if constant and like.sum_ is not None and like.sum_.count >= LAYER and _moves(other if one is like else one):
+    long = like.sum_ is not None and (like.sum_.layer or like.sum_.count >= LAYER)
+    if constant and long and _moves(other if one is like else one):
         # A layer's result moved by a constant, as a coordinate is, is added up before.
-        settled(like)
+        stored(like)
     one, other = tracked(one, like), tracked(other, like)
     if alpha != 1:
         other = scaled(other, alpha) if _power_of_two(alpha) else multiplied(other, tracked(alpha, like))

@@ -32,7 +32,8 @@ class Sum:
 
     `count` terms with `squares`, the sum of their squares, take at most `roundings`, those of products included.
     `joins` is how many sums the definition added together; `peak`, the largest square of a partial sum seen, is the
-    value's own square where None. `scattered`: terms were added into memory, which is of the stored type.
+    value's own square where None. `scattered`: terms were added into memory, which is of the stored type. `layer`: a
+    product of matrices or a convolution is among them, whose result a half type stores.
     """
 
     count: int
@@ -41,6 +42,7 @@ class Sum:
     joins: int = 1
     roundings: int = 1
     scattered: bool = False
+    layer: bool = False
 
 
 class Tracked(Tensor):
@@ -109,13 +111,14 @@ class Analysis:
 
     `located` holds, for each operation that jumps (`kinks.JUMPS`) in the order of the calls, what elements of its
     operand may fall on either side. With a `generator` roundings are drawn instead: each value is off by a random
-    error as soon as its spread is known.
+    error as soon as its spread is known. `averages`: it takes the mean of many elements.
     """
 
     def __init__(self, arithmetic: Arithmetic, generator: torch.Generator | None = None) -> None:
         self.arithmetic = arithmetic
         self.generator = generator
         self.located: list[Uncertain] = []
+        self.averages = False
 
     @property
     def backward(self) -> bool:

@@ -48,15 +48,16 @@ class Part(NamedTuple):
 
 # Every test is in exactly one part, and each part takes at most 40 minutes on two cores.
 COMMAND_LINE = ("tests/mutants/test_command_line.py",)
+INTERPRETED = tuple(f"tests/kernels/test_triton_{name}.py" for name in ("carafe", "dcnv3", "dcnv4", "dysample"))
 NIGHTLY = {
     "operators": Part("definitions, modules and closed forms", ("tests/operators",)),
     "kernels": Part(
         "the CPU's kernels, and Triton's compiled for GPUs that aren't here; tests/gpu where there is one",
         ("tests/kernels", "tests/gpu"),
-        ("--ignore=tests/kernels/test_triton_carafe.py", "--ignore=tests/kernels/test_triton_dcnv3.py"),
+        tuple(f"--ignore={path}" for path in INTERPRETED),
     ),
-    "triton-carafe": Part("CARAFE's Triton kernels, interpreted", ("tests/kernels/test_triton_carafe.py",)),
-    "triton-dcnv3": Part("DCNv3's Triton kernels, interpreted", ("tests/kernels/test_triton_dcnv3.py",)),
+    "triton-carafe": Part("CARAFE's Triton kernels, interpreted", INTERPRETED[:1]),
+    "triton-dcnv3": Part("the Triton kernels of DCNv3, DCNv4 and DySample, interpreted", INTERPRETED[1:]),
     "relations-carafe": Part("every relation on every CARAFE", ("tests/conformance/test_carafe_properties.py",)),
     "relations-dcnv3": Part("every relation on every DCNv3", ("tests/conformance/test_dcnv3_properties.py",)),
     "verify": Part(

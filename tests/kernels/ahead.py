@@ -37,15 +37,16 @@ class Compiled:
         return len(re.findall(instruction, self.ptx))
 
 
-def recorded(monkeypatch, module, work):
-    """The launches that `work` would make, with tensors that have no data."""
+def recorded(monkeypatch, modules, work):
+    """The launches that `work` would make of these modules' kernels, with tensors that have no data."""
     launches = []
 
     def record(kernel, candidates, programs, tensors, arguments, constants, prepare=None):
         launches.append(Launch(kernel, tuple(candidates), programs, dict(tensors), dict(arguments), dict(constants)))
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "launch", record)
+        for module in modules:
+            patched.setattr(module, "launch", record)
         work()
     return launches
 
@@ -65,7 +66,9 @@ def compiled(launch, candidate, capability):
             signature[name], constants[index,] = "constexpr", value
             continue
         if isinstance(value, torch.Tensor):
-            signature[name], whole = "*" + _DTYPES[value.dtype], True
+            # A view may begin anywhere; what it is a view of is allocated at a multiple of 16 bytes.
+            signature[name] = "*" + _DTYPES[value.dtype]
+            whole = value.storage_offset() * value.element_size() % 16 == 0
         else:
             signature[name], whole = "i32" if abs(value) < 2**31 else "i64", value % 16 == 0
         if whole:

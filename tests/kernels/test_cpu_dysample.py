@@ -2,51 +2,12 @@
 
 import pytest
 import torch
+from dysample_cases import EPS, FORMATS, assert_within_rounding, results, tensors
 from torch.library import opcheck
 
 from opbench.kernels.cpu import dysample, jit, processor
 from opbench.kernels.cpu.dysample import dysample_cpu
 from opbench.operators.dysample.definition import sampling
-
-EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
-FORMATS = (torch.contiguous_format, torch.channels_last)
-
-
-def tensors(n=1, c=8, h=5, w=6, scale=2, groups=2, *, dtype=torch.float32, spread=2.0, seed=0):
-    """x, offset and the output's gradient; offsets a thirty-second off sixteenths, exact everywhere."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, c, h, w, generator=generator)
-    offset = spread * torch.randn(n, 2 * groups * scale**2, h, w, generator=generator)
-    grad = torch.randn(n, c, scale * h, scale * w, generator=generator)
-    return (
-        x.to(dtype),
-        ((offset * 16).round() / 16 + 1 / 32).to(torch.promote_types(dtype, torch.float32)),
-        grad.to(dtype),
-    )
-
-
-def results(function, x, offset, grad, **options):
-    """The output, and the gradients of x and offset."""
-    inputs = [t.detach().requires_grad_() for t in (x, offset)]
-    out = function(*inputs, **options)
-    return out.detach(), *torch.autograd.grad(out, inputs, grad)
-
-
-def assert_within_rounding(x, offset, grad, **options):
-    """Within a few roundings of the terms that a result sums, and of itself, of the definition."""
-    got = results(dysample_cpu, x, offset, grad, **options)
-    expected = results(sampling, x.double(), offset.double(), grad.double(), **options)
-    totals = list(results(sampling, x.double().abs(), offset.double(), grad.double().abs(), **options))
-    totals[2] = torch.full_like(expected[2], float(4 * x.abs().amax() * grad.abs().sum(1).amax()))
-    wide = EPS[torch.float64 if x.dtype == torch.float64 else torch.float32]
-    for name, a, b, total in zip(("out", "grad x", "grad offset"), got, expected, totals, strict=True):
-        kept = offset.dtype if name == "grad offset" else x.dtype
-        assert (a.dtype, a.shape) == (kept, b.shape)
-        bound = 32 * max(x.shape[2:]) * wide * total + EPS[kept] * b.abs() + torch.finfo(kept).tiny
-        worst = ((a.double() - b).abs() / bound).max().item() if a.numel() else 0.0
-        assert worst <= 1, f"{name} is off by {worst:.3g} times its bound for x {tuple(x.shape)}, {options}"
-    return got
-
 
 FIRST, LAST = FORMATS
 # Each kind costs a second to compile, so that not every one is in the day's.
@@ -78,7 +39,7 @@ def are_the_definitions(shapes, dtype, memory_format):
     for *shape, scale, groups in shapes:
         x, offset, grad = tensors(*shape, scale, groups, dtype=dtype)
         x = x.contiguous(memory_format=memory_format)
-        out, grad_x, _ = assert_within_rounding(x, offset, grad, scale=scale, groups=groups)
+        out, grad_x, _ = assert_within_rounding(dysample_cpu, x, offset, grad, scale=scale, groups=groups)
         if x.shape[1] > 1 and x.shape[3] > 1:
             assert out.is_contiguous(memory_format=memory_format)
             assert grad_x.is_contiguous(memory_format=memory_format)
@@ -165,7 +126,7 @@ def test_a_processor_with_shorter_vectors_gets_the_same_results(monkeypatch, mem
     for module in (jit, dysample):
         monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(16, 32))
     x, *rest = tensors(1, 20, 5, 11)
-    assert_within_rounding(x.contiguous(memory_format=memory_format), *rest, scale=2, groups=2)
+    assert_within_rounding(dysample_cpu, x.contiguous(memory_format=memory_format), *rest, scale=2, groups=2)
 
 
 def test_the_operations_keep_torchs_rules():

@@ -74,6 +74,32 @@ def test_triton_s_operations_are_counted_as_the_closed_form_says(task, masks, mo
     assert not [name for name in seen.unaccounted if "opbench" in name]
 
 
+SAMPLING = {
+    "dcnv4": ("conv3x3", {"N": 2, "C": 8, "H": 6, "W": 5, "G": 2}, (3, 1, 1, 1, 2, 1.0, False, None)),
+    "dysample": ("upsample2x", {"N": 2, "C": 8, "H": 6, "W": 5, "groups": 2}, (2, 2, None)),
+}
+
+
+@pytest.mark.parametrize("operator", SAMPLING)
+def test_triton_s_sampling_is_counted_as_the_core_that_computes_nothing(operator):
+    """On tensors without data, forward and for each gradient that is wanted."""
+    task, dims, options = SAMPLING[operator]
+    formulas = registry.operator(task, operator).formulas
+    n, c, h, w = (dims[name] for name in "NCHW")
+    if operator == "dcnv4":
+        inputs, names, macs = [(n, h, w, c), (n, h, w, 56)], ["dcnv4_triton", "dcnv4_triton_logits"], 4 * 9 * c
+    else:
+        inputs, names, macs = [(n, c, h, w), (n, 16, h, w)], ["dysample_triton"], 4 * 4 * c
+    for name, wanted in itertools.product(names, ((True, True), (True, False), (False, True))):
+        leaves = [
+            torch.empty(shape, device="meta", requires_grad=asks) for shape, asks in zip(inputs, wanted, strict=True)
+        ]
+        mapped = {f"opbench::{name}{part}": formulas[f"opbench::{name}{part}"] for part in ("", "_backward")}
+        with torch.utils.flop_counter.FlopCounterMode(display=False, custom_mapping=mapping_of(mapped)) as counter:
+            getattr(torch.ops.opbench, name)(*leaves, *options).sum().backward()
+        assert counter.get_total_flops() == 2 * (1 + sum(wanted)) * macs * n * h * w
+
+
 @MODES
 @pytest.mark.parametrize("task", [*CORES, *MODULES])
 def test_both_counters_see_the_kernel_itself_and_agree_with_the_closed_form(task, mode):
@@ -113,6 +139,10 @@ def test_a_gradient_that_is_not_wanted_is_not_counted(task):
 
 
 def mapping(built):
+    return mapping_of(built.operator.formulas)
+
+
+def mapping_of(formulas):
     def flops(formula):
         def counted(*arguments, out_val=None, **_):
             return 2 * formula([tuple(a.shape) if isinstance(a, torch.Tensor) else a for a in arguments])
@@ -120,7 +150,7 @@ def mapping(built):
         counted._get_raw = True
         return counted
 
-    ops = {name.removeprefix("opbench::"): formula for name, formula in built.operator.formulas.items()}
+    ops = {name.removeprefix("opbench::"): formula for name, formula in formulas.items()}
     return {getattr(torch.ops.opbench, name): flops(formula) for name, formula in ops.items()}
 
 

@@ -6,8 +6,9 @@ from falsify import assert_holds
 from torch.library import opcheck
 
 from opbench.conformance.strategies import noise
-from opbench.kernels.triton import dcnv3 as triton_dcnv3
+from opbench.kernels.triton import sampling_call
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
+from opbench.kernels.triton.gathering import takes_atomics
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.relations import RELATIONS
 from opbench.operators.dcnv3.relations.examples import output_size
@@ -210,13 +211,13 @@ def same_in_64_bits():
     drawn = tensors((1, 3, 4, 4), call)
     cores = (dcnv3_triton, dcnv3_triton_logits)
     expected = [results(core, *drawn, **call) for core in cores]
-    triton_dcnv3.spans_64_bits = lambda tensors: True
+    sampling_call.spans_64_bits = lambda tensors: True
     try:
         for core, before in zip(cores, expected, strict=True):
             for a, b in zip(results(core, *drawn, **call), before, strict=True):
                 assert torch.equal(a, b)
     finally:
-        triton_dcnv3.spans_64_bits = lambda tensors: False
+        sampling_call.spans_64_bits = lambda tensors: False
 
 
 def test_images_that_need_64_bits_are_computed_alike(interpreted):
@@ -247,12 +248,15 @@ def deterministic_algorithms():
 
 
 def test_atomics_are_what_is_taken_unless_torch_or_the_call_says_otherwise(deterministic_algorithms):
-    takes = triton_dcnv3._takes_atomics
+
+    def takes(deterministic):
+        return takes_atomics("dcnv3_triton", deterministic)
+
     assert (takes(None), takes(True), takes(False)) == (True, False, True)
     deterministic_algorithms(True)
     assert (takes(None), takes(True), takes(False)) == (False, False, True)
     deterministic_algorithms(True, warn_only=True)
-    with pytest.warns(UserWarning, match="not deterministic: pass deterministic=True"):
+    with pytest.warns(UserWarning, match="^dcnv3_triton adds up .* not deterministic: pass deterministic=True"):
         assert takes(None)
 
 

@@ -24,7 +24,8 @@ def test_the_reason_for_not_running_is_said(monkeypatch):
 
 
 def test_declaring_the_kernels_does_not_import_triton():
-    program = "import sys, opbench.kernels.triton.carafe, opbench.kernels.triton.dcnv3; print('triton' in sys.modules)"
+    names = ", ".join(f"opbench.kernels.triton.{name}" for name in ("carafe", "dcnv3", "dcnv4", "dysample"))
+    program = f"import sys, {names}; print('triton' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"
 
@@ -93,7 +94,7 @@ def test_nothing_is_timed_while_a_graph_is_captured_or_where_there_is_no_choice(
 
 
 def test_too_many_programs_are_refused():
-    from opbench.kernels.triton import dcnv3_kernels
+    from opbench.kernels.triton import sampling_kernels
 
     launch = triton_launch.launch
     tensors = {"x": torch.empty(1)}
@@ -101,7 +102,7 @@ def test_too_many_programs_are_refused():
         patched.setattr(triton_launch, "_device", lambda tensors, interpreted: 0)
         patched.setattr(torch.cuda, "device", lambda device: pytest.MonkeyPatch.context())
         with pytest.raises(ValueError, match=r"cells would take 2147483648 programs.*split the batch"):
-            launch(dcnv3_kernels.cells, [Candidate({})], lambda blocks: ({}, 2**31), tensors, {}, {})
+            launch(sampling_kernels.cells, [Candidate({})], lambda blocks: ({}, 2**31), tensors, {}, {})
 
 
 def test_a_capture_takes_what_was_chosen_before_and_times_nothing(monkeypatch):

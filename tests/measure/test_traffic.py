@@ -11,6 +11,8 @@ from opbench.measure.prediction import on_meta
 from opbench.measure.traffic import Traffic, count_traffic, distinct_bytes
 from opbench.operators.carafe import traffic as carafe_traffic
 from opbench.operators.dcnv3 import traffic as dcnv3_traffic
+from opbench.operators.dcnv4 import traffic as dcnv4_traffic
+from opbench.operators.dysample import traffic as dysample_traffic
 from opbench.operators.external import torchvision
 from opbench.schema import Case, Implementation
 
@@ -190,9 +192,43 @@ def test_x_s_gradient_of_dcnv3_is_zeroed_and_added_to_by_atomics_or_gathered():
     points = 288 + 1296 + 648 + 288 + 1296 + 648
     assert form([*given, False, [True, True, True]], [x, offset, mask]) == 4 * (points + 3 * 288)
     # int64: a key and a place for each sample, where each of 98 cells begins
-    sort, search = 1296 + 4 * 2 * 648, 3 * 2 * 99 + 2 * 648
-    gather = 1296 + 648 + 288 + 2 * 648 + 2 * 99 + 288
+    # and two shares of 4 bytes, which stand for its offsets from then on
+    sort, search = 1296 + 4 * 2 * 648 + 2 * 648, 3 * 2 * 99 + 2 * 648
+    gather = 2 * 648 + 648 + 288 + 2 * 648 + 2 * 99 + 288
     assert form([*given, True, [True, True, True]], [x, offset, mask]) == 4 * (points + sort + search + gather)
+
+
+def test_dcnv4_moves_the_packed_tensor_where_dcnv3_moves_its_parts():
+    grad, x, packed = tensors((1, 6, 6, 8), (1, 6, 6, 8), (1, 6, 6, 56))
+    form = dcnv4_traffic.TRITON["opbench::dcnv4_triton_backward"]
+    given = [grad, x, packed, 3, 1, 1, 1, 2, 1.0, False]
+    both = 288 + 2 * 2016 + 288
+    assert form([*given, False, [True, True]], [x, packed]) == 4 * (both + 3 * 288)
+    assert form([*given, False, [True, False]], [x, torch.empty(0)]) == 4 * (288 + 2016 + 3 * 288)
+    sort, search = 1296 + 4 * 2 * 648 + 2 * 648, 3 * 2 * 99 + 2 * 648
+    gather = 2 * 648 + 648 + 288 + 2 * 648 + 2 * 99 + 288
+    assert form([*given, True, [True, False]], [x, torch.empty(0)]) == 4 * (sort + search + gather)
+    grad, x, packed = (t.half() for t in (grad, x, packed))
+    fused_form = dcnv4_traffic.TRITON["opbench::dcnv4_triton_logits_backward"]
+    # The gradient of 648 masks in float32, and so that of x, which is rounded at last.
+    assert fused_form([grad, x, packed, *given[3:], False, [True, True]], [x, packed]) == (
+        2 * both + 4 * 648 + 4 * 4 * 288 + 2 * 288
+    )
+
+
+def test_x_s_gradient_of_dysample_is_zeroed_and_added_to_by_atomics_or_gathered():
+    grad, x, offset = tensors((1, 8, 12, 10), (1, 8, 6, 5), (1, 16, 6, 5))
+    form = dysample_traffic.TRITON["opbench::dysample_triton_backward"]
+    given = [grad, x, offset, 2, 2]
+    both = 960 + 240 + 2 * 480
+    assert form([*given, False, [True, True]], [x, offset]) == 4 * (both + 3 * 240)
+    assert form([*given, False, [False, True]], [torch.empty(0), offset]) == 4 * both
+    # 240 samples, a cell in each of two groups: as DCNv3's
+    sort, search = 480 + 4 * 2 * 240 + 2 * 240, 3 * 2 * 85 + 2 * 240
+    gather = 2 * 240 + 960 + 2 * 240 + 2 * 85 + 240
+    assert form([*given, True, [True, False]], [x, torch.empty(0)]) == 4 * (sort + search + gather)
+    narrow = [grad.half(), x.half(), offset, 2, 2, False, [True, False]]
+    assert form(narrow, [x.half(), torch.empty(0)]) == 2 * 960 + 4 * 480 + 4 * 4 * 240 + 2 * 240
 
 
 def test_torchvision_writes_columns_out():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.cpu.sampling_call import SamplingCall, Window
-from opbench.kernels.dcnv3_shapes import check
+from opbench.kernels.dcnv4_shapes import check, checked_gradients, checked_output
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 
@@ -36,44 +36,16 @@ def dcnv4_cpu(
     return out
 
 
-def _points(x: Tensor, offset_mask: Tensor, parameters: tuple[Any, ...]) -> int:
-    """P; raises TypeError or ValueError where inputs don't fit together."""
-    size, *_, groups, _, remove_center = parameters
-    numbers = groups * (size * size - remove_center)
-    if offset_mask.dim() != 4 or offset_mask.shape[3] < 3 * numbers:
-        raise ValueError(f"offset_mask is {tuple(offset_mask.shape)}; expected (N, Ho, Wo, M) with M >= {3 * numbers}")
-    points, _, _ = check(x, offset_mask[..., : 2 * numbers], offset_mask[..., :numbers], *parameters)
-    return points
-
-
 def _call(x: Tensor, offset_mask: Tensor, parameters: tuple[Any, ...]) -> SamplingCall:
     size, stride, pad, dilation, groups, scale, remove_center = parameters
     window = Window(size, stride, pad, dilation, scale, remove_center)
-    points = _points(x, offset_mask, parameters)
+    points = check(x, offset_mask, parameters)
     return SamplingCall(x, offset_mask, None, groups=groups, points=points, window=window, packed=True)
-
-
-def _out(x: Tensor, offset_mask: Tensor, *parameters: Any) -> Tensor:
-    _points(x, offset_mask, parameters)
-    return x.new_empty((*offset_mask.shape[:3], x.shape[3]))
-
-
-def _shapes(grad: Tensor, x: Tensor, offset_mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    *parameters, wanted = rest
-    _points(x, offset_mask, tuple(parameters))
-    expected = (*offset_mask.shape[:3], x.shape[3])
-    if grad.shape != expected or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {expected}")
-    grad_x, grad_packed = (
-        torch.empty(t.shape if w else 0, dtype=t.dtype, device=t.device)
-        for t, w in zip((x, offset_mask), wanted, strict=True)
-    )
-    return grad_x, grad_packed
 
 
 def _forward(x: Tensor, offset_mask: Tensor, *parameters: Any) -> Tensor:
     call = _call(x, offset_mask, parameters)
-    out = _out(x, offset_mask, *parameters)
+    out = checked_output(x, offset_mask, *parameters)
     if call.empty:
         return out.zero_()
     call.forward(out)
@@ -81,7 +53,7 @@ def _forward(x: Tensor, offset_mask: Tensor, *parameters: Any) -> Tensor:
 
 
 def _backward(grad: Tensor, x: Tensor, offset_mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    grad_x, grad_packed = _shapes(grad, x, offset_mask, *rest)
+    grad_x, grad_packed = checked_gradients(grad, x, offset_mask, *rest)
     *parameters, wanted = rest
     call = _call(x, offset_mask, tuple(parameters))
     if call.empty:
@@ -98,6 +70,6 @@ _INPUTS = (
     "Tensor x, Tensor offset_mask, int kernel_size, int stride, int pad, int dilation, int group, "
     "float offset_scale, bool remove_center"
 )
-define(f"dcnv4_cpu({_INPUTS}) -> Tensor", _forward, _out)
-define(f"dcnv4_cpu_backward(Tensor grad, {_INPUTS}, bool[2] wanted) -> (Tensor, Tensor)", _backward, _shapes)
+define(f"dcnv4_cpu({_INPUTS}) -> Tensor", _forward, checked_output)
+define(f"dcnv4_cpu_backward(Tensor grad, {_INPUTS}, bool[2] wanted) -> (Tensor, Tensor)", _backward, checked_gradients)
 differentiate("dcnv4_cpu", tensors=2)

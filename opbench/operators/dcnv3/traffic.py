@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from opbench.operators.common.sampling_cpu import accumulated, copied
+from opbench.operators.common.sampling_triton import by_atomics, gathered
 from opbench.schema import MovedBytes
-
-_INDEX_BYTES = 8
 
 
 def _sum(*tensors: Tensor) -> int:
@@ -45,11 +43,7 @@ def _cpu_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
 def _triton_backward(arguments: Sequence[Any], outputs: Sequence[Tensor], *, fused: bool = False) -> int:
     """One kernel for all gradients; without atomics, x's is gathered from sorted samples."""
     grad, x, offset, mask, *_, deterministic, wanted = arguments
-    if deterministic is None:
-        deterministic = (
-            torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
-        )
-    atomic = wanted[0] and not deterministic
+    atomic = wanted[0] and by_atomics(deterministic)
     moved = 0
     if atomic or wanted[1] or wanted[2]:
         moved += _sum(grad, offset, mask, *outputs[1:])
@@ -63,16 +57,12 @@ def _triton_backward(arguments: Sequence[Any], outputs: Sequence[Tensor], *, fus
 
 
 def _gathered(arguments: Sequence[Any], *, fused: bool) -> int:
-    """A key for each sample, sorted with its place; where each cell's samples begin; and the sums over them."""
+    """A softmax of its own, if any; what every sampling takes; its offsets and weights."""
     grad, x, offset, mask, _, _, _, _, group, *_ = arguments
     n, h, w, _ = x.shape
-    keys, cells = _INDEX_BYTES * mask.numel(), _INDEX_BYTES * (n * group * (h + 1) * (w + 1) + 1)
     weights = mask.numel() * max(4, mask.element_size()) if fused else mask.nbytes
     softmax = mask.nbytes + weights if fused else 0
-    sort = offset.nbytes + keys + 3 * keys
-    search = 3 * cells + keys
-    gather = offset.nbytes + weights + grad.nbytes + keys + cells + x.nbytes
-    return int(softmax + sort + search + gather)
+    return int(softmax + offset.nbytes + weights + gathered(mask.numel(), (n, group, h, w), grad, x))
 
 
 def _logits_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:

@@ -3,7 +3,7 @@
 Every core takes (x, offset_mask, *, kernel_size, stride, pad, dilation, group, offset_scale, remove_center) as
 described at `opbench.operators.dcnv4.dcnv4`, whose checks come first, and is differentiable in both. The function is
 DCNv3's sampling with masks as they come, so that DCNv3's cores compute it from the parts of the packed layout; the
-CPU's kernels read the layout itself.
+kernels, `cpu` and `triton`, read the layout itself.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from opbench.kernels.cpu.dcnv4 import dcnv4_cpu
+from opbench.kernels.triton.dcnv4 import dcnv4_triton
 from opbench.operators.dcnv3.cores import CORES as DCNV3
 from opbench.operators.dcnv4 import traffic
 from opbench.operators.dcnv4.packed import unpack
@@ -49,7 +50,7 @@ def _taken(name: str) -> Implementation:
 CORES: Mapping[str, Implementation] = {
     **{name: _taken(name) for name in ("grid-sample", "gather", "compiled")},
     "cpu": replace(DCNV3["cpu"], function=dcnv4_cpu, traffic=traffic.CPU),
-    "triton": _taken("triton"),
+    "triton": replace(DCNV3["triton"], function=dcnv4_triton, traffic=traffic.TRITON),
     **DCNV4_PEERS,
 }
 

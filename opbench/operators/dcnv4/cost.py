@@ -38,10 +38,24 @@ def _wanted_macs(arguments: Sequence[Any]) -> int:
     return sum(map(bool, wanted)) * _forward_macs(inputs)
 
 
+def _triton_forward_macs(arguments: Sequence[Any]) -> int:
+    """Beside the core's options it takes `deterministic`, which changes no count."""
+    return _forward_macs(arguments[:-1])
+
+
+def _triton_wanted_macs(arguments: Sequence[Any]) -> int:
+    return _wanted_macs((*arguments[:-2], arguments[-1]))
+
+
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     **dcnv3.FORMULAS,
     "opbench::dcnv4_cpu": _forward_macs,
     "opbench::dcnv4_cpu_backward": _wanted_macs,
+    "opbench::dcnv4_triton": _triton_forward_macs,
+    "opbench::dcnv4_triton_backward": _triton_wanted_macs,
+    # Their softmax is elementwise, which is reported apart.
+    "opbench::dcnv4_triton_logits": _triton_forward_macs,
+    "opbench::dcnv4_triton_logits_backward": _triton_wanted_macs,
 }
 
 

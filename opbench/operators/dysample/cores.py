@@ -15,6 +15,8 @@ from torch import Tensor
 
 from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.dysample import dysample_cpu
+from opbench.kernels.triton import launch
+from opbench.kernels.triton.dysample import dysample_triton
 from opbench.operators.dysample import traffic
 from opbench.schema import Implementation
 
@@ -54,9 +56,20 @@ CORES: Mapping[str, Implementation] = {
             note="machine code through llvmlite, made on the first call and kept in the user's cache folder; no grid",
             traffic=traffic.CPU,
         ),
+        Implementation(
+            "triton",
+            dysample_triton,
+            unexportable=launch.UNEXPORTABLE,
+            devices=("cuda",),
+            missing=launch.missing,
+            deterministic_backward=False,
+            note="reads either memory format in place, no grid; x's gradient by atomics, or gathered under "
+            "torch.use_deterministic_algorithms(True). Not measured on a GPU yet",
+            traffic=traffic.TRITON,
+        ),
     )
 }
 # The first of these that is in the table and runs here is what "auto" means; otherwise grid-sample.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",), "export": ("grid-sample",)}
+PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("grid-sample",)}
 FALLBACK = "grid-sample"
-AUTOMATIC = ("cpu", FALLBACK)
+AUTOMATIC = ("triton", "cpu", FALLBACK)

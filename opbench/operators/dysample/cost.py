@@ -47,6 +47,7 @@ def count(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> Tensor:
 
 
 def _forward_macs(arguments: Sequence[Any]) -> int:
+    """Of (x, offset, scale, groups), and whatever changes no count."""
     return int(4 * prod(arguments[0]) * arguments[2] ** 2)
 
 
@@ -59,7 +60,7 @@ def _backward_macs(arguments: Sequence[Any]) -> int:
 COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
 FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     f"opbench::dysample_{kind}{part}": macs
-    for kind in ("core", "cpu")
+    for kind in ("core", "cpu", "triton")
     for part, macs in (("", _forward_macs), ("_backward", _backward_macs))
 }
 

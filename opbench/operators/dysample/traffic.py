@@ -1,8 +1,10 @@
-"""Bytes that DySample's CPU kernels ask of memory where that isn't each input and output once.
+"""Bytes that DySample's kernels ask of memory where that isn't each input and output once.
 
-x is laid out anew to be sampled (written and read once more), unless its channels are dense already and fill whole
-vectors; its gradient is a sum that begins as zeros, and is laid out anew likewise. Each gradient is a pass of its own.
-Neighbouring samples read the same pixels: these stay in the caches, as offsets are taken to lie near.
+On the CPU x is laid out anew to be sampled (written and read once more), unless its channels are dense already and fill
+whole vectors; its gradient is a sum that begins as zeros, and is laid out anew likewise. Each gradient is a pass of its
+own. In Triton one kernel makes both; x's gradient begins as zeros and is added up, in a float32 copy where it is
+narrower, or it is gathered from sorted samples. Neighbouring samples read the same pixels: these stay in the caches, as
+offsets are taken to lie near.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last
+from opbench.operators.common.sampling_cpu import accumulated
+from opbench.operators.common.sampling_triton import by_atomics, gathered
 from opbench.schema import MovedBytes
 
 # Bytes of the widest vectors: the figure is the same on machines whose vectors are narrower.
@@ -45,4 +49,19 @@ def _backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     return moved
 
 
+def _triton_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    grad, x, offset, scale, groups, deterministic, wanted = arguments
+    added = wanted[0] and by_atomics(deterministic)
+    moved = 0
+    if added or wanted[1]:
+        moved += grad.nbytes + offset.nbytes + outputs[1].nbytes
+        moved += x.nbytes if wanted[1] else 0
+        moved += accumulated(x) if added else 0
+    if wanted[0] and not added:
+        n, _, h, w = x.shape
+        moved += offset.nbytes + gathered(n * groups * h * w * scale**2, (n, groups, h, w), grad, x)
+    return int(moved)
+
+
 CPU: Mapping[str, MovedBytes] = {"opbench::dysample_cpu": _forward, "opbench::dysample_cpu_backward": _backward}
+TRITON: Mapping[str, MovedBytes] = {"opbench::dysample_triton_backward": _triton_backward}

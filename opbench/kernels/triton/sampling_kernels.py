@@ -1,7 +1,8 @@
-"""DCNv3's core in Triton: the kernels. Imported when the first of them is launched, and not before.
+"""Sampling around a window in Triton, as DCNv3 and DCNv4 do: the kernels. Imported when the first of them is launched.
 
-Axes: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P), out (N, Ho, Wo, C); P sampling points. One point
-of one group at one output pixel is a *sample*; it reads four *corners*. A tile is (output pixels, channels of a group).
+Axes: x (N, H, W, C), offset (N, Ho, Wo, G, P*2), mask (N, Ho, Wo, G, P), out (N, Ho, Wo, C); P sampling points. One
+point of one group at one output pixel is a *sample*; it reads four *corners* (`bilinear_kernels`). A tile is (output
+pixels, channels of a group). Offset and mask are read at their own strides, so that they may be parts of one tensor.
 
 Locations are never formed: an output pixel's window begins at a whole pixel, so only the displacement within the window
 is rounded, the same at every place of the image. A displacement that is not a number or beyond 2**29 is nowhere near
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from opbench.kernels.triton.bilinear_kernels import add_gradients, add_samples, tile_pixels
 
 
 @triton.jit
@@ -56,25 +59,13 @@ def _softmax(
 
 
 @triton.jit
-def _pixels(
-    pixel: tl.tensor, columns: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, BH: tl.constexpr,
-    BW: tl.constexpr,
-) -> tl.tensor:  # fmt: skip
-    """The output pixels of a BH x BW tile, and which of them there are."""
-    number = tl.arange(0, BH * BW)
-    y, x = pixel // columns * BH + number // BW, pixel % columns * BW + number % BW
-    on = (y < Ho) & (x < Wo)
-    return y, x, on
-
-
-@triton.jit
 def forward(
     x: tl.tensor, offset: tl.tensor, mask: tl.tensor, out: tl.tensor,
     H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, CG: tl.tensor,
     columns: tl.tensor, tiles: tl.tensor, blocks: tl.tensor,
     xn: tl.tensor, xh: tl.tensor, xw: tl.tensor, xc: tl.tensor,
-    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
-    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mc: tl.tensor,
+    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fg: tl.tensor, fc: tl.tensor,
+    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mg: tl.tensor, mc: tl.tensor,
     on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
     K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
     SCALE: tl.constexpr, CENTRE: tl.constexpr, FUSED: tl.constexpr, PP: tl.constexpr, WIDE: tl.constexpr,
@@ -87,7 +78,7 @@ def forward(
     g = (rest % G).to(tl.int64)
     rest = rest // G
     n = (rest // tiles).to(tl.int64)
-    oy, ox, there = _pixels(rest % tiles, columns, Ho, Wo, BH, BW)
+    oy, ox, there = tile_pixels(rest % tiles, columns, Ho, Wo, BH, BW)
     base_y, base_x = oy * STRIDE + ORIGIN, ox * STRIDE + ORIGIN
     c = block * BC + tl.arange(0, BC)
     on_c = c < CG
@@ -95,8 +86,8 @@ def forward(
         oy, ox, c = oy.to(tl.int64), ox.to(tl.int64), c.to(tl.int64)
         fc, mc = tl.cast(fc, tl.int64), tl.cast(mc, tl.int64)
     x += n * xn + g * CG * xc
-    place = offset + n * fn + g * P * 2 * fc + (oy * fh + ox * fw)
-    weights = mask + n * mn + g * P * mc + (oy * mh + ox * mw)
+    place = offset + n * fn + g * fg + (oy * fh + ox * fw)
+    weights = mask + n * mn + g * mg + (oy * mh + ox * mw)
     if FUSED:
         most, share = _softmax(weights, mc, there, P, PP, ACC)
     acc = tl.zeros([BH * BW, BC], ACC)
@@ -105,17 +96,7 @@ def forward(
         weight = tl.load(weights + p * mc, mask=counts, other=0).to(ACC)
         if FUSED:
             weight = tl.where(counts, tl.exp(weight - most) * share, 0.0)
-        first = top * xh + left * xw
-        if WIDE:
-            first = top.to(tl.int64) * xh + left.to(tl.int64) * xw
-        for row in tl.static_range(2):
-            for column in tl.static_range(2):
-                inside = counts & (top + row >= 0) & (top + row < H) & (left + column >= 0) & (left + column < W)
-                share_y = fy if row == 1 else 1 - fy
-                share_x = fx if column == 1 else 1 - fx
-                places = x + (first + row * xh + column * xw)[:, None] + (c * xc)[None, :]
-                value = tl.load(places, mask=inside[:, None] & on_c[None, :], other=0).to(ACC)
-                acc += tl.where(inside, weight * (share_y * share_x), 0.0)[:, None] * value
+        acc = add_samples(acc, weight, x, left, top, fx, fy, counts, c * xc, on_c, H, W, xh, xw, ACC, WIDE, 1)
     places = out + n * on + g * CG * oc + (oy * oh + ox * ow)[:, None] + (c * oc)[None, :]
     tl.store(places, acc, mask=there[:, None] & on_c[None, :])
 
@@ -127,9 +108,10 @@ def backward(
     H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, CG: tl.tensor,
     columns: tl.tensor, tiles: tl.tensor, blocks: tl.tensor,
     xn: tl.tensor, xh: tl.tensor, xw: tl.tensor, xc: tl.tensor,
-    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
-    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mc: tl.tensor,
+    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fg: tl.tensor, fc: tl.tensor,
+    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mg: tl.tensor, mc: tl.tensor,
     on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
+    fp: tl.tensor, fs: tl.tensor, mp: tl.tensor, ms: tl.tensor, sp: tl.tensor, ss: tl.tensor,
     K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
     SCALE: tl.constexpr, CENTRE: tl.constexpr, FUSED: tl.constexpr, PP: tl.constexpr, WIDE: tl.constexpr,
     ACC: tl.constexpr, TO_X: tl.constexpr, TO_OFFSET: tl.constexpr, TO_MASK: tl.constexpr,
@@ -137,24 +119,28 @@ def backward(
 ) -> None:  # fmt: skip
     """Gradients: those of offset and mask reduce all channels of a group in the program, x's is added up by atomics.
 
-    Gradients are contiguous; `grad_x` is in ACC and begins as zeros. FUSED: the gradient of the mask goes to `sums` (in
-    ACC) and is read back for the softmax's, whose inner product is summed on the way.
+    `grad_x` is contiguous, in ACC, and begins as zeros. From one output pixel to the next are fp numbers of offset's
+    gradient, mp of the mask's and sp of `sums`; from group to group fs, ms and ss; those of a group are dense. FUSED:
+    the gradient of the mask goes to `sums` (in ACC) and is read back for the softmax's, whose inner product is summed
+    on the way.
     """
     rest = tl.program_id(0)
     g = (rest % G).to(tl.int64)
     rest = rest // G
     n = (rest // tiles).to(tl.int64)
-    oy, ox, there = _pixels(rest % tiles, columns, Ho, Wo, BH, BW)
+    oy, ox, there = tile_pixels(rest % tiles, columns, Ho, Wo, BH, BW)
     base_y, base_x = oy * STRIDE + ORIGIN, ox * STRIDE + ORIGIN
-    sample = (((n * Ho + oy) * Wo + ox) * G + g) * P
+    pixel = (n * Ho + oy) * Wo + ox
+    to_offset, to_mask = grad_offset + pixel * fp + g * fs, grad_mask + pixel * mp + g * ms
+    to_sum = sums + pixel * sp + g * ss
     if WIDE:
         oy, ox = oy.to(tl.int64), ox.to(tl.int64)
         fc, mc = tl.cast(fc, tl.int64), tl.cast(mc, tl.int64)
     x += n * xn + g * CG * xc
     grad += n * on + g * CG * oc
     grad_x += (n * H * W * G + g) * CG
-    place = offset + n * fn + g * P * 2 * fc + (oy * fh + ox * fw)
-    weights = mask + n * mn + g * P * mc + (oy * mh + ox * mw)
+    place = offset + n * fn + g * fg + (oy * fh + ox * fw)
+    weights = mask + n * mn + g * mg + (oy * mh + ox * mw)
     if FUSED:
         most, share = _softmax(weights, mc, there, P, PP, ACC)
         inner = tl.zeros([BH * BW], ACC)
@@ -163,10 +149,6 @@ def backward(
         weight = tl.load(weights + p * mc, mask=there, other=0).to(ACC)
         if FUSED:
             weight = tl.exp(weight - most) * share
-        first, packed = top * xh + left * xw, (top * W + left) * (G * CG)
-        if WIDE:
-            first = top.to(tl.int64) * xh + left.to(tl.int64) * xw
-            packed = (top.to(tl.int64) * W + left) * (G * CG)
         for_mask = tl.zeros([BH * BW, BC], ACC)
         for_x = tl.zeros([BH * BW, BC], ACC)
         for_y = tl.zeros([BH * BW, BC], ACC)
@@ -177,107 +159,47 @@ def backward(
                 c = c.to(tl.int64)
             places = grad + (oy * oh + ox * ow)[:, None] + (c * oc)[None, :]
             from_out = tl.load(places, mask=counts[:, None] & on_c[None, :], other=0).to(ACC)
-            for row in tl.static_range(2):
-                for column in tl.static_range(2):
-                    inside = counts & (top + row >= 0) & (top + row < H) & (left + column >= 0) & (left + column < W)
-                    kept = inside[:, None] & on_c[None, :]
-                    share_y = fy if row == 1 else 1 - fy
-                    share_x = fx if column == 1 else 1 - fx
-                    if TO_MASK or TO_OFFSET:
-                        places = x + (first + row * xh + column * xw)[:, None] + (c * xc)[None, :]
-                        product = tl.load(places, mask=kept, other=0).to(ACC) * from_out
-                        if TO_MASK:
-                            for_mask += (share_y * share_x)[:, None] * product
-                        if TO_OFFSET:
-                            for_x += (share_y if column == 1 else -share_y)[:, None] * product
-                            for_y += (share_x if row == 1 else -share_x)[:, None] * product
-                    if TO_X:
-                        places = grad_x + (packed + (row * W + column) * (G * CG))[:, None] + c[None, :]
-                        added = (weight * (share_y * share_x))[:, None] * from_out
-                        tl.atomic_add(places, added, mask=kept, sem="relaxed")
+            for_mask, for_x, for_y = add_gradients(
+                for_mask, for_x, for_y, weight, from_out, x, grad_x, left, top, fx, fy, counts, c * xc, c, on_c, H, W,
+                xh, xw, W * G * CG, G * CG, ACC, WIDE, TO_X, TO_OFFSET, TO_MASK, 1,
+            )  # fmt: skip
         if TO_OFFSET:
             moved_x = tl.where(counts, tl.sum(for_x, 1) * weight * SCALE, 0.0)
             moved_y = tl.where(counts, tl.sum(for_y, 1) * weight * SCALE, 0.0)
-            tl.store(grad_offset + 2 * (sample + p), moved_x, mask=there)
-            tl.store(grad_offset + 2 * (sample + p) + 1, moved_y, mask=there)
+            tl.store(to_offset + 2 * p, moved_x, mask=there)
+            tl.store(to_offset + 2 * p + 1, moved_y, mask=there)
         if TO_MASK:
             total = tl.where(counts, tl.sum(for_mask, 1), 0.0)
-            tl.store(sums + sample + p, total, mask=there)
+            tl.store(to_sum + p, total, mask=there)
             if FUSED:
                 inner += weight * total
     if FUSED and TO_MASK:
         tl.debug_barrier()  # other threads of this program have written what a thread reads
         for p in range(P):
             weight = tl.exp(tl.load(weights + p * mc, mask=there, other=0).to(ACC) - most) * share
-            total = tl.load(sums + sample + p, mask=there, other=0)
-            tl.store(grad_mask + sample + p, weight * (total - inner), mask=there)
+            total = tl.load(to_sum + p, mask=there, other=0)
+            tl.store(to_mask + p, weight * (total - inner), mask=there)
 
 
 @triton.jit
 def cells(
-    offset: tl.tensor, keys: tl.tensor,
+    offset: tl.tensor, keys: tl.tensor, across: tl.tensor, down: tl.tensor,
     H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, samples: tl.tensor, nowhere: tl.tensor,
-    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
+    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fg: tl.tensor, fc: tl.tensor,
     K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
     SCALE: tl.constexpr, CENTRE: tl.constexpr, ACC: tl.constexpr, B: tl.constexpr,
 ) -> None:  # fmt: skip
-    """For every sample, in the mask's order, the cell that it falls into, (N, G, H + 1, W + 1); else `nowhere`."""
+    """For every sample the cell that it falls into, (N, G, H + 1, W + 1), or `nowhere`, and where in that it lies."""
     sample = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
     there = sample < samples
     p = sample % P
     g = sample // P % G
     pixel = sample // P // G
     ox, oy, n = pixel % Wo, pixel // Wo % Ho, pixel // Wo // Ho
-    place = offset + (n * fn + oy * fh + ox * fw + g * P * 2 * fc)
+    place = offset + (n * fn + oy * fh + ox * fw + g * fg)
     base_x, base_y = (ox * STRIDE + ORIGIN).to(tl.int32), (oy * STRIDE + ORIGIN).to(tl.int32)
-    left, top, _, _, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
+    left, top, fx, fy, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
     cell = ((n * G + g) * (H + 1) + top + 1) * (W + 1) + left + 1
     tl.store(keys + sample, tl.where(counts, cell, nowhere), mask=there)
-
-
-@triton.jit
-def gather(
-    offset: tl.tensor, mask: tl.tensor, grad: tl.tensor, order: tl.tensor, starts: tl.tensor, grad_x: tl.tensor,
-    H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, CG: tl.tensor,
-    pixels: tl.tensor, blocks: tl.tensor,
-    fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fc: tl.tensor,
-    mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mc: tl.tensor,
-    on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
-    K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
-    SCALE: tl.constexpr, CENTRE: tl.constexpr, ACC: tl.constexpr, BQ: tl.constexpr, BC: tl.constexpr,
-) -> None:  # fmt: skip
-    """x's gradient without atomics: each pixel of x sums, in a fixed order, the samples of the four cells it bounds.
-
-    `order` (samples,) are the samples sorted by cell, `starts` (cells + 1,) where each cell's begin.
-    """
-    rest = tl.program_id(0).to(tl.int64)
-    pixel = rest // blocks * BQ + tl.arange(0, BQ)  # of (N, G, H, W)
-    there = pixel < pixels
-    c = rest % blocks * BC + tl.arange(0, BC)
-    on_c = c < CG
-    x, y, image = pixel % W, pixel // W % H, pixel // W // H
-    g = image % G
-    acc = tl.zeros([BQ, BC], ACC)
-    for row in tl.static_range(2):
-        for column in tl.static_range(2):
-            cell = (image * (H + 1) + y + 1 - row) * (W + 1) + x + 1 - column
-            start = tl.load(starts + cell, mask=there, other=0)
-            count = tl.load(starts + cell + 1, mask=there, other=0) - start
-            longest = tl.max(count, 0)
-            for i in range(longest):
-                more = i < count
-                sample = tl.load(order + start + i, mask=more, other=0)
-                p = sample % P
-                source = sample // P // G
-                ox, oy, n = source % Wo, source // Wo % Ho, source // Wo // Ho
-                place = offset + (n * fn + oy * fh + ox * fw + g * P * 2 * fc)
-                base_x, base_y = (ox * STRIDE + ORIGIN).to(tl.int32), (oy * STRIDE + ORIGIN).to(tl.int32)
-                _, _, fx, fy, _ = _locate(place, fc, p, more, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
-                share_y = fy if row == 1 else 1 - fy
-                share_x = fx if column == 1 else 1 - fx
-                weight = tl.load(mask + (n * mn + oy * mh + ox * mw + (g * P + p) * mc), mask=more, other=0).to(ACC)
-                places = grad + (n * on + oy * oh + ox * ow + g * CG * oc)[:, None] + (c * oc)[None, :]
-                value = tl.load(places, mask=more[:, None] & on_c[None, :], other=0).to(ACC)
-                acc += tl.where(more, weight * (share_y * share_x), 0.0)[:, None] * value
-    places = grad_x + ((((image // G) * H + y) * W + x) * G + g)[:, None] * CG + c[None, :]
-    tl.store(places, acc, mask=there[:, None] & on_c[None, :])
+    tl.store(across + sample, fx, mask=there)
+    tl.store(down + sample, fy, mask=there)

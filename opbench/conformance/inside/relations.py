@@ -30,13 +30,13 @@ def core_relations(operator: Operator, found: Found) -> tuple[Relation, ...]:
     return relations_of(named) if named is not None else (_is_its_definition(found),)
 
 
-def convicting(statement: str, sentence: str) -> tuple[Relation, ...]:
+def convicting(statement: str, sentence: str, name: str = CORE) -> tuple[Relation, ...]:
     """A relation that doesn't hold, as the sentence says."""
 
     def check(core: Core, call: Example) -> None:
         raise Violation(sentence, call)
 
-    return (Relation(CORE, "bounded", statement, check, lambda space: st.just(Example({}, {}))),)
+    return (Relation(name, "bounded", statement, check, lambda space: st.just(Example({}, {}))),)
 
 
 def _is_its_definition(found: Found) -> Relation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opbench.schema import Tensors
@@ -21,6 +21,7 @@ class Constructor:
     `channels` and `groups` name two of them, `inputs` a third, that of the channels that come in where these may be
     others; `aliases` are what others call a setting. `derived` completes drawn settings,
     `definition(settings, tensors, training)` gives the output, channels first unless `channels_last`.
+    `supplied` are arguments that other classes of the name can't do without, with the value to give where nobody does.
     A setting with one value to draw, and an argument that is no setting, has no other in the definition. Height and
     width of its images are multiples of `blocks`.
     """
@@ -34,3 +35,4 @@ class Constructor:
     channels_last: bool = False
     derived: Callable[[Settings], Settings] = lambda settings: settings
     blocks: int = 1
+    supplied: Mapping[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ operator's own module. Either is judged by the operator's definition, in evaluat
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,8 +106,14 @@ class InPlace(ModuleTarget):
 
     def construct(self, settings: Settings) -> nn.Module:
         """The operator's module around the function."""
-        assert isinstance(self.kind, Declared)
-        return self.kind.construct(settings, Implementation("yours", function=self.function))
+        if isinstance(self.kind, Declared):
+            return self.kind.construct(settings, Implementation("yours", function=self.function))
+        return self.kind.module(**settings, implementation=self.function)
+
+
+def takes_a_core(kind: ModuleKind) -> bool:
+    """Whether a function can take the place of the core in the operator's own module."""
+    return isinstance(kind, Declared) or "implementation" in inspect.signature(kind.module).parameters
 
 
 def names() -> list[str]:

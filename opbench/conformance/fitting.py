@@ -11,6 +11,7 @@ from torch import nn
 from opbench.conformance.meaning import CHANNELS_OUT, matched, plain
 from opbench.conformance.module_kinds import DIMENSIONS, ModuleKind
 from opbench.conformance.modules import ModuleTarget, difference, shapes
+from opbench.conformance.promised import unset as needed
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.conformance.target import TargetName, Value
 from opbench.constructors import Settings
@@ -77,6 +78,7 @@ def as_kind(
     kinds = inspect.Parameter
     takes_any = any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters.values())
     own = list(_arguments(found))
+    given = {**needed(found, kind.supplied), **given}
     strangers = [name for name in given if name not in own]
     if strangers and not takes_any:
         raise OpbenchError(f"--arg: {nearest(f'argument of {target.name}', strangers[0], own)}")

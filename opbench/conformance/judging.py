@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench import registry
-from opbench.conformance import declared_kinds, fitting, living, modules
+from opbench.conformance import declared_kinds, fitting, living, modules, promised
 from opbench.conformance.adapting import adapt, core_signature
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.deployed import deployed_relations, deployed_ways, of_function
@@ -71,10 +71,10 @@ def prepare(request: Request, loaded: Callable[[], None] = lambda: None) -> Judg
             f"target {request.target!r}: {target.name} is a class and no torch.nn.Module: "
             "expected a function or a module"
         )
-    elif request.operator not in cores() and declared_kinds.slot_operator(request.operator).constructor is None:
-        judged = _as_core(request, target, found, given, fixed)
-    else:
+    elif request.operator in cores():
         judged = _as_function(request, target, found, fixed, given)
+    else:
+        judged = _as_core(request, target, found, given, fixed)
     convicted = judged.core is _never  # in a sentence: there is nothing to take
     ways, lacking = ((), ()) if convicted else deployed_ways(request.compile, request.export)
     first = judged.properties[0].draws
@@ -221,6 +221,17 @@ def _by_its_core(asked: ModuleAsked) -> Judged | str:
     return Judged(f"{request.operator} (core inside the module)", _never, relations, {}, ("float32",), found=sentence)
 
 
+def _by_what_none_may(asked: ModuleAsked) -> Judged | str:
+    supplied = {
+        name: value for kind in declared_kinds.family(asked.request.operator) for name, value in kind.supplied.items()
+    }
+    sentence, statement = promised.fault(asked.request, asked.found, supplied, asked.target.name)
+    if not sentence:
+        return "it breaks nothing that every module promises, as far as that was tried"
+    relations = convicting(statement, sentence, "promises")
+    return Judged(f"{asked.request.operator} (module)", _never, relations, {}, ("float32",), found=sentence)
+
+
 def _operator(asked: ModuleAsked) -> Operator:
     """The operator whose core is looked for."""
     if asked.request.operator in cores():
@@ -233,6 +244,7 @@ ATTEMPTS: tuple[tuple[str, JudgingAttempt], ...] = (
     ("its parameters by name", _by_name),
     ("its parameters under other names", _under_other_names),
     ("the core inside it", _by_its_core),
+    ("what every module promises", _by_what_none_may),
 )
 
 
@@ -256,19 +268,32 @@ def _as_core(
     given: Mapping[str, Value],
     fixed: Mapping[str, Value],
 ) -> Judged:
-    """A function in the place of a core of an operator that has no public one: in the operator's own module."""
-    if given:
-        raise OpbenchError(f"--arg: {target.name} is a function, which is not constructed; settings go with --fix")
+    """A function in the place of a core of an operator that has no public one: in the operator's own module.
+
+    Of one whose core has a definition, tensors and options may have other names.
+    """
     kind = declared_kinds.kind_named(request.operator)
+    if not declared_kinds.takes_a_core(kind):
+        raise OpbenchError(
+            f"--operator {request.operator} is a module: expected target {request.target!r} to be a torch.nn.Module "
+            f"like {kind.published}, got {type(function).__name__} {target.name}"
+        )
     for name in fixed:
         if name not in {*kind.settings, *DIMENSIONS}:
             raise OpbenchError(f"--fix: {nearest('setting', name, (*kind.settings, *DIMENSIONS))}")
     beyond = kind.malformed(fixed) or kind.beyond(fixed)
     if beyond:
         raise OpbenchError(f"target {target.text!r}: {beyond}")
+    notes: tuple[str, ...] = ()
+    if kind.operator.core_definition is not None:
+        signature = dataclasses.replace(core_signature(kind.operator.core_definition), name=request.operator)
+        adapted = adapt(target, function, signature, fixed, given)
+        function, notes = adapted.function, adapted.notes
+    elif given:
+        raise OpbenchError(f"--arg: {target.name} is a function, which is not constructed; settings go with --fix")
     candidate = declared_kinds.InPlace(target, nn.Module, kind, {}, {}, fixed, function=function)
     judged = _as_module(request, candidate)
-    return dataclasses.replace(judged, judged_as=f"{request.operator} (function, in its module)")
+    return dataclasses.replace(judged, judged_as=f"{request.operator} (function, in its module)", notes=notes)
 
 
 def _as_function(
@@ -278,12 +303,6 @@ def _as_function(
     fixed: Mapping[str, Value],
     given: Mapping[str, Value],
 ) -> Judged:
-    if request.operator not in cores():
-        like = declared_kinds.slot_operator(request.operator).classes[0].__name__
-        raise OpbenchError(
-            f"--operator {request.operator} is a module: expected target {request.target!r} to be a torch.nn.Module "
-            f"like {like}, got {type(function).__name__} {target.name}"
-        )
     declared = cores()[request.operator]
     assert declared.core is not None
     signature = core_signature(declared.core)

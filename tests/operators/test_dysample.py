@@ -1,6 +1,7 @@
 """DySample: its definition by loops, its cores, published parameters and initial values, what YOLO does to modules."""
 
 import copy
+import doctest
 import io
 import itertools
 import math
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sampling_cases import FEW
 
 from opbench import registry
-from opbench.operators.dysample import CORES, DySample
+from opbench.operators.dysample import CORES, DySample, dysample, function
 from opbench.operators.dysample.definition import module as defined
 from opbench.operators.dysample.definition import sampling
 
@@ -274,3 +275,32 @@ def test_it_is_shown_from_the_published_parameters(layout, tmp_path):
     # One input pixel: four starts, and as many samples of each of four groups.
     assert text.count('width="4" height="4"') == 4
     assert text.count("<circle") == 4 + 16
+
+
+def test_the_example_of_the_function_runs():
+    results = doctest.testmod(function)
+    assert results.attempted
+    assert not results.failed
+
+
+@CORE
+def test_the_function_is_the_definition_in_every_implementation(name):
+    torch.manual_seed(0)
+    x, offset = torch.randn(2, 6, 5, 7), torch.randn(2, 2 * 3 * 4, 5, 7)
+    expected = sampling(x.double(), offset.double(), scale=2, groups=3)
+    out = dysample(x, offset, scale=2, groups=3, implementation=name)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+    narrow = dysample(x.bfloat16(), offset.bfloat16(), scale=2, groups=3, implementation=name)
+    assert narrow.dtype == torch.bfloat16
+
+
+def test_the_function_says_what_does_not_fit():
+    x = torch.zeros(1, 4, 2, 2)
+    with pytest.raises(ValueError, match=r"offset is \(1, 8, 2, 2\); expected \(1, 16, 2, 2\) for x \(1, 4, 2, 2\)"):
+        dysample(x, torch.zeros(1, 8, 2, 2), scale=2, groups=2)
+    with pytest.raises(ValueError, match="C divisible by groups 3"):
+        dysample(x, torch.zeros(1, 24, 2, 2), scale=2, groups=3)
+    with pytest.raises(TypeError, match=r"dysample: expected offset to be a torch.Tensor, got int"):
+        dysample(x, 0, scale=2, groups=1)
+    with pytest.raises(ValueError, match="did you mean 'grid-sample'"):
+        dysample(x, torch.zeros(1, 8, 2, 2), scale=2, groups=1, implementation="grid-samples")

@@ -54,13 +54,13 @@ def further_relations(operator: Operator, other: FurtherCore, number: int) -> tu
     )
 
 
-def convicting(statement: str, sentence: str) -> tuple[Relation, ...]:
+def convicting(statement: str, sentence: str, name: str = CORE) -> tuple[Relation, ...]:
     """A relation that doesn't hold, as the sentence says."""
 
     def check(core: Core, call: Example) -> None:
         raise Violation(sentence, call)
 
-    return (Relation(CORE, "bounded", statement, check, lambda space: st.just(Example({}, {}))),)
+    return (Relation(name, "bounded", statement, check, lambda space: st.just(Example({}, {}))),)
 
 
 def namesake(published: str, otherwise: Sequence[str]) -> Relation:

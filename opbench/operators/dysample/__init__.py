@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from opbench.operators.dysample import constructors, definition
 from opbench.operators.dysample.cores import AUTOMATIC, CORES
 from opbench.operators.dysample.cost import COUNTING, FORMULAS, SCALE, layer, module_cost
+from opbench.operators.dysample.function import dysample
 from opbench.operators.dysample.module import DySample, unfit
 from opbench.schema import Dims, Implementation, Operator, Setting, Tensors
 from opbench.tasks import UPSAMPLE2X, offset_figures, spread_offsets
 
-__all__ = ["CORES", "OPERATOR", "OPERATORS", "DySample"]
+__all__ = ["CORES", "OPERATOR", "OPERATORS", "DySample", "dysample"]
 
 SETTINGS: dict[str, Setting] = {"style": "lp", "groups": 4, "dyscope": False}
 

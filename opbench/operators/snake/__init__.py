@@ -104,6 +104,8 @@ OPERATOR = Operator(
         },
         definition=_constructed,
         channels="ouc",
+        # One snake of the class that forks paste, which doesn't say along which axis unless it is told.
+        supplied={"morph": 0},
     ),
     replaces=_in_place,
     layer=layer,

@@ -20,7 +20,7 @@ import torch
 from typer.testing import CliRunner
 
 from opbench import registry
-from opbench.conformance import worker
+from opbench.conformance import check, worker
 from opbench.conformance.messages import Finished
 from opbench.documents import decode, encode
 from opbench.engine import planner, trial_import
@@ -36,13 +36,17 @@ class Ended(NamedTuple):
 
 
 def opbench(*words, cwd=None):
-    """The command, from the folder `cwd`. What it declares and what it changes of the environment is undone."""
+    """The command, from the folder `cwd`. What it declares and what it changes of the environment is undone.
+
+    What `opbench check` tries, it tries in this process, too.
+    """
     words = list(map(str, words))
     # Tests run side by side: a case that waited for a core is none the worse here.
     words += ["--share-cpu"] if words[:1] == ["run"] else []
     with _undone(), pytest.MonkeyPatch.context() as patch, contextlib.chdir(cwd or Path.cwd()):
         patch.setattr(trial_import, "try_files", _imported)
         patch.setattr(planner, "planned", _planned)
+        patch.setattr(check, "Child", CheckingHere)
         with warnings.catch_warnings():
             warnings.simplefilter("default")  # as a command does
             done = CliRunner().invoke(app, words, catch_exceptions=False, env=None)
@@ -83,6 +87,9 @@ class CheckingHere:
 
     monkeypatch.setattr(opbench.conformance.check, "Child", CheckingHere)
     """
+
+    def __class_getitem__(cls, messages):
+        return cls
 
     def __init__(self, arguments, answers, **limits):
         self.answers, self.said = answers, []

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import torch
 from dying import DEATHS, MEMORY_BYTES
+from in_process import CheckingHere
 
 from opbench.commands.check import CheckRequest
 from opbench.commands.check import check as command
@@ -110,6 +111,12 @@ def core(x, mask, *, kernel_size, group_size=1, scale_factor=1, how):
 HOSTILE = HOSTILE.replace("scale_factor=1, how", "scale_factor=1, how=''")
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """The target is tried by this process: what is said is the same, and no other imports torch first."""
+    monkeypatch.setattr(checking, "Child", CheckingHere)
+
+
 @pytest.fixture(scope="module")
 def right(tmp_path_factory):
     path = tmp_path_factory.mktemp("right") / "mine.py"
@@ -203,7 +210,7 @@ def test_a_right_carafe_is_acquitted(right, capfd):
     assert "noise" not in out
 
 
-def test_a_wrong_carafe_is_convicted_with_a_counterexample_and_a_line_that_reproduces_it(right, capfd):
+def test_a_wrong_carafe_is_convicted_with_a_counterexample_and_a_line_that_reproduces_it(right, capfd, here):
     assert run_check(f"{right}:transposed", operator="carafe", quick=True, only=["definition"]) == 1
     out = capfd.readouterr().out
     assert "FAILS  definition, in float32" in out
@@ -218,7 +225,7 @@ def test_a_wrong_carafe_is_convicted_with_a_counterexample_and_a_line_that_repro
     assert "of 1 relations 1 fail" in out.splitlines()[-1]
 
 
-def test_what_is_wrong_in_every_relation_alike_is_said_once(right, capfd):
+def test_what_is_wrong_in_every_relation_alike_is_said_once(right, capfd, here):
     relations = ["definition", "groups", "mirrors"]
     assert run_check(f"{right}:nothing", operator="carafe", quick=True, only=relations) == 1
     out = capfd.readouterr().out
@@ -227,7 +234,7 @@ def test_what_is_wrong_in_every_relation_alike_is_said_once(right, capfd):
     assert "of 3 relations 3 fail" in out
 
 
-def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd):
+def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd, here):
     relations = ["definition", "powers-of-two"]
     options = {"operator": "carafe", "quick": True, "only": relations, "skip": ["definition"]}
     assert run_check(f"{right}:transposed", **options) == 0
@@ -236,7 +243,7 @@ def test_what_a_target_does_not_promise_is_left_out_and_said(right, capfd):
     assert "of 1 relations 1 hold" in out
 
 
-def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, capfd):
+def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, capfd, here):
     options = {"operator": "carafe", "quick": True, "only": ["definition", "adjointness"]}
     assert run_check(f"{right}:forward_alone", **options) == 1
     assert run_check(f"{right}:forward_alone", **options, forward_only=True) == 0
@@ -245,7 +252,7 @@ def test_code_without_a_backward_pass_can_be_held_to_its_output_alone(right, cap
     assert "of 1 relations 1 hold" in out
 
 
-def test_json_holds_the_same(right, capfd):
+def test_json_holds_the_same(right, capfd, here):
     assert run_check(f"{right}:transposed", operator="carafe", only=["definition"], quick=True, as_json=True) == 1
     document = json.loads(capfd.readouterr().out)
     assert document["conformant"] is False
@@ -255,7 +262,7 @@ def test_json_holds_the_same(right, capfd):
     assert result["counterexample"]["tensors"]["x"]["values"]
 
 
-def test_an_option_that_is_refused_is_listed_and_no_fault(right, capfd):
+def test_an_option_that_is_refused_is_listed_and_no_fault(right, capfd, here):
     options = {"operator": "carafe", "only": ["definition", "tent-is-bilinear"], "quick": True}
     assert run_check(f"{right}:five_only", **options, dtype=["float64"]) == 0
     out = capfd.readouterr().out
@@ -266,7 +273,7 @@ def test_an_option_that_is_refused_is_listed_and_no_fault(right, capfd):
     assert "of 2 relations 1 hold" in out
 
 
-def test_a_target_that_refuses_everything_is_not_judged(right, capfd):
+def test_a_target_that_refuses_everything_is_not_judged(right, capfd, here):
     assert run_check(f"{right}:never", operator="carafe", only=["definition"], quick=True) == 2
     out = capfd.readouterr().out
     assert out.startswith("not judged: never: it refuses every call: NotImplementedError: come back later")
@@ -274,7 +281,7 @@ def test_a_target_that_refuses_everything_is_not_judged(right, capfd):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_target_that_needs_cuda_where_there_is_none_is_wrong_usage(right):
+def test_a_target_that_needs_cuda_where_there_is_none_is_wrong_usage(right, here):
     with pytest.raises(OpbenchError, match="the target needs CUDA, there is no CUDA device here"):
         run_check(f"{right}:on_cuda", operator="carafe", only=["definition"])
 
@@ -485,14 +492,14 @@ def test_settings_that_no_definition_covers_are_wrong_usage_and_convict_nobody(p
     assert said in str(error.value)
 
 
-def test_settings_that_the_published_module_refuses_are_wrong_usage(pasted):
+def test_settings_that_the_published_module_refuses_are_wrong_usage(pasted, here):
     with pytest.raises(
         OpbenchError, match=r"not judged: at what is fixed, .* raised ValueError: CARAFE: expected up_kernel"
     ):
         run_check(f"{pasted}:CARAFE", operator="carafe", fix=["up_kernel=4"], limits=LIMITS)
 
 
-def test_a_module_with_another_state_dict_is_judged_by_the_core_inside_it(pasted, capfd):
+def test_a_module_with_another_state_dict_is_judged_by_the_core_inside_it(pasted, capfd, here):
     only = {"operator": "yolo-carafe", "quick": True, "only": ("definition",)}
     assert run_check(f"{pasted}:NoBN", **only) == 0
     out = capfd.readouterr().out

@@ -6,9 +6,11 @@ import math
 import pytest
 import torch
 from hypothesis import strategies as st
+from in_process import CheckingHere
 
 from opbench.commands.check import CheckRequest
 from opbench.commands.check import check as command
+from opbench.conformance import check as checking
 from opbench.conformance.check import check
 from opbench.conformance.comparing import close, collecting, run, same, within
 from opbench.conformance.findings import Conformance, Limits, Request, Result, plain
@@ -134,6 +136,12 @@ LIMITS = Limits(
     examples=4, further_examples=2, search_seconds=20.0, shrink_seconds=1.0, call_seconds=20.0, import_seconds=120.0,
     faults=1,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _by_this_process(monkeypatch):
+    """No other imports torch first."""
+    monkeypatch.setattr(checking, "Child", CheckingHere)
 
 
 @pytest.fixture(scope="module")

@@ -221,7 +221,7 @@ def docs(session):
     """Builds the pages into build/docs, strictly and without a network, and runs the commands and code in them."""
     install(session, "all,dev")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
-    session.run("pytest", "tests/docs", *session.posargs, env=ONE_THREAD)
+    session.run("pytest", "tests/docs", "--pages", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

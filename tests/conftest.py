@@ -25,14 +25,17 @@ def pytest_addoption(parser):
         help="the suite that `pytest --benchmark-only` measures (default: smoke)",
     )
     parser.addoption("--nightly", action="store_true", help="run what takes many minutes, too")
+    parser.addoption("--pages", action="store_true", help="run the code of every page, as `nox -s docs` does")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Timed cases belong to --benchmark-only, long ones to --nightly. GPU tests say why they don't run."""
+    """Timed cases belong to --benchmark-only, long ones to --nightly, pages to --pages. GPU tests say what lacks."""
     if not config.getoption("--benchmark-only", default=False):  # a bare machine may lack pytest-benchmark
         leave_out(config, items, lambda item: "benchmark" in getattr(item, "fixturenames", ()))
     if not config.getoption("--nightly"):
         leave_out(config, items, lambda item: item.get_closest_marker("nightly") is not None)
+    if not (config.getoption("--pages") or config.getoption("--nightly")):
+        leave_out(config, items, lambda item: item.get_closest_marker("pages") is not None)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

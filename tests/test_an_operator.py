@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import in_process
 import pytest
 
 FILE = Path(__file__).parent / "an_operator.py"
@@ -30,20 +31,20 @@ print(type(layers[1]).__name__, layers[1].groups, layers[2].groups, tuple(layers
 """
 
 
-def opbench(*words, code=0, with_=True, input_=None):
-    # Tests run side by side: a case that waited for a core is none the worse here.
-    words = (*words, "--share-cpu") if words[0] == "run" else words
-    command = [sys.executable, "-m", "opbench", *map(str, words), *(["--with", str(FILE)] if with_ else [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "200"})
+def opbench(*words, code=0, with_=True):
+    done = in_process.opbench(*words, *(["--with", FILE] if with_ else []))
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """One run of it, in the slot's smallest workload."""
+    """One run of it, in the slot's smallest workload, by a process of its own as a person starts it."""
     folder = tmp_path_factory.mktemp("an_operator")
-    opbench("run", "--suite", "smoke", "--task", "upsample2x", "--operator", "wander", "--budget", "0", "-o", folder)
+    words = ["run", "--suite", "smoke", "--task", "upsample2x", "--operator", "wander", "--budget", "0", "--share-cpu"]
+    command = [sys.executable, "-m", "opbench", *words, "--with", str(FILE), "-o", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
@@ -82,17 +83,24 @@ def test_its_setting_is_asked_for_by_name(measured):
 
 
 def test_its_module_and_a_function_in_the_place_of_its_core_are_proven():
-    assert "right: Wander computes wander" in opbench("check", f"{FILE}:Wander", "--operator", "wander", "--quick")
-    assert "right: gather computes wander" in opbench("check", f"{FILE}:gather", "--operator", "wander", "--quick")
+    words = ("--operator", "wander", "--quick", "--only")
+    proven = opbench("check", f"{FILE}:Wander", *words, "evaluation", "--only", "training")
+    assert "right: Wander computes wander" in proven
+    assert "right: gather computes wander" in opbench("check", f"{FILE}:gather", *words, "evaluation")
 
 
 def test_a_wrong_core_is_convicted(tmp_path):
+    """By a process of its own, as a person starts it."""
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
         "import sys\ndef near(x, offset):\n    core = sys.modules['opbench_with_an_operator'].gather\n"
         "    return core(x, offset * 0.9)\n"
     )
-    said = opbench("check", f"{wrong}:near", "--operator", "wander", "--quick", code=1)
+    words = ("check", f"{wrong}:near", "--operator", "wander", "--quick", "--only", "evaluation", "--with", FILE)
+    command = [sys.executable, "-m", "opbench", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = done.stdout
     assert "wrong: near does not compute wander: " in said
     assert "--with" in said.split("reproduce:")[1].splitlines()[0]
 
@@ -151,13 +159,6 @@ def test_it_is_drawn_as_it_says(tmp_path):
     assert re.search(r"known: carafe, [a-z0-9, -]*dcnv3[a-z0-9, -]*\)", said)
 
 
-def test_it_trains_in_the_study(tmp_path):
-    opbench("study", "upsample", "--quick", "--seeds", "2", "--images", "generated", "-o", tmp_path)
-    document = json.loads((tmp_path / "study.json").read_text())
-    trained = [one for one in document["studies"][0]["trainings"] if one["contender"] == "wander"]
-    assert len(trained) >= 2
-
-
 def test_it_is_exported_compared_and_on_the_dashboard(measured, tmp_path):
     opbench("export", measured / "run.json", "--format", "csv", "-o", tmp_path / "run.csv")
     assert "wander[gather]/spread=2px" in (tmp_path / "run.csv").read_text()
@@ -204,34 +205,34 @@ at_least = 0.001
 """
 
 
-def test_each_spread_is_judged_by_a_reference_of_its_own(tmp_path):
-    """Parameters differ by spread: one definition for both convicted every second row."""
-    suite = tmp_path / "spreads.toml"
+@pytest.fixture(scope="module")
+def spread_out(tmp_path_factory):
+    """A run at two spreads, with a setting of its own: the suite, and the folder."""
+    folder = tmp_path_factory.mktemp("spread_out")
+    suite = folder / "spreads.toml"
     suite.write_text(SPREADS)
-    opbench("run", "--suite", suite, "--operator", "wander", "--operator", "carafe", "-o", tmp_path / "run")
-    records = json.loads((tmp_path / "run" / "run.json").read_text())["records"]
+    asked = ("--operator", "wander", "--operator", "carafe", "--set", "wander.groups=2")
+    opbench("run", "--suite", suite, *asked, "-o", folder / "run")
+    return suite, folder / "run"
+
+
+def test_each_spread_is_judged_by_a_reference_of_its_own(spread_out):
+    """Parameters differ by spread: one definition for both convicted every second row."""
+    suite, folder = spread_out
+    records = json.loads((folder / "run.json").read_text())["records"]
     ours = [record for record in records if record["case"]["operator"] == "wander"]
-    assert {tuple(record["case"]["variant"]) for record in ours} == {("spread=0.5px",), ("spread=2px",)}
+    assert {tuple(record["case"]["variant"]) for record in ours} == {
+        ("spread=0.5px", "groups=2"),
+        ("spread=2px", "groups=2"),
+    }
     assert {record["outcome"] for record in ours} == {"ok"}
-    report = (tmp_path / "run" / "report.md").read_text()
+    report = (folder / "report.md").read_text()
     assert f"opbench run --suite {suite} --task upsample2x --workload small --operator wander" in report
 
 
-def test_a_row_s_own_command_carries_the_settings(tmp_path):
-    words = (
-        "--suite",
-        "smoke",
-        "--task",
-        "upsample2x",
-        "--operator",
-        "wander",
-        "--mode",
-        "inference",
-        "--budget",
-        "0",
-    )
-    opbench("run", *words, "--set", "wander.groups=2", "-o", tmp_path)
-    report = (tmp_path / "report.md").read_text()
+def test_a_row_s_own_command_carries_the_settings(spread_out):
+    _, folder = spread_out
+    report = (folder / "report.md").read_text()
     rows = [line for line in report.splitlines() if line.startswith("opbench run") and "--workload" in line]
     assert rows
     assert all("--set wander.groups=2" in line for line in rows)
@@ -250,11 +251,18 @@ register_operator(Operator(name="late", task="upsample2x", module=broken, defini
 """
 
 
-def test_an_operator_that_can_not_be_built_takes_no_part_in_a_study_and_is_one_row_elsewhere(tmp_path):
+def test_it_trains_in_the_study_and_an_operator_that_can_not_be_built_takes_no_part(tmp_path):
     (tmp_path / "late.py").write_text(BROKEN)
-    words = ("study", "upsample", "--quick", "--seeds", "2", "--images", "generated", "-o", tmp_path / "study")
-    said = opbench(*words, "--with", tmp_path / "late.py", with_=False)
+    words = ("study", "upsample", "--quick", "--seeds", "2", "--images", "generated", "--processes", "1")
+    said = opbench(*words, "-o", tmp_path / "study", "--with", tmp_path / "late.py")
     assert "upsample: late takes no part: RuntimeError: not today" in said
+    document = json.loads((tmp_path / "study" / "study.json").read_text())
+    trained = [one for one in document["studies"][0]["trainings"] if one["contender"] == "wander"]
+    assert len(trained) >= 2
+
+
+def test_an_operator_that_can_not_be_built_is_not_judged(tmp_path):
+    (tmp_path / "late.py").write_text(BROKEN)
     said = opbench(
         "check", f"{tmp_path}/late.py:broken", "--operator", "late", "--with", tmp_path / "late.py", with_=False, code=2
     )

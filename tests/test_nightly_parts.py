@@ -13,22 +13,39 @@ nox = pytest.importorskip("nox", reason="nox is not installed")
 
 ROOT = Path(__file__).parents[1]
 
-# One process for all collections: most of the time goes into importing torch.
+# One process for all collections, as most of the time goes into importing torch. A part without `-k` is chosen from
+# everything by its paths, as pytest would.
 COLLECT = """
-import contextlib, io, json, sys
+import contextlib, fnmatch, io, json, sys
 import pytest
 
 class Seen:
     def pytest_collection_finish(self, session):
         self.items = [(item.nodeid, item.get_closest_marker("nightly") is not None) for item in session.items]
 
-found = {}
-for name, arguments in json.loads(sys.argv[1]).items():
+def collected(name, arguments):
     seen = Seen()
     with contextlib.redirect_stdout(io.StringIO()) as said:
         code = pytest.main(["--collect-only", "-q", "--nightly", "-p", "no:cacheprovider", *arguments], plugins=[seen])
     assert code in (0, 5), f"{name}: {code}\\n{said.getvalue()}"
-    found[name] = seen.items
+    return seen.items
+
+def under(path, folders):
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
+
+def chosen(arguments):
+    paths = [word for word in arguments if not word.startswith("-")]
+    ignored = [word.removeprefix("--ignore=") for word in arguments if word.startswith("--ignore=")]
+    globs = [word.removeprefix("--ignore-glob=") for word in arguments if word.startswith("--ignore-glob=")]
+    assert len(arguments) == len(paths) + len(ignored) + len(globs), arguments
+    for item in found["everything"]:
+        path = item[0].partition("::")[0]
+        if under(path, paths) and not under(path, ignored) and not any(fnmatch.fnmatch(path, one) for one in globs):
+            yield item
+
+found = {"everything": collected("everything", ["tests"])}
+for name, arguments in json.loads(sys.argv[1]).items():
+    found[name] = collected(name, arguments) if "-k" in arguments else list(chosen(arguments))
 print(json.dumps(found))
 """
 
@@ -51,7 +68,7 @@ def collected(noxfile):
         for name, part in noxfile.NIGHTLY.items()
         if all((ROOT / path).exists() for path in part.paths)
     }
-    command = [sys.executable, "-c", COLLECT, json.dumps({"everything": ["tests"], **wanted})]
+    command = [sys.executable, "-c", COLLECT, json.dumps(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return {name: list(map(tuple, items)) for name, items in json.loads(done.stdout.splitlines()[-1]).items()}

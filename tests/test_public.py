@@ -55,22 +55,28 @@ opbench.declare("operators.py")
 """
 
 
-def typed(tmp_path, text):
-    (tmp_path / "client.py").write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path / "c")]
-    # mypy doesn't look where an editable install points; an installed wheel it finds by itself.
-    found = {**os.environ, "MYPYPATH": str(Path(opbench.__file__).parents[1])}
-    return subprocess.run([*command, "client.py"], cwd=tmp_path, capture_output=True, text=True, check=False, env=found)
+MISTAKEN = """
+import opbench
+
+opbench.run(suit="smoke")
+opbench.check("a:b", "carafe").conformant.lower()
+"""
 
 
 def test_a_client_s_file_is_strictly_typed_and_its_mistakes_are_found(tmp_path):
     pytest.importorskip("mypy", reason="mypy is not installed")
-    wrong = CLIENT + "opbench.run(suit='smoke')\nopbench.check('a:b', 'carafe').conformant.lower()\n"
-    done = typed(tmp_path, CLIENT)
-    assert done.returncode == 0, done.stdout
-    said = typed(tmp_path, wrong).stdout
-    assert 'Unexpected keyword argument "suit"' in said
-    assert '"bool" has no attribute "lower"' in said
+    (tmp_path / "client.py").write_text(CLIENT)
+    (tmp_path / "mistaken.py").write_text(MISTAKEN)
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path / "c")]
+    command += ["client.py", "mistaken.py"]
+    # mypy doesn't look where an editable install points; an installed wheel it finds by itself.
+    found = {**os.environ, "MYPYPATH": str(Path(opbench.__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=found)
+    assert "(checked 2 source files)" in done.stdout
+    errors = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert {line.partition(":")[0] for line in errors} == {"mistaken.py"}, done.stdout
+    assert 'Unexpected keyword argument "suit"' in done.stdout
+    assert '"bool" has no attribute "lower"' in done.stdout
 
 
 def test_runs_are_loaded_and_compared(tmp_path):

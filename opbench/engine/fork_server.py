@@ -46,6 +46,7 @@ def main() -> None:
         registry.load_built_in()
         # What the gate and the counters import at their first call, some seconds of it: once, and on nobody's clock.
         importlib.import_module("torch._inductor")
+        importlib.import_module("torch.utils.flop_counter")
         with contextlib.suppress(ImportError):  # the counts then say that it is missing
             importlib.import_module("fvcore.nn")
         fingerprint = Fingerprint()

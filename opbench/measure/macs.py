@@ -19,7 +19,6 @@ from typing import Any
 
 import msgspec
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from opbench import registry
 from opbench.build import Built, build
@@ -131,6 +130,8 @@ def by_torch(built: Built, formulas: Mapping[str, Formula]) -> Counted:
 
 def _heard_by_torch(built: Built, formulas: Mapping[str, Formula]) -> tuple[Counted, dict[str, int]]:
     """What FlopCounterMode sees of one call, and every operation that was dispatched, with how often."""
+    from torch.utils.flop_counter import FlopCounterMode  # here, as it imports Triton, and plans need neither
+
     mapping = {_packet(name): _torch_formula(formula) for name, formula in formulas.items()}
     counter = FlopCounterMode(display=False, custom_mapping=mapping)
     with counter, _CalledOperations(frozenset(str(packet) for packet in counter.flop_registry)) as heard:

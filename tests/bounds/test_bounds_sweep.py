@@ -19,7 +19,9 @@ from opbench.tasks import SLOTS
 from opbench.verify.bounds import allowed
 from opbench.verify.gate import call, check, reference
 
-TURNS = len(DTYPES) * len(MODES)
+TURNS = range(len(DTYPES) * len(MODES))
+# By day every dtype and, in turns, every mode.
+TURNS_BY_DAY = [at + len(DTYPES) * (at % len(MODES)) for at in range(len(DTYPES))]
 SMALL = [subject for subject in OPERATORS if subject.dims["C"] <= 32]
 # At a margin of half of its bound and no more a right implementation is known as one.
 MOST = 0.5
@@ -37,9 +39,9 @@ def _loaded():
     [pytest.param(subject, marks=[pytest.mark.nightly] if subject.operator in SLOW else []) for subject in SMALL],
     ids=lambda subject: f"{subject.task}-{subject.operator}",
 )
-def test_a_right_implementation_is_within_half_its_bound_and_a_planted_error_is_beyond_it(subject):
-    """In every dtype and mode; the error is some eight times the largest one of the case."""
-    for turn in range(TURNS):
+def test_a_right_implementation_is_within_half_its_bound_and_a_planted_error_is_beyond_it(subject, thorough):
+    """In every dtype and mode, at night in every pair; the error is some eight times the largest one of the case."""
+    for turn in TURNS if thorough else TURNS_BY_DAY:
         held, margins = None, {}
         for case in subject.cases(turn, turn):
             built = build(case)
@@ -65,6 +67,8 @@ def _is_convicted(built, held, times, seed):
         assert not verdict.correct, f"{built.case.id}: {name}[{place}]"
 
 
+# By day another network is held to the same (test_yolov8_model.py).
+@pytest.mark.nightly
 def test_a_network_is_within_half_its_bound():
     pytest.importorskip("ultralytics")
     (subject,) = (one for one in PARTS["networks-64"] if one.operator == "yolov8-carafe")
@@ -74,7 +78,7 @@ def test_a_network_is_within_half_its_bound():
         assert verdict.worst_ratio <= 0.5, verdict.reason
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("operator", ["carafe", "yolo-carafe"])
 def test_carafe_is_right_at_the_seeds_that_convicted_it(operator, threads):
     """YOLOv8n's P5 to P4, float32: seeds 1, 2 and 4 were called incorrect, none of them wrong."""

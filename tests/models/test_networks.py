@@ -1,5 +1,7 @@
 """A whole network as an operator: counted three ways, prepared like a trained one, and convicted for a wrong core."""
 
+import functools
+
 import msgspec
 import pytest
 import torch
@@ -118,10 +120,19 @@ def case(implementation="eager", mode="inference", dtype="float32", spread=2.0):
     )
 
 
+# The definition and its sensitivity take seconds: once a mode, as for a panel.
+REFERENCES = {"inference": {}, "training": {}}
+
+
+@functools.cache
+def checked(implementation, mode):
+    return check_case(case(implementation, mode), REFERENCES[mode])
+
+
 @pytest.mark.parametrize("mode", ["inference", "training"])
 @pytest.mark.parametrize("implementation", ["eager", "grid"])
 def test_a_right_core_is_acquitted(implementation, mode):
-    verdict = check_case(case(implementation, mode)).verdict
+    verdict = checked(implementation, mode).verdict
     assert verdict.correct, verdict.reason
     assert verdict.judged >= 2 * 8 * 8 * 8
 
@@ -135,11 +146,11 @@ def test_a_right_core_is_acquitted(implementation, mode):
     ],
 )
 def test_a_wrong_core_somewhere_in_the_network_is_convicted(implementation, mode):
-    assert not check_case(case(implementation, mode)).verdict.correct
+    assert not checked(implementation, mode).verdict.correct
 
 
 def test_a_gradient_that_a_core_forgets_is_missed_by_name():
-    verdict = check_case(case("no-gradient-of-masks", "training")).verdict
+    verdict = checked("no-gradient-of-masks", "training").verdict
     assert not verdict.correct
     assert "None" in verdict.reason
 
@@ -156,7 +167,7 @@ def test_a_network_with_a_wrong_core_is_recorded_and_never_timed():
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_three_counts_agree_and_stock_counters_miss_the_cores(mode):
-    counts, memory = count_case(check_case(case(mode=mode)).built)
+    counts, memory = count_case(checked("eager", mode).built)
     assert counts.torch.macs == counts.macs
     assert counts.fvcore.macs == (counts.macs if mode == "inference" else None)
     assert counts.stock_torch.unaccounted

@@ -54,6 +54,7 @@ def test_the_closed_form_is_the_published_network(size):
 def test_a_detector_is_proven_and_counted_three_ways(operator, implementation, mode):
     proof = check_case(case(operator, implementation, mode))
     assert proof.verdict.correct, proof.verdict.reason
+    assert proof.verdict.worst_ratio <= 0.5
     counts, _ = count_case(proof.built)
     assert counts.torch.macs == counts.macs
     assert counts.fvcore.macs in (counts.macs, None)

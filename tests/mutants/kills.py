@@ -13,6 +13,11 @@ def one_in_three(names):
     return [pytest.param(name, marks=[pytest.mark.nightly] if at % 3 else []) for at, name in enumerate(names)]
 
 
+def first_by_day(values):
+    """All values to parametrise by, of which all but the first are for the night."""
+    return [pytest.param(value, marks=[pytest.mark.nightly] if at else []) for at, value in enumerate(values)]
+
+
 def lonely_and_idle(mutants, relations, dtypes, convicts):
     """Mutants that one relation alone convicts, with its name (None for a survivor), and relations that convict none.
 

@@ -65,7 +65,7 @@ NIGHTLY = {
         ("tests/verify", "tests/conformance"),
         ("--ignore=tests/conformance/test_carafe_properties.py", "--ignore=tests/conformance/test_dcnv3_properties.py"),
     ),
-    "bounds": Part("the error bounds on right operators, 200 seeds a shape", ("tests/bounds",), ("-k", "not networks")),
+    "bounds": Part("the error bounds on right operators and over seeds", ("tests/bounds",), ("-k", "not networks")),
     "bounds-networks-64": Part("the error bounds on whole networks at 64 px", ("tests/bounds",), ("-k", "networks-64")),
     "bounds-networks-160": Part(
         "the error bounds on whole networks at 160 px", ("tests/bounds",), ("-k", "networks-160")

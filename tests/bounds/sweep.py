@@ -208,7 +208,10 @@ def _page(asked: argparse.Namespace, summaries: list[Summary]) -> str:
 
     from opbench.engine.environment import environment
 
-    command = f"python tests/bounds/sweep.py --part {asked.part} --seeds {asked.seeds} -o {asked.output}"
+    # As it was called, but for the processes, whose number changes nothing.
+    command = f"python tests/bounds/sweep.py --part {asked.part} --seeds {asked.seeds}"
+    command += f" --first {asked.first}" if asked.first else ""
+    command += "".join(f' --only "{name}"' for name in asked.only) + f" -o {asked.output}"
     return (
         f"# Error bounds on right implementations: {asked.part}\n\n{__doc__.split(chr(10) * 2, 2)[2]}\n"
         f"`{command}`\n\n{environment().cpu}, torch {torch.__version__}, routes: "

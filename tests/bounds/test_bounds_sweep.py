@@ -25,8 +25,12 @@ TURNS_BY_DAY = [at + len(DTYPES) * (at % len(MODES)) for at in range(len(DTYPES)
 SMALL = [subject for subject in OPERATORS if subject.dims["C"] <= 32]
 # At a margin of half of its bound and no more a right implementation is known as one.
 MOST = 0.5
-# Ten seconds and more each: the night's.
-SLOW = ("ldconv", "snake")
+# Deformable ones are dear to analyse; DCNv2, DCNv3 and DySample stand for them by day.
+SLOW = ("ldconv", "snake", "yolo-dcnv3", "dcnv4")
+
+
+def _by_night(subject):
+    return subject.operator in SLOW or (subject.task in SLOTS and subject.dims["C"] < 32)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +40,7 @@ def _loaded():
 
 @pytest.mark.parametrize(
     "subject",
-    [pytest.param(subject, marks=[pytest.mark.nightly] if subject.operator in SLOW else []) for subject in SMALL],
+    [pytest.param(subject, marks=[pytest.mark.nightly] if _by_night(subject) else []) for subject in SMALL],
     ids=lambda subject: f"{subject.task}-{subject.operator}",
 )
 def test_a_right_implementation_is_within_half_its_bound_and_a_planted_error_is_beyond_it(subject, thorough):

@@ -10,10 +10,15 @@ from falsify import assert_holds
 from opbench.kernels.triton import launch as triton_launch
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
+from opbench.kernels.triton.dcnv4 import dcnv4_triton
+from opbench.kernels.triton.dysample import dysample_triton
 from opbench.operators.carafe.definition import reassembly
 from opbench.operators.carafe.relations import RELATIONS as CARAFE_RELATIONS
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.relations import RELATIONS as DCNV3_RELATIONS
+from opbench.operators.dcnv4.definition import dcnv4_definition
+from opbench.operators.dcnv4.packed import pack
+from opbench.operators.dysample.definition import sampling
 from opbench.relations import Space
 
 pytestmark = pytest.mark.gpu
@@ -126,6 +131,35 @@ def test_dcnv3_from_logits_is_softmax_and_the_definition(dtype):
     got = results(dcnv3_triton_logits, (x, offset, logits), grad, **DCNV3)
     expected = results(unfused, [t.double() for t in (x, offset, logits)], grad.double(), **DCNV3)
     assert_close(got, expected, [16 * t.abs().amax() for t in expected], dtype)
+
+
+@pytest.mark.parametrize("deterministic", [False, True], ids=["atomics", "deterministic"])
+@pytest.mark.parametrize("dtype", EPS, ids=str)
+def test_dcnv4_is_the_definition(dtype, deterministic):
+    x, offset, mask, grad = dcnv3_tensors((2, 33, 29, 64), dtype, 2.0)
+    packed = pack(offset, mask, 4)
+    got = results(dcnv4_triton, (x, packed), grad, **DCNV3, deterministic=deterministic)
+    expected = results(dcnv4_definition, [x.double(), packed.double()], grad.double(), **DCNV3)
+    assert_close(got, expected, [16 * t.abs().amax() for t in expected], dtype)
+
+
+@pytest.mark.parametrize("deterministic", [False, True], ids=["atomics", "deterministic"])
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", EPS, ids=str)
+def test_dysample_is_the_definition(dtype, format, deterministic):
+    n, c, h, w = 2, 64, 33, 29
+    like = {"device": "cuda", "generator": torch.Generator("cuda").manual_seed(0)}
+    x, grad = torch.randn(n, c, h, w, **like), torch.randn(n, c, 2 * h, 2 * w, **like)
+    x, grad = (t.to(dtype).contiguous(memory_format=FORMATS[format]) for t in (x, grad))
+    offset = (torch.randn(n, 32, h, w, **like) * 16).round() / 8 + 1 / 16
+    offset = offset.to(torch.promote_types(dtype, torch.float32))
+    call = {"scale": 2, "groups": 4}
+    out, grad_x, grad_offset = results(dysample_triton, (x, offset), grad, **call, deterministic=deterministic)
+    assert out.stride() == grad.stride()
+    expected = results(sampling, [t.double().contiguous() for t in (x, offset)], grad.double().contiguous(), **call)
+    totals = [16 * t.abs().amax() for t in expected]
+    assert_close((out, grad_x), expected[:2], totals[:2], dtype)
+    assert_close((grad_offset,), expected[2:], totals[2:], offset.dtype)
 
 
 # Every example has shapes of its own and so compiles kernels of its own: a few of each relation, in the dtypes that sum

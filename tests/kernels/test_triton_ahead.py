@@ -70,7 +70,7 @@ def dcnv4(monkeypatch):
 
 
 def sampling_launches(monkeypatch, x, offset, mask, parameters, logits):
-    call = sampling_call.SamplingCall(x, offset, mask, parameters, logits)
+    call = sampling_call.WindowCall(x, offset, mask, parameters, logits)
 
     def work():
         call.forward(torch.empty_like(x))

@@ -35,7 +35,7 @@ from opbench.kernels.dcnv3_shapes import check, gradients
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import takes_atomics
 from opbench.kernels.triton.launch import DEVICES
-from opbench.kernels.triton.sampling_call import SamplingCall
+from opbench.kernels.triton.sampling_call import WindowCall
 
 
 def dcnv3_triton(
@@ -93,10 +93,10 @@ def _apart(t: Tensor, groups: int) -> Tensor:
     return t.unflatten(3, (groups, t.shape[3] // groups)) if t.numel() else t.new_empty((*t.shape[:3], groups, 0))
 
 
-def _call(x: Tensor, offset: Tensor, mask: Tensor, parameters: Sequence[Any], fused: bool) -> SamplingCall:
+def _call(x: Tensor, offset: Tensor, mask: Tensor, parameters: Sequence[Any], fused: bool) -> WindowCall:
     check(x, offset, mask, *parameters)
     groups = parameters[4]
-    return SamplingCall(x, _apart(offset, groups), _apart(mask, groups), parameters, fused)
+    return WindowCall(x, _apart(offset, groups), _apart(mask, groups), parameters, fused)
 
 
 def _forward(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any, fused: bool = False) -> Tensor:

@@ -20,7 +20,7 @@ from opbench.kernels.dcnv4_shapes import check, checked_gradients, checked_outpu
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import takes_atomics
 from opbench.kernels.triton.launch import DEVICES
-from opbench.kernels.triton.sampling_call import SamplingCall
+from opbench.kernels.triton.sampling_call import WindowCall
 
 
 def dcnv4_triton(
@@ -77,9 +77,9 @@ def _parts(packed: Tensor, groups: int, points: int) -> tuple[Tensor, Tensor]:
     return apart[..., : 2 * points], apart[..., 2 * points :]
 
 
-def _call(x: Tensor, offset_mask: Tensor, parameters: Sequence[Any], fused: bool) -> SamplingCall:
+def _call(x: Tensor, offset_mask: Tensor, parameters: Sequence[Any], fused: bool) -> WindowCall:
     points = check(x, offset_mask, parameters)
-    return SamplingCall(x, *_parts(offset_mask, parameters[4], points), parameters, fused)
+    return WindowCall(x, *_parts(offset_mask, parameters[4], points), parameters, fused)
 
 
 def _forward(x: Tensor, offset_mask: Tensor, *parameters: Any, fused: bool = False) -> Tensor:

@@ -26,7 +26,7 @@ _TILES: Mapping[str, tuple[Tile, ...]] = {
 _CELLS = Candidate({"B": 256}, 4)
 
 
-class SamplingCall:
+class WindowCall:
     """One problem: what its kernels share. `parameters` are the operation's; `fused`: it takes logits for masks."""
 
     def __init__(self, x: Tensor, offset: Tensor, mask: Tensor, parameters: Sequence[Any], fused: bool) -> None:

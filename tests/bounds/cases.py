@@ -154,7 +154,7 @@ OPERATORS = (
     ),
     *_each(
         "downsample2x",
-        "conv3x3-stride2 depthwise-stride2 maxpool-conv avgpool-conv spdconv adown",
+        "conv3x3-stride2 depthwise-stride2 maxpool-conv avgpool-conv spdconv adown hwd carafe-downsample",
         {"N": 1, "C": 64, "O": 128, "H": 10, "W": 18, "G": 4},
         {"N": 2, "C": 32, "O": 32, "H": 14, "W": 12, "G": 2},
         spread=2.0,

@@ -188,6 +188,7 @@ NAMING = frozenset(
         "models/yolov8",
         "run_request",
         "study/detecting",
+        "study/downsampling",
         "study/upsampling",
     ]
 )

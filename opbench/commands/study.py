@@ -15,7 +15,7 @@ from opbench.options import Argument, Option, With, command_line
 class StudyRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which studies, how much of them, and where the report goes."""
 
-    studies: Annotated[tuple[str, ...], Argument("upsample, conv3x3 [both].", metavar="[NAME...]")] = ()
+    studies: Annotated[tuple[str, ...], Argument("upsample, conv3x3, downsample [all].", metavar="[NAME...]")] = ()
     output: Annotated[Path, Option("Folder for study.json, study.md and charts.", short="-o", repeats=False)] = Path(
         "results/local/study"
     )

@@ -1,9 +1,7 @@
-"""What a line of ultralytics' YAML means: which operator its name stands for, and the module that its arguments make.
+"""The module that a line of ultralytics' YAML makes: its arguments, in whichever of the write-ups' orders.
 
-A name is matched whatever its case and underscores, with or without an ending that forks add ("CARAFE_YOLO",
-"DySample_UP"): the names are those of every operator's classes and of its `aliases`.
-In front of one, "C2f_", "C3_", "C3k2_", "C2_" and
-"Bottleneck_" are ultralytics' own blocks with the operator in the place of the second convolution of each bottleneck.
+Which operator the line's name stands for, `opbench.models.ultralytics_names` says. A wrapper ("C2f_DCNv3") has the
+operator in the place of the second convolution of each bottleneck.
 """
 
 from __future__ import annotations
@@ -11,70 +9,21 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from opbench import registry
 from opbench.errors import said
 from opbench.models.replacements import dims_of, resolved
 from opbench.models.ultralytics_block import UnfusedConv
-from opbench.schema import OpbenchError, Operator
-from opbench.tasks import SLOTS, UPSAMPLE2X
+from opbench.models.ultralytics_names import Line, positional
+from opbench.schema import OpbenchError
 
-WRAPPERS = ("C2f", "C3k2", "C3", "C2", "Bottleneck")
-_SUFFIXES = ("yolo", "up", "pack", "2d")
 _OUTPUT = re.compile(r"^(?:ou|c2$|c_?out$)")
 _GROUPS = ("g", "group", "groups")
 _KERNEL = ("k", "kernel_size")
 # From here on a number is one of channels: no kernel, scale or number of groups that a write-up gives is as large.
 _LEAST_CHANNELS = 16
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line's name, the operator that it stands for, and the block around it or nothing."""
-
-    name: str
-    operator: Operator
-    wrapper: str = ""
-
-    @property
-    def keeps_channels(self) -> bool:
-        """Whether it reads one layer and keeps its channels."""
-        return self.operator.task == UPSAMPLE2X.name and not self.wrapper
-
-
-def named(name: str) -> Line | None:
-    """The line of that name, or None where no operator has it."""
-    known = _known()
-    for wrapper in ("", *WRAPPERS):
-        if not name.startswith(f"{wrapper}_" if wrapper else ""):
-            continue
-        plain = _normal(name[len(wrapper) + 1 :] if wrapper else name)
-        shorter = [plain.removesuffix(suffix) for suffix in _SUFFIXES]
-        operator = next((known[one] for one in (plain, *shorter) if one in known), None)
-        if operator is not None and not (wrapper and operator.task == UPSAMPLE2X.name):
-            return Line(name, operator, wrapper)
-    return None
-
-
-def _known() -> dict[str, Operator]:
-    """By name as it is matched. An alias goes before a class: two operators may have one of the same name."""
-    found: dict[str, Operator] = {}
-    every = [operator for task in SLOTS for operator in registry.operators(task).values() if operator.classes]
-    for operator in every:
-        for alias in operator.aliases:
-            found.setdefault(_normal(alias), operator)
-    for operator in every:
-        for kind in operator.classes:
-            found.setdefault(_normal(kind.__name__), operator)
-    return found
-
-
-def _normal(name: str) -> str:
-    return name.lower().replace("_", "")
 
 
 def plainly(arguments: Sequence[Any]) -> list[Any]:
@@ -102,7 +51,7 @@ def upsampler(line: Line, channels: int, nominal: int | None, arguments: Sequenc
             raise OpbenchError(f"{line.name}, {list(arguments)}: {right}")
         given = given[1:2]
     kind = line.operator.classes[0]
-    names = _positional(kind)
+    names = positional(kind)
     own = names[2 if _two_channels(names) else 1 :]
     keywords = _by_meaning(own, given)
     if keywords is None:
@@ -132,14 +81,16 @@ def _by_meaning(own: Sequence[str], given: Sequence[Any]) -> dict[str, Any] | No
 # --- A line that may change its channels ---------------------------------------------------------------------------
 
 
-def convolution(line: Line, c1: int, c2: int, arguments: Sequence[Any]) -> nn.Module:
+def convolution(line: Line, c1: int, c2: int, arguments: Sequence[Any], repeats: int = 1) -> nn.Module:
     """Of the channels in and out, and the line's further arguments, in the order of the operator's class.
 
     Padded as a `Conv` line is, where the class leaves it open. Raises OpbenchError for what it can't take.
     """
-    kind, given = line.operator.classes[0], plainly(arguments)
-    names = _positional(kind)
+    kind, given = line.kind, plainly(arguments)
+    names = positional(kind)
     written = ["channels", *arguments]
+    if line.repeats:
+        return _block(line, c1, c2, repeats, given, written)
     if not _two_channels(names):
         if c1 != c2:
             raise OpbenchError(
@@ -151,14 +102,36 @@ def convolution(line: Line, c1: int, c2: int, arguments: Sequence[Any]) -> nn.Mo
             raise OpbenchError(f"{line.name}, {written}: expected [channels] or [channels, 3]")
         return _made(line, kind, (c1,), dict(zip(names[1:], given, strict=False)), written)
     own, keywords = names[2:], _keywords(kind)
-    if "k" in keywords and not {"s", "stride"} & {*own} and len(given) == 2 and given[1] == 2:
-        return _made(line, kind, (c1, c2), {"k": given[0]}, written)  # as a Conv's [channels, k, 2]
+    if "k" in keywords and not {"s", "stride"} & {*own} and _as_a_convs(given, bool(own)):
+        return _made(line, kind, (c1, c2), {"k": given[0]}, written)
     if len(given) > len(own):
         raise OpbenchError(f"{line.name}, {written}: expected at most [channels, {_listed(own)}]")
     found = dict(zip(own, given, strict=False))
     if inspect.signature(kind).parameters.get("padding", inspect.Parameter("none", _ANY)).default == 0:
         found.setdefault("padding", found.get("kernel_size", 3) // 2)
     return _made(line, kind, (c1, c2), found, written)
+
+
+def _as_a_convs(given: Sequence[Any], other: bool) -> bool:
+    """Whether these are k, s and p of a `Conv`, of a class that halves whatever the stride says.
+
+    `other`: a lone 1 is the class's own argument, such as a dimension.
+    """
+    k, s, p = [*given[:3], None, None, None][:3]
+    if not _whole(k) or len(given) > 3 or (other and len(given) == 1 and k == 1):
+        return False
+    return s in (None, 1, 2) and p in (None, k // 2)
+
+
+def _block(line: Line, c1: int, c2: int, repeats: int, given: Sequence[Any], written: Sequence[Any]) -> nn.Module:
+    """A block of so many repeats inside: after the channels come its own arguments, or a lone share of the channels."""
+    own = positional(line.kind)[3:]
+    if len(given) > len(own):
+        raise OpbenchError(f"{line.name}, {written}: expected at most [channels, {_listed(own)}]")
+    found = dict(zip(own, given, strict=False))
+    if len(given) == 1 and isinstance(given[0], float) and "e" in own:
+        found = {"e": given[0]}
+    return _made(line, line.kind, (c1, c2), {"n": repeats, **found}, written)
 
 
 def slotted(line: Line, channels: int, groups: int) -> nn.Module:
@@ -235,7 +208,7 @@ def _inside(line: Line, c1: int, c2: int, k: int, groups: int) -> nn.Module:
             f"{line.name}: its bottlenecks have {c2} channels inside, which {groups} groups don't divide: "
             f"g={nearest} would"
         )
-    if _two_channels(_positional(kind)) and sized:
+    if _two_channels(positional(kind)) and sized:
         chosen = {sized[0]: k, **({grouped[0]: groups} if grouped else {})}
         if parameters.get("padding", inspect.Parameter("none", _ANY)).default == 0:
             chosen["padding"] = k // 2
@@ -248,10 +221,6 @@ def _inside(line: Line, c1: int, c2: int, k: int, groups: int) -> nn.Module:
 # --- Classes -------------------------------------------------------------------------------------------------------
 
 _ANY = inspect.Parameter.POSITIONAL_OR_KEYWORD
-
-
-def _positional(kind: type) -> list[str]:
-    return [one.name for one in inspect.signature(kind).parameters.values() if one.kind is _ANY]
 
 
 def _keywords(kind: type) -> set[str]:
@@ -282,6 +251,6 @@ def _made(
     except OpbenchError:
         raise
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:  # what constructors say of arguments
-        order = _listed(_positional(kind)[len(channels) :])
+        order = _listed(positional(kind)[len(channels) :])
         raise OpbenchError(f"{line.name}, {list(written)}: {said(error)}; after the channels: {order}") from error
     return module

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from opbench.models.ultralytics_lines import Line, check_wrapper, convolution, fill, named, upsampler
+from opbench.models.ultralytics_lines import check_wrapper, convolution, fill, upsampler
+from opbench.models.ultralytics_names import Line, named
 from opbench.models.ultralytics_package import TESTED, import_ultralytics, version
 from opbench.schema import OpbenchError
 
@@ -22,6 +23,8 @@ def register_ultralytics() -> None:
         - [-1, 1, DCNV3_YoLo, [256, 3]]              # [channels, k, s, p, g, d, act], channels as a Conv's
         - [-1, 1, RFAConv, [256, 3, 2]]              # any other operator: channels, then its class's own arguments
         - [-1, 3, C2f_DCNv3, [256, True, 8]]         # a C2f: [channels, shortcut, g, e]; g is the operator's
+        - [-1, 3, VoVGSCSP, [256, False]]            # a block: the repeats are its n, scaled by the network's depth
+        - [-1, 1, space_to_depth, [1]]               # four times the channels it reads; a Conv follows. Also `SPD`
 
     Names are matched whatever their case and underscores ("Carafe", "DCNv3_YOLO", "DySample_UP"), and are those of an
     operator's classes and `aliases`; "DCNv3" is the write-up's block, as the module itself is channels last. `C2f_`,
@@ -76,21 +79,22 @@ class _Parser:
     def __call__(self, d: Architecture, ch: int, verbose: bool = True) -> tuple[Any, list[int]]:
         """The layers, and the indices of those whose outputs are kept."""
         lines = [list(line) for line in (*d["backbone"], *d["head"])]
-        meant = [self._meant(name) for _, _, name, _ in lines]
+        meant = [self._meant(name, arguments) for _, _, name, arguments in lines]
         parsed = [self._parsed_as(line, *written) for line, written in zip(meant, lines, strict=True)]
         depth = len(d["backbone"])
         layers, save = self.original({**d, "backbone": parsed[:depth], "head": parsed[depth:]}, ch, verbose)
-        for position, (line, (_, _, name, arguments)) in enumerate(zip(meant, lines, strict=True)):
+        for position, (line, (f, _, name, arguments)) in enumerate(zip(meant, lines, strict=True)):
             if line is not None:
                 layers[position] = self._take_over(line, layers[position], arguments, d)
+                layers[position].f = f  # what stood in for it may have read the layer several times
                 if verbose:
                     said = f"layer {position}: {name} takes the place of the {parsed[position][2]} listed above, "
                     import_ultralytics("ultralytics.utils").LOGGER.info(f"{said}{layers[position].np} parameters")
         return layers, save
 
-    def _meant(self, name: str) -> Line | None:
+    def _meant(self, name: str, arguments: list[Any]) -> Line | None:
         """None for a name of the package's own, and for one that nobody knows."""
-        return None if name.startswith(("nn.", "torchvision.")) or hasattr(self.tasks, name) else named(name)
+        return None if name.startswith(("nn.", "torchvision.")) or hasattr(self.tasks, name) else named(name, arguments)
 
     def _parsed_as(self, line: Line | None, f: Any, n: int, name: str, arguments: list[Any]) -> list[Any]:
         """The line of a layer that has the same rule for channels."""
@@ -100,11 +104,15 @@ class _Parser:
             raise OpbenchError(f"{name}: expected one layer to read from, as in [-1, 1, {name}, []], got {f}")
         if line.keeps_channels:
             return [f, n, ChannelsRead.__name__, ["ch", "f"]]
+        if line.multiplies > 1:
+            if n != 1:
+                raise OpbenchError(f"{name}: expected it once, as in [{f}, 1, {name}, [1]], got {n} times")
+            return [[f] * line.multiplies, 1, "Concat", [1]]  # whose channels are added up
         if not arguments or isinstance(arguments[0], bool) or not isinstance(arguments[0], int):
             raise OpbenchError(f"{name}, {arguments}: expected the channels it makes first, as in {name}, [256]")
         if line.wrapper:
             return [f, n, line.wrapper, check_wrapper(line, getattr(self.tasks, line.wrapper), arguments)[0]]
-        return [f, n, "Conv", arguments[:1]]
+        return [f, n, "C2f" if line.repeats else "Conv", arguments[:1]]
 
     def _take_over(self, line: Line, stand_in: Any, arguments: list[Any], d: Architecture) -> nn.Module:
         """The layer that was meant, of the stand-in's channels; n > 1 has made a sequence of them."""
@@ -113,6 +121,11 @@ class _Parser:
             new = nn.Sequential(*(self._take_over(line, one, arguments, d) for one in stand_in))
         elif line.keeps_channels:
             new = upsampler(line, stand_in.channels, self._scaled(arguments, d), arguments)
+        elif line.multiplies > 1:
+            new = line.kind()
+        elif line.repeats:
+            c1, c2 = stand_in.cv1.conv.in_channels, stand_in.cv2.conv.out_channels
+            new = convolution(line, c1, c2, arguments[1:], len(stand_in.m))
         elif line.wrapper:
             new = stand_in
             fill(line, new, check_wrapper(line, getattr(self.tasks, line.wrapper), arguments)[1])

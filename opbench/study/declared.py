@@ -47,7 +47,8 @@ class Study:
 
     `network(slot)` builds the network, calling `slot()` wherever the contender goes; it is called with torch's random
     state set by the seed, so that everything around the slots starts alike. `anchors` scores what needs no training.
-    `left_out` are operators of the task that don't take part; any other joins as it is by default.
+    `left_out` are operators of the task that don't take part; any other joins as it is by default. `stand_in` makes
+    what has the slot's shapes and no convolution: around it the rest of the network is counted.
     `inputs(batch)` is what the network is called with.
     """
 
@@ -71,6 +72,7 @@ class Study:
     steps: int
     batch: int
     left_out: tuple[str, ...] = ()
+    stand_in: Callable[[], nn.Module] = nn.Identity
 
     def entrant(self, name: str) -> Entrant:
         """The contender of that name."""

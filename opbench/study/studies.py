@@ -11,10 +11,10 @@ import torch
 from opbench import registry
 from opbench.errors import nearest
 from opbench.schema import OpbenchError, Operator
-from opbench.study import detecting, upsampling
+from opbench.study import detecting, downsampling, upsampling
 from opbench.study.declared import Entrant, Study
 
-STUDIES: Mapping[str, Study] = {study.name: study for study in (upsampling.STUDY, detecting.STUDY)}
+STUDIES: Mapping[str, Study] = {study.name: study for study in (upsampling.STUDY, detecting.STUDY, downsampling.STUDY)}
 
 
 def joined(study: Study) -> Study:

@@ -303,3 +303,20 @@ def test_every_pasted_operator_is_spoken_of():
     assert spoken >= {
         "dysample", "eucb", "dcnv4", "spdconv", "adown", "rfaconv", "ldconv", "odconv", "snake", "gsconv", "pconv",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("claim", "baseline", "expected"),
+    [
+        ("CARAFE++ downsampling: little computational overhead (FLOPs)", "conv3x3-stride2", "confirmed"),
+        ("CARAFE++ downsampling: little computational overhead (FLOPs)", "maxpool-conv", "refuted"),
+        (
+            "HWD: a lightweight replacement of strided convolution and pooling (parameters)",
+            "conv3x3-stride2",
+            "confirmed",
+        ),
+        ("HWD: a lightweight replacement of strided convolution and pooling (parameters)", "maxpool-conv", "refuted"),
+    ],
+)
+def test_what_halves_is_light_against_a_convolution_and_not_against_pooling(counted, claim, baseline, expected):
+    assert counted[claim, baseline].verdict == expected

@@ -121,6 +121,12 @@ OPERATORS = (
     ),
     *_each(
         "conv3x3",
+        "vov-gsconv",
+        {"N": 1, "C": 64, "H": 9, "W": 11, "G": 1},
+        {"N": 2, "C": 16, "H": 14, "W": 12, "G": 1, "n": 2, "shuffle": "halves"},
+    ),
+    *_each(
+        "conv3x3",
         "odconv",
         {"N": 1, "C": 64, "H": 9, "W": 11, "G": 1},
         {"N": 3, "C": 32, "H": 14, "W": 12, "G": 1},
@@ -141,7 +147,7 @@ OPERATORS = (
     ),
     *_each(
         "downsample2x",
-        "conv3x3-stride2 depthwise-stride2 maxpool-conv avgpool-conv spdconv adown",
+        "conv3x3-stride2 depthwise-stride2 maxpool-conv avgpool-conv spdconv adown hwd carafe-downsample",
         {"N": 1, "C": 64, "O": 128, "H": 10, "W": 18, "G": 4},
         {"N": 2, "C": 32, "O": 32, "H": 14, "W": 12, "G": 2},
         spread=2.0,

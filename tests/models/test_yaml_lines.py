@@ -9,12 +9,16 @@ import torch
 from torch import nn
 
 from opbench import registry
-from opbench.models import register_ultralytics, ultralytics_lines
+from opbench.models import register_ultralytics, ultralytics_names
 from opbench.models.ultralytics_block import UnfusedConv
-from opbench.models.ultralytics_lines import named
+from opbench.models.ultralytics_names import named
 from opbench.operators.carafe import CARAFE, YoloCARAFE
+from opbench.operators.carafe_downsample import CARAFEDownsample
 from opbench.operators.dcnv2 import DCNv2
 from opbench.operators.dcnv3 import DCNV3_YoLo
+from opbench.operators.gsconv import GSConv, VoVGSCSP
+from opbench.operators.hwd import HWD
+from opbench.operators.spdconv import SpaceToDepth, SPDConv
 from opbench.schema import OpbenchError
 
 WIDE = 128
@@ -220,13 +224,13 @@ def others(monkeypatch):
         "upsample2x": [declared(Shuffled, "upsample2x")],
     }
     known = {
-        ultralytics_lines._normal(name): one
+        ultralytics_names._normal(name): one
         for operators in found.values()
         for one in operators
         for name in (one.classes[0].__name__, *one.aliases)
     }
-    real = ultralytics_lines._known
-    monkeypatch.setattr(ultralytics_lines, "_known", lambda: {**real(), **known})
+    real = ultralytics_names._known
+    monkeypatch.setattr(ultralytics_names, "_known", lambda: {**real(), **known})
 
 
 @pytest.mark.usefixtures("others")
@@ -241,6 +245,7 @@ def others(monkeypatch):
         ("SPDConv", [256], Halving, (64, 8)),
         ("SPDConv", [256, 1], Halving, (64, 8)),
         ("SPDConv", [256, 1, 2], Halving, (64, 8)),
+        ("SPDConv", [256, 3, 2, 1], Halving, (64, 8)),
         ("Shuffled_UP", [], Shuffled, (128, 32)),
         ("Shuffled", [512], Shuffled, (128, 32)),
         ("C2f_Sampled", [256, True], Sampled, (64, 16)),
@@ -266,6 +271,80 @@ def test_what_an_operator_can_not_is_said(parsed):
         parsed("Bottleneck_PConv", [256])
     with pytest.raises(OpbenchError, match=r"Sampled.*num_param"):
         parsed("Sampled", [256])
+
+
+@pytest.mark.parametrize("name", ["space_to_depth", "SPD", "SpaceToDepth"])
+@pytest.mark.parametrize("arguments", [[1], []])
+def test_space_to_depth_makes_four_times_the_channels_that_it_reads(parsed, name, arguments):
+    made = parsed(name, arguments)
+    assert (type(made), made.f, made.type) == (SpaceToDepth, -1, name)
+    assert made(torch.rand(1, WIDE, 16, 16)).shape == (1, 4 * WIDE, 8, 8)
+
+
+def test_space_to_depth_reads_an_earlier_layer_once(tasks):
+    register_ultralytics()
+    lines = [[-1, 1, "Conv", [8, 1]], [-1, 1, "Conv", [16, 1]], [-2, 1, "space_to_depth", [1]], [-1, 1, "Conv", [4, 1]]]
+    layers, saved = tasks.parse_model({"nc": 1, "backbone": lines, "head": []}, 3, verbose=False)
+    assert (layers[2].f, layers[3].conv.in_channels) == (-2, 32)
+    assert set(saved) == {0}
+    with pytest.raises(OpbenchError, match=r"space_to_depth: expected it once, as in \[-1, 1, space_to_depth, \[1\]\]"):
+        tasks.parse_model({"nc": 1, "backbone": [[-1, 3, "space_to_depth", [1]]], "head": []}, 3, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "kind", "k"),
+    [
+        *(
+            ("SPDConv", given, SPDConv, k)
+            for given, k in (([256], 3), ([256, 3, 2], 3), ([256, 1, 1], 1), ([256, 5], 5))
+        ),
+        ("SPDConv", [256, 1], SPDConv, 3),
+        ("SPD", [256], SPDConv, 3),
+        ("SPD_Conv", [256], SPDConv, 3),
+        ("HWD", [256], HWD, 1),
+        ("HWD", [256, 3, 1, 1], HWD, 3),
+        ("HWD", [256, 1, 1, 0], HWD, 1),
+        ("Down_wt", [256], HWD, 1),
+        ("CARAFE_Down", [512], CARAFEDownsample, 5),
+    ],
+)
+def test_what_halves_has_the_lines_of_forks(parsed, name, arguments, kind, k):
+    made = parsed(name, arguments)
+    assert type(made) is kind
+    assert made.eval()(torch.rand(1, WIDE, 16, 16)).shape == (1, 64 if arguments[0] == 256 else WIDE, 8, 8)
+    if kind is not CARAFEDownsample:
+        assert next(one for one in made.modules() if isinstance(one, nn.Conv2d)).kernel_size == (k, k)
+
+
+@pytest.mark.parametrize(("arguments", "k", "s"), [([256, 1, 1], 1, 1), ([256, 3, 2], 3, 2), ([256], 1, 1)])
+def test_gsconv_has_the_lines_of_forks(parsed, arguments, k, s):
+    made = parsed("GSConv", arguments)
+    assert type(made) is GSConv
+    assert (made.cv1.conv.kernel_size, made.cv1.conv.stride) == ((k, k), (s, s))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "e"), [([256], 0.5), ([256, False], 0.5), ([256, True, 1, 1.0], 1.0), ([256, 0.25], 0.25)]
+)
+def test_the_repeats_of_a_vovgscsp_line_are_its_bottlenecks(parsed, arguments, e):
+    made = parsed("VoVGSCSP", arguments, n=3)
+    assert type(made) is VoVGSCSP
+    assert (made.c1, len(made.gsb), made.cv1.conv.out_channels) == (WIDE, 3, 64 * e)
+    assert len(parsed("VoVGSCSP", arguments).gsb) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("VoVGSCSP", [256, False, 1, 0.5, 9], r"VoVGSCSP, .*expected at most \[channels, shortcut, g, e\]"),
+        ("VoVGSCSP", [256, False, 2], r"expected g=1, because nothing in it is grouped by it, got 2"),
+        ("HWD", [256, 3, 4], r"HWD, .*expected at most \[channels, nothing\]"),
+        ("SPDConv", [], r"expected the channels it makes first, as in SPDConv, \[256\]"),
+    ],
+)
+def test_what_such_a_line_can_not_mean_is_refused(parsed, name, arguments, said):
+    with pytest.raises(OpbenchError, match=said):
+        parsed(name, arguments)
 
 
 def test_every_operator_with_a_class_has_its_name_as_a_line():

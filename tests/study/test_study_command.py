@@ -31,7 +31,7 @@ def quick(folder, **changed):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Both studies, two steps each."""
+    """Every study, two steps each."""
     folder = tmp_path_factory.mktemp("study")
     assert quick(folder) == 0
     return folder
@@ -118,7 +118,9 @@ def test_a_training_that_diverged_never_chooses_the_rate(study):
 
 
 def test_an_unknown_study_lists_the_known(tmp_path):
-    with pytest.raises(OpbenchError, match=r"unknown study 'upsampel'; did you mean 'upsample'\? \(known: conv3x3, up"):
+    with pytest.raises(
+        OpbenchError, match=r"unknown study 'upsampel'; did you mean 'upsample'\? \(known: conv3x3, down"
+    ):
         study_command(StudyRequest(studies=("upsampel",), output=tmp_path, seeds=2, processes=1, quick=True))
 
 

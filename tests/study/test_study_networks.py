@@ -1,4 +1,4 @@
-"""The two studies' networks, losses, scores and counts."""
+"""The studies' networks, losses, scores and counts."""
 
 import math
 
@@ -16,7 +16,12 @@ from opbench.study.upsampling import BORDER, psnr
 
 ALL = [(study.name, entrant.name) for study in STUDIES.values() for entrant in study.entrants]
 # Their slots are stock convolutions: torch's own counter sees all of them.
-STOCK = [("upsample", "nearest-conv3x3"), ("upsample", "pixel-shuffle"), ("conv3x3", "conv3x3")]
+STOCK = [
+    ("upsample", "nearest-conv3x3"),
+    ("upsample", "pixel-shuffle"),
+    ("conv3x3", "conv3x3"),
+    ("downsample", "spdconv"),
+]
 
 
 @pytest.mark.parametrize(("study", "contender"), ALL)

@@ -1,6 +1,7 @@
 """GSConv (slim-neck, arXiv 2206.02424): half the channels by a convolution, half from these by a depthwise one.
 
 GSConv(c1, c2, k=1, s=1, p=None, g=1, d=1, act=True, *, shuffle="halves")   channels first
+VoVGSCSP(c1, c2, n=1, shortcut=True, g=1, e=0.5, *, shuffle="parity")        the block around it in a slim neck
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from opbench.constructors import Constructor, Settings
+from opbench.operators.gsconv.block import GSBottleneck, VoVGSCSP
+from opbench.operators.gsconv.block_definition import vovgscsp_definition
+from opbench.operators.gsconv.block_operator import BLOCK
 from opbench.operators.gsconv.cores import CORES
 from opbench.operators.gsconv.cost import layer, module_cost
 from opbench.operators.gsconv.definition import gsconv_definition
@@ -17,7 +21,7 @@ from opbench.operators.gsconv.module import GSConv
 from opbench.schema import Dims, Implementation, Operator, Tensors
 from opbench.tasks import CONV3X3
 
-__all__ = ["CORES", "OPERATORS", "GSConv", "gsconv_definition"]
+__all__ = ["CORES", "OPERATORS", "GSBottleneck", "GSConv", "VoVGSCSP", "gsconv_definition", "vovgscsp_definition"]
 
 
 def _definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
@@ -93,4 +97,4 @@ OPERATOR = Operator(
     relations="opbench.operators.gsconv.relations:RELATIONS",
     show="opbench.operators.gsconv.show:drawn",
 )
-OPERATORS = (OPERATOR,)
+OPERATORS = (OPERATOR, BLOCK)

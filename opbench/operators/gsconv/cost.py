@@ -32,3 +32,27 @@ def layer(module: Any, x: Shape, out: Shape) -> tuple[int, int]:
     found = weights(convolution.in_channels // convolution.groups, out[1] // 2, convolution.kernel_size[0] ** 2)
     own = sum(value.numel() for part in (module.cv1.act, module.cv2.act) for value in part.parameters())
     return found + 2 * out[1] + own, found * out[0] * out[2] * out[3]
+
+
+# --- The block around it ---------------------------------------------------------------------------------------------
+
+
+def block_weights(c1: int, c2: int, inside: int, n: int) -> tuple[int, int]:
+    """Of VoVGSCSP: weights, each used once for a pixel, and parameters of its norms."""
+    half = inside // 2
+    bottleneck = weights(inside, half, 1) + weights(inside, half, 9) + inside**2
+    return 2 * c1 * inside + n * bottleneck + 2 * inside * c2, 2 * (2 * inside + c2) + n * 6 * inside
+
+
+def block_cost(dims: Dims) -> Cost:
+    """With P = C/2 inside: 4CP + n (6P^2 + 25P) MACs a pixel; 4P + 2C + 6nP parameters more."""
+    C, pixels = dims["C"], dims["N"] * dims["H"] * dims["W"]
+    found, norms = block_weights(C, C, C // 2, dims["n"])
+    params, macs = found + norms, found * pixels
+    return Cost(params=params, macs=macs, macs_backward=2 * macs, elements=2 * C * pixels + params)
+
+
+def block_layer(module: Any, x: Shape, out: Shape) -> tuple[int, int]:
+    """Parameters and MACs of one at any of its arguments, of activations without parameters."""
+    found, norms = block_weights(module.c1, out[1], module.cv1.conv.out_channels, len(module.gsb))
+    return found + norms, found * out[0] * out[2] * out[3]

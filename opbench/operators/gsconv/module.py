@@ -70,8 +70,8 @@ class GSConv(nn.Module):
         self.shuffle = shuffle
         self.implementation = implementation
         pad = k // 2 if p is None else p
-        self.cv1 = ConvolutionNormActivation(nn.Conv2d(c1, half, k, s, pad, groups=g, bias=False), _activation(act))
-        self.cv2 = ConvolutionNormActivation(nn.Conv2d(half, half, 5, 1, 2, groups=half, bias=False), _activation(act))
+        self.cv1 = ConvolutionNormActivation(nn.Conv2d(c1, half, k, s, pad, groups=g, bias=False), activation(act))
+        self.cv2 = ConvolutionNormActivation(nn.Conv2d(half, half, 5, 1, 2, groups=half, bias=False), activation(act))
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, c1, H, W) -> (N, c2, Ho, Wo)."""
@@ -85,7 +85,8 @@ class GSConv(nn.Module):
         return f"shuffle={self.shuffle!r}"
 
 
-def _activation(act: bool | nn.Module) -> nn.Module:
+def activation(act: bool | nn.Module) -> nn.Module:
+    """SiLU, nothing, or a module of one's own."""
     if isinstance(act, nn.Module):
         return act
     return nn.SiLU() if act is True else nn.Identity()

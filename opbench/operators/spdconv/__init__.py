@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from opbench.operators.spdconv import constructors
 from opbench.operators.spdconv.cores import CORES
 from opbench.operators.spdconv.definition import space_to_depth, spdconv_definition
-from opbench.operators.spdconv.module import SPDConv
+from opbench.operators.spdconv.module import SpaceToDepth, SPDConv
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
 from opbench.tasks import DOWNSAMPLE2X, even
 
-__all__ = ["CORES", "OPERATOR", "OPERATORS", "SPDConv", "space_to_depth", "spdconv_definition"]
+__all__ = ["CORES", "OPERATOR", "OPERATORS", "SPDConv", "SpaceToDepth", "space_to_depth", "spdconv_definition"]
 
 
 def _module(dims: Dims, implementation: Implementation) -> nn.Module:
@@ -53,7 +53,7 @@ OPERATOR = Operator(
     requires=_requires,
     implementations=CORES,
     preferred=("strided", "slices"),
-    classes=(SPDConv,),
+    classes=(SPDConv, SpaceToDepth),
     aliases=("SPD",),
     constructor=constructors.MODULE,
 )

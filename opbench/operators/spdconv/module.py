@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.block import NormedConv
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.spdconv.cores import CORES, FALLBACK, PREFERRED
+
+
+class SpaceToDepth(nn.Module):
+    """x (N, C, H, W), H and W even -> (N, 4C, H/2, W/2): the rearrangement of SPDConv by itself, without a parameter.
+
+    `space_to_depth` of LabSAINT/SPD-Conv, whose YOLOv5 puts it between a convolution of stride 1 and the next block.
+    The order of the slices is that of `SPDConv`. Raises ValueError for a `dimension` other than 1 and for odd sizes.
+    """
+
+    # As a line in ultralytics' YAML it makes so many times the channels that it reads.
+    channels_times = 4
+
+    def __init__(self, dimension: int = 1) -> None:
+        super().__init__()
+        if dimension != 1:
+            raise ValueError(f"dimension: the slices are joined as channels, expected 1, got {dimension}")
+        self.d = dimension
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> (N, 4C, H/2, W/2)."""
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            raise ValueError(f"x: expected an even height and width, got {x.shape[2]} x {x.shape[3]} pixels")
+        return torch.cat((x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]), 1)
 
 
 class SPDConv(nn.Module):

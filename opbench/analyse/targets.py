@@ -51,7 +51,8 @@ def _judge(run: Run, standings: Sequence[Standing], target: Target) -> Iterator[
             reason = f"{target.contender} {row.outcome if row else 'is not in this panel'}"
             yield JudgedTarget(target, standing.panel.id, "not measured", missing=reason)
             continue
-        value = _VALUES[target.quantity](run, standing, row, against)
+        other = standing.row(against) or _variant(standing, against)
+        value = _VALUES[target.quantity](run, standing, row, other.case.contender if other else against)
         if isinstance(value, str):
             yield JudgedTarget(target, standing.panel.id, "not measured", missing=value)
         else:

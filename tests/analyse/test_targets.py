@@ -38,6 +38,15 @@ def test_a_speed_up_may_be_against_another_than_the_baseline():
     assert (found.value, found.against, found.met) == (pytest.approx(4), "carafe[unfold]", "missed")
 
 
+def test_a_deformable_upsampler_is_meant_with_its_spread_on_either_side():
+    spread = {"spread": 2.0, "variant": ("spread=2px",)}
+    fast, other = (make_case(f"dysample[{name}]", **spread) for name in ("cpu", "grid-sample"))
+    assert fast.contender == "dysample[cpu]/spread=2px"
+    asked = target(contender="dysample[cpu]", against="dysample[grid-sample]", at_least=3.0)
+    found = judged(asked, record(BASE, 1.0), record(fast, 0.05), record(other, 0.2))
+    assert (found.value, found.against, found.met) == (pytest.approx(4), "dysample[grid-sample]", "met")
+
+
 @pytest.mark.parametrize(
     ("ratios", "met"),
     [((0.04, 0.05), "met"), ((0.2, 0.3), "missed"), ((0.05, 0.3), "undecided"), ((0.0625, 0.0999), "met")],

@@ -190,11 +190,18 @@ KERNELS = {
         ("grad_mask", ("bfloat16", 3, 2, 4)),
     ],
     "sampling_kernels": [
-        ("forward", ("float32", "window", "x", True, 4, 2)),
-        ("grad_offset_mask", ("bfloat16", "window", "x", True, 4, 1, True, True)),
-        ("grad_offset_mask", ("float32", "border", "y", True, 4, 1, True, True)),
-        ("grad_x", ("float16", "zeros", "x", False, 1, 1)),
+        ("forward", ("float32", "window", "x", True, False, 4, 2)),
+        ("forward", ("float16", "border-twice", "x", False, True, 4, 2)),
+        ("grad_offset_mask", ("bfloat16", "window", "x", True, False, 4, 1, True, True)),
+        ("grad_offset_mask", ("float32", "border-twice", "y", True, True, 4, 1, True, True)),
+        ("grad_x", ("float16", "zeros", "x", False, True, 1, 1)),
     ],
+    "dysample_kernels": [
+        ("forward", ("float32", 2, False, 1, False)),
+        ("grad_offset", ("bfloat16", 2, True)),
+        ("grad_image", ("float16", 3, False, 1)),
+    ],
+    "layout_kernels": [("move", ("float32", "float32", False)), ("move", ("float16", "float32", True))],
 }
 PROCESSORS = {
     "arm64-apple-macosx13": ("apple-m1", (16, 32)),

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from opbench.kernels.cpu import jit, processor, sampling_call
+from opbench.kernels.cpu import jit, processor, sampling, sampling_call
 from opbench.kernels.cpu.sampling import sample
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 FEW = settings(max_examples=settings.default.max_examples // 4)
 PADDINGS = pytest.mark.parametrize("padding", ["zeros", "border"])
+ALL = pytest.mark.parametrize("padding", sampling.PADDINGS)
 
 
 def defined(x, positions, weights=None, *, group=1, padding="zeros", first="x"):
@@ -23,7 +24,10 @@ def defined(x, positions, weights=None, *, group=1, padding="zeros", first="x"):
     real = ~pairs.isnan().any(-1)
     pairs = torch.where(real[..., None], pairs, 0)
     at = dict(zip(first + {"x": "y", "y": "x"}[first], pairs.unbind(-1), strict=True))
-    if padding == "border":
+    if padding == "border-twice":
+        for axis, size in (("x", w), ("y", h)):
+            weights = torch.where((at[axis] >= 0) & (at[axis] < size - 1), weights, 2 * weights)
+    if padding != "zeros":
         at = {axis: at[axis].clamp(0, size - 1) for axis, size in (("x", w), ("y", h))}
     counts = real & (at["x"] > -1) & (at["x"] < w) & (at["y"] > -1) & (at["y"] < h)
     at = {axis: torch.where(counts, place, 0) for axis, place in at.items()}
@@ -35,7 +39,7 @@ def defined(x, positions, weights=None, *, group=1, padding="zeros", first="x"):
     for row, by in ((top, 1 - (at["y"] - top)), (top + 1, at["y"] - top)):
         for column, bx in ((left, 1 - (at["x"] - left)), (left + 1, at["x"] - left)):
             inside = counts & (row >= 0) & (row < h) & (column >= 0) & (column < w)
-            if padding == "border":  # beyond the last pixel lies itself, so that the slope there is 0
+            if padding != "zeros":  # beyond the last pixel lies itself, so that the slope there is 0
                 inside, row, column = counts, row.clamp(max=h - 1), column.clamp(max=w - 1)
             index = [torch.where(inside, i, 0).long()[..., None] for i in (row, column)]
             value = x[images[..., None], index[0], index[1], channels]
@@ -96,6 +100,8 @@ KINDS = (
     (torch.float32, "border", "x", True, 16),
     (torch.bfloat16, "border", "y", True, 16),
     (torch.float16, "zeros", "x", True, 1),
+    (torch.float32, "border-twice", "x", True, 16),
+    (torch.bfloat16, "border-twice", "y", False, 16),
 )
 
 
@@ -114,16 +120,17 @@ def test_results_and_gradients_are_the_definitions(data):
     assert_within_rounding(x, positions, weights, grad, group=group, padding=padding, first=first)
 
 
-@PADDINGS
+@ALL
 def test_many_groups_deep_ones_and_rows_of_several_blocks(padding):
     for shape in ((1, 5, 7, 80, 4, 9, 40, 2), (1, 5, 7, 200, 3, 400, 1, 1), (2, 9, 40, 32, 2, 700, 2, 3)):
         assert_within_rounding(*tensors(*shape), group=shape[6], padding=padding)
 
 
-@PADDINGS
+@ALL
 @pytest.mark.parametrize("size", [(1, 6), (6, 1), (1, 1)])
 def test_images_of_one_row_or_column(padding, size):
-    assert_within_rounding(*tensors(2, *size, 8, group=2, points=3), group=2, padding=padding)
+    for points in (1, 3):
+        assert_within_rounding(*tensors(2, *size, 8, group=2, points=points), group=2, padding=padding)
 
 
 @PADDINGS
@@ -184,9 +191,10 @@ def test_a_sample_nowhere_contributes_nothing_and_gets_no_gradient(padding, bad,
         assert torch.equal(a, b)
 
 
-@PADDINGS
-def test_gradients_are_those_of_finite_differences(padding):
-    x, positions, weights, _ = tensors(1, 4, 5, 4, 3, 3, 2, 2, dtype=torch.float64)
+@ALL
+@pytest.mark.parametrize("points", [1, 2])
+def test_gradients_are_those_of_finite_differences(padding, points):
+    x, positions, weights, _ = tensors(1, 4, 5, 4, 3, 3, 2, points, dtype=torch.float64)
     inputs = [t.requires_grad_() for t in (x, positions, weights)]
     assert torch.autograd.gradcheck(lambda *inputs: sample(*inputs, group=2, padding=padding), inputs)
 
@@ -248,10 +256,10 @@ def test_empty_inputs_give_zeros(padding, shape, points):
 # --- Threads, repeatability, processors -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("group", "depth"), [(4, 16), (1, 48)])
+@pytest.mark.parametrize(("group", "depth", "points"), [(4, 16, 2), (1, 48, 1)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, group, depth):
-    drawn = tensors(2, 11, 13, group * depth, 9, 31, group, 2, dtype=dtype)
+def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, group, depth, points):
+    drawn = tensors(2, 11, 13, group * depth, 9, 31, group, points, dtype=dtype)
     threads(1)
     expected = results(sample, *drawn, group=group, padding="border")
     for number in (2, 3, 8):

@@ -3,6 +3,10 @@
 Axes: x (N, C, H, W), offset (N, 2*G*s*s, H, W), out (N, C, s*H, s*W). x in float64, float32, bfloat16 or float16, in
 either memory format, which the output takes; offsets and sums in float32 at least. No grid is written to memory.
 
+`sampling` computes the same from positions in memory, with channels last. Its output would have to be copied to be
+channels first, as much as the kernel itself writes, and its positions would have to be made, two numbers a sample: here
+locations are made in registers, and squares of the output are transposed there as they are written.
+
 Two runs agree bit for bit, whatever the number of threads. Beside the results x is kept once more, with its channels
 last and in the dtype of sums, unless it lies like that; so is its gradient. A thread's scratch is a few kilobytes and
 s vectors of input pixels times the channels of a group.
@@ -17,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last, output
+from opbench.kernels.cpu import layout
 from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
@@ -52,6 +57,8 @@ class _Call:
         self.wide = located_in(x.dtype)
         self.lanes = target().lanes(x.dtype)
         self.padded = -(-self.channels // self.lanes) * self.lanes
+        size = self.padded * self.wide.itemsize
+        self.pixel, self.apart = (groups * size, size) if self.last else (size, self.h * self.w * size)
         self.work = x.numel() * scale * scale * 4
 
     def vectors(self, channels: int) -> int:
@@ -74,20 +81,28 @@ class _Call:
         pointers = [tensor.data_ptr() for tensor in (image, self.offset, moves)]
         launch(
             kernel(KERNELS, name, self.dtype, *parameters),
-            [self.groups, self.channels, self.padded, self.h, self.w, parts, *pointers, *tensor_arguments(out)],
+            [
+                self.groups,
+                self.channels,
+                self.padded,
+                self.h,
+                self.w,
+                self.pixel,
+                self.apart,
+                parts,
+                *pointers,
+                *tensor_arguments(out),
+            ],
             tasks=tasks,
             scratch_bytes=samples * 8 * (TILE_ROWS + self.padded // parts),
             work=self.work,
         )
 
     def image(self, x: Tensor) -> Tensor:
-        """x as it is sampled, (N, H, W, G, Cp); itself where it lies like that."""
+        """x as it is sampled, (N, G, H, W, Cp), or (N, H, W, G, Cp) where its channels are dense."""
         if not self.last:
-            # Rows of pixels are read as vectors.
             x = x if x.stride(3) == 1 or x.shape[3] == 1 else x.contiguous()
-            image = torch.empty((self.n, self.h, self.w, self.groups, self.padded), dtype=self.wide)
-            self.launch("spread", (False,), image, x, tasks=self.n * self.h)
-            return image
+            return layout.pixels(x, groups=self.groups, padded=self.padded, dtype=self.wide)
         pixels = x.permute(0, 2, 3, 1).unflatten(3, (self.groups, self.channels)).to(self.wide)
         return F.pad(pixels, (0, self.padded - self.channels)).contiguous()
 
@@ -126,13 +141,14 @@ def _grad_x(call: _Call, grad: Tensor, grad_x: Tensor) -> None:
     vectors = call.padded // call.lanes
     asked = -(-TASKS * torch.get_num_threads() // (call.n * call.groups)) if torch.get_num_threads() > 1 else 1
     parts = next(count for count in range(min(vectors, asked), 0, -1) if vectors % count == 0)
-    image = torch.zeros((call.n, call.h, call.w, call.groups, call.padded), dtype=call.wide)
+    size = (call.n, call.h, call.w, call.groups) if call.last else (call.n, call.groups, call.h, call.w)
+    image = torch.zeros((*size, call.padded), dtype=call.wide)
     parameters = (call.scale, call.last, call.vectors(call.padded // parts))
     call.launch("grad_image", parameters, image, grad, tasks=call.n * call.groups * parts, parts=parts)
     if call.last:
         grad_x.copy_(image[..., : call.channels].flatten(3).permute(0, 3, 1, 2))
     else:
-        call.launch("spread", (True,), image, grad_x, tasks=call.n * call.h)
+        layout.planes(image, grad_x)
 
 
 _INPUTS = "Tensor x, Tensor offset, int scale, int groups"

@@ -1,4 +1,4 @@
-"""DySample's kernels: the samples, the gradients of offsets and of x, and an image laid out for sampling and back.
+"""DySample's kernels: the samples, and the gradients of offsets and of x.
 
 A task goes over a row of input pixels, a vector of them at a time. From their offsets it works out where their
 children are sampled, without a grid in memory (`dysample_tiles`); then it goes over the samples with channels in the
@@ -8,8 +8,6 @@ it is read), so that neither is copied.
 
 from __future__ import annotations
 
-from typing import Any
-
 from opbench.kernels.cpu.dysample_tiles import (
     ChildrenProblem,
     ChildrenRow,
@@ -18,13 +16,11 @@ from opbench.kernels.cpu.dysample_tiles import (
     over_output,
     over_rows,
     over_samples,
-    put,
     read_gradient,
-    taken,
-    transposed,
     weights_of,
 )
 from opbench.kernels.cpu.ir import Kernel, Value
+from opbench.kernels.cpu.layout_kernels import put, transposed_from
 
 
 def forward(kernel: Kernel, dtype: str, scale: int, last: bool, vectors: int, stream: bool) -> None:
@@ -36,8 +32,11 @@ def forward(kernel: Kernel, dtype: str, scale: int, last: bool, vectors: int, st
     lanes, size = p.lanes, p.wide.bytes
     tile = ChildrenTile(p, k.scratch())
 
-    def sample(number: Value, places: list[Value]) -> None:
+    def sample(at: ChildrenRow, number: Value, places: list[Value]) -> None:
         weights = weights_of(p, tile, number)
+        written = p.out.at(
+            at.n, at.group * p.channels + number % lanes, at.y * scale + at.a, at.x * scale + number // lanes * lanes
+        )
         to = tile.value(number, p.padded)
         with k.loop(0, p.padded * size, lanes * vectors * size) as c:
             for u in range(vectors):
@@ -46,23 +45,30 @@ def forward(kernel: Kernel, dtype: str, scale: int, last: bool, vectors: int, st
                 for q in range(1, 4):
                     total = k.fma(weights[q], p.wide.load(places[q] + here, lanes), total)
                 k.store(total, to + here)
+                if not last and not stream:  # rows that are far apart: the processor doesn't see what comes next
+                    k.prefetch(written + p.out.strides[1] * (c // size + u * lanes), write=True)
 
     def write(number: int, c: Value, places: list[Value], on: Value) -> None:
         if last:
             held = p.wide.load(tile.value(number, p.padded) + c * size, lanes)
             p.element.store(held, places[0], on)
             return
-        found = [p.wide.load(tile.value(number + t, p.padded) + c * size, lanes) for t in range(lanes)]
-        put(p, transposed(k, found), places, c, p.channels, on, stream=stream)
+        rows = [tile.value(number + t, p.padded) + c * size for t in range(lanes)]
+        found = transposed_from(k, p.wide, rows, c, p.channels, None, whole=True)
+
+        def lay(whole: bool) -> None:
+            put(k, p.element, found, places, c, p.channels, on, whole=whole, stream=stream and whole)
+
+        k.choose(k.all(on) & (c + lanes <= p.channels), lay)
 
     with k.tasks() as task:
         y, rest = task % p.height, task // p.height
         n, group = rest // p.groups, rest % p.groups
-        image = p.image + (n * p.height * p.width * p.groups + group) * p.padded * size
+        image = p.group_of(n, group)
 
         def row(at: ChildrenRow) -> None:
             locate(p, at, image, tile, weigh=True)
-            over_samples(p, at, tile, sample)
+            over_samples(p, at, tile, lambda number, places: sample(at, number, places))
             over_output(p, at, k.constant(0), p.padded, write)
 
         over_rows(p, n, group, y, row)
@@ -106,7 +112,7 @@ def grad_offset(kernel: Kernel, dtype: str, scale: int, last: bool) -> None:
     with k.tasks() as task:
         y, rest = task % p.height, task // p.height
         n, group = rest // p.groups, rest % p.groups
-        image = p.image + (n * p.height * p.width * p.groups + group) * p.padded * size
+        image = p.group_of(n, group)
 
         def row(at: ChildrenRow) -> None:
             locate(p, at, image, tile, weigh=False)
@@ -131,7 +137,7 @@ def grad_image(kernel: Kernel, dtype: str, scale: int, last: bool, vectors: int)
         n, group = rest // p.groups, rest % p.groups
         size = p.padded // p.parts
         first = part * size
-        image = p.image + ((n * p.height * p.width * p.groups + group) * p.padded + first) * bytes_
+        image = p.group_of(n, group) + first * bytes_
 
         def scatter(number: Value, places: list[Value]) -> None:
             weights = weights_of(p, tile, number)
@@ -150,28 +156,3 @@ def grad_image(kernel: Kernel, dtype: str, scale: int, last: bool, vectors: int)
 
         with k.loop(0, p.height) as y:
             over_rows(p, n, group, y, row)
-
-
-def spread(kernel: Kernel, dtype: str, back: bool) -> None:
-    """The image of x, or (`back`) an image's x: rows of pixels are transposed into rows of channels, and back."""
-    k, p = kernel, ChildrenProblem.read(kernel, dtype, 1, last=False)
-    lanes, size = p.lanes, p.wide.bytes
-    with k.tasks() as task:
-        y, n = task % p.height, task // p.height
-        start = p.image + (n * p.height + y) * p.width * p.pixel
-        with k.loop(0, p.groups) as group, k.loop(0, p.padded, lanes) as c, k.loop(0, p.width, lanes) as x:
-            columns, channels = p.below(x, p.width), p.below(c, p.channels)
-            rows = [p.out.at(n, group * p.channels + c + t, y, x) for t in range(lanes)]
-            pixels = [start + p.pixel * (x + t) + (group * p.padded + c) * size for t in range(lanes)]
-
-            def move(
-                whole: bool, rows: Any = rows, pixels: Any = pixels, x: Any = x, c: Any = c, on: Any = columns
-            ) -> None:
-                if back:
-                    held = taken(p, p.wide, pixels, x, p.width, k.constant(1, on.type), whole=whole)
-                    put(p, transposed(k, held), rows, c, p.channels, None if whole else on)
-                else:
-                    held = taken(p, p.element, rows, c, p.channels, on, whole=whole)
-                    put(p, transposed(k, held), pixels, x, p.width, None, wide=True)
-
-            k.choose(k.all(columns) & k.all(channels), move)

@@ -1,7 +1,8 @@
 """What DySample's kernels share: the problem they are given, and how they find where a row's samples lie.
 
-Axes: x (N, C, H, W), offset (N, 2*G*s*s, H, W), out (N, C, s*H, s*W); the *image* (N, H, W, G, Cp) is x with a pixel's
-channels side by side, in the dtype that is computed with, each group padded with zeros to whole vectors.
+Axes: x (N, C, H, W), offset (N, 2*G*s*s, H, W), out (N, C, s*H, s*W); the *image* (N, G, H, W, Cp), or (N, H, W, G, Cp)
+where x lies like that, is x with a pixel's channels side by side, in the dtype that is computed with, each group padded
+with zeros to whole vectors.
 
 Every location is held within the image, so that all corners of a cell are pixels; one that is no number is held at 0.
 """
@@ -17,11 +18,12 @@ from llvmlite import ir
 from opbench.kernels.cpu.element import Element, Tensor, tensor_argument
 from opbench.kernels.cpu.ir import I32, I64, PTR, Kernel, Value
 from opbench.kernels.cpu.launch import FIRST
+from opbench.kernels.cpu.layout_kernels import transposed_from
 
-# The launcher's arguments, in order; `channels` and `padded` are per group. The last belong to x's gradient, of which
-# a task owns one of `parts` parts of a group's channels. Then image, offset and its gradient (contiguous), and a tensor
-# of 4 strides: out, or what an image is made of.
-SIZES = ("groups", "channels", "padded", "height", "width", "parts")
+# The launcher's arguments, in order; `channels` and `padded` are per group. `pixel` and `apart` are bytes from a pixel
+# and from a group of the image to the next. `parts` belongs to x's gradient, of which a task owns one of so many parts
+# of a group's channels. Then image, offset and its gradient (contiguous), and out or its gradient, with 4 strides.
+SIZES = ("groups", "channels", "padded", "height", "width", "pixel", "apart", "parts")
 # Rows of a tile, each as long as the samples of a vector of input pixels: addresses and weights of four corners, what
 # the gradient has in common with them, and the fractions and freedom of places.
 ROWS = {"corner": 4, "weight": 4, "dot": 4, "across": 2, "down": 2}
@@ -41,6 +43,8 @@ class ChildrenProblem:
     padded: Value
     height: Value
     width: Value
+    pixel: Value
+    apart: Value
     parts: Value
     image: Value
     offset: Value
@@ -68,10 +72,10 @@ class ChildrenProblem:
         """Children of a vector of input pixels in one row of the output."""
         return self.lanes * self.scale
 
-    @property
-    def pixel(self) -> Value:
-        """Bytes of a pixel of the image."""
-        return self.groups * self.padded * self.wide.bytes
+    def group_of(self, n: Value, group: Value) -> Value:
+        """Where a group of an image begins."""
+        pixels = n * self.height * self.width * self.groups
+        return self.image + pixels * self.padded * self.wide.bytes + group * self.apart
 
     def below(self, first: Value | int, limit: Value) -> Value:
         """Which lanes' numbers, counted from `first`, are below `limit`."""
@@ -119,55 +123,6 @@ class ChildrenTile:
 
 
 # --- Pieces -----------------------------------------------------------------------------------------------------
-
-
-def transposed(k: Kernel, vectors: list[Value]) -> list[Value]:
-    """As many vectors as they have lanes: lane t of vector i goes to lane i of vector t."""
-    found, step = list(vectors), 1
-    while step < len(found):
-        for i in range(len(found)):
-            if not i & step:
-                a, b = found[i], found[i + step]
-                lanes = range(len(found))
-                found[i] = k.shuffle(a, b, [t if not t & step else len(found) + t - step for t in lanes])
-                found[i + step] = k.shuffle(a, b, [t + step if not t & step else len(found) + t for t in lanes])
-        step *= 2
-    return found
-
-
-def all_on(p: ChildrenProblem, first: Value, limit: Value, on: Value) -> Value:
-    """Whether all of a vector of rows, counted from `first`, are below `limit`, and all lanes are on."""
-    return p.kernel.all(on) & (first + p.lanes <= limit)
-
-
-def taken(
-    p: ChildrenProblem, e: Element, places: list[Value], first: Value, limit: Value, on: Value, *, whole: bool
-) -> list[Value]:
-    """A vector from each place; zeros where its number, counted from `first`, isn't below `limit`, or a lane is off."""
-    k = p.kernel
-    if whole:
-        return [e.load(place, p.lanes) for place in places]
-    none = k.constant(0, on.type)
-    return [e.load(place, p.lanes, k.select(first + t < limit, on, none)) for t, place in enumerate(places)]
-
-
-def put(
-    p: ChildrenProblem, vectors: list[Value], places: list[Value], first: Value, limit: Value, on: Value | None,
-    *, stream: bool = False, wide: bool = False,
-) -> None:  # fmt: skip
-    """The inverse of `taken`: nothing is written where a number or a lane doesn't count."""
-    k, e = p.kernel, p.wide if wide else p.element
-    whole = first + p.lanes <= limit if on is None else all_on(p, first, limit, on)
-
-    def write(whole: bool) -> None:
-        for t, (vector, place) in enumerate(zip(vectors, places, strict=True)):
-            if whole:
-                e.store(vector, place, stream=stream)
-            else:
-                with k.when(first + t < limit):
-                    e.store(vector, place, on)
-
-    k.choose(whole, write)
 
 
 def locate(p: ChildrenProblem, at: ChildrenRow, image: Value, tile: ChildrenTile, *, weigh: bool) -> None:
@@ -247,8 +202,10 @@ def over_output(p: ChildrenProblem, at: ChildrenRow, first: Value, size: Value, 
                         on = p.below(c, most)
                         emit(m * lanes + t, c, [p.out.at(at.n, channel + c, y, x + (m * lanes + t))], on)
             else:
-                on = p.below(x + m * lanes, p.width * p.scale)
-                emit(m * lanes, c, [p.out.at(at.n, channel + c + t, y, x + m * lanes) for t in range(lanes)], on)
+                column = x + m * lanes
+                with k.when(column < p.width * p.scale):
+                    on = p.below(column, p.width * p.scale)
+                    emit(m * lanes, c, [p.out.at(at.n, channel + c + t, y, column) for t in range(lanes)], on)
 
 
 def read_gradient(p: ChildrenProblem, at: ChildrenRow, first: Value, size: Value, tile: ChildrenTile) -> None:
@@ -262,11 +219,10 @@ def read_gradient(p: ChildrenProblem, at: ChildrenRow, first: Value, size: Value
             return
 
         def take(whole: bool) -> None:
-            rows = taken(p, p.element, places, c, most, on, whole=whole)
-            for t, vector in enumerate(transposed(k, rows)):
+            for t, vector in enumerate(transposed_from(k, p.element, places, c, most, on, whole=whole)):
                 k.store(vector, tile.value(sample + t, size) + c * p.wide.bytes)
 
-        k.choose(all_on(p, c, most, on), take)
+        k.choose(k.all(on) & (c + lanes <= most), take)
 
     over_output(p, at, first, size, read)
 

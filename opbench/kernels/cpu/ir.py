@@ -246,9 +246,10 @@ class Kernel:
         align = Value(self, ir.Constant(I32, natural_alignment(value.type)))
         self.intrinsic(name, ir.VoidType(), value, place, align, lanes_on)
 
-    def prefetch(self, place: Value) -> None:
+    def prefetch(self, place: Value, *, write: bool = False) -> None:
         """Asks for the cache line at a place that may lie anywhere, even outside the tensor."""
-        self.intrinsic("llvm.prefetch.p0", ir.VoidType(), place, *(Value(self, ir.Constant(I32, c)) for c in (0, 3, 1)))
+        how = (Value(self, ir.Constant(I32, c)) for c in (int(write), 3, 1))
+        self.intrinsic("llvm.prefetch.p0", ir.VoidType(), place, *how)
 
     # --- whole-vector rearrangements
 

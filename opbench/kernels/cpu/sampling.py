@@ -19,7 +19,7 @@ from opbench.errors import nearest
 from opbench.kernels.cpu.sampling_call import SamplingCall
 from opbench.kernels.operation import DTYPES, define, differentiate, refuse_forward_mode
 
-PADDINGS = ("zeros", "border")
+PADDINGS = ("zeros", "border", "border-twice")
 AXES = ("x", "y")
 # Height and width stay below it, so that every pixel's number is exact in float32.
 LARGEST = 2**24
@@ -31,7 +31,7 @@ def sample(
     weights: Tensor | None = None,
     *,
     group: int = 1,
-    padding: Literal["zeros", "border"] = "zeros",
+    padding: Literal["zeros", "border", "border-twice"] = "zeros",
     first: Literal["x", "y"] = "x",
 ) -> Tensor:
     """x (N, H, W, C), positions (N, V, U, G*P*2), weights (N, V, U, G*P) or None -> (N, V, U, C).
@@ -43,10 +43,11 @@ def sample(
 
     padding "zeros": outside x there are zeros; a sample counts where -1 < position < size along both axes. "border":
     positions are held within [0, size - 1]; one that is held gets no gradient along that axis, nor does one of exactly
-    size - 1. At a whole position, where bilinear sampling has a kink, the gradient is that of the cell to the right of
-    and below it. A sample that doesn't count, or whose position isn't a number, contributes nothing and gets no
-    gradient, whatever its weight. Differentiable in x, positions and weights, the same bits every time on any number
-    of threads; nothing outside x is read.
+    size - 1. "border-twice": the same, and a sample counts twice for each axis along which its position isn't in
+    [0, size - 1) (LDConv). At a whole position, where bilinear sampling has a kink, the gradient is that of the cell to
+    the right of and below it. A sample that doesn't count, or whose position isn't a number, contributes nothing and
+    gets no gradient, whatever its weight. Differentiable in x, positions and weights, the same bits every time on any
+    number of threads; nothing outside x is read.
 
     x and weights share a dtype; positions are float64 where x is, and float32 else. Raises TypeError and ValueError
     where they don't fit together, before any work.

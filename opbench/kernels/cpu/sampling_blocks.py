@@ -110,6 +110,9 @@ def over_samples(
 ) -> None:
     """`emit(sample, places of its corners)` for the samples of one pixel and group."""
     k, lanes = p.kernel, p.element.lanes
+    if p.single:  # four addresses are read sooner than it is found out whether three of them follow from the first
+        emit(first, [k.pointer(k.load(tile.at("corner", first, q), I64)) for q in range(4)])
+        return
     last = first + p.points
     before = k.load(tile.at("partial", first // lanes), I64)
     upto = k.load(tile.at("partial", (last - 1) // lanes + 1), I64)

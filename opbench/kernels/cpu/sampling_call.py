@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opbench.kernels.cpu import layout
 from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
@@ -33,7 +34,11 @@ TASKS = 4
 
 def dense(t: Tensor) -> Tensor:
     """The tensor, copied where its last axis isn't dense."""
-    return t if t.stride(3) == 1 or t.shape[3] == 1 else t.contiguous()
+    if t.stride(3) == 1 or t.shape[3] == 1:
+        return t
+    if t.stride(2) == 1:  # channels first
+        return layout.pixels(t.permute(0, 3, 1, 2)).squeeze(1)
+    return t.contiguous()
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class SamplingCall:
         self.mask = self.offset if packed else None if mask is None else dense(mask)
         self.packed = packed
         self.groups, self.points, self.window = groups, points, window
-        self.described = ("window" if window else padding, first, self.mask is not None)
+        self.described = ("window" if window else padding, first, self.mask is not None, points == 1)
         self.n, self.h, self.w, self.c = x.shape
         self.out_h, self.out_w = offset.shape[1:3]
         self.channels = self.c // groups

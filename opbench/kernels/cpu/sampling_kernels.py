@@ -1,7 +1,7 @@
 """Bilinear sampling: forward, the gradients of offset and mask, and of x.
 
-Where samples lie (`places`, `first`, `weighed`) is described at `Problem`. `lanes * vectors` divides the channels of a
-group (of a part of a group, where x's gradient is shared out by parts).
+What is known of the samples (`places`, `first`, `weighed`, `single`) is described at `Problem`. `lanes * vectors`
+divides the channels of a group (of a part of a group, where x's gradient is shared out by parts).
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from opbench.kernels.cpu.sampling_blocks import (
     over_groups,
     over_samples,
 )
-from opbench.kernels.cpu.sampling_places import locate
+from opbench.kernels.cpu.sampling_places import locate, times
 from opbench.kernels.cpu.sampling_problem import Image, Problem, SampleBlock, Tile
 
 
-def forward(kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, lanes: int, vectors: int) -> None:
+def forward(
+    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool, lanes: int, vectors: int
+) -> None:
     """out from x, offset and mask."""
-    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed, single)
     e = p.element
-    ways = 4 if vectors < 4 else 1  # independent sums, so that multiply-adds needn't wait for each other
+    # Independent sums, so that multiply-adds needn't wait for each other; those of single samples don't.
+    ways = 4 if vectors < 4 and not single else 1
     nowhere = k.scratch()
     tile = Tile(p, nowhere + clear(p, nowhere, p.groups * p.channels))
 
@@ -64,14 +67,14 @@ def forward(kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, 
 
 
 def grad_offset_mask(
-    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, lanes: int, vectors: int,
+    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool, lanes: int, vectors: int,
     offset: bool, mask: bool,
 ) -> None:  # fmt: skip
     """The gradients of offset and mask (those that are wanted), from x, offset, mask and out's gradient.
 
     Both follow from how much out's gradient, over a group's channels, has in common with each corner.
     """
-    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed, single)
     e = p.element
     nowhere = k.scratch()
     tile = Tile(p, nowhere + clear(p, nowhere, p.groups * p.channels))
@@ -114,17 +117,21 @@ def grad_offset_mask(
             assert counts is not None
             right, down = tile.vector("number", first, 0), tile.vector("number", first, 1)
             upper, lower = k.fma(right, d[1] - d[0], d[0]), k.fma(right, d[3] - d[2], d[2])
+            value = k.fma(down, lower - upper, upper)
+            slopes = [k.fma(down, (d[3] - d[2]) - (d[1] - d[0]), d[1] - d[0]), lower - upper]
             factor = tile.vector("mask", first) if p.weighed else k.constant(1.0, e.vector(e.lanes))
             if p.places == "window":
                 factor = factor * k.splat(p.scale, e.lanes)
+            held = p.places in ("border", "border-twice")
+            free = [tile.vector("number", first, 2 + axis).differs(zero) for axis in range(2 if held else 0)]
+            if p.places == "border-twice":
+                often = times(p, free[0]) * times(p, free[1])
+                factor, value = factor * often, value * often
             factor = k.select(counts, factor, zero)
-            k.store(k.fma(down, lower - upper, upper), tile.at("mask", first))
-            slopes = [k.fma(down, (d[3] - d[2]) - (d[1] - d[0]), d[1] - d[0]), lower - upper]
-            for axis, slope in enumerate(slopes):
-                slopes[axis] = factor * slope
-                if p.places == "border":  # what is held at the border doesn't move
-                    free = tile.vector("number", first, 2 + axis).differs(zero)
-                    slopes[axis] = k.select(free, slopes[axis], zero)
+            k.store(value, tile.at("mask", first))
+            slopes = [factor * slope for slope in slopes]
+            if held:  # what is held at the border doesn't move
+                slopes = [k.select(moves, slope, zero) for moves, slope in zip(free, slopes, strict=True)]
             for m, vector in enumerate(k.interleave(slopes if p.first == "x" else slopes[::-1])):
                 k.store(vector, tile.at("move", first * 2 + m * e.lanes))
 
@@ -144,14 +151,16 @@ def grad_offset_mask(
         over_blocks(p, task, compute)
 
 
-def grad_x(kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, lanes: int, vectors: int) -> None:
+def grad_x(
+    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool, lanes: int, vectors: int
+) -> None:
     """x's gradient from offset, mask and out's gradient.
 
     Samples may lie anywhere, so a task owns some channels of a whole image: `batch` groups, or one of `parts` equal
     parts of a group. It adds up in the order of the output's pixels. Narrow dtypes are added up in a float32 copy of
     the task's channels.
     """
-    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed, single)
     e = p.element
     narrow = e.bytes != e.compute_bytes
     wide = p.batch * p.channels // p.parts  # channels of a task

@@ -71,6 +71,11 @@ def locate(p: Problem, block: SampleBlock, image: Image, tile: Tile, *, weigh: b
         right, down = fractions
         left, up = one - right, one - down
         if weigh:
+            if p.places == "border-twice":
+                (left, right), (up, down) = (
+                    [share * times(p, axis.free) for share in pair]
+                    for axis, pair in zip(found, ((left, right), (up, down)), strict=True)
+                )
             weights = [up * left, up * right, down * left, down * right]
             for q, (weight, count) in enumerate(zip(weights, counts, strict=True)):
                 weight = weight if mask is None else weight * mask
@@ -83,6 +88,13 @@ def locate(p: Problem, block: SampleBlock, image: Image, tile: Tile, *, weigh: b
             for row, axis in enumerate(found, 2):
                 if axis.free is not None:
                     k.store(k.select(axis.free, one, zero), tile.at("number", first, row))
+
+
+def times(p: Problem, free: Value | None) -> Value:
+    """How often samples count along an axis along which they are free, or held at the border."""
+    k, e = p.kernel, p.element
+    assert free is not None
+    return k.select(free, k.constant(1.0, e.vector(e.lanes)), k.constant(2.0, e.vector(e.lanes)))
 
 
 def _displaced(p: Problem, block: SampleBlock, first: Value, given: list[Value]) -> list[Coordinate]:

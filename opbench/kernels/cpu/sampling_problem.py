@@ -5,7 +5,8 @@ point of one group at one output pixel is a *sample*; it reads four *corners*.
 
 Where samples lie is one of `PLACES`. `window`: `offset` holds displacements from the points of a window that moves
 with the output pixel (DCNv3). `zeros` and `border`: `offset` holds positions in pixels of x; outside x there are zeros,
-or the nearest pixel of its border.
+or the nearest pixel of its border. `border-twice`: as `border`, and a sample counts twice for each axis along which it
+is held there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from opbench.kernels.cpu.element import Element, Tensor, tensor_argument
 from opbench.kernels.cpu.ir import F64, PTR, Kernel, Value
 from opbench.kernels.cpu.launch import FIRST
 
-PLACES = ("window", "zeros", "border")
+PLACES = ("window", "zeros", "border", "border-twice")
 
 # The launcher's arguments, in order. `channels` is per group. The window of output pixel (0, 0) is centred on pixel
 # (origin, origin) of x. A block is `pixels` of a row times `batch` groups; its `samples` are rounded up to whole
@@ -39,7 +40,10 @@ WIDE_ROWS = ("corner", "partial")
 
 @dataclass(frozen=True)
 class Problem:
-    """What every kernel is given. `located` is how `offset` lies in memory; without `weighed` there is no mask."""
+    """What every kernel is given. `located` is how `offset` lies in memory; without `weighed` there is no mask.
+
+    `single` says that there is one sample a pixel and group.
+    """
 
     kernel: Kernel
     element: Element
@@ -47,6 +51,7 @@ class Problem:
     places: str
     first: str
     weighed: bool
+    single: bool
     groups: Value
     channels: Value
     points: Value
@@ -74,7 +79,7 @@ class Problem:
     grad_mask: Tensor
 
     @classmethod
-    def read(cls, kernel: Kernel, dtype: str, places: str, first: str, weighed: bool) -> Problem:
+    def read(cls, kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool) -> Problem:
         """From the arguments the kernel is called with. `first` is the axis that comes first in a pair of `offset`."""
         element = Element(kernel, dtype)
         # Displacements have x's dtype; positions would lose pixels in a narrow one.
@@ -87,7 +92,7 @@ class Problem:
         for i, name in enumerate(TENSORS):
             given[name] = tensor_argument(kernel, after + 2 + 5 * i)
         return cls(
-            kernel, element, element if wide else Element(kernel, "float32"), places, first, weighed,
+            kernel, element, element if wide else Element(kernel, "float32"), places, first, weighed, single,
             scale=scale, grid=kernel.argument(after + 1, PTR), **given,
         )  # fmt: skip
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from opbench.constructors import Constructor, Settings
-from opbench.operators.common.clamped.cores import AUTOMATIC, CORES
+from opbench.operators.common.clamped.cores import AUTOMATIC
 from opbench.operators.common.clamped.cost import COUNTING, FORMULAS
 from opbench.operators.common.clamped.definition import clamped_definition
+from opbench.operators.ldconv.cores import CORES
 from opbench.operators.ldconv.cost import downsampling_cost, layer, module_cost
 from opbench.operators.ldconv.definition import initial_shape, ldconv_definition
 from opbench.operators.ldconv.module import AKConv, LDConv, shifts

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.choice import Core, choose
-from opbench.operators.common.clamped.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.clamped.cores import FALLBACK, PREFERRED
 from opbench.operators.dcnv3.settings import check_int
+from opbench.operators.ldconv.cores import CORES
 from opbench.operators.ldconv.definition import initial_shape
 
 

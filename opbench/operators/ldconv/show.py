@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.common.clamped.show import Recorder, SampleLine, draw, points
+from opbench.operators.common.show import Recorder, SampleLine, draw, of_samples, points
 from opbench.operators.ldconv.module import LDConv
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
@@ -24,7 +24,7 @@ def made(core: Core) -> nn.Module:
 
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """LDConv's samples of some output pixels of `image` (H, W, 3)."""
-    core = Recorder()
+    core = Recorder(of_samples)
     module = module_of(shot, "ldconv", lambda: made(core), MAKERS, core)
     assert isinstance(module, LDConv)
     channels = module.p_conv.in_channels
@@ -35,7 +35,7 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
         words += f", offsets spread by {shot.spread:g} px"
     with torch.no_grad():
         module(x)
-    rows, columns = (computed(at, "offsets") for at in core.calls[0])
+    rows, columns = (computed(at, "offsets") for at in core.calls[0][:2])
     straight = module.places(torch.zeros(1, 2 * module.num_param, *rows.shape[2:]))
     queries = [
         (row, column, [SampleLine("samples", points(*straight, row, column), points(rows, columns, row, column))])

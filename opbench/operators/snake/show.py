@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.common.clamped.show import Recorder, SampleLine, draw, points
+from opbench.operators.common.show import Recorder, SampleLine, draw, of_samples, points
 from opbench.operators.snake.module import DySnakeConv
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
@@ -23,7 +23,7 @@ def made(core: Core) -> nn.Module:
 
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """Both snakes of some output pixels of `image` (H, W, 3)."""
-    core = Recorder()
+    core = Recorder(of_samples)
     module = module_of(shot, "snake", lambda: made(core), MAKERS, core)
     assert isinstance(module, DySnakeConv)
     snakes = (module.conv_x, module.conv_y)
@@ -37,9 +37,10 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
         words += f", swings of a deviation of {shot.spread:g} before tanh"
     with torch.no_grad():
         module(x)
-    for call in core.calls:
-        for at in call:
-            computed(at, "offsets")
+    for rows, columns, _ in core.calls:
+        computed(rows, "offsets")
+        computed(columns, "offsets")
+    swung = [(rows, columns) for rows, columns, _ in core.calls]
     straight = [snake.places(torch.zeros(1, 2 * k, *image.shape[:2])) for snake in snakes]
     queries = [
         (
@@ -47,7 +48,7 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
             column,
             [
                 SampleLine(f"along {axis}", points(*lies, row, column), points(*swings, row, column), joined=True)
-                for axis, lies, swings in zip("xy", straight, core.calls, strict=True)
+                for axis, lies, swings in zip("xy", straight, swung, strict=True)
             ],
         )
         for row, column in places(shot.at, *image.shape[:2])

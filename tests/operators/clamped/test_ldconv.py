@@ -12,10 +12,12 @@ from torch import nn
 from opbench import registry
 from opbench.operators.common.clamped.cores import CORES
 from opbench.operators.common.clamped.definition import clamped_definition
+from opbench.operators.ldconv import CORES as LDCONV
 from opbench.operators.ldconv import AKConv, LDConv, initial_shape, ldconv_definition
 
 HERE = [name for name, core in CORES.items() if core.missing() is None]
 CORE = pytest.mark.parametrize("name", HERE)
+OWN = [*HERE, "published"]
 # CV-ZhangXin/LDConv, model.py at cbccb6b: LDConv(16, 24, 5, 2), names and shapes as its constructor makes them.
 PUBLISHED = {
     "conv.0.weight": (24, 16, 5, 1),
@@ -71,7 +73,7 @@ def test_definition_and_modules_equal_the_published_arithmetic_by_loops(P, strid
     tensors = {"x": x, **{name: value for name, value in module.state_dict().items() if name != "p_n"}}
     found = ldconv_definition(tensors, False, num_param=P, stride=stride)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    for name in HERE:
+    for name in OWN:
         module.implementation = name
         torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-12, msg=name)
 
@@ -96,6 +98,22 @@ def test_cores_agree_with_the_definition_in_value_and_gradients(name, twice):
     wanted = torch.autograd.grad(expected, leaves, grad)
     for a, b in zip(torch.autograd.grad(out, leaves, grad), wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+def test_the_published_steps_have_the_definitions_gradients_and_count_twice_alone():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 5, 6, 4, generator=generator, dtype=torch.float64)
+    weight = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64)
+    leaves = [value.requires_grad_() for value in (x, places((2, 7, 3, 5), 1, 6), places((2, 7, 3, 5), 2, 4), weight)]
+    expected = clamped_definition(*leaves, twice=True)
+    out = LDCONV["published"].function(*leaves)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    grad = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    wanted = torch.autograd.grad(expected, leaves, grad)
+    for a, b in zip(torch.autograd.grad(out, leaves, grad), wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+    with pytest.raises(ValueError, match="count a clamped sample twice"):
+        LDCONV["published"].function(*leaves, twice=False)
 
 
 @CORE

@@ -51,21 +51,17 @@ def grid_sample(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, *, twi
 
 
 def cpu(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, *, twice: bool = False) -> Tensor:
-    """Samples by the CPU's sampling kernel, channels last, then one product of matrices."""
-    _, channels, height, width = x.shape
-    _, points, out_height, out_width = rows.shape
-    counts = None
-    if twice:
-        times = _held(rows, height, twice)[1] * _held(columns, width, twice)[1]
-        counts = times.to(x.dtype).flatten(2).transpose(1, 2).unsqueeze(3)
-    positions = torch.stack((columns.flatten(2), rows.flatten(2)), -1).transpose(1, 2)
-    located = positions.to(torch.promote_types(x.dtype, torch.float32))
-    samples = sample(x.permute(0, 2, 3, 1), located, counts, padding="border")
-    matrix = weight.permute(2, 1, 0).reshape(points * channels, -1)
-    out: Tensor = samples.flatten(2) @ matrix
-    # Of one image a reshape leaves strides by which batch norm, in torch 2.13, mistakes the layout in its backward.
-    image: Tensor = out.unflatten(1, (out_height, out_width))
-    return image.permute(0, 3, 1, 2)
+    """Samples by the CPU's sampling kernel, a pixel's side by side, then one product of matrices an image."""
+    batch, points, height, width = rows.shape
+    last = (0, 2, 3, 1)
+    positions = torch.stack((columns.permute(last), rows.permute(last)), -1)
+    # A row's samples are one row of the kernel's output: it works out hundreds of neighbours at once.
+    located = positions.to(torch.promote_types(x.dtype, torch.float32)).view(batch, height, width * points, 2)
+    samples = sample(x.permute(last), located, padding="border-twice" if twice else "border")
+    flat = samples.view(batch, height * width, points * x.shape[1]).transpose(1, 2)
+    matrix = weight.transpose(1, 2).flatten(1).expand(batch, -1, -1)
+    out: Tensor = torch.bmm(matrix, flat).unflatten(2, (height, width))
+    return out
 
 
 def _held(at: Tensor, size: int, twice: bool) -> tuple[Tensor, Any]:

@@ -1,12 +1,11 @@
-"""Where an output pixel samples an image, as lines of samples around it: for LDConv's and snake's pictures."""
+"""Where a pixel samples an image, as lines of samples around it: for pictures of operators that sample."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from opbench.drawings import Drawing
@@ -28,15 +27,21 @@ class SampleLine(NamedTuple):
 
 
 class Recorder:
-    """A core that keeps where it is told to sample, call by call, and returns zeros."""
+    """A core that keeps what it is given beside the image, call by call, and returns zeros of a shape that follows."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[Tensor, Tensor]] = []
+    def __init__(self, shape: Callable[..., Sequence[int]]) -> None:
+        self.shape = shape
+        self.calls: list[tuple[Tensor, ...]] = []
 
-    def __call__(self, x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, **settings: Any) -> Tensor:
-        """In the shape of the output."""
-        self.calls.append((rows, columns))
-        return torch.zeros(x.shape[0], weight.shape[0], *rows.shape[2:])
+    def __call__(self, x: Tensor, *tensors: Tensor, **settings: Any) -> Tensor:
+        """As any core is called."""
+        self.calls.append(tensors)
+        return x.new_zeros(tuple(self.shape(x, *tensors, **settings)))
+
+
+def of_samples(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, **settings: Any) -> Sequence[int]:
+    """The output's shape of the convolution of clamped samples."""
+    return x.shape[0], weight.shape[0], *rows.shape[2:]
 
 
 def points(rows: Tensor, columns: Tensor, row: int, column: int) -> list[Point]:
@@ -45,9 +50,13 @@ def points(rows: Tensor, columns: Tensor, row: int, column: int) -> list[Point]:
 
 
 def draw(
-    title: str, words: str, image: np.ndarray, queries: Sequence[tuple[int, int, Sequence[SampleLine]]]
+    title: str,
+    words: str,
+    image: np.ndarray,
+    queries: Sequence[tuple[int, int, Sequence[SampleLine]]],
+    what: str = "output pixel",
 ) -> Drawing:
-    """The picture of output pixels (row, column) with their samples."""
+    """The picture of pixels (row, column), output pixels unless they are said to be others, with their samples."""
     black = "black: where a sample starts; coloured: where it lies; hollow: beyond the image, clamped to its border"
     parts = [
         text(LEFT, 32, title, size=18),
@@ -55,19 +64,24 @@ def draw(
         text(LEFT, 72, black, size=12, fill=MUTED),
     ]
     for number, line in enumerate(queries[0][2]):
-        parts.append(element("circle", cx=LEFT + 6 + 120 * number, cy=90, r=5, fill=PALETTE[number], fill_opacity=0.6))
+        colour = _colour(number)
+        parts.append(element("circle", cx=LEFT + 6 + 120 * number, cy=90, r=5, fill=colour, fill_opacity=0.6))
         parts.append(text(LEFT + 16 + 120 * number, 94, line.name, size=11))
     for index, (row, column, lines) in enumerate(queries):
         at = LEFT + index % ACROSS * (ZOOM + GAP), TOP + 24 + index // ACROSS * (ZOOM + GAP)
-        parts += _zoom(image, row, column, *at, lines, f"zoom{index}")
+        parts += _zoom(image, f"{what} (row {row}, column {column})", row, column, *at, lines, f"zoom{index}")
     height = TOP + 24 + -(-len(queries) // ACROSS) * (ZOOM + GAP)
     samples = sum(len(line.ends) for line in queries[0][2])
-    described = f"{len(queries)} output pixels, {samples} samples each. {words}"
+    described = f"{len(queries)} {what}s, {samples} samples each. {words}"
     return Drawing(title, described, LEFT + ACROSS * (ZOOM + GAP), height, tuple(parts))
 
 
+def _colour(number: int) -> str:
+    return PALETTE[number % len(PALETTE)]
+
+
 def _zoom(
-    image: np.ndarray, row: int, column: int, x0: float, y0: float, lines: Sequence[SampleLine], clip: str
+    image: np.ndarray, name: str, row: int, column: int, x0: float, y0: float, lines: Sequence[SampleLine], clip: str
 ) -> Iterator[str]:
     """The pixels around one, paler than they are, and its samples."""
     height, width = image.shape[:2]
@@ -75,7 +89,7 @@ def _zoom(
     top, left = row - NEAR, column - NEAR
     shown_rows, shown_columns = slice(max(0, top), row + NEAR + 1), slice(max(0, left), column + NEAR + 1)
     shown = np.rint(0.45 * image[shown_rows, shown_columns] + 0.55 * 255).astype(np.uint8)
-    yield text(x0, y0 - 8, f"output pixel (row {row}, column {column})", size=12)
+    yield text(x0, y0 - 8, name, size=12)
     yield element("rect", x=x0, y=y0, width=ZOOM, height=ZOOM, fill="#f2f2f2", stroke="#bbbbbb")
     yield raster(shown, x0 + (shown_columns.start - left) * cell, y0 + (shown_rows.start - top) * cell, cell)
     yield element("clipPath", element("rect", x=x0, y=y0, width=ZOOM, height=ZOOM), id=clip)
@@ -88,12 +102,13 @@ def _zoom(
         pairs = zip(line.ends, line.ends[1:], strict=False) if line.joined else zip(line.starts, line.ends, strict=True)
         for a, b in pairs:
             (x1, y1), (x2, y2) = placed(a), placed(b)
-            inside.append(element("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=PALETTE[number], stroke_opacity=0.6))
+            inside.append(element("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=_colour(number), stroke_opacity=0.6))
     for number, line in enumerate(lines):
         for end in line.ends:
             there = 0 <= end[0] <= width - 1 and 0 <= end[1] <= height - 1
-            fill, (x, y) = PALETTE[number] if there else "none", placed(end)
-            inside.append(element("circle", cx=x, cy=y, r=5, fill=fill, fill_opacity=0.6, stroke=PALETTE[number]))
+            (x, y), colour = placed(end), _colour(number)
+            fill = colour if there else "none"
+            inside.append(element("circle", cx=x, cy=y, r=5, fill=fill, fill_opacity=0.6, stroke=colour))
     for start in dict.fromkeys(start for line in lines for start in line.starts):
         x, y = placed(start)
         inside.append(element("rect", x=x - 2, y=y - 2, width=4, height=4, fill=INK))

@@ -10,7 +10,7 @@ import will_it_train
 from drawn_images import drawn_set
 from torch import nn
 from training_life import ORDER, noted, step
-from training_page import LEFT_OUT, STEPS, read, save, table
+from training_page import LEFT_OUT, STEPS, read, save, summary, table
 from training_steps import Subject
 from will_it_train import lived
 
@@ -30,6 +30,26 @@ def document(**outcomes):
 def test_a_page_of_results_is_what_its_document_says(path):
     page = path.with_name(path.name.removesuffix(".jsonl.gz") + ".md")
     assert page.read_text(encoding="utf-8") == table(read(path))
+
+
+def test_the_page_of_the_docs_shows_what_the_documents_say():
+    page = (ROOT / "docs" / "reference" / "will-it-train.md").read_text(encoding="utf-8")
+    assert len(DOCUMENTS) > 1
+    assert "\n".join(summary([read(path) for path in DOCUMENTS])) in page
+    steps = dict(re.findall(r"^\| ([a-z]+) \| ([^|]+) \|$", page, re.MULTILINE))
+    assert {step: steps.get(step) for step in STEPS} == training_page.ABOUT
+
+
+def test_a_summary_says_what_fails_what_was_not_tried_and_what_is_left_as_it_is():
+    other = document(trains="no", resumes="not reached")
+    other["network"], other["rows"][0]["operator"] = "other.yaml", "two"
+    other["rows"][0][LEFT_OUT] = "stem: 3 channels"
+    assert summary([document(), other])[2:] == [
+        "| `upsample` | `one` | all | not tried |",
+        "| `upsample` | `two` | not tried | not: trains, resumes |",
+        "",
+        "- `two` in `upsample` of other leaves as it is stem: 3 channels.",
+    ]
 
 
 def test_the_table_says_yes_no_and_why_and_what_was_not_reached(tmp_path):

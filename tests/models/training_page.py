@@ -72,3 +72,21 @@ def table(document):
             "",
         ]
     )
+
+
+def summary(documents):
+    """A row an operator, a column a network: "all" or the steps that fail; below, the places that were left out."""
+    held = [{(row["slot"], row["operator"]): row for row in document["rows"]} for document in documents]
+    names = [document["network"].removesuffix(".yaml") for document in documents]
+    lines = [f"| slot | operator | {' | '.join(names)} |", "| --- | --- " + "| --- " * len(names) + "|"]
+    notes = []
+    for slot, operator in dict.fromkeys(place for rows in held for place in rows):
+        cells = []
+        for rows, name in zip(held, names, strict=True):
+            row = rows.get((slot, operator))
+            failed = [] if row is None else [step for step in STEPS if row["steps"][step] != "ok"]
+            cells.append("not tried" if row is None else f"not: {', '.join(failed)}" if failed else "all")
+            if row and row.get(LEFT_OUT):
+                notes.append(f"- `{operator}` in `{slot}` of {name} leaves as it is {row[LEFT_OUT]}.")
+        lines.append(f"| `{slot}` | `{operator}` | {' | '.join(cells)} |")
+    return [*lines, "", *notes]

@@ -131,6 +131,13 @@ def processor():
     return environment().cpu
 
 
+def _position(row):
+    """Of its operator among those of the slot's task."""
+    from opbench import registry
+
+    return list(registry.operators(SLOTS[row["slot"]])).index(row["operator"])
+
+
 def survey(network, size, slots, operators, keep, before):
     """Gives `keep` the document so far after every few operators: what a survey that is broken off has found stays.
 
@@ -161,7 +168,7 @@ def survey(network, size, slots, operators, keep, before):
             for operator, steps in found.items():
                 left_out = {name: steps.pop(name) for name in (LEFT_OUT,) if name in steps}
                 rows.append({"slot": slot, "operator": operator, "steps": steps, **left_out})
-            rows.sort(key=lambda row: list(SLOTS).index(row["slot"]))
+            rows.sort(key=lambda row: (list(SLOTS).index(row["slot"]), _position(row)))
             keep({**shared, "rows": rows})
 
 

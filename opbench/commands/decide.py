@@ -7,6 +7,7 @@ document is read by every command that reads runs.
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ from opbench.run_request import PRECISION, Extensions, RunRequest, Seed, ShareCp
 if TYPE_CHECKING:
     from opbench.decision.nouns import NetworkDecision, OutOfReach
     from opbench.decision.places import FoundPlaces
+    from opbench.engine.planner import LaidOut
     from opbench.report.screen import Screen
     from opbench.schema import Run
 
@@ -188,19 +190,41 @@ def _planned(request: DecideRequest, network: ReadNetwork, told: Screen) -> tupl
         resume=request.resume,
     )
     found = planned(asked)
-    panels = max(1, len(found.plan.panels))
+    timing = _fitted(found, request.budget)
+    cases, panels = sum(len(panel.cases) for panel in found.plan.panels), len(found.plan.panels)
+    visits = f" in {timing.visits} visits" if timing.visits > 1 else ""
+    told.line(
+        f"{cases} cases in {panels} panels, each panel timed for up to {timing.budget:g} s{visits}: "
+        f"{_minutes(timing.whole)}"
+    )
+    if timing.whole > SECONDS:
+        told.line(shorter(request, tasks))
+    return msgspec.structs.replace(asked, budget=timing.budget, replicas=timing.visits), missing
+
+
+class PlannedTiming(NamedTuple):
+    """Seconds for each panel, in how many visits, and what the whole run may take."""
+
+    budget: float
+    visits: int
+    whole: float
+
+
+def _fitted(found: LaidOut, budget: float | None) -> PlannedTiming:
+    """What is left of the time for each panel; a single visit where several would leave too little, or be too long."""
     from opbench.engine.estimate import seconds
 
-    fixed = seconds(found.plan, found.settings)
-    budget = request.budget
-    if budget is None:
-        budget = round(min(max((SECONDS - fixed) / panels, LEAST_BUDGET), MOST_BUDGET), 1)
-    whole = fixed + budget * panels
-    cases = sum(len(panel.cases) for panel in found.plan.panels)
-    told.line(f"{cases} cases in {panels} panels, each panel timed for up to {budget:g} s: {_minutes(whole)}")
-    if whole > SECONDS:
-        told.line(shorter(request, tasks))
-    return msgspec.structs.replace(asked, budget=budget), missing
+    panels = max(1, len(found.plan.panels))
+
+    def timed(visits: int) -> PlannedTiming:
+        fixed = seconds(found.plan, msgspec.structs.replace(found.settings, replicas=visits, budget_seconds=0.0))
+        # Rounded down: what is rounded up takes longer than it may.
+        share = math.floor(10 * (SECONDS - fixed) / panels) / 10
+        chosen = min(max(share, LEAST_BUDGET), MOST_BUDGET) if budget is None else budget
+        return PlannedTiming(chosen, visits, fixed + chosen * panels)
+
+    usual = timed(found.settings.replicas)
+    return usual if usual.whole <= SECONDS else timed(1)
 
 
 def _minutes(seconds: float) -> str:

@@ -25,8 +25,8 @@ class Rates(NamedTuple):
     """Seconds by device: for each timing method, for a case (built, called, checked, counted), warming up included;
 
     for an element (closed form) of the largest case, drawn on the CPU once for a workload (`draw`), judged for each
-    case in inference (`judge`), training taking four times that; and for a first meeting of a kernel with a shape and
-    dtype (`compile`).
+    case in inference (`judge`), training taking four times that and sampling six times; and for a first meeting of a
+    kernel with a shape and dtype (`compile`).
     """
 
     methods: int
@@ -46,6 +46,9 @@ RATES: Mapping[Device, Rates] = {
     "cuda": Rates(methods=2, case=0.3, panel=0.5, draw=2.5e-8, judge=2e-9, compile=0.8),
 }
 TRAINING = 4
+# A definition that samples reads nine points for each element: DCNv3's took 17 s for 2.9 million elements on one busy
+# core of a Xeon, of which two share a part.
+SAMPLING = 6
 
 
 def seconds(plan: Plan, settings: Settings) -> float:
@@ -79,7 +82,8 @@ def _panel(panel: Panel, budget: float, drawn: set[tuple[object, ...]], compiled
     elements = _elements(panel)
     again = TRAINING if first.mode == "training" else 1
     total = rates.panel + rates.methods * budget + rates.case * len(panel.cases)
-    total += rates.judge * elements * again * len({(case.operator, case.variant) for case in panel.cases})
+    judged = {(case.operator, case.variant): case for case in panel.cases}
+    total += rates.judge * elements * again * sum(SAMPLING if _samples(case) else 1 for case in judged.values())
     draw = (first.task, first.workload, first.spread)
     if draw not in drawn:
         drawn.add(draw)
@@ -91,6 +95,12 @@ def _panel(panel: Panel, budget: float, drawn: set[tuple[object, ...]], compiled
             compiled.add(kind)
             total += rates.compile * (2 if case.mode == "training" else 1)
     return total
+
+
+def _samples(case: Case) -> bool:
+    from opbench import registry
+
+    return registry.operator(case.task, case.operator).deformable
 
 
 def _elements(panel: Panel) -> int:

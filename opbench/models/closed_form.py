@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -104,8 +105,8 @@ def formulas() -> Formulas:
     return {**_TORCH, **{kind: one.layer for one in every if one.layer is not None for kind in one.classes}}
 
 
-def structure(network: nn.Module, *inputs: Tensor) -> Structure:
-    """What a call of `network` on `inputs` runs.
+def structure(network: nn.Module, *inputs: Tensor, layers: Formulas = MappingProxyType({})) -> Structure:
+    """What a call of `network` on `inputs` runs; `layers` are formulas of the network's own classes.
 
     The call is on meta tensors in place of the inputs, parameters and buffers: nothing is computed, nothing changes.
     The network's operations must have shapes for those (`counting` cores do; a kernel called directly has none).
@@ -115,7 +116,7 @@ def structure(network: nn.Module, *inputs: Tensor) -> Structure:
     """
     found: list[Layer] = []
     counted: set[int] = set()
-    known = formulas()
+    known = {**formulas(), **layers}
     handles = [
         part.register_forward_hook(_note(name, _formula(part, known), found, counted))
         for name, part in _outermost(network, "", known).items()

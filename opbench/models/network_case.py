@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -113,7 +114,11 @@ def formulas() -> dict[str, Formula]:
 
 
 def count(whole: Built) -> tuple[Counted, Counted]:
-    """What torch's counter sees of a call taught the operators it misses, and what it sees without any help."""
+    """What torch's counter sees of a call taught the operators it misses, and what it sees without any help.
+
+    Shapes decide both, so that nothing is computed for them where that can be: what the counter sees without help of
+    cores that were swapped in are the operations of their implementations, which are run.
+    """
     # One copy for both: of a network of a hundred swapped layers it takes as long as a call.
     twin, known = copy.deepcopy(whole.module), cored()
     own: list[tuple[nn.Module, Any]] = []
@@ -122,25 +127,42 @@ def count(whole: Built) -> tuple[Counted, Counted]:
         if operator is not None and operator.counting is not None and hasattr(module, "implementation"):
             own.append((module, module.implementation))
             module.implementation = operator.counting.function  # type: ignore[assignment]
-    taught = by_torch(_of(whole, twin), formulas())
     if whole.operator.implementations[whole.case.implementation].compiles:
+        taught = by_torch(_of(whole, twin), formulas())
         return taught, Counted(macs=None, note="compiled code bypasses the counters")
+    taught = _by_shapes(whole, twin, formulas())
+    if not own:
+        return taught, _by_shapes(whole, twin, {})
     for module, implementation in own:
         module.implementation = implementation
     return taught, by_torch(_of(whole, twin), {})
 
 
+def _by_shapes(whole: Built, twin: nn.Module, taught: Mapping[str, Formula]) -> Counted:
+    """What torch's counter sees, on shapes alone where the network can be called so, else on the network as it is."""
+    for everything in (False, True):
+        held = [*twin.parameters(), *twin.buffers()]
+        if everything:  # a head keeps the anchors of its last call, which go together with what reaches them
+            held += [value for part in twin.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+        memo: dict[int, Any] = {id(value): _shape_of(value) for value in held}
+        grad_output = None if whole.grad_output is None else _shape_of(whole.grad_output)
+        inputs = tuple(map(_shape_of, whole.inputs))
+        try:
+            hollow = replace(whole, module=copy.deepcopy(twin, memo), inputs=inputs, grad_output=grad_output)
+            return by_torch(hollow, taught)
+        except Exception:  # whatever a network says that looks into its tensors
+            continue
+    return by_torch(_of(whole, twin), taught)
+
+
+def _shape_of(value: Tensor) -> Tensor:
+    empty = torch.empty_like(value, device="meta")
+    return nn.Parameter(empty, value.requires_grad) if isinstance(value, nn.Parameter) else empty
+
+
 def _of(whole: Built, module: nn.Module) -> Built:
     """The same case of another module: counting runs backward(), which leaves gradients behind."""
-    return Built(
-        case=whole.case,
-        operator=whole.operator,
-        module=module,
-        inputs=whole.inputs,
-        tensors=whole.tensors,
-        differentiated=whole.differentiated,
-        grad_output=whole.grad_output,
-    )
+    return replace(whole, module=module)
 
 
 # --- Offsets ----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opbench import registry
-from opbench.models.closed_form import structure
+from opbench.models.closed_form import Formulas, structure
 from opbench.models.network_case import cored, deformable, operator_of, spread_layer
 from opbench.operators.common.choice import Core
 from opbench.registry import register_operator
@@ -108,11 +108,13 @@ def register_network(
     implementations: Mapping[str, Implementation],
     requires: Callable[[Dims], str | None],
     forget: Callable[[nn.Module], None] = lambda network: None,
+    layers: Callable[[], Formulas] = dict,
 ) -> Operator:
     """Declares a network as an operator of a task.
 
     `inputs(dims)` are the shapes of its inputs by name, in call order. `forget` makes a network drop what it keeps
     from call to call (a detection head keeps its anchors), for a definition is evaluated on several devices and dtypes.
+    `layers()` are formulas of its own classes, asked for when it is counted.
     """
 
     @functools.lru_cache(maxsize=4)
@@ -139,7 +141,7 @@ def register_network(
         found = {}
         for training in (True, False):
             forget(hollow.train(training))
-            found[training] = structure(hollow, *images)
+            found[training] = structure(hollow, *images, layers=layers())
         inference, training_call = found[False], found[True]
         elements = sum(image.numel() for image in images) + inference.params + prod(inference.output)
         # Each layer that training runs is differentiated in its input and in its weight.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -92,12 +93,23 @@ def _of_operator(name: str, implementation: str | Core) -> Builder:
         reason = operator.requires(dims)
         if reason is not None:
             raise site.refused(reason)
+        chosen = resolved(operator, str(implementation), site.calls[0].device.type)
         try:
-            return operator.module(dims, resolved(operator, str(implementation), site.calls[0].device.type))
+            module = operator.module(dims, chosen)
+            return choosing(module) if implementation == "auto" else module
         except OpbenchError as error:
             raise site.refused(str(error)) from error
 
     return build
+
+
+def choosing(module: nn.Module) -> nn.Module:
+    """The module, its parts choosing their core at each call as they do by themselves: when moved, or exported."""
+    for part in module.modules():
+        choice = inspect.signature(type(part)).parameters.get("implementation")
+        if choice is not None and choice.default == "auto" and hasattr(part, "implementation"):
+            part.implementation = "auto"  # type: ignore[assignment]
+    return module
 
 
 def dims_of(operator: Operator, batch: int, channels: int, height: int, width: int, outputs: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from opbench.errors import said
-from opbench.models.replacements import dims_of, resolved
+from opbench.models.replacements import choosing, dims_of, resolved
 from opbench.models.ultralytics_block import UnfusedConv
 from opbench.models.ultralytics_names import Line, positional
 from opbench.schema import OpbenchError
@@ -143,12 +143,7 @@ def slotted(line: Line, channels: int, groups: int) -> nn.Module:
     reason = operator.requires(dims)
     if reason is not None:
         raise OpbenchError(f"{line.name}: {reason}")
-    module = operator.module(dims, resolved(operator, "auto", "cpu"))
-    for part in module.modules():
-        choice = inspect.signature(type(part)).parameters.get("implementation")
-        if choice is not None and choice.default == "auto" and hasattr(part, "implementation"):
-            part.implementation = "auto"  # type: ignore[assignment]
-    return module
+    return choosing(operator.module(dims, resolved(operator, "auto", "cpu")))
 
 
 # --- Blocks around it ----------------------------------------------------------------------------------------------

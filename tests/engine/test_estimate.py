@@ -30,3 +30,17 @@ def test_the_sentence_names_minutes_and_panels_or_that_there_are_none(laid_out):
         laid_out, settings()
     )
     assert estimate(Plan("smoke", (), ()), settings()) == "nothing would be measured here"
+
+
+def test_what_samples_takes_longer_to_prove(monkeypatch):
+    """As a deformable convolution's definition reads nine points for each element."""
+    suite = suites.load("yolo11")
+
+    def of(operator):
+        filters = {"task": ("conv3x3",), "operator": (operator,), "mode": ("inference",)}
+        return seconds(plan.plan(suite, filters, cuda=False), settings())
+
+    before = {operator: of(operator) for operator in ("dcnv2", "depthwise-separable")}
+    monkeypatch.setattr("opbench.engine.estimate.SAMPLING", 1)
+    assert of("dcnv2") < before["dcnv2"]
+    assert of("depthwise-separable") == before["depthwise-separable"]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from drawn_images import drawn_set
 
 from opbench.models.ultralytics_package import import_ultralytics
 
@@ -71,6 +72,46 @@ MADE = """state["trainer"].__new__(state["trainer"])
     import types
     trainer.args, trainer.data = types.SimpleNamespace(**state["args"]), {"nc": 2, "channels": 3}
 """
+
+
+# The file as it was written, in a process that has imported nothing of ours.
+UNTOUCHED = """
+import runpy, sys
+sys.path.insert(0, sys.argv[2])
+from drawn_images import suppressing
+suppressing()
+assert not [name for name in sys.modules if name.startswith("opbench")]
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.nightly
+def test_the_file_that_ultralytics_writes_trains_the_swapped_model_in_a_fresh_process(
+    tasks, described, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "cloudpickle", pickle)
+    from opbench.models import register_ultralytics
+    from opbench.models.ultralytics_trainer import SwappedTrainer
+
+    register_ultralytics()
+    dist = import_ultralytics("ultralytics.utils.dist")
+    monkeypatch.setattr(dist, "USER_CONFIG_DIR", tmp_path)
+    monkeypatch.setattr("ultralytics.utils.checks.check_requirements", lambda *_, **__: True)
+    asked = {
+        "model": str(described), "data": str(drawn_set(tmp_path / "set", 64)), "imgsz": 64, "epochs": 1, "batch": 4,
+        "device": "cpu", "workers": 0, "plots": False, "project": str(tmp_path), "name": "run", "exist_ok": True,
+        "amp": False,
+    }  # fmt: skip
+    trainer = SwappedTrainer(overrides=asked)
+    trainer.model = trainer.get_model(cfg=str(described), verbose=False)
+    trainer.callbacks = {}  # its own are lambdas, which cloudpickle alone takes along
+    command = [sys.executable, "-c", UNTOUCHED, dist.generate_ddp_file(trainer), str(Path(__file__).parent)]
+    new = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=new, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    saved = torch.load(tmp_path / "run" / "weights" / "last.pt", weights_only=False)
+    kinds = {type(layer).__name__ for layer in (saved["ema"] or saved["model"]).modules()}
+    assert kinds >= {"YoloCARAFE", "DCNV3_YoLo"}
 
 
 RANK = """

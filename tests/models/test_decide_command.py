@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from opbench import documents
 from opbench.cli import main
 from opbench.commands import decide
 from opbench.decision.nouns import NetworkDecision
-from opbench.schema import Run
+from opbench.schema import Run, Settings
 
 NETWORKS = Path(__file__).parent / "networks.py"
 # Whatever else this machine does, there is an answer.
@@ -73,6 +74,24 @@ def test_the_time_of_a_panel_is_what_is_left_for_it(opbench, capsys, monkeypatch
     opbench("decide", f"{NETWORKS}:Small", "--size", "32")
     assert planned[0].budget == budget
     assert ("that is longer than 5 minutes" in capsys.readouterr().err) == longer
+
+
+@pytest.mark.parametrize(
+    ("fixed", "asked", "budget", "visits"),
+    [(243.0, None, 8.1, 3), (260.0, None, 5.7, 3), (292.0, None, 8.2, 1), (400.0, None, decide.LEAST_BUDGET, 1),
+     (100.0, 20.0, 20.0, 3), (100.0, 60.0, 60.0, 1)],
+)  # fmt: skip
+def test_what_is_left_of_five_minutes_is_shared_and_where_it_is_little_by_one_visit(
+    monkeypatch, fixed, asked, budget, visits
+):
+    """Never a tenth of a second more than there is: each visit but the first takes 25 s here."""
+    monkeypatch.setattr("opbench.engine.estimate.seconds", lambda plan, given: fixed - 25 * (3 - given.replicas))
+    settings = Settings(suite="s", precision=0.02, budget_seconds=0.0, replicas=3)
+    found = decide._fitted(SimpleNamespace(plan=SimpleNamespace(panels=range(7)), settings=settings), asked)
+    assert (found.budget, found.visits) == (budget, visits)
+    assert found.whole == pytest.approx(fixed - 25 * (3 - visits) + 7 * budget)
+    if asked is None and fixed < 300:
+        assert found.whole <= decide.SECONDS
 
 
 def test_an_interrupted_decision_says_how_to_go_on(opbench, capsys, monkeypatch, tmp_path):

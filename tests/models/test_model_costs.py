@@ -352,3 +352,46 @@ def test_parameters_are_drawn_from_the_seed():
     first, again, other = (load_model(target("Small"), seed=seed).stem.weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+class Looking(nn.Module):
+    """Asks a tensor what it holds: it can't be called on shapes alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        return self.mix(x) if float(x.mean()) > -1 else x
+
+
+class Remembering(nn.Module):
+    """Keeps a tensor of its last call, which no parameter or buffer is."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.last = nn.Conv2d(3, 4, 3, padding=1), None
+
+    def forward(self, x):
+        self.last = torch.ones(x.shape[2:]) if self.last is None else self.last
+        return self.mix(x) * self.last
+
+
+@pytest.mark.parametrize(("kind", "counted_on"), [(Looking, {"cpu"}), (Remembering, {"meta"})])
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_a_network_is_counted_by_its_shapes_unless_it_looks_into_its_tensors(monkeypatch, kind, counted_on, mode):
+    called_on, by_torch = set(), network_case.by_torch
+
+    def heard(built, formulas):
+        found = by_torch(built, formulas)
+        called_on.add(built.inputs[0].device.type)
+        return found
+
+    monkeypatch.setattr(network_case, "by_torch", heard)
+    model, x = kind(), torch.rand(1, 3, 8, 8)
+    model(x)
+    taught, stock = network_case.count(network_case.built("net", model, x, mode, dtype="float32"))
+    # The image itself needs no gradient, so that backward is the weight's alone.
+    assert taught.macs == stock.macs == 64 * 27 * 4 * (2 if mode == "training" else 1)
+    assert called_on == counted_on
+    assert next(model.parameters()).device.type == "cpu"

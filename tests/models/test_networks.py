@@ -12,7 +12,7 @@ from opbench.build import build, trained
 from opbench.engine.check_case import check_case, count_case
 from opbench.engine.panel import Context, run_panel
 from opbench.models.closed_form import structure
-from opbench.models.declared.yolov8_model import Cores
+from opbench.models.detector_networks import Cores
 from opbench.models.internimage import InternImage, Variant
 from opbench.models.networks import defined, filled, plain, register_network
 from opbench.operators.carafe import CARAFE

@@ -172,3 +172,13 @@ def test_a_swap_that_fails_leaves_ultralytics_blocks_as_they_were(yolo):
     assert not any(isinstance(module, UnfusedConv) for module in yolo.modules())
     assert sum(type(module) is conv for module in yolo.modules()) > 5
     yolo.eval().fuse(verbose=False)
+
+
+def test_what_is_swapped_in_by_name_chooses_its_core_when_it_is_called():
+    """So it goes along to another device, and is exported by a core that can be."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), mixing())
+    (change,) = swap(model, "conv3x3", "dcnv2")
+    assert (change.after, model[1].implementation) == ("DCNv2", "auto")
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), mixing())
+    swap(model, "conv3x3", "dcnv2", implementation="gather")
+    assert model[1].implementation != "auto"

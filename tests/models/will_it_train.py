@@ -2,418 +2,98 @@
 
     python tests/models/will_it_train.py yolo11n.yaml -o results/xeon-2core/will-it-train
 
-Each operator of each slot, in a process of its own: one epoch of the real trainer on a small set of drawn images, then
-validation, saving, reloading in a new process, resuming, fusing, deep-copying, export, and one step under autocast in
-bfloat16 (the trainer itself refuses mixed precision on a CPU). Whether it learns is another question: `opbench study`.
+Each operator of each slot: one epoch of the real trainer on a small set of drawn images, then validation, saving,
+reloading in a new process, resuming, fusing, predicting, deep-copying, export, and one step under autocast in bfloat16
+(the trainer itself refuses mixed precision on a CPU). Whether it learns is another question: `opbench study`.
 Writes NETWORK.jsonl.gz, and NETWORK.md with the table of what works.
+
+One process takes several operators of a slot (`training_life.py`), and a second one reloads what the first has trained.
+One that ends early, or takes too long over an operator, is followed by another for the rest. `--resume` goes on with a
+survey that was broken off: what its document holds of the same versions isn't asked again.
 """
 
 import argparse
-import contextlib
-import copy
-import gzip
-import importlib.machinery
+import functools
 import json
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
-import traceback
-import types
+import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve()
+from training_life import ORDER, noted
+from training_page import LEFT_OUT, STEPS, read, save, table
+
+LIFE = Path(__file__).resolve().with_name("training_life.py")
 # slot of a network: the task whose operators are swapped in there
 SLOTS = {"upsample": "upsample2x", "conv3x3@bottleneck": "conv3x3", "downsample2x": "downsample2x"}
-STEPS = (
-    "builds", "trains", "validates", "reloads", "resumes", "fuses", "copies", "exports", "autocast",
-)  # fmt: skip
-ABOUT = {
-    "builds": "swapped in, and called in training mode on one square image, as strides are found",
-    "trains": "one epoch of the trainer; every loss finite, every new parameter with a gradient, weights saved",
-    "validates": "on rectangular images",
-    "reloads": "`best.pt` opened in a new process gives the same predictions",
-    "resumes": "from `last.pt` of a training that was broken off, by the trainer's own `resume`",
-    "fuses": "convolutions with their norms; predictions as before",
-    "copies": "a deep copy, as for the moving average, gives the same predictions",
-    "exports": "to TorchScript and to ONNX (opset 17), whose predictions are the network's",
-    "autocast": "forward, loss and backward in bfloat16: finite, a gradient for every parameter",
-}
-IMAGES, CLASSES = 8, 2
-# Seconds for one operator: each step takes a few.
+# Seconds for one operator: all of its steps take some twenty.
 PATIENCE = 600
+# Between two looks at what a process has written.
+LOOK = 0.2
+# Operators for a pair of processes: what a survey that is broken off loses.
+TOGETHER = 6
 
 
-def drawn_set(folder, size):
-    """Grey images with bright rectangles, some wider than high, and their boxes; the file that describes them."""
-    import numpy as np
-    from PIL import Image
+def lived(slot, operators, network, size, told=lambda operator, steps: None):
+    """What became of each step of each operator, by name; `told` hears of each operator that is through but reloading.
 
-    generator = np.random.default_rng(0)
-    for part, count in (("train", IMAGES), ("val", IMAGES // 2)):
-        for kind in ("images", "labels"):
-            (folder / kind / part).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            height, width = size, size + (size // 2 if index % 2 else 0)
-            picture = generator.integers(90, 110, (height, width, 3)).astype(np.uint8)
-            lines = []
-            for label in range(CLASSES):
-                w, h = (int(side * generator.uniform(0.3, 0.5)) for side in (width, height))
-                x, y = int(generator.uniform(0, width - w)), int(generator.uniform(0, height - h))
-                picture[y : y + h, x : x + w, label] = 250
-                lines.append(f"{label} {(x + w / 2) / width} {(y + h / 2) / height} {w / width} {h / height}")
-            Image.fromarray(picture).save(folder / "images" / part / f"{index}.png")
-            (folder / "labels" / part / f"{index}.txt").write_text("\n".join(lines) + "\n")
-    described = folder / "set.yaml"
-    described.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames: [red, green]\n")
-    return described
-
-
-# --- One operator, in a process of its own ------------------------------------------------------------------------
-
-
-def suppressing():
-    """Lets ultralytics suppress boxes where torchvision is built for another torch than the one installed.
-
-    Its validator imports torchvision for that one function, of which it has a version of its own. Whether a stand-in
-    was needed.
+    A process that ended early says so of the step that it was at.
     """
-    try:
-        import torchvision.ops  # noqa: F401
-    except (ImportError, RuntimeError):
-        from ultralytics.utils.nms import TorchNMS
-
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        stand_in, operations = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
-        stand_in.ops, operations.nms = operations, TorchNMS.nms
-        for one in (stand_in, operations):  # whoever asks whether torchvision is installed reads it
-            one.__spec__ = importlib.machinery.ModuleSpec(one.__name__, None)
-        sys.modules |= {"torchvision": stand_in, "torchvision.ops": operations}
-        return True
-    return False
-
-
-class BrokenOffError(Exception):
-    """Stands for whatever breaks a training off."""
-
-
-def life(slot, operator, network, size, folder):
-    """Runs the steps; `folder`/found.json has what became of each that was begun, at any moment."""
-    import torch
-
-    from opbench.models.ultralytics_package import import_ultralytics
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    import_ultralytics()
-    suppressing()
-    found = {}
-
-    def step(name, act):
-        try:
-            found[name] = act() or "ok"
-        except Exception as error:  # whatever a module or the trainer raises is what is asked for
-            traceback.print_exc()
-            found[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-        (folder / "found.json").write_text(json.dumps(found))
-        return found[name] == "ok"
-
-    described = drawn_set(folder, size)
-    subject = Subject(slot, operator, network, size, folder, described)
-    if not step("builds", subject.builds):
-        return
-    step("autocast", subject.autocast)
-    step("copies", subject.copies)
-    step("fuses", subject.fuses)
-    if step("trains", subject.trains):
-        step("validates", subject.validates)
-        step("reloads", subject.reloads)
-        step("exports", subject.exports)
-        step("resumes", subject.resumes)
-
-
-class Subject:
-    """A network with an operator in a slot, and what is done to it."""
-
-    def __init__(self, slot, operator, network, size, folder, described):
-        self.slot, self.operator, self.network, self.size = slot, operator, network, size
-        self.folder, self.described = folder, described
-        self.changes = ()
-
-    def trainer(self):
-        """Ultralytics' own trainer, which builds the network anew: with the swap in it."""
-        from ultralytics.models.yolo.detect import DetectionTrainer
-
-        subject = self
-
-        class SwappingTrainer(DetectionTrainer):
-            def get_model(self, cfg=None, weights=None, verbose=True):
-                model = super().get_model(cfg, None, verbose)
-                subject.swap(model)
-                if weights:
-                    model.load(weights)
-                return model
-
-        return SwappingTrainer
-
-    def swap(self, model):
-        """In place; raises OpbenchError where it can't be."""
-        from opbench.models.swap import swap
-
-        self.changes = swap(model, self.slot, self.operator, size=(self.size, self.size))
-
-    def built(self):
-        """A fresh network with the swap in it."""
-        import torch
-        from ultralytics.nn.tasks import DetectionModel
-
-        torch.manual_seed(0)
-        model = DetectionModel(self.network, nc=CLASSES, verbose=False)
-        self.swap(model)
-        return model
-
-    def image(self, *sides):
-        import torch
-
-        return torch.rand(1, 3, *(sides or (self.size, self.size)), generator=torch.Generator().manual_seed(1))
-
-    def builds(self):
-        self.built().train()(self.image())
-
-    def autocast(self):
-        import torch
-        from ultralytics.cfg import get_cfg
-
-        model = self.built().train()
-        model.args = get_cfg()
-        batch = {
-            "img": torch.cat([self.image(), self.image().flip(3)]),
-            "batch_idx": torch.tensor([0.0, 1.0]),
-            "cls": torch.zeros(2, 1),
-            "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]] * 2),
-        }
-        with torch.autocast("cpu", torch.bfloat16):
-            loss, _ = model(batch)
-        loss.sum().backward()
-        return self.judged(model, loss)
-
-    def judged(self, model, loss):
-        """What is wrong with the loss, or with the gradients of what was swapped in."""
-        import torch
-
-        if not torch.isfinite(loss).all():
-            return f"the loss is {loss.tolist()}"
-        for change in self.changes:
-            for name, value in model.get_submodule(change.name).named_parameters():
-                if value.grad is None:
-                    return f"{name} gets no gradient"
-                if not torch.isfinite(value.grad).all():
-                    return f"the gradient of {name} is not finite"
-        return None
-
-    def copies(self):
-        model = self.built().eval()
-        return self.differs(copy.deepcopy(model)(self.image()), model(self.image()))
-
-    def fuses(self):
-        model = self.built().eval()
-        before = model(self.image(self.size, 2 * self.size))
-        return self.differs(model.fuse(verbose=False)(self.image(self.size, 2 * self.size)), before, 1e-3)
-
-    def differs(self, now, before, tolerance=0.0):
-        """By how much two predictions differ, or nothing. Boxes are in pixels."""
-        now, before = (one[0] if isinstance(one, (tuple, list)) else one for one in (now, before))
-        gap = float((now - before).abs().max())
-        return None if gap <= tolerance * float(before.abs().max()) else f"predictions differ by {gap:.3g}"
-
-    def train(self, model, **options):
-        asked = {
-            "data": str(self.described), "imgsz": self.size, "batch": 4, "device": "cpu", "workers": 0, "plots": False,
-            "project": str(self.folder), "exist_ok": True, "verbose": False, "seed": 0, "amp": False,
-        } | options  # fmt: skip
-        model.train(trainer=self.trainer(), **asked)
-        return model
-
-    def trains(self):
-        import torch
-        from ultralytics import YOLO
-
-        yolo = YOLO(self.network, verbose=False)
-        infinite = []
-
-        def losses(trainer):
-            if not torch.isfinite(trainer.loss).all():
-                infinite.append(f"the loss is {trainer.loss.tolist()}")
-
-        # Between backward and the optimiser's step there is no callback: the hook of a parameter hears its gradient.
-        silent = set()
-
-        def hooks(trainer):
-            for change in self.changes:
-                for name, value in trainer.model.get_submodule(change.name).named_parameters():
-                    key = f"{change.name}.{name}"
-                    silent.add(key)
-                    value.register_hook(lambda gradient, key=key: silent.discard(key))
-
-        yolo.add_callback("on_train_start", hooks)
-        yolo.add_callback("on_train_batch_end", losses)
-        self.train(yolo, name="one", epochs=1)
-        if infinite or silent:
-            return infinite[0] if infinite else f"{min(silent)} gets no gradient"
-        best = self.folder / "one" / "weights" / "best.pt"
-        return None if best.exists() else "no best.pt was saved"
-
-    def best(self):
-        """The trained model; raises ValueError where it isn't what was swapped in that was saved."""
-        from ultralytics import YOLO
-
-        yolo = YOLO(str(self.folder / "one" / "weights" / "best.pt"))
-        for change in self.changes:
-            kind = type(yolo.model.get_submodule(change.name)).__name__
-            if kind != change.after:
-                raise ValueError(f"{change.name} was saved as {kind}, expected {change.after}")
-        return yolo
-
-    def validates(self):
-        self.best().val(
-            data=str(self.described), imgsz=self.size, batch=2, device="cpu", workers=0, plots=False, rect=True,
-            project=str(self.folder), name="val", exist_ok=True, verbose=False,
-        )  # fmt: skip
-
-    def reloads(self):
-        import torch
-
-        model = self.best().model.float().eval()
-        here = model(self.image())[0]
-        out = self.folder / "elsewhere.pt"
-        torch.save(self.image(), self.folder / "image.pt")
-        code = (
-            "import sys, torch; from ultralytics import YOLO; best, image, out = sys.argv[1:];"
-            "torch.set_num_threads(1);"
-            "torch.save(YOLO(best).model.float().eval()(torch.load(image))[0], out)"
-        )
-        best = self.folder / "one" / "weights" / "best.pt"
-        words = [sys.executable, "-c", code, str(best), str(self.folder / "image.pt"), str(out)]
-        ended = subprocess.run(words, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            return f"a new process: {ended.stderr.strip().splitlines()[-1]}"
-        return self.differs(torch.load(out), here)
-
-    def exports(self):
-        import onnxruntime
-        import torch
-
-        yolo = self.best()
-        model = copy.deepcopy(yolo.model).float().eval()
-        expected = model(self.image())[0]
-        asked = {"imgsz": self.size, "device": "cpu", "verbose": False}
-        scripted = torch.jit.load(str(yolo.export(format="torchscript", **asked)))
-        if said := self.differs(scripted(self.image()), expected, 1e-3):
-            return f"TorchScript: {said}"
-        path = self.best().export(format="onnx", opset=17, simplify=False, **asked)
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        (got,) = session.run(None, {session.get_inputs()[0].name: self.image().numpy()})
-        said = self.differs(torch.from_numpy(got), expected, 1e-3)
-        return f"ONNX: {said}" if said else None
-
-    def resumes(self):
-        from ultralytics import YOLO
-
-        yolo = YOLO(self.network, verbose=False)
-
-        def break_off(trainer):
-            raise BrokenOffError
-
-        yolo.add_callback("on_model_save", break_off)
-        with contextlib.suppress(BrokenOffError):
-            self.train(yolo, name="two", epochs=2)
-        last = self.folder / "two" / "weights" / "last.pt"
-        if not last.exists():
-            return "no last.pt was saved"
-        again = YOLO(str(last))
-        epochs = []
-        again.add_callback("on_train_epoch_start", lambda trainer: epochs.append(trainer.epoch))
-        again.train(resume=True, trainer=self.trainer(), device="cpu", workers=0, plots=False)
-        return None if epochs == [1] else f"it began with epoch {epochs}, expected the second alone"
-
-
-# --- All operators ------------------------------------------------------------------------------------------------
-
-
-def lived(slot, operator, network, size):
-    """What became of each step, by name; a process that ended early says so of the step that it was at."""
     with tempfile.TemporaryDirectory(prefix="will-it-train-") as name:
-        folder = Path(name)
-        words = [sys.executable, str(HERE), network, "--size", str(size), "--case", slot, operator, str(folder)]
-        environment = {
-            **os.environ, "YOLO_CONFIG_DIR": str(folder / "settings"), "YOLO_OFFLINE": "1",
-            "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
-        try:
-            ended = subprocess.run(
-                words, env=environment, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
-            )
-            said = "" if not ended.returncode else f"its process ended with {ended.returncode}"
-        except subprocess.TimeoutExpired:
+        folders = {operator: Path(name) / operator for operator in operators}
+        for operator, folder in folders.items():
+            folder.mkdir()
+            (folder / "case.json").write_text(json.dumps({"slot": slot, "operator": operator}))
+
+        def steps(operator):
+            found = noted(folders[operator])
+            left_out = {LEFT_OUT: found[LEFT_OUT]} if found.get(LEFT_OUT) else {}
+            return {step: found.get(step, "not reached") for step in STEPS} | left_out
+
+        whose = {folder: operator for operator, folder in folders.items()}
+        words = [network, str(size)]
+        _taken("live", ORDER, words, list(whose), Path(name), lambda folder: told(whose[folder], steps(whose[folder])))
+        _taken("reload", ("reloads",), words, list(whose), Path(name), lambda folder: None)
+        return {operator: steps(operator) for operator in operators}
+
+
+def _taken(act, order, words, waiting, home, told):
+    """Has processes take all cases, until each is done or its process has ended over it."""
+    environment = {
+        **os.environ, "YOLO_CONFIG_DIR": str(home / "settings"), "YOLO_OFFLINE": "1",
+        "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    while waiting:
+        command = [sys.executable, str(LIFE), act, *words, *map(str, waiting)]
+        with open(home / f"{act}.log", "ab") as log:
+            process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT)
+            said, waiting = _watched(process, act, waiting, told)
+        if waiting:
+            over, *waiting = waiting
+            found = noted(over)
+            found[next((step for step in order if step not in found), order[-1])] = said
+            (over / "found.json").write_text(json.dumps(found))
+            told(over)
+
+
+def _watched(process, act, waiting, told):
+    """Waits for a process: what to say of the case that it ended over, and the cases that aren't done."""
+    begun, said = time.monotonic(), ""
+    while True:
+        ended = process.poll()  # before looking: what it has done by then is there
+        while waiting and (waiting[0] / f"{act}.done").exists():
+            told(waiting[0])
+            waiting, begun = waiting[1:], time.monotonic()
+        if ended is not None:
+            return said or f"its process ended with {ended}", waiting
+        if time.monotonic() - begun > PATIENCE:
             said = f"not done after {PATIENCE} s"
-        written = folder / "found.json"
-        found = json.loads(written.read_text()) if written.exists() else {}
-    if said:
-        order = ("builds", "autocast", "copies", "fuses", "trains", "validates", "reloads", "exports", "resumes")
-        found[next(step for step in order if step not in found)] = said
-    return {step: found.get(step, "not reached") for step in STEPS}
-
-
-def save(document, path):
-    """What all rows share in the first line, then a line an operator; the same bytes of the same document."""
-    shared = {name: value for name, value in document.items() if name != "rows"}
-    lines = "".join(json.dumps(one) + "\n" for one in (shared, *document["rows"]))
-    path.write_bytes(gzip.compress(lines.encode(), mtime=0))
-
-
-def read(path):
-    """A document that was saved."""
-    shared, *rows = map(json.loads, gzip.decompress(path.read_bytes()).decode().splitlines())
-    return {**shared, "rows": rows}
-
-
-def table(document):
-    """The page: a row an operator, a column a step, failures in words below."""
-    rows = ["| slot | operator | " + " | ".join(STEPS) + " |", "| --- | --- " + "| --- " * len(STEPS) + "|"]
-    words = []
-    for row in document["rows"]:
-        cells = []
-        for step in STEPS:
-            outcome = row["steps"][step]
-            cells.append("yes" if outcome == "ok" else "-" if outcome == "not reached" else "**no**")
-            if outcome not in ("ok", "not reached"):
-                words.append(f"- `{row['operator']}` in `{row['slot']}`, {step}: {outcome.replace('|', '/')}")
-        rows.append(f"| `{row['slot']}` | `{row['operator']}` | " + " | ".join(cells) + " |")
-    legend = [f"- *{step}*: {ABOUT[step]}" for step in STEPS]
-    return "\n".join(
-        [
-            f"# Will it train: {document['network']} at {document['size']} px",
-            "",
-            f"{document['machine']}, torch {document['torch']}, ultralytics {document['ultralytics']}, on the CPU.",
-            "",
-            *rows,
-            "",
-            *(words or ["Nothing failed."]),
-            "",
-            "What is asked:",
-            "",
-            *legend,
-            "",
-            "To repeat it:",
-            "",
-            "```sh",
-            document["command"],
-            "```",
-            "",
-        ]
-    )
+            process.kill()
+            process.wait()
+        time.sleep(LOOK)
 
 
 def main():
@@ -423,24 +103,24 @@ def main():
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--operator", action="append", help="only this operator (repeatable)")
     parser.add_argument("--slot", action="append", choices=list(SLOTS), help="only this slot (repeatable)")
+    parser.add_argument("--resume", action="store_true", help="go on with the document in the output folder")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/local/will-it-train"))
-    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.case:
-        slot, operator, folder = asked.case
-        life(slot, operator, asked.network, asked.size, Path(folder))
-        return
     asked.output.mkdir(parents=True, exist_ok=True)
     name = Path(asked.network).stem
     words = ["python", "tests/models/will_it_train.py", asked.network]
     words += ["--size", str(asked.size)] if asked.size != 64 else []
     words += [word for slot in asked.slot or () for word in ("--slot", slot)]
     words += [word for operator in asked.operator or () for word in ("--operator", operator)]
-    for document in survey(asked.network, asked.size, asked.slot or list(SLOTS), asked.operator):
-        # After each operator: what a survey that is broken off has found is kept.
-        document["command"] = shlex.join(words)
+
+    def keep(document):
+        document = {**document, "command": shlex.join(words)}
         save(document, asked.output / f"{name}.jsonl.gz")
         (asked.output / f"{name}.md").write_text(table(document))
+
+    path = asked.output / f"{name}.jsonl.gz"
+    before = read(path) if asked.resume and path.exists() else {}
+    survey(asked.network, asked.size, asked.slot or list(SLOTS), asked.operator, keep, before)
     print(asked.output / f"{name}.md")
 
 
@@ -451,8 +131,18 @@ def processor():
     return environment().cpu
 
 
-def survey(network, size, slots, operators=None):
-    """The document so far, after every operator of every slot but what stands there already."""
+def _position(row):
+    """Of its operator among those of the slot's task."""
+    from opbench import registry
+
+    return list(registry.operators(SLOTS[row["slot"]])).index(row["operator"])
+
+
+def survey(network, size, slots, operators, keep, before):
+    """Gives `keep` the document so far after every few operators: what a survey that is broken off has found stays.
+
+    Rows of `before`, a document of the same network, size, machine and versions, are taken as they are.
+    """
     import torch
 
     from opbench import registry
@@ -461,17 +151,25 @@ def survey(network, size, slots, operators=None):
     registry.load()
     shared = {"network": network, "size": size, "machine": processor()}
     shared |= {"torch": torch.__version__, "ultralytics": version()}
-    rows = []
+    same = all(before.get(name) == value for name, value in shared.items())
+    rows = list(before["rows"]) if same else []
+
+    def told(slot, operator, steps):
+        failed = [f"{step}: {said}" for step, said in steps.items() if said != "ok" and step in ORDER]
+        print(f"{slot} {operator}: {', '.join(failed) or 'ok'}", flush=True)
+
     for slot in slots:
         task = registry.tasks()[SLOTS[slot]]
-        for operator in registry.operators(task.name):
-            if (operators and operator not in operators) or operator == task.baseline.partition("[")[0]:
-                continue
-            steps = lived(slot, operator, network, size)
-            rows.append({"slot": slot, "operator": operator, "steps": steps})
-            failed = [step for step, outcome in steps.items() if outcome != "ok"]
-            print(f"{slot} {operator}: {', '.join(f'{step}: {steps[step]}' for step in failed) or 'ok'}", flush=True)
-            yield {**shared, "rows": rows}
+        known = {row["operator"] for row in rows if row["slot"] == slot} | {task.baseline.partition("[")[0]}
+        chosen = [one for one in registry.operators(task.name) if one in (operators or [one]) and one not in known]
+        for first in range(0, len(chosen), TOGETHER):
+            some = chosen[first : first + TOGETHER]
+            found = lived(slot, some, network, size, functools.partial(told, slot))
+            for operator, steps in found.items():
+                left_out = {name: steps.pop(name) for name in (LEFT_OUT,) if name in steps}
+                rows.append({"slot": slot, "operator": operator, "steps": steps, **left_out})
+            rows.sort(key=lambda row: (list(SLOTS).index(row["slot"]), _position(row)))
+            keep({**shared, "rows": rows})
 
 
 if __name__ == "__main__":

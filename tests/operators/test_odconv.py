@@ -181,3 +181,13 @@ def test_every_planted_bug_is_convicted_from_the_command_line(name):
     command = [sys.executable, "-m", "opbench", "check", target, "--operator", "odconv", "--strict"]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, "COLUMNS": "200"})
     assert checked.returncode == 1, checked.stdout + checked.stderr
+
+
+def test_a_whole_network_s_memory_format_and_dtype_reach_it():
+    """YOLO packages ask for channels_last of everything, which torch refuses for the five axes of the kernels."""
+    module, x = ODConv2d(8, 12, 3, padding=1).eval(), torch.rand(2, 8, 6, 6)
+    expected, shape = module(x), module.weight.shape
+    module.to(memory_format=torch.channels_last)
+    assert torch.allclose(module(x), expected, atol=1e-6)
+    module.double()
+    assert (module.weight.shape, module.weight.dtype, module.weight.is_leaf) == (shape, torch.float64, True)

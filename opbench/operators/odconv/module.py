@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -132,6 +135,18 @@ class ODConv2d(nn.Module):
             stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups,
         )  # fmt: skip
         return out if filters is None else out * filters[:, :, None, None]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """What `to`, `half` and `cuda` call, the kernels given one after the other.
+
+        torch asks for an image's memory format of whatever has four or five axes, and only four can have it; YOLO
+        packages ask for it of a whole network.
+        """
+
+        def applied(value: Tensor) -> Tensor:
+            return fn(value.flatten(0, 1)).unflatten(0, value.shape[:2]) if value.ndim == 5 else fn(value)
+
+        return super()._apply(applied, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """The convolution's arguments."""

@@ -19,6 +19,38 @@ GROUP_WIDTH = "channels of a group"
 Parameters = Mapping[str, inspect.Parameter]
 
 
+def core_of_module(found: Any, tensors: int) -> Callable[..., Any] | None:
+    """A module that is called with a core's tensors, as a function of them, of its forward's and constructor's options.
+
+    None for one that is called with fewer tensors: it predicts the others itself.
+    """
+    made = inspect.isclass(found)
+    kinds = inspect.Parameter
+    try:
+        forward = [one for one in inspect.signature(found.forward).parameters.values() if one.name != "self"]
+        options = list(inspect.signature(found).parameters.values()) if made else []
+    except (AttributeError, TypeError, ValueError):
+        return None
+    positional = (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+    needed = [one for one in forward if one.default is kinds.empty and one.kind in positional]
+    if len(needed) < max(2, tensors):
+        return None
+    own = {one.name for one in forward}
+    options = [one for one in options if one.name not in own and one.kind in (*positional, kinds.KEYWORD_ONLY)]
+
+    def core(*given: Any, **arguments: Any) -> Any:
+        constructed = {one.name: arguments.pop(one.name) for one in options if one.name in arguments}
+        return (found(**constructed) if made else found)(*given, **arguments)
+
+    core.__name__ = found.__name__ if made else type(found).__name__
+    keywords = [one.replace(kind=kinds.KEYWORD_ONLY) for one in (*forward, *options) if one not in needed]
+    order = [one.replace(kind=kinds.POSITIONAL_OR_KEYWORD) for one in needed[:tensors]]
+    rest = [one.replace(kind=kinds.KEYWORD_ONLY) for one in needed[tensors:]]
+    keywords = [one for one in keywords if one.kind is kinds.KEYWORD_ONLY]
+    core.__signature__ = inspect.Signature([*order, *rest, *keywords])  # type: ignore[attr-defined]
+    return core
+
+
 @dataclass(frozen=True)
 class CoreSignature:
     """What a core is called with: tensors in order, and options with their defaults (`inspect.Parameter.empty`)."""
@@ -133,6 +165,8 @@ def adapt(
         options |= {name: (name,) for name in core.options if name not in options}
     widths = tuple(name for name in own if GROUP_WIDTH in meanings(name))
     lacking = [name for name in core.options if name not in options]
+    # What knows of no groups has one.
+    fixed = {**{name: 1 for name in lacking if "groups" in meanings(name)}, **fixed}
     unset = [name for name in lacking if core.options[name] is kinds.empty and name not in fixed]
     if unset:
         add = " ".join(f"--fix {name}=VALUE" for name in unset)

@@ -132,7 +132,8 @@ def _graph_breaks(module: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     first = told.break_reasons[0]
     at = f" (line {first.user_stack[-1].lineno}: {first.user_stack[-1].line})" if first.user_stack else ""
     reason = first.reason.strip().splitlines()[0]
-    return f"under torch.compile its graph breaks {told.graph_break_count} times: {reason}{at}"
+    often = "once" if told.graph_break_count == 1 else f"{told.graph_break_count} times"
+    return f"its graph breaks {often}: {reason}{at}"
 
 
 @contextlib.contextmanager

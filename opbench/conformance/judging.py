@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from opbench import registry
 from opbench.conformance import declared_kinds, fitting, living, modules, promised
-from opbench.conformance.adapting import adapt, core_signature
+from opbench.conformance.adapting import adapt, core_of_module, core_signature
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.deployed import deployed_relations, deployed_ways, of_function
 from opbench.conformance.findings import Attempted, Request
@@ -62,6 +62,7 @@ def prepare(request: Request, loaded: Callable[[], None] = lambda: None) -> Judg
         raise OpbenchError(f"--operator: {registry.unknown_operator('operator', request.operator, known)}")
     found = load(target, request.path)
     loaded()
+    found = _called_as_core(request, found) or found
     if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
         judged = _first_that_fits(ModuleAsked(request, target, found, given, fixed))
         if not judged.properties:
@@ -91,6 +92,15 @@ def prepare(request: Request, loaded: Callable[[], None] = lambda: None) -> Judg
         notes.append("gradients, and what they are needed for: left out by --forward-only")
     shape = _shape(request.shape, judged) if request.shape else {}
     return dataclasses.replace(judged, properties=kept, notes=(*judged.notes, *notes), shape=shape)
+
+
+def _called_as_core(request: Request, found: Any) -> Callable[..., Any] | None:
+    """A module whose forward takes the core's own tensors, such as CARAFE's x and mask, is a core in a class."""
+    operator = cores().get(request.operator)
+    module = isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module))
+    if operator is None or operator.core is None or not module:
+        return None
+    return core_of_module(found, len(core_signature(operator.core).tensors))
 
 
 def _shape(text: str, judged: Judged) -> Mapping[str, Value]:

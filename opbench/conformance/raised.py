@@ -30,6 +30,8 @@ MIXES_DTYPES = re.compile(
 NEEDS_CONTIGUOUS = re.compile(
     r"view size is not compatible|must be contiguous|is not contiguous|only supports? contiguous", re.IGNORECASE
 )
+# torch's own words for an operation that lacks a backward pass for a memory format, whatever the module does.
+TORCH_REFUSES_FORMAT = re.compile(r"Unsupported memory format")
 WHAT_A_TARGET_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
 
 

@@ -215,6 +215,9 @@ class Attempt:
             ) from error
         strided = self.relation.name.startswith("gradient-")
         cause = fragile_because(message, made, self.space, strided=strided)
+        where_of = getattr(self.core, "raises_where", None)  # a module is asked whether it takes plain calls
+        where = where_of(made.options) if where_of is not None and not cause and not _refused(error) else ""
+        cause = f"raises {where}" if where else cause
         if cause:
             self.note(Violation(f"raised {message}{place_of(error)}", made, cause))
             raise UnsatisfiedAssumption from error
@@ -251,6 +254,10 @@ class Attempt:
             tuple(fragile),
             self.cut,
         )
+
+
+def _refused(error: BaseException) -> bool:
+    return isinstance(error, (NotImplementedError, AssertionError, MemoryError))
 
 
 def _size(example: Example) -> int:

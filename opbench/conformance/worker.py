@@ -146,7 +146,7 @@ def work(job: Job, wire: Wire) -> None:
         refusing[dtype] += tried.result.cause == raises_on(dtype) and not tried.result.examples
         wire.send(tried)
         if tried.result.status in BAD:
-            if name == judged.gate:
+            if name == judged.gate and tried.result.tier == "wrong":
                 shut = f"{name} has to hold first"
             elif request.first and (request.strict or tried.result.tier == "wrong"):
                 shut = STOPPED

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
+from collections.abc import Mapping
 
+import msgspec
 from torch import nn
 
 from opbench import registry
@@ -11,8 +15,10 @@ from opbench.anatomy import Anatomy
 from opbench.conformance.findings import Request
 from opbench.conformance.inside.looking import look
 from opbench.conformance.inside.outcome import Inside
+from opbench.conformance.meaning import meanings
 from opbench.conformance.promises.constructing import built
 from opbench.conformance.promises.findings import PromiseRequest
+from opbench.conformance.target import assignments, load, parse
 from opbench.schema import OpbenchError, Operator
 from opbench.tasks import SLOTS
 
@@ -41,6 +47,42 @@ def look_inside(request: Request, operator: Operator, name: str) -> Inside:
             if theirs is not None and theirs not in anatomies.values():
                 anatomies[other.name] = theirs
 
+    inside = _looked_at(request, operator, name, anatomies)
+    for argument in _degenerate(request):
+        if inside.kind == "unknown":
+            larger = msgspec.structs.replace(request, arguments=(*request.arguments, argument))
+            again = _looked_at(larger, operator, name, anatomies)
+            if again.kind != "unknown":
+                inside = dataclasses.replace(again, sentence=f"with {argument}, {again.sentence}")
+    off = _switched_off(request)
+    if inside.kind == "wrong" and off:
+        told = f"it was made with {', '.join(f'{one}=False' for one in off)}: --arg {off[0]}=True is another module"
+        inside = dataclasses.replace(inside, advice=f"{inside.advice}; {told}" if inside.advice else told)
+    return inside
+
+
+def _parameters(request: Request) -> Mapping[str, inspect.Parameter]:
+    """The arguments of the target's constructor that were not given."""
+    found = load(parse(request.target), request.path)
+    if not inspect.isclass(found):
+        return {}
+    given = assignments("--arg", request.arguments)
+    return {name: one for name, one in inspect.signature(found).parameters.items() if name not in given}
+
+
+def _degenerate(request: Request) -> list[str]:
+    """Kernel sizes that are 1 unless told: there is no window, by which a core would be known."""
+    return [
+        f"{name}=3" for name, one in _parameters(request).items() if one.default == 1 and "kernel" in meanings(name)
+    ][:1]
+
+
+def _switched_off(request: Request) -> list[str]:
+    """What is False unless told, and may make another operator of it."""
+    return [name for name, one in _parameters(request).items() if one.default is False and name != "bias"]
+
+
+def _looked_at(request: Request, operator: Operator, name: str, anatomies: Mapping[str, Anatomy]) -> Inside:
     def asked(channels: int | None) -> PromiseRequest:
         return PromiseRequest(
             target=request.target,

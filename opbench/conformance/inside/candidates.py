@@ -46,6 +46,8 @@ class Candidates:
             if value.ndim >= 2:
                 candidate = self._add(known, value.detach(), None)
                 candidate.parameter = candidate.parameter or name
+        # What depends on the input.
+        self.predicted = trace.behind((INPUT, 0))
         self.bits = {event.place: 1 << index for index, event in enumerate(trace.events)}
         self.counted: dict[int, int] = {}
         for event in trace.events:

@@ -99,7 +99,7 @@ class Combining:
         # The likeliest first: what is normalised as it should be, and what comes first.
         ranks: dict[int, int] = {}
         for name, among in zip(others, choices, strict=True):
-            among.sort(key=lambda one: (*_unlike_a_mask(one, anatomy, name, reading), one.start))
+            among.sort(key=lambda one: (self._constant(one), *_unlike_a_mask(one, anatomy, name, reading), one.start))
             ranks |= {id(one): rank for rank, one in enumerate(among) if name not in anatomy.parameters}
         for chosen in product(*choices):
             values = [x, *(one for one, name in zip(chosen, others, strict=True) if name not in anatomy.parameters)]
@@ -110,6 +110,10 @@ class Combining:
 
     def _free(self, one: CoreCandidate) -> bool:
         return bool(one.events) and all(event.place not in self.spent for event in one.events)
+
+    def _constant(self, one: CoreCandidate) -> bool:
+        """Whether it is the same for every input: a table, where something should be predicted."""
+        return bool(one.events) and one.events[0].place not in self.candidates.predicted
 
     def _may_meet(
         self, anatomy: Anatomy, reading: CoreReading, values: Sequence[CoreCandidate], weights: Sequence[CoreCandidate]
@@ -162,7 +166,9 @@ def _is_image(size: torch.Size, rows: int, columns: int) -> bool:
 
 
 def _unlike_a_mask(candidate: CoreCandidate, anatomy: Anatomy, name: str, reading: CoreReading) -> tuple[bool, bool]:
-    return not _sums_to_one(candidate, anatomy, name, reading), bool(candidate.values[0] < 0)
+    """Of pairs, such as offsets are, neither says anything."""
+    pairs = not set(anatomy.reversible).isdisjoint(parts(anatomy.layouts[name]))
+    return not _sums_to_one(candidate, anatomy, name, reading), not pairs and bool(candidate.values[0] < 0)
 
 
 def _sums_to_one(candidate: CoreCandidate, anatomy: Anatomy, name: str, reading: CoreReading) -> bool:

@@ -44,7 +44,7 @@ class Search:
     """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain.
 
     Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is; where nothing
-    is found, there are eight.
+    is found, there are nine.
     """
 
     trace: Trace
@@ -70,6 +70,7 @@ class Search:
             or self._right(anatomy, likely, FEW_LAYOUTS, SOME_LAYOUTS)
             or self._right(anatomy, likely, SOME_LAYOUTS, LAYOUTS_TRIED)
             or self._wrong(anatomy, wrong, 2, FEW_LAYOUTS)
+            or self._wrong(anatomy, wrong, FEW_LAYOUTS, SOME_LAYOUTS)
             or self._right(anatomy, others, 0, FEW_LAYOUTS)
             or self._right(anatomy, doubtful, 0, FEW_LAYOUTS)
         )
@@ -80,14 +81,26 @@ class Search:
         every = [first]
         while len(every) < MOST_CORES:
             self.combining.spent |= spent_by(every[-1], self.trace)
-            likely, _, _ = self.combining.ordered(anatomy, LIKELY)
+            likely = self._behind_first(self.combining.ordered(anatomy, LIKELY)[0], every)
             # What does without some of the tensors is no second core: much is a plain interpolation.
-            wrong: dict[tuple[str, ...], list[Combination]] = {(): self.combining.ordered(anatomy, 0)[0]}
+            wrong: dict[tuple[str, ...], list[Combination]] = {
+                (): self._behind_first(self.combining.ordered(anatomy, 0)[0], every)
+            }
             found = self._right(anatomy, likely, 0, SOME_LAYOUTS) or self._wrong(anatomy, wrong, 0, FEW_LAYOUTS)
             if found is None:
                 break
             every.append(found)
         return every[1:]
+
+    def _behind_first(self, tried: list[Combination], every: list[Found]) -> list[Combination]:
+        """Those first whose image comes behind the cores that were found: mostly one core follows the other."""
+        before = self.trace.before(tuple(one.output.place for one in every if one.output.place is not None))
+
+        def again(one: Combination) -> bool:
+            image = next(iter(one[1].values()))
+            return bool(image.events) and image.events[0].place in before
+
+        return sorted(tried, key=again)
 
     def find_right(self, anatomy: Anatomy) -> Found | None:
         """The operator's core, where the likeliest tensors are its."""

@@ -87,6 +87,9 @@ class _Prepared:
         module = self.make(channels)
         if not any(is_lazy(parameter) for parameter in module.parameters()):
             drawn(module, self.unbiased)
+        for one in module.modules():  # full backward hooks make calls of their own, where gradients are asked for alone
+            one._backward_hooks.clear()
+            one._backward_pre_hooks.clear()
         return module.eval()
 
 

@@ -30,6 +30,7 @@ from opbench.verify.bounds import judge
 from opbench.verify.rounding.terms import rounding_terms
 
 _INCOMING = "gradient of the output"
+_IN_A_ROW = "calls-in-a-row"
 # What is asked of any core, and by which check; each compares with the definition, or the core with itself.
 _GENERAL: Mapping[str, tuple[str, Callable[[Oracle], Callable[[Core, Example], None]]]] = {
     "inputs-unchanged": (
@@ -40,7 +41,7 @@ _GENERAL: Mapping[str, tuple[str, Callable[[Oracle], Callable[[Core, Example], N
         "two calls on the same inputs agree bit for bit",
         lambda oracle: Checks(oracle, ("x",)).is_repeatable,
     ),
-    "calls-in-a-row": (
+    _IN_A_ROW: (
         "five calls with other values and another batch in between: output and gradients are the definition's",
         lambda oracle: CallingChecks(oracle).is_right_in_a_row,
     ),
@@ -84,7 +85,8 @@ def undeclared_relations(found: Found) -> tuple[Relation, ...]:
             needs_gradients=True,
             without_gradients=held.output_is_the_definition,
         ),
-        *map(general, _GENERAL),
+        # A batch is doubled by doubling every tensor, which a weight is not to be.
+        *(general(name) for name in _GENERAL if name != _IN_A_ROW or not found.anatomy.parameters),
         Relation(
             NAME,
             "bounded",

@@ -157,7 +157,7 @@ MODES = (
     ("the sampling with reflected borders", "bilinear", "reflection"),
     ("the bicubic sampling", "bicubic", "zeros"),
 )
-DROPPED = "the sampling with every weight 1: the mask is dropped"
+DROPPED = "the sampling with every weight 1, as DCNv1 does: no mask takes part"
 AVERAGED = "the sampling with equal weights: the mask is dropped"
 
 # sampled(at, samples of it, mask or the weight of every point) -> the output, from an operator's own arguments.
@@ -168,9 +168,9 @@ def wrong_samplings(
     described: Described, without_mask: tuple[str, ...], points: float | None
 ) -> tuple[WrongDefinition, ...]:
     """All of them, for an operator: `described(move, mode, border, weight)` is its definition with these exchanged."""
-    found = [WrongDefinition(sentence, described(move, "bilinear", "zeros", None)) for sentence, move in MOVES]
-    found += [WrongDefinition(sentence, described(unmoved, mode, border, None)) for sentence, mode, border in MODES]
-    found.append(WrongDefinition(DROPPED, described(unmoved, "bilinear", "zeros", 1.0), without_mask))
+    found = [WrongDefinition(DROPPED, described(unmoved, "bilinear", "zeros", 1.0), without_mask)]
     if points is not None:
         found.append(WrongDefinition(AVERAGED, described(unmoved, "bilinear", "zeros", points), without_mask))
+    found += [WrongDefinition(sentence, described(move, "bilinear", "zeros", None)) for sentence, move in MOVES]
+    found += [WrongDefinition(sentence, described(unmoved, mode, border, None)) for sentence, mode, border in MODES]
     return tuple(found)

@@ -322,7 +322,7 @@ V3 = {
     C2fBlock: ("right", "SiLU"),
     ScaledByCentre: ("right", "computes DCNv3's sampling"),
     OffsetsDropped: ("wrong", "offset"),
-    MaskForgotten: ("wrong", "the mask is dropped"),
+    MaskForgotten: ("wrong", "every weight 1, as DCNv1 does: no mask takes part"),
     XYSwapped: ("wrong", "x and y exchanged"),
     NearestPixel: ("wrong", "nearest pixel"),
     ClampedBorder: ("wrong", "clamped to the image"),

@@ -6,6 +6,7 @@ import carafe_modules
 import deformable_modules
 import pytest
 import torch
+import wrapped_modules
 from torch import nn
 
 from opbench.conformance.inside.looking import look
@@ -20,6 +21,7 @@ CASES = [
     *(("carafe", kind, *expected) for kind, expected in carafe_modules.EXPECTED.items()),
     *(("dcnv3", kind, *expected) for kind, expected in deformable_modules.V3.items()),
     *(("dcnv2", kind, *expected) for kind, expected in deformable_modules.V2.items()),
+    *((*case, *expected) for case, expected in wrapped_modules.SEVERAL.items()),
 ]
 # What the default run tries; the others take many seconds each, or are like one of these.
 QUICK = {
@@ -29,6 +31,7 @@ QUICK = {
     carafe_modules.StaticMask, carafe_modules.ComputedAndDropped, carafe_modules.Deconvolution,
     deformable_modules.C2fBlock, deformable_modules.PaddedNormalised,
     deformable_modules.OffsetsUnread, deformable_modules.SoftmaxOverGroups,
+    wrapped_modules.TabulatedV2, wrapped_modules.SecondDropsItsOffsets,
 }  # fmt: skip
 
 
@@ -45,7 +48,10 @@ def looked(kind, operator):
 @pytest.mark.parametrize(
     ("operator", "kind", "verdict", "said"),
     [
-        pytest.param(*case, marks=() if case[1] in QUICK and case[0] != "dcnv2" else pytest.mark.nightly)
+        pytest.param(
+            *case,
+            marks=() if case[1] in QUICK and case[1] is not deformable_modules.GatheredV2 else pytest.mark.nightly,
+        )
         for case in CASES
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

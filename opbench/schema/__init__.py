@@ -24,7 +24,16 @@ from opbench.schema.declared import (
     Terms,
     Workload,
 )
-from opbench.schema.planned import DEFAULT_MEMORY_FORMAT, DEFAULT_RUNTIME, Case, Panel, Plan, Skipped, spread_part
+from opbench.schema.planned import (
+    DEFAULT_MEMORY_FORMAT,
+    DEFAULT_RUNTIME,
+    Case,
+    Panel,
+    Plan,
+    Skipped,
+    runtime_part,
+    spread_part,
+)
 from opbench.schema.recorded import (
     PAIRED,
     SCHEMA_VERSION,
@@ -106,6 +115,7 @@ __all__ = [
     "Workload",
     "Worst",
     "Yardstick",
+    "runtime_part",
     "shares_differ",
     "spread_part",
 ]

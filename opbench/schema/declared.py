@@ -22,6 +22,7 @@ class Cost:
     core; normalisation, activations and softmax are elementwise and are reported apart. `macs_training` is the forward
     call's where training computes something else: a detection head decodes boxes only in inference.
     `elements` is the least traffic possible: every input, parameter and output element moved exactly once.
+    `derived=False` says that the MACs were counted, so that they are no evidence against a counter.
     """
 
     params: int
@@ -29,6 +30,7 @@ class Cost:
     macs_backward: int
     elements: int
     macs_training: int | None = None
+    derived: bool = True
 
     def macs_of(self, mode: Mode) -> int:
         """One call's: training is forward and backward."""
@@ -251,7 +253,10 @@ class Operator:
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Named dimensions of a task, with the source they come from; `settings` are operators' own, by operator."""
+    """Named dimensions of a task, with the source they come from; `settings` are operators' own, by operator.
+
+    `across_runtimes`: a panel for each operator, in torch and the other `runtimes`, and none of rivals.
+    """
 
     task: str
     name: str
@@ -263,16 +268,21 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     modes: tuple[Mode, ...] = ()
     spreads: tuple[float, ...] = ()
     runtimes: tuple[str, ...] = ("torch",)
+    across_runtimes: bool = False
     settings: dict[str, dict[str, Setting]] = {}
 
 
-Quantity = Literal["speed-up", "roofline", "memory", "first-call-cold", "first-call-cached"]
+Quantity = Literal["speed-up", "slow-down", "roofline", "memory", "first-call-cold", "first-call-cached"]
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a contender is meant to reach on a workload: `at_least` or `at_most`.
 
-    speed-up: latency of `against` (else of the baseline) over the contender's. roofline: latency over the least time
+    An operator without brackets (`carafe`) is its fastest implementation there. The panel is the one that is executed
+    by `runtime`; `across_runtimes` means that of one operator in several runtimes, and `against` its row in torch.
+
+    speed-up: latency of `against` (else of the baseline) over the contender's. slow-down: the same the other way up.
+    roofline: latency over the least time
     that the machine's yardsticks allow. memory: inputs, parameters and peak over the closed form's least bytes.
     first-call-*: seconds of the first call in a fresh process, nothing compiled yet, or from the compiler's cache.
     """
@@ -285,6 +295,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Mode = "inference"
     dtype: DType = "float32"
     device: Device = "cpu"
+    runtime: str = "torch"
+    across_runtimes: bool = False
     at_least: float | None = None
     at_most: float | None = None
 

@@ -199,6 +199,22 @@ def _implementations() -> Iterator[str]:
     yield ""
 
 
+def _exporting() -> Iterator[str]:
+    """Which graphs of each operator the runtimes of files can be given, and which stay in torch."""
+    from opbench import registry
+    from opbench.runtimes import RUNTIMES
+
+    names = [name for name, runtime in RUNTIMES.items() if runtime.records]
+    yield f"| slot | operator | {' | '.join(f'`{name}`' for name in names)} | torch alone |"
+    yield f"| --- | --- | {' | '.join('---' for _ in names)} | --- |"
+    for (task, name), found in _declared_operators(registry).items():
+        ways = found.implementations.values()
+        able = ", ".join(f"`{one.name}`" for one in ways if not one.obstacle_to_export) or "none"
+        kept = ", ".join(f"`{one.name}`" for one in ways if one.obstacle_to_export)
+        yield f"| `{task}` | `{name}` | {' | '.join(able for _ in names)} | {kept} |"
+    yield ""
+
+
 _PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "commands": _commands,
     "run-document": _run_document,
@@ -208,4 +224,5 @@ _PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "suites": _suites,
     "operators": _operators,
     "implementations": _implementations,
+    "exporting": _exporting,
 }

@@ -9,7 +9,7 @@ from typing import cast
 
 import msgspec
 
-from opbench import registry
+from opbench import across_runtimes, registry
 from opbench.contenders import Filters, competing, for_exports, not_installed, passes
 from opbench.declarations import settings_of
 from opbench.errors import nearest
@@ -49,12 +49,14 @@ def plan(
     seed: int = 0,
     settings: Asked = MappingProxyType({}),
     here: bool = True,
+    across: bool = False,
 ) -> Plan:
     """Lays out the panels of a suite under the given filters, operators at the settings asked for.
 
     The baseline of a panel always stays in it: without it there is no ratio. Contenders that came from a user's own
-    file always compete, whatever the suite lists. `here=False` lays out what can't run on this machine, too. Raises
-    OpbenchError for a filter value nothing answers to.
+    file always compete, whatever the suite lists. `here=False` lays out what can't run on this machine, too; `across`
+    makes panels of one operator in several runtimes, whatever the suite says. Raises OpbenchError for a filter value
+    nothing answers to.
     """
     _check(suite, filters, cuda=cuda)
     settings = checked(suite, settings)
@@ -65,6 +67,10 @@ def plan(
             continue
         task = registry.tasks()[workload.task]
         contenders = list(competing(task, workload, filters))
+        if across or workload.across_runtimes:
+            asked = across_runtimes.runtimes_asked(workload.runtimes, filters.get("runtime", ()))
+            workload = msgspec.structs.replace(workload, runtimes=asked, across_runtimes=True)
+        pools: dict[str, list[Case]] = {}
         for template in _templates(task, workload, filters, seed):
             cases = []
             for operator, implementation in not_installed(task, workload, filters):
@@ -79,21 +85,29 @@ def plan(
                         cases.append(case)
                     else:
                         skipped.append(Skipped(case=case.id, reason=reason))
-            if cases:
+            if workload.across_runtimes:
+                pools.setdefault(_in_torch(template).panel_id, []).extend(cases)
+            elif cases:
                 # Where a setting is asked of the baseline, it goes by that.
                 names = [case.contender for case in cases if case.contender.partition("/")[0] == task.baseline]
                 baseline = task.baseline if task.baseline in names else next(iter(names), task.baseline)
                 panels.append(
                     Panel(id=template.panel_id, source=workload.source, baseline=baseline, cases=tuple(cases))
                 )
-    planned = {_place(case) for panel in panels for case in panel.cases[:1]}
+        for pool in pools.values():
+            panels.extend(across_runtimes.regrouped(pool, workload.source))
+    planned = {_place(case) for panel in panels for case in panel.cases}
     targets = tuple(target for target in suite.targets if _place(target) in planned)
     return Plan(suite=suite.name, panels=tuple(panels), skipped=tuple(skipped), targets=targets)
 
 
-def _place(one: Case | Target) -> tuple[str, ...]:
-    """What a target and the panel it is measured in have in common."""
-    return one.task, one.workload, one.dtype, one.device, one.mode
+def _in_torch(case: Case) -> Case:
+    return msgspec.structs.replace(case, runtime=DEFAULT_RUNTIME)
+
+
+def _place(one: Case | Target) -> tuple[object, ...]:
+    """What a target and a case that it speaks of have in common."""
+    return one.task, one.workload, one.dtype, one.device, one.mode, one.runtime, one.across_runtimes
 
 
 def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> Iterator[Case]:
@@ -122,7 +136,8 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
 
 def _runtimes(workload: Workload, filters: Filters, device: Device, mode: Mode) -> Iterator[str]:
     """What executes the contenders; beside torch, of inference on the CPU alone."""
-    for runtime in filters.get("runtime") or workload.runtimes:
+    listed = workload.runtimes if workload.across_runtimes else filters.get("runtime") or workload.runtimes
+    for runtime in listed:
         if runtime == DEFAULT_RUNTIME or (device == "cpu" and mode == "inference"):
             yield runtime
 

@@ -77,6 +77,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         Option("Seconds after which no other panel is begun; what is missing, --resume adds.", least=1.0),
     ] = None
+    across_runtimes: Annotated[
+        bool, Option("Panels of one operator in several runtimes, with torch as the baseline.")
+    ] = False
     share_cpu: ShareCpu = False
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
     seed: Seed = 0
@@ -138,7 +141,10 @@ def row_command(run: Run, case: Case) -> str:
     of_case: dict[str, tuple[str, ...]] = {name: (getattr(case, name),) for name in FILTERS}
     if case.runtime == DEFAULT_RUNTIME:
         of_case["runtime"] = ()
+    if case.across_runtimes:  # beside the implementation that its operator takes in torch
+        of_case["implementation"] = ()
     asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)
+    asked = msgspec.structs.replace(asked, across_runtimes=case.across_runtimes)
     if run.settings.replicas > 1:  # which one panel alone would not get by itself
         asked = msgspec.structs.replace(asked, replicas=run.settings.replicas)
     if asked.threads == "auto":  # as many as were free then

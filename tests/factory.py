@@ -7,6 +7,14 @@ Nothing is measured, so a test that uses it is fast and the same everywhere.
 import math
 import random
 
+from opbench.deploy.nouns import (
+    Deployment,
+    DeviceProof,
+    DeviceRun,
+    ProvenAt,
+    RuntimeLatency,
+    ShippedArtifact,
+)
 from opbench.schema import (
     SCHEMA_VERSION,
     Called,
@@ -278,3 +286,60 @@ def _mixing():
             case = make_case(contender, spread=spread, **shared)
             yield make_record(case, seconds=1.1e-3, ratio=ratio, counts=make_counts(params * 1600, params, 3 << 20))
         yield make_failure(make_case("dcnv3[unfold]", spread=spread, **shared), "out-of-memory", "asked for 96 GiB")
+
+
+def make_artifact(file="carafe-slices-opset17.onnx", **changes):
+    fields = {
+        "contender": "carafe[slices]",
+        "file": file,
+        "format": "onnx",
+        "exporter": "torch.onnx (TorchScript)",
+        "opset": 17,
+        "axes": "fixed",
+        "bytes": 1 << 18,
+        "nodes": 416,
+        "sha256": "0" * 64,
+        "operations": {"Mul": 25, "Slice": 25},
+    }
+    return ShippedArtifact(**{**fields, **changes})
+
+
+def make_device_proof(file="carafe-slices-opset17.onnx", proof="right", **changes):
+    reason = "" if proof == "right" else "output[0, 1]: expected 1, got 2, off by 1 where rounding explains 1e-06"
+    at = ProvenAt((1, 16, 8, 8), proof, 0.13 if proof == "right" else 1e6, reason)
+    fields = {"contender": "carafe[slices]", "runtime": "onnxruntime", "version": "onnxruntime 1.32.0"}
+    return DeviceProof(file=file, sha256="0" * 64, provider="CPUExecutionProvider", at=(at,), **{**fields, **changes})
+
+
+def make_device_run(*proofs, **changes):
+    fields = {
+        "schema_version": 1,
+        "target": "carafe",
+        "definition": "the float64 definition of carafe",
+        "machine": "Some board",
+        "system": "Linux",
+        "python": "3.12.1",
+        "threads": 1,
+        "started": "2026-01-01T00:00:00+00:00",
+        "proofs": proofs or (make_device_proof(samples_seconds=(1e-3, 1.1e-3, 1.2e-3)),),
+    }
+    return DeviceRun(**{**fields, **changes})
+
+
+def make_deployment(**changes):
+    fields = {
+        "target": "carafe",
+        "swaps": (),
+        "shape": {"N": 1, "C": 16, "H": 8, "W": 8},
+        "dtype": "float32",
+        "definition": "the float64 definition of carafe",
+        "threads": 1,
+        "machine": "Some processor",
+        "started": "2026-01-01T00:00:00+00:00",
+        "command": "opbench deploy carafe",
+        "artifacts": (make_artifact(),),
+        "refused": (),
+        "proofs": (make_device_proof(),),
+        "latencies": (RuntimeLatency("onnxruntime", "carafe[slices]", "nearest[torch]", "ok", 1e-3),),
+    }
+    return Deployment(**{**fields, **changes})

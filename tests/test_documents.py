@@ -8,7 +8,16 @@ import stat
 
 import msgspec
 import pytest
-from factory import make_environment, make_incorrect, make_record, make_run, make_selfcheck, make_verdict
+from factory import (
+    make_deployment,
+    make_device_run,
+    make_environment,
+    make_incorrect,
+    make_record,
+    make_run,
+    make_selfcheck,
+    make_verdict,
+)
 
 from opbench import documents
 from opbench.analyse.claims.answers import evaluate
@@ -195,6 +204,8 @@ def nouns():
             "quiet",
             (),
         ),
+        "deployment": make_deployment(),
+        "device": make_device_run(),
         "claims": Answers(evaluate()[:3]),
     }
 

@@ -15,8 +15,8 @@ from opbench.documents.older import run_of_schema_1
 from opbench.errors import OpbenchError
 from opbench.schema import SCHEMA_VERSION
 
-# Format history of the study document, of the digest, and of what `check`, `model`, `compare`, `decide` and `claims`
-# print with `--json`:
+# Format history of the study document, of the digest, and of what `check`, `model`, `compare`, `decide`, `claims`
+# and `deploy` print with `--json`, and of what `on_device.py` writes:
 #   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
 STUDY_VERSION = 1
 DIGEST_VERSION = 1
@@ -26,6 +26,8 @@ MODEL_VERSION = 1
 COMPARISON_VERSION = 1
 DECISION_VERSION = 1
 CLAIMS_VERSION = 1
+DEPLOYMENT_VERSION = 1
+DEVICE_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +149,21 @@ KINDS: dict[str, DocumentKind] = {
             version=DECISION_VERSION,
             command="opbench decide --json",
             fields=("slots", "left_out"),
+        ),
+        DocumentKind(
+            name="deployment",
+            noun="opbench.deploy.nouns:Deployment",
+            version=DEPLOYMENT_VERSION,
+            command="opbench deploy -o DIR",
+            fields=("artifacts", "proofs"),
+            file="deploy.json",
+        ),
+        DocumentKind(
+            name="device",
+            noun="opbench.deploy.nouns:DeviceRun",
+            version=DEVICE_VERSION,
+            command="python on_device.py",
+            fields=("proofs", "system"),
         ),
         DocumentKind(
             name="claims",

@@ -28,7 +28,7 @@ def environment(seen: cores.CoreCount | None = None) -> Environment:
         watching = disturbance.described(kernel)
     return Environment(
         machine=platform.machine(),
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         memory_bytes=total_bytes(),
@@ -69,7 +69,8 @@ def _gpu_details() -> dict[str, str]:
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor, as the system names it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

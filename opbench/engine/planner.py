@@ -79,7 +79,14 @@ def lay_out(request: RunRequest) -> LaidOut:
     import torch  # here, so that a misspelt suite is answered at once
 
     cuda = torch.cuda.is_available()
-    laid_out = planning.plan(suite, request.filters, cuda=cuda, seed=request.seed, settings=request.settings)
+    laid_out = planning.plan(
+        suite,
+        request.filters,
+        cuda=cuda,
+        seed=request.seed,
+        settings=request.settings,
+        across=request.across_runtimes,
+    )
     baseline_alone.refuse(suite, laid_out, request.filters)
     recorded = settings(request, suite, len(laid_out.panels))
     said = tuple(baseline_alone.sentences(suite, laid_out, request.filters))

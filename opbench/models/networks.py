@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from opbench import registry
+from opbench.measure.macs import CORRECTED, by_torch
+from opbench.measure.parameters import count_parameters
 from opbench.models.closed_form import Formulas, structure
-from opbench.models.network_case import cored, deformable, operator_of, spread_layer
+from opbench.models.network_case import built, cored, deformable, operator_of, spread_layer
 from opbench.operators.common.choice import Core
 from opbench.registry import register_operator
 from opbench.schema import Cost, Dims, Implementation, OpbenchError, Operator, Tensors
@@ -109,12 +111,16 @@ def register_network(
     requires: Callable[[Dims], str | None],
     forget: Callable[[nn.Module], None] = lambda network: None,
     layers: Callable[[], Formulas] = dict,
+    kept: Callable[[str], bool] = lambda name: False,
+    closed_form: bool = True,
 ) -> Operator:
     """Declares a network as an operator of a task.
 
     `inputs(dims)` are the shapes of its inputs by name, in call order. `forget` makes a network drop what it keeps
     from call to call (a detection head keeps its anchors), for a definition is evaluated on several devices and dtypes.
     `layers()` are formulas of its own classes, asked for when it is counted.
+    `kept(name)` says of an entry of the state dict, or a module, that it stays as the network makes it. Without a
+    `closed_form`, of anybody's network, MACs are what torch's counter sees of it.
     """
 
     @functools.lru_cache(maxsize=4)
@@ -129,7 +135,9 @@ def register_network(
         held |= {key: held[key].clone() for key, _ in hollow.named_buffers() if key in held}
         # With nothing to differentiate, nothing is kept or marked for being computed again.
         with torch.set_grad_enabled(training and torch.is_grad_enabled()):
-            out: Tensor = functional_call(hollow, held, tuple(tensors[key] for key in inputs(dims)))
+            # Parameters that are tied have a name each in a state dict, and equal values.
+            given = tuple(tensors[key] for key in inputs(dims))
+            out: Tensor = functional_call(hollow, held, given, tie_weights=False)
         forget(hollow)
         return out
 
@@ -148,6 +156,17 @@ def register_network(
         backward = 2 * training_call.macs
         return Cost(inference.params, inference.macs, backward, elements, macs_training=training_call.macs)
 
+    @functools.lru_cache(maxsize=64)
+    def seen(items: tuple[tuple[str, int], ...]) -> Cost:
+        dims = dict(items)
+        hollow = counted(network(dims, "auto")).eval()
+        (x,) = (torch.zeros(shape) for shape in inputs(dims).values())
+        macs = by_torch(built(name, hollow, x, "inference", dtype="float32"), {**CORRECTED, **formulas()}).macs or 0
+        with torch.no_grad():
+            elements = x.numel() + hollow(x).numel()
+        params = count_parameters(hollow)
+        return Cost(params, macs, 2 * macs, elements + params, derived=False)
+
     def drawn(dims: Dims, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
         shapes = inputs(dims).items()
         return {key: torch.randn(shape, generator=generator, dtype=torch.float64) for key, shape in shapes}
@@ -161,8 +180,9 @@ def register_network(
         if key not in prepared:
             prepared.clear()
             exact = defined(network(dims, "auto")).double()
-            exact.load_state_dict(module.state_dict())
-            prepare(exact, x, spread, generator)
+            own = {key: value for key, value in exact.state_dict().items() if kept(key)}
+            exact.load_state_dict({**module.state_dict(), **own})
+            prepare(exact, x, spread, generator, kept)
             prepared[key] = exact.state_dict()
         module.load_state_dict(prepared[key])
 
@@ -180,7 +200,7 @@ def register_network(
             inputs=drawn,
             module=module,
             definition=definition,
-            cost=lambda dims: cost(tuple(dims.items())),
+            cost=lambda dims: (cost if closed_form else seen)(tuple(dims.items())),
             implementations=implementations,
             samples=SAMPLES,
             prepare=take,
@@ -191,13 +211,21 @@ def register_network(
     )
 
 
-def prepare(network: nn.Module, x: Tensor, spread: float, generator: torch.Generator) -> None:
+def prepare(
+    network: nn.Module,
+    x: Tensor,
+    spread: float,
+    generator: torch.Generator,
+    kept: Callable[[str], bool] = lambda name: False,
+) -> None:
     """Batch norms take the statistics of what reaches them, and deformable layers spread as asked on it.
 
-    x (N, 3, H, W); a network of several inputs has neither, and stays as it was drawn.
+    x (N, 3, H, W); a network of several inputs has neither, and stays as it was drawn. Modules that are `kept` stay as
+    they are.
     """
-    norms = [part for part in network.eval().modules() if isinstance(part, nn.BatchNorm2d)]
-    layers = deformable(network)
+    fresh = {part: name for name, part in network.eval().named_modules() if not kept(name)}
+    norms = [part for part in fresh if isinstance(part, nn.BatchNorm2d)]
+    layers = [part for part in deformable(network) if part in fresh]
     if not norms and not layers:
         return
     for norm in norms:

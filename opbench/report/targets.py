@@ -17,6 +17,7 @@ NOTE = (
 
 _WORDS: dict[Quantity, str] = {
     "speed-up": "times as fast as {against}",
+    "slow-down": "times the latency of {against}",
     "roofline": "latency over the machine's least time (roofline)",
     "memory": "inputs, parameters and peak over the least bytes",
     "first-call-cold": "first call, nothing compiled",
@@ -30,7 +31,7 @@ def targets(run: Run) -> Table:
     rows = tuple(
         (
             found.panel,
-            found.target.contender,
+            found.contender or found.target.contender,
             _WORDS[found.target.quantity].format(against=found.against or found.target.against or "the baseline"),
             _wanted(found.target),
             _measured(found),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from opbench.schema import Artifact
 # The newest opset whose GridSample every runtime here has: ONNX Runtime's CUDA provider lacks the one of 20, and
 # TensorRT's parser takes it for nearest.
 OPSET = 17
-EXPORTER = f"torch.onnx (TorchScript), opset {OPSET}"
+EXPORTER = "torch.onnx (TorchScript)"
+# The first that has GridSample, and the last that this exporter writes.
+OPSETS = (16, 20)
 
 
 def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, free: bool = False) -> bytes:
@@ -31,6 +33,9 @@ def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, 
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if free:  # what comes out may have no height, as boxes don't
+                rank = module(*inputs).ndim
+                axes["output"] = {0: "batch", **{axis: f"side{axis}_out" for axis in range(2, rank)}}
             torch.onnx.export(
                 module,
                 inputs,
@@ -39,7 +44,7 @@ def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, 
                 opset_version=opset,
                 input_names=names,
                 output_names=["output"],
-                dynamic_axes={**axes, "output": {0: "batch", 2: "height_out", 3: "width_out"}} if free else None,
+                dynamic_axes=axes if free else None,
             )
     except Exception as error:  # of whatever kind the exporter raises
         raise refused("torch.onnx can't write it down", error) from error
@@ -119,15 +124,23 @@ def _executed(
     begin = time.perf_counter()
     run = start(content, threads)
     seconds = time.perf_counter() - begin
-    return Executed(module, run, Artifact(EXPORTER, len(content), nodes_of(content), seconds))
+    return Executed(module, run, Artifact(f"{EXPORTER}, opset {OPSET}", len(content), nodes_of(content), seconds))
 
 
 def nodes_of(content: bytes) -> int:
     """How many operations an ONNX file has, those of nested graphs included."""
+    return sum(1 for _ in operations(content))
+
+
+def operations(content: bytes) -> Iterator[str]:
+    """The type of each operation of an ONNX file, those of nested graphs included."""
     import onnx
 
-    def count(graph: Any) -> int:
-        inner = (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
-        return len(graph.node) + sum(map(count, inner))
+    def of(graph: Any) -> Iterator[str]:
+        for node in graph.node:
+            yield node.op_type
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    yield from of(attribute.g)
 
-    return count(onnx.load_model_from_string(content).graph)
+    return of(onnx.load_model_from_string(content).graph)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from opbench.runtimes.prepared import Executed, refused
 from opbench.schema import Artifact
 
+TRACER = "torch.jit.trace"
+
 
 def compiled(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module under `torch.compile`, for these shapes."""
@@ -32,13 +34,25 @@ def program(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Exec
 
 def script(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module as `torch.jit.trace` writes it down, frozen, saved and loaded again."""
-    loaded, size, seconds = _loaded(
-        "torch.jit.trace",
-        lambda file: torch.jit.save(torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False)), file),
-        torch.jit.load,
-    )
+    loaded, size, seconds = _loaded(TRACER, lambda file: _trace(module, inputs, file), torch.jit.load)
     nodes = sum(1 for _ in loaded.inlined_graph.nodes())
-    return Executed(module, loaded, Artifact("torch.jit.trace", size, nodes, seconds))
+    return Executed(module, loaded, Artifact(TRACER, size, nodes, seconds))
+
+
+def traced(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[bytes, int]:
+    """The same as a file, and how many operations it has. Raises CantBeMade with the tracer's own words."""
+    file = io.BytesIO()
+    loaded, _, _ = _loaded(TRACER, lambda _: _trace(module, inputs, file), lambda _: torch.jit.load(_rewound(file)))
+    return file.getvalue(), sum(1 for _ in loaded.inlined_graph.nodes())
+
+
+def _trace(module: nn.Module, inputs: tuple[Tensor, ...], file: io.BytesIO) -> None:
+    torch.jit.save(torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False)), file)
+
+
+def _rewound(file: io.BytesIO) -> io.BytesIO:
+    file.seek(0)
+    return file
 
 
 def _loaded(

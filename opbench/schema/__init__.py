@@ -21,7 +21,16 @@ from opbench.schema.declared import (
     Task,
     Terms,
 )
-from opbench.schema.planned import DEFAULT_MEMORY_FORMAT, DEFAULT_RUNTIME, Case, Panel, Plan, Skipped, spread_part
+from opbench.schema.planned import (
+    DEFAULT_MEMORY_FORMAT,
+    DEFAULT_RUNTIME,
+    Case,
+    Panel,
+    Plan,
+    Skipped,
+    runtime_part,
+    spread_part,
+)
 from opbench.schema.recorded import (
     PAIRED,
     SCHEMA_VERSION,
@@ -104,6 +113,7 @@ __all__ = [
     "Workload",
     "Worst",
     "Yardstick",
+    "runtime_part",
     "shares_differ",
     "spread_part",
 ]

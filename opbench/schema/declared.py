@@ -20,6 +20,7 @@ class Cost:
     core; normalisation, activations and softmax are elementwise and are reported apart. `macs_training` is the forward
     call's where training computes something else: a detection head decodes boxes only in inference.
     `elements` is the least traffic possible: every input, parameter and output element moved exactly once.
+    `derived=False` says that the MACs were counted, so that they are no evidence against a counter.
     """
 
     params: int
@@ -27,6 +28,7 @@ class Cost:
     macs_backward: int
     elements: int
     macs_training: int | None = None
+    derived: bool = True
 
     def macs_of(self, mode: Mode) -> int:
         """One call's: training is forward and backward."""

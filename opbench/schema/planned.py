@@ -16,12 +16,18 @@ def spread_part(spread: float) -> str:
     return f"spread={spread:g}px"
 
 
+def runtime_part(runtime: str) -> str:
+    """What executes a case, as it stands in a contender of a panel of several runtimes."""
+    return f"runtime={runtime}"
+
+
 # gc=False: it can't be part of a cycle, and histories hold hundreds of thousands.
 class Case(msgspec.Struct, frozen=True, gc=False):
     """One contender on one workload in one dtype, device and mode; `id` is stable across runs and machines.
 
     `settings` are all of the operator's own. `variant` is what tells the contender from the same one as it is by
     default: settings that were asked for, and its own offset spread in a task that has none ("spread=2px").
+    `across_runtimes`: its panel holds one operator in several runtimes, so that its runtime is part of the contender.
     """
 
     task: str
@@ -38,17 +44,22 @@ class Case(msgspec.Struct, frozen=True, gc=False):
     variant: tuple[str, ...] = ()
     runtime: str = DEFAULT_RUNTIME
     memory_format: str = DEFAULT_MEMORY_FORMAT
+    across_runtimes: bool = False
 
     @property
     def contender(self) -> str:
         """`operator[implementation]` and its variant: `carafe[shift-add]`, `dysample[cpu]/spread=2px`."""
-        return "/".join((f"{self.operator}[{self.implementation}]", *self.variant))
+        away = self.across_runtimes and self.runtime != DEFAULT_RUNTIME
+        executed = (runtime_part(self.runtime),) if away else ()
+        return "/".join((f"{self.operator}[{self.implementation}]", *self.variant, *executed))
 
     @property
     def panel_id(self) -> str:
         """What the case shares with everything it is measured against."""
         parts = [self.task, self.workload, self.dtype, self.device, self.mode]
-        if self.runtime != DEFAULT_RUNTIME:
+        if self.across_runtimes:
+            parts.append(f"across={self.operator}")
+        elif self.runtime != DEFAULT_RUNTIME:
             parts.append(self.runtime)
         if self.memory_format != DEFAULT_MEMORY_FORMAT:
             parts.append(self.memory_format)

@@ -19,8 +19,8 @@ from opbench.schema.words import Device, DType, Setting
 #   2: an operator's own settings stand in case.settings, where schema 1 had them among the dimensions of every
 #      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
 #      settings.operator_settings; absent in older documents of schema 2: latency.waited, latency.left_out,
-#      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes, counts.traffic_bytes, record.artifact and
-#      environment.share
+#      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes, counts.traffic_bytes, record.artifact,
+#      environment.share, case.across_runtimes, target.runtime and target.across_runtimes
 SCHEMA_VERSION = 2
 
 Outcome = Literal[

@@ -10,7 +10,10 @@ from opbench.schema.words import Device, DType, Mode, Setting
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Named dimensions of a task, with the source they come from; `settings` are operators' own, by operator."""
+    """Named dimensions of a task, with the source they come from; `settings` are operators' own, by operator.
+
+    `across_runtimes`: a panel for each operator, in torch and the other `runtimes`, and none of rivals.
+    """
 
     task: str
     name: str
@@ -22,17 +25,22 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     modes: tuple[Mode, ...] = ()
     spreads: tuple[float, ...] = ()
     runtimes: tuple[str, ...] = ("torch",)
+    across_runtimes: bool = False
     settings: dict[str, dict[str, Setting]] = {}
 
 
-Quantity = Literal["speed-up", "roofline", "memory", "first-call-cold", "first-call-cached"]
+Quantity = Literal["speed-up", "slow-down", "roofline", "memory", "first-call-cold", "first-call-cached"]
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a contender is meant to reach on a workload: `at_least` or `at_most`.
 
-    speed-up: latency of `against` (else of the baseline) over the contender's. roofline: latency over the least time
-    that the machine's yardsticks allow. memory: inputs, parameters and peak over the closed form's least bytes.
+    An operator without brackets (`carafe`) is its fastest implementation there. The panel is the one that is executed
+    by `runtime`; `across_runtimes` means that of one operator in several runtimes, and `against` its row in torch.
+
+    speed-up: latency of `against` (else of the baseline) over the contender's. slow-down: the same the other way up.
+    roofline: latency over the least time that the machine's yardsticks allow. memory: inputs, parameters and peak over
+    the closed form's least bytes.
     first-call-*: seconds of the first call in a fresh process, nothing compiled yet, or from the compiler's cache.
     """
 
@@ -44,6 +52,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Mode = "inference"
     dtype: DType = "float32"
     device: Device = "cpu"
+    runtime: str = "torch"
+    across_runtimes: bool = False
     at_least: float | None = None
     at_most: float | None = None
 

@@ -130,6 +130,8 @@ def _targets(entries: Any, workloads: Sequence[Workload], where: str) -> Iterato
                 raise OpbenchError(f"suite {label}: {nearest('task with a workload here', target.task, known)}")
             if target.workload not in known[target.task]:
                 raise OpbenchError(f"suite {label}: {nearest('workload', target.workload, known[target.task])}")
+            if target.runtime not in RUNTIMES:
+                raise OpbenchError(f"suite {label}: {nearest('runtime', target.runtime, RUNTIMES)}")
             if (target.at_least is None) == (target.at_most is None):
                 raise OpbenchError(f"suite {label}: expected either at_least or at_most")
             yield target

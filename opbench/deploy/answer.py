@@ -1,0 +1,37 @@
+"""The figures of a deployment: latencies from the run, and what runtimes and contenders are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from opbench.analyse.standings import Row, standings
+from opbench.deploy.nouns import RuntimeLatency
+from opbench.runtimes import RUNTIMES
+from opbench.schema import Run
+
+
+def title(runtime: str) -> str:
+    """As a sentence names it: `ONNX Runtime`."""
+    return RUNTIMES[runtime].title.partition(",")[0] if runtime in RUNTIMES else runtime
+
+
+def latencies(run: Run) -> Iterator[RuntimeLatency]:
+    """Every row of every panel, the baseline first."""
+    for standing in standings(run):
+        for row in standing.ranked():
+            method = standing.methods[0] if standing.methods else ""
+            timing = row.timing(method)
+            yield RuntimeLatency(
+                runtime=row.case.runtime,
+                contender=contender_of(row),
+                baseline="" if row.is_baseline else standing.panel.baseline,
+                outcome=row.outcome,
+                seconds=timing.latency.median_seconds if timing.latency else None,
+                ratio=None if row.is_baseline else timing.ratio,
+                message=row.message,
+            )
+
+
+def contender_of(row: Row) -> str:
+    """Without its runtime and its offset spread, as a file is of it."""
+    return f"{row.case.operator}[{row.case.implementation}]"

@@ -1,0 +1,143 @@
+"""The files of a deployment, each written in a process of its own and proven by the script that goes with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from opbench.deploy import on_device
+from opbench.deploy.nouns import DeviceProof, DeviceRun, ProvenAt, RefusedArtifact, ShippedArtifact
+from opbench.deploy.writing import Answer, EverythingWritten, RefusedFile, WriteJob, WrittenFile, WrittenInputs
+from opbench.documents import read, replace_file
+from opbench.process.child import Child
+from opbench.process.death import Death
+from opbench.schema import DEFAULT_RUNTIME, Case, Panel
+from opbench.slug import slug
+
+Tell = Callable[[str], None]
+FOLDER = "artifacts"
+MANIFEST = "manifest.json"
+SCRIPT = "on_device.py"
+# Writing one file of a large network, and proving one.
+SECONDS = 600.0
+
+
+class MadeFiles(msgspec.Struct, frozen=True):
+    """What lies in the folder and what couldn't be made; `inputs` names an operator's file and its sets of inputs."""
+
+    artifacts: tuple[ShippedArtifact, ...]
+    refused: tuple[RefusedArtifact, ...]
+    inputs: dict[str, tuple[str, tuple[str, ...]]]
+
+
+def exportable(panels: Sequence[Panel]) -> tuple[Case, ...]:
+    """The cases of a plan that another runtime executes, as torch builds them; each contender once."""
+    cases = [case for panel in panels for case in panel.cases if case.runtime != DEFAULT_RUNTIME]
+    plain = [msgspec.structs.replace(case, runtime=DEFAULT_RUNTIME, across_runtimes=False) for case in cases]
+    return tuple({case.id: case for case in plain}.values())
+
+
+def formats_of(runtimes: Sequence[str]) -> tuple[str, ...]:
+    """The formats that some of the runtimes load from a file."""
+    return tuple(dict.fromkeys(on_device.RUNTIMES[name] for name in runtimes if name in on_device.RUNTIMES))
+
+
+def make(
+    cases: Sequence[Case],
+    extensions: tuple[str, ...],
+    folder: Path,
+    formats: tuple[str, ...],
+    opsets: tuple[int, ...],
+    tell: Tell,
+) -> MadeFiles:
+    """Writes every case in every format. What hangs or crashes is refused with how, and the next goes on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts: list[ShippedArtifact] = []
+    refused: list[RefusedArtifact] = []
+    inputs: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for case in cases:
+        key = inputs_key(case)
+        job = WriteJob(case, extensions, str(folder), formats, opsets, "" if key in inputs else f"{slug(key)}.npz")
+        tell(f"writing {case.contender}")
+        for answer in _answers(job):
+            match answer:
+                case WrittenFile():
+                    artifacts.append(answer.artifact)
+                case RefusedFile():
+                    refused.append(answer.refused)
+                case WrittenInputs():
+                    inputs[key] = (job.inputs, answer.sets)
+                case Death():
+                    reason = f"its process {answer.message}"
+                    refused += [RefusedArtifact(case.contender, one, 0, "fixed", reason) for one in formats]
+    return MadeFiles(tuple(artifacts), tuple(refused), inputs)
+
+
+def inputs_key(case: Case) -> str:
+    """What inputs and weights depend on, beside the workload."""
+    return "-".join((case.operator, *case.variant))
+
+
+def _answers(job: WriteJob) -> list[Answer | Death]:
+    found: list[Answer | Death] = []
+    with Child[Answer](["-m", "opbench.deploy.writing"], Answer, broken="writing a file failed") as child:
+        child.send(job)
+        while not found or not isinstance(found[-1], EverythingWritten | Death):
+            found.append(child.receive(SECONDS))
+    return found
+
+
+def ship(made: MadeFiles, cases: Sequence[Case], folder: Path, target: str, definition: str) -> None:
+    """Puts the manifest and the script beside the files."""
+    of = {f"{case.operator}[{case.implementation}]": made.inputs.get(inputs_key(case)) for case in cases}
+    files = []
+    for one in made.artifacts:
+        if (found := of.get(one.contender)) is None:
+            continue
+        name, sets = found
+        about = {"file": one.file, "contender": one.contender, "format": one.format, "axes": one.axes}
+        files.append({**about, "inputs": name, "sets": sets if one.axes == "free" else sets[:1]})
+    manifest = {"target": target, "definition": definition, "files": files}
+    replace_file(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    shutil.copyfile(on_device.__file__, folder / SCRIPT)
+
+
+def prove(made: MadeFiles, folder: Path, runtimes: Sequence[str], threads: int, tell: Tell) -> tuple[DeviceProof, ...]:
+    """What the script says of every file, in each runtime that loads files, on this machine; nothing is timed."""
+    found: list[DeviceProof] = []
+    for runtime in runtimes:
+        files = [one for one in made.artifacts if one.format == on_device.RUNTIMES.get(runtime)]
+        if files:
+            tell(f"proving {len(files)} files in {runtime}")
+            found += _proven(files, folder, runtime, threads)
+    return tuple(found)
+
+
+def _proven(files: Sequence[ShippedArtifact], folder: Path, runtime: str, threads: int) -> tuple[DeviceProof, ...]:
+    with tempfile.TemporaryDirectory() as temporary:
+        document = Path(temporary) / "device.json"
+        command: list[Any] = [sys.executable, folder / SCRIPT, "--runtime", runtime, "--threads", threads]
+        command += ["--rounds", 0, "-o", document]
+        try:
+            done = subprocess.run(
+                list(map(str, command)), capture_output=True, text=True, timeout=SECONDS * len(files), check=False
+            )
+        except subprocess.TimeoutExpired:
+            return _lost(files, runtime, f"no answer within {SECONDS * len(files):g} s")
+        if not document.is_file():
+            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
+            return _lost(files, runtime, f"{SCRIPT} ended with code {done.returncode}: {last}")
+        return read(document, DeviceRun).proofs
+
+
+def _lost(files: Sequence[ShippedArtifact], runtime: str, reason: str) -> tuple[DeviceProof, ...]:
+    at = (ProvenAt((), "crashed", reason=reason),)
+    return tuple(DeviceProof(one.contender, one.file, one.sha256, runtime, "", "", at) for one in files)

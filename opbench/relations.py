@@ -82,6 +82,7 @@ class Relation:
     that `opbench check` draws anyway. With `sizes`, `opbench check` walks through those instead of drawing.
     `without_gradients` is what remains of a check that `needs_gradients` where nobody asks for any; None: nothing.
     Who breaks it is `tier`: *fragile* where it speaks of calls that are not ordinary (an empty batch, NaN, infinity).
+    `of_use` speaks of what else is done with a module: that it takes plain calls excuses nothing it raises there.
     """
 
     name: str
@@ -93,3 +94,4 @@ class Relation:
     sizes: Sizes | None = None
     without_gradients: Callable[[Core, Example], None] | None = None
     tier: Tier = "wrong"
+    of_use: bool = False

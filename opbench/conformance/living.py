@@ -60,7 +60,7 @@ def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
             with target_runs(example):  # an instance is held to another one: all of it is the target's time
                 check(core, example)
 
-        return Relation(name, "bounded", statement, watched, draws)
+        return Relation(name, "bounded", statement, watched, draws, of_use=True)
 
     found = (
         of("calls-in-a-row", "one instance, called four times, computes what a new one does each time", in_a_row),

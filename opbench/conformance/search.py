@@ -216,7 +216,8 @@ class Attempt:
         strided = self.relation.name.startswith("gradient-")
         cause = fragile_because(message, made, self.space, strided=strided)
         where_of = getattr(self.core, "raises_where", None)  # a module is asked whether it takes plain calls
-        where = where_of(made.options) if where_of is not None and not cause and not _refused(error) else ""
+        excusable = not cause and not self.relation.of_use and not _refused(error)
+        where = where_of(made.options) if where_of is not None and excusable else ""
         cause = f"raises {where}" if where else cause
         if cause:
             self.note(Violation(f"raised {message}{place_of(error)}", made, cause))

@@ -294,7 +294,7 @@ def test_a_target_that_needs_cuda_where_there_is_none_is_wrong_usage(right, here
         ({"fix": ("kernel_size=0",)}, "--fix kernel_size=0: expected an integer of at least 1"),
         ({"fix": ("kernel_size=five",)}, "--fix kernel_size=five: expected a number, true or false"),
         ({"only": ("definitions",)}, "unknown relation 'definitions'; did you mean 'definition'?"),
-        ({"operator": "yolo-carafe"}, "expected target"),
+        ({"operator": "eucb"}, "expected target"),
         ({"arguments": ("c=4",)}, "--arg: unknown argument of carafe 'c'"),
         ({"operator": "dcnv3"}, "wrong signature"),
     ],

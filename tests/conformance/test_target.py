@@ -220,7 +220,7 @@ def test_a_further_argument_is_asked_for_and_can_be_given():
     ("function", "why"),
     [
         (lambda x, *, kernel_size, group_size, scale_factor: x, "it takes 1 of 2 tensors"),
-        (lambda x, mask: x, "it has no argument kernel_size, group_size, scale_factor"),
+        (lambda x, mask: x, "it has no argument kernel_size, scale_factor"),
         (lambda x, mask, weight, **options: x, "its argument weight has no default"),
     ],
 )

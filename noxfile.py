@@ -86,6 +86,16 @@ NIGHTLY = {
         ("tests/mutants/test_state_mutants.py",),
         ("-k", "dcnv3"),
     ),
+    "mutants-size-carafe": Part(
+        "each bug of size in CARAFE, in process and from the command line",
+        ("tests/mutants/test_size_mutants.py",),
+        ("-k", "not dcnv3"),
+    ),
+    "mutants-size-dcnv3": Part(
+        "each bug of size in DCNv3, in process and from the command line",
+        ("tests/mutants/test_size_mutants.py",),
+        ("-k", "dcnv3"),
+    ),
     "check-mutants-carafe": Part(
         "`opbench check` convicts every CARAFE mutant", COMMAND_LINE, ("-k", "convicted and carafe")
     ),

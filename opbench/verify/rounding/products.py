@@ -176,7 +176,7 @@ def _sum(func: Any, operand: Tracked, dim: Any = None, keepdim: bool = False, dt
 def _mean(func: Any, operand: Tracked, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tracked:
     out = reduced(operand, [dim] if isinstance(dim, int) else dim, keepdim)
     if operand.numel() > MANY * out.numel():
-        current().averages = True
+        current().averages += 1
     value, spread = settled(out)
     length = max(1, operand.numel() // max(1, out.numel()))
     return product(value / length, None if spread is None else spread.times(length**-2))

@@ -111,14 +111,14 @@ class Analysis:
 
     `located` holds, for each operation that jumps (`kinks.JUMPS`) in the order of the calls, what elements of its
     operand may fall on either side. With a `generator` roundings are drawn instead: each value is off by a random
-    error as soon as its spread is known. `averages`: it takes the mean of many elements.
+    error as soon as its spread is known. `averages`: how often it takes the mean of many elements.
     """
 
     def __init__(self, arithmetic: Arithmetic, generator: torch.Generator | None = None) -> None:
         self.arithmetic = arithmetic
         self.generator = generator
         self.located: list[Uncertain] = []
-        self.averages = False
+        self.averages = 0
 
     @property
     def backward(self) -> bool:

@@ -7,6 +7,8 @@
 It needs numpy and the runtime alone. manifest.json names the files, and for each the inputs in its .npz, the outputs of
 the float64 definition, and by how much each element may differ. Every file is executed in a process of its own.
 Exit code 0: all are right; 1: one is not; 2: none could be judged.
+
+Longer than 300 lines because it is copied to a device alone.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ from opbench.verify.rounding.tracked import Analysis, Unanalysed
 aten = torch.ops.aten
 # Rows of signs, which is evaluations of the definition.
 ROWS = 16
-# Tensors of shared numbers beyond which none stands out in an answer that depends on all of them: in a whole network they
-# are as many independent errors as layers, and evaluating it so often would take longer than all else.
+# Tensors of shared numbers beyond which none stands out in an answer that depends on all of them: of many layers they
+# are as many independent errors, and evaluating them so often would take longer than all else.
 LAYERS = 64
 # Shared numbers are moved by this share of their size at least: less would drown in float64's own roundings.
 STEP = 2.0**-30

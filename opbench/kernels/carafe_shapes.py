@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.operation import DTYPES
+from opbench.kernels.operation import DTYPES, check_gradient
 
 
 def check(x: Tensor, mask: Tensor, size: int, groups: int, scale: int, *, fused: bool = False) -> None:
@@ -54,11 +54,9 @@ def output(x: Tensor, scale: int) -> Tensor:
 
 
 def gradients(grad: Tensor, x: Tensor, mask: Tensor, scale: int, wanted: Sequence[bool]) -> tuple[Tensor, Tensor]:
-    """Empty gradients of x and of the mask (or the logits); one that isn't wanted has no elements."""
+    """Empty gradients of x and of what is predicted from it (mask, logits, offsets); one that isn't wanted has no elements."""
     n, c, h, w = x.shape
-    expected = (n, c, scale * h, scale * w)
-    if grad.shape != expected or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {expected}")
+    check_gradient(grad, x, (n, c, scale * h, scale * w))
     return (
         output(x, 1) if wanted[0] else x.new_empty(0),
         torch.empty(mask.shape, dtype=mask.dtype, device=mask.device) if wanted[1] else mask.new_empty(0),

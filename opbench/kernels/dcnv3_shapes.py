@@ -6,11 +6,11 @@ Axes: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask and logits (N, Ho, Wo, G*P
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from opbench.kernels.operation import DTYPES
+from opbench.kernels.operation import DTYPES, check_gradient, empty_gradients
 
 # Padded sizes stay so far below 2**31 that a window's place plus a displacement of 2**29 does, too.
 LARGEST = 2**29
@@ -52,11 +52,21 @@ def gradients(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Empty, contiguous gradients of x, offset and mask (or logits); one that isn't wanted has no elements."""
-    expected = (*offset.shape[:3], x.shape[3])
-    if grad.shape != expected or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {expected}")
-    grad_x, grad_offset, grad_mask = (
-        torch.empty(t.shape if w else 0, dtype=t.dtype, device=t.device)
-        for t, w in zip((x, offset, mask), wanted, strict=True)
-    )
+    check_gradient(grad, x, (*offset.shape[:3], x.shape[3]))
+    grad_x, grad_offset, grad_mask = empty_gradients((x, offset, mask), wanted)
     return grad_x, grad_offset, grad_mask
+
+
+def checked_output(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tensor:
+    """The operation on tensors without data."""
+    _, out_h, out_w = check(x, offset, mask, *parameters)
+    return x.new_empty((x.shape[0], out_h, out_w, x.shape[3]))
+
+
+def checked_gradients(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Its backward on tensors without data."""
+    *parameters, wanted = rest
+    check(x, offset, mask, *parameters)
+    return gradients(grad, x, offset, mask, wanted)

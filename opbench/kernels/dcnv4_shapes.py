@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from opbench.kernels import dcnv3_shapes
+from opbench.kernels.operation import check_gradient, empty_gradients
 
 
 def check(x: Tensor, offset_mask: Tensor, parameters: Sequence[Any]) -> int:
@@ -35,11 +35,6 @@ def checked_gradients(grad: Tensor, x: Tensor, offset_mask: Tensor, *rest: Any) 
     """Its backward on tensors without data: contiguous; one that isn't wanted has no elements."""
     *parameters, wanted = rest
     check(x, offset_mask, parameters)
-    expected = (*offset_mask.shape[:3], x.shape[3])
-    if grad.shape != expected or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {expected}")
-    grad_x, grad_packed = (
-        torch.empty(t.shape if w else 0, dtype=t.dtype, device=t.device)
-        for t, w in zip((x, offset_mask), wanted, strict=True)
-    )
+    check_gradient(grad, x, (*offset_mask.shape[:3], x.shape[3]))
+    grad_x, grad_packed = empty_gradients((x, offset_mask), wanted)
     return grad_x, grad_packed

@@ -5,13 +5,12 @@ Axes: x (N, C, H, W), offset (N, 2*G*s*s, H, W), out (N, C, s*H, s*W).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from opbench.kernels.carafe_shapes import output
+from opbench.kernels.carafe_shapes import gradients, output
 from opbench.kernels.operation import DTYPES
 
 # A location is held in 32 bits as it is rounded to a pixel.
@@ -37,18 +36,6 @@ def check(x: Tensor, offset: Tensor, scale: int, groups: int) -> None:
     expected = (n, 2 * groups * scale * scale, h, w)
     if offset.shape != expected:
         raise ValueError(f"offset is {tuple(offset.shape)}; expected {expected} for x {tuple(x.shape)}")
-
-
-def gradients(grad: Tensor, x: Tensor, offset: Tensor, scale: int, wanted: Sequence[bool]) -> tuple[Tensor, Tensor]:
-    """Empty gradients of x and of offset; one that isn't wanted has no elements."""
-    n, c, h, w = x.shape
-    expected = (n, c, scale * h, scale * w)
-    if grad.shape != expected or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {expected}")
-    return (
-        output(x, 1) if wanted[0] else x.new_empty(0),
-        torch.empty(offset.shape, dtype=offset.dtype, device=x.device) if wanted[1] else offset.new_empty(0),
-    )
 
 
 def checked_output(x: Tensor, offset: Tensor, scale: int, groups: int) -> Tensor:

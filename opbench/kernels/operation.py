@@ -54,6 +54,19 @@ def refuse_forward_mode(name: str, *tensors: Tensor) -> None:
         )
 
 
+def check_gradient(grad: Tensor, x: Tensor, expected: tuple[int, ...]) -> None:
+    """Raises ValueError for an output's gradient that has not the output's shape, `expected`, and x's dtype."""
+    if grad.shape != expected or grad.dtype != x.dtype:
+        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {expected}")
+
+
+def empty_gradients(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor, ...]:
+    """Contiguous, of each tensor; one that isn't wanted has no elements."""
+    return tuple(
+        torch.empty(t.shape if w else 0, dtype=t.dtype, device=t.device) for t, w in zip(tensors, wanted, strict=True)
+    )
+
+
 def _promoted(name: str, device: str, apart: Collection[int]) -> Callable[..., Any]:
     def promoted(*arguments: Any) -> Any:
         floating = [isinstance(a, Tensor) and a.is_floating_point() and i not in apart for i, a in enumerate(arguments)]

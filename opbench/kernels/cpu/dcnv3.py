@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.cpu.sampling_call import SamplingCall, Window
-from opbench.kernels.dcnv3_shapes import check, gradients
+from opbench.kernels.dcnv3_shapes import check, checked_gradients, checked_output, gradients
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 
@@ -50,7 +50,7 @@ def _call(x: Tensor, offset: Tensor, mask: Tensor, parameters: tuple[Any, ...]) 
 
 def _forward(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tensor:
     call = _call(x, offset, mask, parameters)
-    out = _out(x, offset, mask, *parameters)
+    out = checked_output(x, offset, mask, *parameters)
     if call.empty:
         return out.zero_()
     call.forward(out)
@@ -73,21 +73,14 @@ def _backward(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any)
 # --- Operations -------------------------------------------------------------------------------------------------
 
 
-def _out(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tensor:
-    _, out_h, out_w = check(x, offset, mask, *parameters)
-    return x.new_empty((x.shape[0], out_h, out_w, x.shape[3]))
-
-
-def _shapes(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *parameters, wanted = rest
-    check(x, offset, mask, *parameters)
-    return gradients(grad, x, offset, mask, wanted)
-
-
 _INPUTS = (
     "Tensor x, Tensor offset, Tensor mask, int kernel_size, int stride, int pad, int dilation, int group, "
     "float offset_scale, bool remove_center"
 )
-define(f"dcnv3_cpu({_INPUTS}) -> Tensor", _forward, _out)
-define(f"dcnv3_cpu_backward(Tensor grad, {_INPUTS}, bool[3] wanted) -> (Tensor, Tensor, Tensor)", _backward, _shapes)
+define(f"dcnv3_cpu({_INPUTS}) -> Tensor", _forward, checked_output)
+define(
+    f"dcnv3_cpu_backward(Tensor grad, {_INPUTS}, bool[3] wanted) -> (Tensor, Tensor, Tensor)",
+    _backward,
+    checked_gradients,
+)
 differentiate("dcnv3_cpu", tensors=3)

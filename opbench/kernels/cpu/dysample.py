@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels.carafe_shapes import channels_last, output
+from opbench.kernels.carafe_shapes import channels_last, gradients, output
 from opbench.kernels.cpu import layout
 from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
-from opbench.kernels.dysample_shapes import check, checked_gradients, checked_output, gradients, located_in
+from opbench.kernels.dysample_shapes import check, checked_gradients, checked_output, located_in
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 KERNELS = "opbench.kernels.cpu.dysample_kernels"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from opbench.errors import nearest
 from opbench.kernels.cpu.sampling_call import SamplingCall
-from opbench.kernels.operation import DTYPES, define, differentiate, refuse_forward_mode
+from opbench.kernels.operation import DTYPES, check_gradient, define, differentiate, refuse_forward_mode
 
 PADDINGS = ("zeros", "border", "border-twice")
 AXES = ("x", "y")
@@ -108,9 +108,7 @@ def _gradients(grad: Tensor, x: Tensor, positions: Tensor, weights: Tensor | Non
     """Empty, contiguous gradients of x, positions and weights; one that isn't wanted has no elements."""
     *parameters, wanted = rest
     _points(x, positions, weights, *parameters)
-    expected = (*positions.shape[:3], x.shape[3])
-    if grad.shape != expected or grad.dtype != x.dtype:
-        raise ValueError(f"grad is {grad.dtype} {tuple(grad.shape)}; expected the output's, {x.dtype} {expected}")
+    check_gradient(grad, x, (*positions.shape[:3], x.shape[3]))
     return [
         torch.empty(t.shape if w and t is not None else 0, dtype=like.dtype, device=like.device)
         for t, w, like in zip((x, positions, weights), wanted, (x, positions, x), strict=True)

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.dcnv3_shapes import check, gradients
+from opbench.kernels.dcnv3_shapes import check, checked_gradients, checked_output, gradients
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import takes_atomics
 from opbench.kernels.triton.launch import DEVICES
@@ -116,14 +116,12 @@ def _backward(
 
 
 def _out(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tensor:
-    _, out_h, out_w = check(x, offset, mask, *parameters[:-1])
-    return x.new_empty((x.shape[0], out_h, out_w, x.shape[3]))
+    return checked_output(x, offset, mask, *parameters[:-1])
 
 
 def _shapes(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     *parameters, _, wanted = rest
-    check(x, offset, mask, *parameters)
-    return gradients(grad, x, offset, mask, wanted)
+    return checked_gradients(grad, x, offset, mask, *parameters, wanted)
 
 
 _PARAMETERS = (

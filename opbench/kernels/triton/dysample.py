@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.carafe_shapes import channels_last, output
-from opbench.kernels.dysample_shapes import check, checked_gradients, checked_output, gradients, located_in
+from opbench.kernels.carafe_shapes import channels_last, gradients, output
+from opbench.kernels.dysample_shapes import check, checked_gradients, checked_output, located_in
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import Samples, takes_atomics
 from opbench.kernels.triton.launch import DEVICES, Candidate, launch, spans_64_bits

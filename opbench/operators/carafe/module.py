@@ -9,6 +9,7 @@ from opbench.errors import nearest
 from opbench.operators.carafe.function import carafe, check_settings
 from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.common.choice import Core
+from opbench.operators.common.reassembling import initialise, weights
 
 
 class CARAFE(nn.Module):
@@ -64,20 +65,15 @@ class CARAFE(nn.Module):
 
     def reset_parameters(self) -> None:
         """The package's initialisation: xavier-uniform, the encoder N(0, 0.001), biases zero."""
-        nn.init.xavier_uniform_(self.channel_compressor.weight)
-        nn.init.normal_(self.content_encoder.weight, std=0.001)
-        for convolution in (self.channel_compressor, self.content_encoder):
-            assert convolution.bias is not None
-            nn.init.zeros_(convolution.bias)
+        initialise(self.channel_compressor, self.content_encoder)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, channels, H, W) -> (N, channels, s*H, s*W)."""
         _check_channels("CARAFE", x, self.channels)
         logits = F.pixel_shuffle(self.content_encoder(self.channel_compressor(x)), self.scale_factor)
-        mask = logits.unflatten(1, (self.up_group, self.up_kernel**2)).softmax(2).flatten(1, 2)
         return carafe(
             x,
-            mask.to(x.dtype),  # under autocast, softmax returns float32
+            weights(logits, self.up_group, self.up_kernel, x),
             kernel_size=self.up_kernel,
             group_size=self.up_group,
             scale_factor=self.scale_factor,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from opbench.operators.carafe_downsample.cores import CORES, FALLBACK, PREFERRED
 from opbench.operators.common.arguments import check_centred, check_divides, check_image, check_whole
 from opbench.operators.common.choice import Core, choose
+from opbench.operators.common.reassembling import initialise, weights
 
 
 class CARAFEDownsample(nn.Module):
@@ -61,21 +62,16 @@ class CARAFEDownsample(nn.Module):
 
     def reset_parameters(self) -> None:
         """As CARAFE's: xavier-uniform, the encoder N(0, 0.001), biases zero; a fresh one is close to a box blur."""
-        nn.init.xavier_uniform_(self.channel_compressor.weight)
-        nn.init.normal_(self.content_encoder.weight, std=0.001)
-        for convolution in (self.channel_compressor, self.content_encoder):
-            assert convolution.bias is not None
-            nn.init.zeros_(convolution.bias)
+        initialise(self.channel_compressor, self.content_encoder)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, channels, H, W) -> (N, out_channels, ceil(H/s), ceil(W/s))."""
         check_image("CARAFEDownsample", x, self.channels)
         logits = self.content_encoder(self.channel_compressor(x))
-        mask = logits.unflatten(1, (self.down_group, self.down_kernel**2)).softmax(2).flatten(1, 2)
         core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
         out = core(
             x,
-            mask.to(x.dtype),  # under autocast, softmax returns float32
+            weights(logits, self.down_group, self.down_kernel, x),
             kernel_size=self.down_kernel,
             group_size=self.down_group,
             stride=self.scale_factor,

@@ -54,7 +54,7 @@ def output(x: Tensor, scale: int) -> Tensor:
 
 
 def gradients(grad: Tensor, x: Tensor, mask: Tensor, scale: int, wanted: Sequence[bool]) -> tuple[Tensor, Tensor]:
-    """Empty gradients of x and of what is predicted from it (mask, logits, offsets); one that isn't wanted has no elements."""
+    """Empty gradients of x and of what is predicted (mask, logits, offsets); one that isn't wanted has no elements."""
     n, c, h, w = x.shape
     check_gradient(grad, x, (n, c, scale * h, scale * w))
     return (

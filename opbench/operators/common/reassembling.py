@@ -16,5 +16,5 @@ def initialise(compressor: nn.Conv2d, encoder: nn.Conv2d) -> None:
 
 def weights(logits: Tensor, groups: int, kernel_size: int, like: Tensor) -> Tensor:
     """`logits` (N, groups*k*k, H, W) -> their softmax over the k*k taps of each group, in the dtype of `like`."""
-    mask = logits.unflatten(1, (groups, kernel_size**2)).softmax(2).flatten(1, 2)
+    mask: Tensor = logits.unflatten(1, (groups, kernel_size**2)).softmax(2).flatten(1, 2)
     return mask.to(like.dtype)  # under autocast, softmax returns float32

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from opbench.models import network_case
 from opbench.models.copying import deep_copy
 from opbench.models.costs import Swap, parse_swap
+from opbench.models.detectors import forget_anchors
 from opbench.models.networks import plain, register_network
 from opbench.models.replacements import operators, resolved
 from opbench.models.swap import swap
@@ -52,13 +53,6 @@ class OneOutput(nn.Module):
         if not found:
             raise OpbenchError(f"{type(self.model).__name__}: it returns no tensor of floating-point numbers")
         return found[0] if len(found) == 1 else torch.cat([one.flatten(1) for one in found], 1)
-
-
-def forget_anchors(network: nn.Module) -> None:
-    """A detection head of ultralytics computes its anchors once for a size, and keeps them."""
-    for part in network.modules():
-        if hasattr(part, "anchors") and hasattr(part, "strides"):
-            part.shape = None  # type: ignore[assignment]
 
 
 def free_sizes(network: nn.Module) -> None:

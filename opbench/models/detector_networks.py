@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from opbench.models.closed_form import Formulas, Shape
-from opbench.models.detectors import DetectorFamily, Scale, detector
+from opbench.models.detectors import DetectorFamily, Scale, detector, forget_anchors
 from opbench.models.networks import image, image_of_32, plain, register_network
 from opbench.models.ultralytics_package import import_ultralytics
 from opbench.operators.carafe import IMPLEMENTATIONS
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.cores import CORES
-from opbench.schema import Dims, Implementation
+from opbench.registry import register_task
+from opbench.schema import Dims, Implementation, Task
 
-# (width, depth) in percent: the size of a family that has these multiples
+# (width, depth) in percent: the size of a family that has these multiples, the one that is meant by default first
 Sizes = Mapping[tuple[int, int], Scale]
 
 
@@ -43,13 +44,6 @@ class Detector(nn.Module):
             return torch.cat((out["boxes"], out["scores"]), 1)
         decoded: Tensor = out[0]
         return decoded
-
-
-def _forget_anchors(network: nn.Module) -> None:
-    """The head computes its anchors once for a size and keeps them, whatever their dtype and device."""
-    assert isinstance(network, Detector)
-    model: Any = network.model
-    model.model[-1].shape = None
 
 
 def _attention(layer: Any, x: Shape, out: Shape) -> tuple[int, int]:
@@ -108,8 +102,19 @@ _PAIRS = {
 }
 
 
-def register_detectors(family: DetectorFamily, task: str, sizes: Sizes) -> None:
-    """Declares a family as four operators of a task whose dimensions are N, H, W, width and depth."""
+def register_detectors(family: DetectorFamily, sizes: Sizes) -> None:
+    """Declares the task of a family, whose dimensions are N, H, W, width and depth, and four operators of it."""
+    width, depth = next(iter(sizes))
+    task = register_task(
+        Task(
+            name=f"{family.name}_model",
+            title=f"{family.title} detector: (N, 3, H, W) -> boxes and class scores at every anchor",
+            baseline=f"{family.name}[torch]",
+            dims=("N", "H", "W"),
+            defaults={"width": width, "depth": depth},
+            deformable=True,
+        )
+    )
 
     def requires(dims: Dims) -> str | None:
         if (dims["width"], dims["depth"]) not in sizes:
@@ -132,7 +137,7 @@ def register_detectors(family: DetectorFamily, task: str, sizes: Sizes) -> None:
             return Detector(detector(family, size, carafe=carafe, dcnv3=dcnv3, implementation=core))
 
         register_network(
-            task=task,
+            task=task.name,
             name=f"{family.name}{ending}",
             title=f"{family.title}{where}",
             source=f"ultralytics {family.name}.yaml",
@@ -140,7 +145,7 @@ def register_detectors(family: DetectorFamily, task: str, sizes: Sizes) -> None:
             inputs=image,
             implementations=implementations,
             requires=requires,
-            forget=_forget_anchors,
+            forget=forget_anchors,
             layers=_layers,
         )
 

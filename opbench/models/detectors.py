@@ -90,6 +90,13 @@ def detector(
     return built
 
 
+def forget_anchors(network: nn.Module) -> None:
+    """A detection head of ultralytics computes its anchors once for a size and keeps them, in any dtype, anywhere."""
+    for part in network.modules():
+        if hasattr(part, "anchors") and hasattr(part, "strides"):
+            part.shape = None  # type: ignore[assignment]
+
+
 def architecture(
     family: DetectorFamily,
     size: Scale,

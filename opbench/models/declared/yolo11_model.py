@@ -7,19 +7,7 @@ from __future__ import annotations
 
 from opbench.models.detector_networks import Sizes, register_detectors
 from opbench.models.yolo11 import YOLO11
-from opbench.registry import register_task
-from opbench.schema import Task
 
-TASK = register_task(
-    Task(
-        name="yolo11_model",
-        title="YOLO11 detector: (N, 3, H, W) -> boxes and class scores at every anchor",
-        baseline="yolo11[torch]",
-        dims=("N", "H", "W"),
-        defaults={"width": 25, "depth": 50},
-        deformable=True,
-    )
-)
 SIZES: Sizes = {
     (25, 50): "n",
     (50, 50): "s",
@@ -28,4 +16,4 @@ SIZES: Sizes = {
     (150, 100): "x",
 }
 
-register_detectors(YOLO11, TASK.name, SIZES)
+register_detectors(YOLO11, SIZES)

@@ -7,19 +7,7 @@ from __future__ import annotations
 
 from opbench.models.detector_networks import Sizes, register_detectors
 from opbench.models.yolov8 import YOLOV8
-from opbench.registry import register_task
-from opbench.schema import Task
 
-TASK = register_task(
-    Task(
-        name="yolov8_model",
-        title="YOLOv8 detector: (N, 3, H, W) -> boxes and class scores at every anchor",
-        baseline="yolov8[torch]",
-        dims=("N", "H", "W"),
-        defaults={"width": 25, "depth": 33},
-        deformable=True,
-    )
-)
 SIZES: Sizes = {
     (25, 33): "n",
     (50, 33): "s",
@@ -28,4 +16,4 @@ SIZES: Sizes = {
     (125, 100): "x",
 }
 
-register_detectors(YOLOV8, TASK.name, SIZES)
+register_detectors(YOLOV8, SIZES)

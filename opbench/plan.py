@@ -89,7 +89,7 @@ def plan(
                 pools.setdefault(_in_torch(template).panel_id, []).extend(cases)
             elif cases:
                 # Where a setting is asked of the baseline, it goes by that.
-                names = [case.contender for case in cases if case.contender.partition("/")[0] == task.baseline]
+                names = [case.contender for case in cases if case.named == task.baseline]
                 baseline = task.baseline if task.baseline in names else next(iter(names), task.baseline)
                 panels.append(
                     Panel(id=template.panel_id, source=workload.source, baseline=baseline, cases=tuple(cases))

@@ -85,7 +85,7 @@ def _meant(standing: Standing, target: Target) -> Row | None:
 
 def _variant(rows: Iterable[Row], contender: str) -> Row | None:
     """The one variant of a contender among the rows, where there is one: a deformable operator's spread."""
-    found = [row for row in rows if row.case.contender.partition("/")[0] == contender]
+    found = [row for row in rows if row.case.named == contender]
     return found[0] if len(found) == 1 else None
 
 

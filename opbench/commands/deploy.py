@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +68,6 @@ class DeployRequest(msgspec.Struct, frozen=True, kw_only=True):
 def deploy(request: DeployRequest) -> Exit:
     """Export it, prove each file, and say what it costs in ONNX Runtime, OpenVINO and others; with a script to ship."""
     from opbench import documents
-    from opbench.deploy.answer import latencies
     from opbench.report.deployment import shown_deployment, write_deployment
     from opbench.report.lines import say_json
     from opbench.report.screen import screen, status
@@ -84,7 +83,6 @@ def deploy(request: DeployRequest) -> Exit:
     answer = _answer(request, target, laid_out, made, proofs, run)
     folder = planned.output
     assert folder is not None
-    answer = msgspec.structs.replace(answer, latencies=tuple(latencies(run)) if run else ())
     documents.save(answer, folder / "deploy.json")
     report = write_deployment(answer, folder)
     if request.as_json:
@@ -168,12 +166,11 @@ def _files(
     target: DeployTarget,
     runtimes: Sequence[str],
     opsets: tuple[int, ...],
-    tell: object,
+    tell: Callable[[str], None],
 ) -> tuple[MadeFiles, tuple[DeviceProof, ...]]:
     from opbench.deploy import making
 
     assert planned.output is not None
-    assert callable(tell)
     folder = planned.output / making.FOLDER
     cases = making.exportable(laid_out.plan.panels)
     if not cases:
@@ -209,6 +206,7 @@ def _answer(
     import torch
 
     from opbench.analyse.quality import quality, sentence
+    from opbench.deploy.answer import latencies
     from opbench.deploy.issues import applying
     from opbench.deploy.nouns import Deployment
     from opbench.engine.environment import cpu_name
@@ -228,7 +226,7 @@ def _answer(
         artifacts=made.artifacts,
         refused=made.refused,
         proofs=proofs,
-        latencies=(),
+        latencies=tuple(latencies(run)) if run else (),
         issues=tuple(applying(made.artifacts)),
         not_tried=tuple(dict.fromkeys(one.reason for one in skipped)),
         quality=sentence(quality(run)) if run else "",
@@ -238,8 +236,10 @@ def _answer(
 
 def _exit(answer: Deployment, run: Run | None) -> Exit:
     """Bad news where a file is not right or a row failed; no answer where none could be judged."""
+    from opbench.deploy.nouns import BAD_PROOFS
+
     proofs = [one.proof for one in answer.proofs]
-    if any(proof in ("wrong", "crashed", "timed-out") for proof in proofs):
+    if any(proof in BAD_PROOFS for proof in proofs):
         return Exit.BAD_NEWS
     if "right" not in proofs:
         return Exit.NO_ANSWER

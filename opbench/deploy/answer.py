@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from opbench.analyse.standings import Row, standings
+from opbench.analyse.standings import standings
 from opbench.deploy.nouns import RuntimeLatency
 from opbench.runtimes import RUNTIMES
 from opbench.schema import Run
@@ -23,15 +23,10 @@ def latencies(run: Run) -> Iterator[RuntimeLatency]:
             timing = row.timing(method)
             yield RuntimeLatency(
                 runtime=row.case.runtime,
-                contender=contender_of(row),
+                contender=row.case.named,
                 baseline="" if row.is_baseline else standing.panel.baseline,
                 outcome=row.outcome,
                 seconds=timing.latency.median_seconds if timing.latency else None,
                 ratio=None if row.is_baseline else timing.ratio,
                 message=row.message,
             )
-
-
-def contender_of(row: Row) -> str:
-    """Without its runtime and its offset spread, as a file is of it."""
-    return f"{row.case.operator}[{row.case.implementation}]"

@@ -97,7 +97,7 @@ def _answers(job: WriteJob) -> list[Answer | Death]:
 
 def ship(made: MadeFiles, cases: Sequence[Case], folder: Path, target: str, definition: str) -> None:
     """Puts the manifest and the script beside the files."""
-    of = {f"{case.operator}[{case.implementation}]": made.inputs.get(inputs_key(case)) for case in cases}
+    of = {case.named: made.inputs.get(inputs_key(case)) for case in cases}
     files = []
     for one in made.artifacts:
         if (found := of.get(one.contender)) is None:

@@ -11,6 +11,8 @@ from opbench.statistics.ratios import Ratio
 
 # Of an artifact in a runtime. refused: the runtime's own words say why it can't load or execute it.
 Proof = Literal["right", "wrong", "refused", "crashed", "timed-out"]
+# What is bad news, the worst first: who refuses computes nothing wrong.
+BAD_PROOFS: tuple[Proof, ...] = ("crashed", "timed-out", "wrong")
 # Whether batch, height and width are written down as they were, or left open.
 Axes = Literal["fixed", "free"]
 INT8_NOT_MEASURED = "int8: not measured"
@@ -81,7 +83,7 @@ class DeviceProof(msgspec.Struct, frozen=True):
     @property
     def proof(self) -> Proof:
         """The worst at any size."""
-        order: tuple[Proof, ...] = ("crashed", "timed-out", "wrong", "refused", "right")
+        order: tuple[Proof, ...] = (*BAD_PROOFS, "refused", "right")
         return min((one.proof for one in self.at), key=order.index, default="refused")
 
     @property

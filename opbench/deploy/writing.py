@@ -81,7 +81,7 @@ def written(job: WriteJob) -> Iterator[Answer]:
         try:
             yield WrittenFile(_artifact(job, made, format_, opset, axes))
         except CantBeMade as error:
-            yield RefusedFile(RefusedArtifact(_name(job.case), format_, opset, axes, str(error)))
+            yield RefusedFile(RefusedArtifact(job.case.named, format_, opset, axes, str(error)))
     if job.inputs:
         yield WrittenInputs(tuple(_save_inputs(job, made)))
     yield EverythingWritten()
@@ -93,10 +93,6 @@ def _wanted(job: WriteJob) -> Iterator[tuple[str, int, Axes]]:
         yield from (("onnx", opset, one) for one in axes for opset in job.opsets)
     if "torchscript" in job.formats:
         yield "torchscript", 0, "fixed"
-
-
-def _name(case: Case) -> str:
-    return f"{case.operator}[{case.implementation}]"
 
 
 def _artifact(job: WriteJob, made: Built, format_: str, opset: int, axes: Axes) -> ShippedArtifact:
@@ -114,7 +110,7 @@ def _artifact(job: WriteJob, made: Built, format_: str, opset: int, axes: Axes) 
         name, exporter = f"{stem}.torchscript", of_torch.TRACER
     (Path(job.folder) / name).write_bytes(content)
     return ShippedArtifact(
-        contender=_name(job.case),
+        contender=job.case.named,
         file=name,
         format=format_,
         exporter=exporter,

@@ -160,9 +160,7 @@ def measure(work: Measure, heartbeat: Heartbeat, process: OwnProcess, notes: tup
     records = run_panel(work.panel, work.settings, context)
     foreign = registry.extensions()
     records = [
-        replace(record, notes=(*notes, *record.notes))
-        if (record.case.task, record.case.contender.partition("/")[0]) in foreign
-        else record
+        replace(record, notes=(*notes, *record.notes)) if (record.case.task, record.case.named) in foreign else record
         for record in records
     ]
     time.sleep(work.linger_seconds)

@@ -47,11 +47,16 @@ class Case(msgspec.Struct, frozen=True, gc=False):
     across_runtimes: bool = False
 
     @property
+    def named(self) -> str:
+        """`operator[implementation]`, whatever its settings, spread and runtime are."""
+        return f"{self.operator}[{self.implementation}]"
+
+    @property
     def contender(self) -> str:
         """`operator[implementation]` and its variant: `carafe[shift-add]`, `dysample[cpu]/spread=2px`."""
         away = self.across_runtimes and self.runtime != DEFAULT_RUNTIME
         executed = (runtime_part(self.runtime),) if away else ()
-        return "/".join((f"{self.operator}[{self.implementation}]", *self.variant, *executed))
+        return "/".join((self.named, *self.variant, *executed))
 
     @property
     def panel_id(self) -> str:

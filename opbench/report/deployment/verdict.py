@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from opbench.analyse.standings import Row, Standing, standings
-from opbench.deploy.answer import contender_of, title
-from opbench.deploy.nouns import Deployment, DeviceProof
+from opbench.deploy.answer import title
+from opbench.deploy.nouns import BAD_PROOFS, Deployment, DeviceProof
 from opbench.report.numbers import ratio as shown_ratio
 from opbench.schema import DEFAULT_RUNTIME, Run
 from opbench.statistics.ratios import Ratio
@@ -32,7 +32,7 @@ def verdict(answer: Deployment, run: Run | None) -> Iterator[str]:
 
 
 def _proofs(answer: Deployment) -> Iterator[str]:
-    bad = [one for one in answer.proofs if one.proof in ("wrong", "crashed", "timed-out")]
+    bad = [one for one in answer.proofs if one.proof in BAD_PROOFS]
     for one in bad[:MOST_NAMED]:
         yield f"{one.file} is {_words(one)} in {title(one.runtime)}: {one.reason}."
     if len(bad) > MOST_NAMED:
@@ -97,7 +97,7 @@ def _across(standing: Standing) -> Iterator[str]:
         where = title(row.case.runtime)
         inside = f" in {title(DEFAULT_RUNTIME)}" if row.case.runtime != DEFAULT_RUNTIME else ""
         taken = f"takes {shown_ratio(found)} the time of {standing.panel.baseline}{inside}"
-        yield f"In {where} {contender_of(row)} {taken}."
+        yield f"In {where} {row.case.named} {taken}."
 
 
 def _ratio(standing: Standing, row: Row) -> Ratio | None:

@@ -18,7 +18,10 @@ from opbench.conformance.inside.tracing import recorded
 from opbench.conformance.judged import Judged, OtherCore
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.conformance.target import TargetName, Value
-from opbench.schema import OpbenchError, Operator
+from opbench.schema import DType, OpbenchError, Operator
+
+# Of a module: half types are its core's affair.
+BOTH_OF_TRAINING: tuple[DType, ...] = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ def first_that_fits(asked: ModuleAsked) -> Judged:
             return dataclasses.replace(judged, attempts=(*told, fits))
         told.append(Attempted(name, judged))
     return Judged(f"{asked.request.operator} (module)", never, (), {}, (), attempts=tuple(told))
+
+
+def dtypes_of(request: Request, all_of: tuple[DType, ...]) -> tuple[DType, ...]:
+    """What was asked for; else the first that people train in where it is to be quick, and all of them where not."""
+    return request.dtypes or (all_of[:1] if request.quick else all_of)
 
 
 def never(**named: object) -> Tensor:
@@ -125,7 +133,7 @@ def _by_its_core(asked: ModuleAsked) -> Judged | str:
             inside.core,
             relations,
             dict(inside.found.options),
-            request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
+            dtypes_of(request, BOTH_OF_TRAINING),
             found=inside.sentence,
             others=others,
             taken=inside.core.taken,
@@ -172,7 +180,7 @@ def as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
         candidate,
         (*modules.module_relations(candidate.kind), *living.living_relations(candidate)),
         candidate.fixed,
-        request.dtypes or (("float32",) if request.quick else ("float32", "float64")),
+        dtypes_of(request, BOTH_OF_TRAINING),
         gate=modules.MATCHES,
         words=modules.names_of(candidate.kind),
         taken=lambda example: (living.instance(candidate, example), (example.tensors["x"],)),

@@ -13,7 +13,7 @@ from torch import nn
 from opbench import registry
 from opbench.conformance import declared_kinds
 from opbench.conformance.adapting import adapt, core_of_module, core_signature
-from opbench.conformance.attempts import ModuleAsked, as_module, first_that_fits, never
+from opbench.conformance.attempts import ModuleAsked, as_module, dtypes_of, first_that_fits, never
 from opbench.conformance.cores import cores, relations_of
 from opbench.conformance.deployed import deployed_relations, deployed_ways, of_function
 from opbench.conformance.findings import Request
@@ -169,6 +169,6 @@ def _as_function(
         adapted.function,
         relations_of(dataclasses.replace(declared, relations=request.properties or declared.relations)),
         {**fixed, **adapted.fixed},
-        request.dtypes or (("float32",) if request.quick else DTYPES_IN_ORDER),
+        dtypes_of(request, DTYPES_IN_ORDER),
         notes=adapted.notes,
     )

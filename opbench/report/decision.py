@@ -97,7 +97,7 @@ def shown(decision: NetworkDecision) -> Iterator[RenderableType]:
 def setting(decision: NetworkDecision) -> str:
     """Where and how it was measured."""
     batch, _, height, width = decision.input_shape
-    threads = "1 thread" if decision.threads == 1 else f"{decision.threads} threads"
+    threads = numbers.threads(decision.threads)
     return (
         f"{height}x{width}, batch {batch}, {decision.dtype}, {decision.mode} on {decision.device} "
         f"({decision.machine}, {threads}), {decision.started}"

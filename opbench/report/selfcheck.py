@@ -34,7 +34,7 @@ def _table(selfcheck: Selfcheck, minimum_effect: float) -> Table:
 def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> str:
     """The document as tables; the same document gives the same bytes."""
     where = selfcheck.environment
-    threads = "1 thread" if where.threads == 1 else f"{where.threads} threads"
+    threads = numbers.threads(where.threads)
     torch = prose(where.versions.get("torch", "unknown"))
     parts = [
         "# Selfcheck",

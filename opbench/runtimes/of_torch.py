@@ -25,40 +25,40 @@ def compiled(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Exe
 
 def program(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module as `torch.export` writes it down, saved and loaded again."""
-    loaded, size, seconds = _loaded(
+    loaded, content, seconds = _loaded(
         "torch.export", lambda file: torch.export.save(torch.export.export(module, inputs), file), torch.export.load
     )
     nodes = sum(node.op == "call_function" for node in loaded.graph.nodes)
-    return Executed(module, loaded.module(), Artifact("torch.export", size, nodes, seconds))
+    return Executed(module, loaded.module(), Artifact("torch.export", len(content), nodes, seconds))
 
 
 def script(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
     """The module as `torch.jit.trace` writes it down, frozen, saved and loaded again."""
-    loaded, size, seconds = _loaded(TRACER, lambda file: _trace(module, inputs, file), torch.jit.load)
-    nodes = sum(1 for _ in loaded.inlined_graph.nodes())
-    return Executed(module, loaded, Artifact(TRACER, size, nodes, seconds))
+    loaded, content, seconds = _traced(module, inputs)
+    return Executed(module, loaded, Artifact(TRACER, len(content), _nodes(loaded), seconds))
 
 
 def traced(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[bytes, int]:
     """The same as a file, and how many operations it has. Raises CantBeMade with the tracer's own words."""
-    file = io.BytesIO()
-    loaded, _, _ = _loaded(TRACER, lambda _: _trace(module, inputs, file), lambda _: torch.jit.load(_rewound(file)))
-    return file.getvalue(), sum(1 for _ in loaded.inlined_graph.nodes())
+    loaded, content, _ = _traced(module, inputs)
+    return content, _nodes(loaded)
 
 
-def _trace(module: nn.Module, inputs: tuple[Tensor, ...], file: io.BytesIO) -> None:
-    torch.jit.save(torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False)), file)
+def _traced(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, bytes, float]:
+    def write(file: io.BytesIO) -> None:
+        torch.jit.save(torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False)), file)
+
+    return _loaded(TRACER, write, torch.jit.load)
 
 
-def _rewound(file: io.BytesIO) -> io.BytesIO:
-    file.seek(0)
-    return file
+def _nodes(loaded: Any) -> int:
+    return sum(1 for _ in loaded.inlined_graph.nodes())
 
 
 def _loaded(
     exporter: str, write: Callable[[io.BytesIO], None], load: Callable[[io.BytesIO], Any]
-) -> tuple[Any, int, float]:
-    """What an exporter has written, loaded: with its bytes, and the seconds that loading took."""
+) -> tuple[Any, bytes, float]:
+    """What an exporter has written, loaded: with the file, and the seconds that loading took."""
     file = io.BytesIO()
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -67,6 +67,7 @@ def _loaded(
             begin = time.perf_counter()
             file.seek(0)
             loaded = load(file)
+            seconds = time.perf_counter() - begin
     except Exception as error:  # of whatever kind the exporter raises
         raise refused(f"{exporter} can't write it down", error) from error
-    return loaded, file.getbuffer().nbytes, time.perf_counter() - begin
+    return loaded, file.getvalue(), seconds

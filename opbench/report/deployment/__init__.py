@@ -71,7 +71,7 @@ def shown_deployment(answer: Deployment) -> Iterator[RenderableType]:
 
 def setting(answer: Deployment) -> str:
     """Where and how."""
-    threads = "1 thread" if answer.threads == 1 else f"{answer.threads} threads"
+    threads = numbers.threads(answer.threads)
     sizes = " ".join(f"{name}={value}" for name, value in answer.shape.items())
     return f"{sizes}, {answer.dtype}, inference on the CPU ({answer.machine}, {threads}), {answer.started}"
 
@@ -170,7 +170,7 @@ def refused_table(answer: Deployment) -> Table:
 def write_device(found: DeviceRun, folder: Path) -> Path:
     """The report of a document that `on_device.py` wrote."""
     table = device_table(found)
-    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    threads = numbers.threads(found.threads)
     parts = [
         f"# {prose(found.target)} on {prose(found.machine)}",
         prose(f"{found.system}, Python {found.python}, {threads}, {found.started}"),

@@ -44,6 +44,13 @@ def mutant(description, tier="wrong"):
     return register
 
 
+def hooked(out, hook):
+    """The output, whose gradient goes through a hook on its way back."""
+    out = out * 1
+    out.register_hook(hook)
+    return out
+
+
 def function(name):
     """(operator, core) of a name as on the command line."""
     operator = "dcnv3" if name.startswith("dcnv3_") else "carafe"
@@ -311,9 +318,7 @@ def second_backward_differs(core):
             passes[0] += 1
             return gradient * passes[0]
 
-        out = out * 1
-        out.register_hook(scaled)
-        return out
+        return hooked(out, scaled)
 
     return wrong
 
@@ -350,8 +355,7 @@ def gradient_cached_by_shape(core):
         out = core(*tensors, **options)
         if out.requires_grad:
             key = (shapes(tensors), repr(options))
-            out = out * 1
-            out.register_hook(lambda gradient: known.setdefault(key, gradient.clone()))
+            out = hooked(out, lambda gradient: known.setdefault(key, gradient.clone()))
         return out
 
     return wrong
@@ -362,8 +366,7 @@ def expanded_gradient_misread(core):
     def wrong(*tensors, **options):
         out = core(*tensors, **options)
         if out.requires_grad:
-            out = out * 1
-            out.register_hook(lambda g: g * 2 if 0 in g.stride() and g.numel() > 1 else g)
+            out = hooked(out, lambda g: g * 2 if 0 in g.stride() and g.numel() > 1 else g)
         return out
 
     return wrong
@@ -374,8 +377,7 @@ def strided_gradient_misread(core):
     def wrong(*tensors, **options):
         out = core(*tensors, **options)
         if out.requires_grad:
-            out = out * 1
-            out.register_hook(lambda g: g if g.is_contiguous() else g.flip(-1))
+            out = hooked(out, lambda g: g if g.is_contiguous() else g.flip(-1))
         return out
 
     return wrong
@@ -386,8 +388,7 @@ def lone_gradient_halved(core):
     def wrong(*tensors, **options):
         out = core(*tensors, **options)
         if out.requires_grad and not tensors[0].requires_grad:
-            out = out * 1
-            out.register_hook(lambda gradient: gradient / 2)
+            out = hooked(out, lambda gradient: gradient / 2)
         return out
 
     return wrong
@@ -499,8 +500,7 @@ def lone_first_gradient_doubled(core):
     def wrong(*tensors, **options):
         out = core(*tensors, **options)
         if out.requires_grad and not any(t.requires_grad for t in tensors[1:]):
-            out = out * 1
-            out.register_hook(lambda gradient: 2 * gradient)
+            out = hooked(out, lambda gradient: 2 * gradient)
         return out
 
     return wrong
@@ -523,14 +523,13 @@ def gradients_add_up(core):
         out = core(*tensors, **options)
         if out.requires_grad:
             key = (shapes(tensors), repr(options))
-            out = out * 1
 
             def added(gradient):
                 before = known.get(key, 0)
                 known[key] = gradient.clone()
                 return gradient + before
 
-            out.register_hook(added)
+            out = hooked(out, added)
         return out
 
     return wrong

@@ -64,6 +64,15 @@ def verdict_on(monkeypatch, operator, made, dims, dtype="float32", mode="trainin
     return gate.check(built, gate.reference(built))
 
 
+def fault_on(monkeypatch, operator, made, tries):
+    """What the gate says of `made` at the first (dims, mode) at which it is wrong; None where it passes all of them."""
+    for dims, mode in tries:
+        verdict = verdict_on(monkeypatch, operator, made, dims, "float32", mode)
+        if not verdict.correct:
+            return verdict.reason
+    return None
+
+
 def keys(module):
     """What a state dict holds, by name: shapes."""
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from gsconv_mutants import MUTANTS, Steps
-from pasted_layers import is_exported, is_right_and_counted, keys, lives, verdict_on
+from pasted_layers import fault_on, is_exported, is_right_and_counted, keys, lives, verdict_on
 
 from opbench import registry
 from opbench.models import swap
@@ -116,11 +116,7 @@ def convicted(name, monkeypatch):
     def made(dims, implementation):
         return MUTANTS[name](dims["C"], dims["C"], 3, shuffle=dims["shuffle"])
 
-    for dims, mode in ((DIMS, "training"), (DIMS, "inference"), (wide, "inference")):
-        verdict = verdict_on(monkeypatch, OPERATOR, made, dims, "float32", mode)
-        if not verdict.correct:
-            return verdict.reason
-    return None
+    return fault_on(monkeypatch, OPERATOR, made, ((DIMS, "training"), (DIMS, "inference"), (wide, "inference")))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

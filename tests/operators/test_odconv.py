@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from odconv_mutants import MUTANTS, Steps
-from pasted_layers import is_exported, is_right_and_counted, keys, lives, verdict_on
+from pasted_layers import fault_on, is_exported, is_right_and_counted, keys, lives, verdict_on
 from torch.utils.flop_counter import FlopCounterMode
 
 from opbench import registry
@@ -153,11 +153,7 @@ def convicted(name, monkeypatch):
     def made(dims, implementation):
         return MUTANTS[name](dims["C"], dims["C"], 3, padding=1)
 
-    for dims, mode in ((DIMS, "inference"), (several, "training"), (wide, "inference")):
-        verdict = verdict_on(monkeypatch, OPERATOR, made, dims, "float32", mode)
-        if not verdict.correct:
-            return verdict.reason
-    return None
+    return fault_on(monkeypatch, OPERATOR, made, ((DIMS, "inference"), (several, "training"), (wide, "inference")))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from pasted_layers import case_of, is_exported, is_right_and_counted, keys, lives, verdict_on
+from pasted_layers import case_of, fault_on, is_exported, is_right_and_counted, keys, lives
 from pconv_mutants import MUTANTS
 
 from opbench import registry
@@ -89,11 +89,7 @@ def convicted(name, monkeypatch):
     def made(dims, implementation):
         return mutant(dims["C"], dims["n_div"])
 
-    for dims, mode in ((DIMS, "training"), (DIMS, "inference"), (wide, "inference")):
-        verdict = verdict_on(monkeypatch, OPERATOR, made, dims, "float32", mode)
-        if not verdict.correct:
-            return verdict.reason
-    return None
+    return fault_on(monkeypatch, OPERATOR, made, ((DIMS, "training"), (DIMS, "inference"), (wide, "inference")))
 
 
 @pytest.mark.parametrize("name", MUTANTS)

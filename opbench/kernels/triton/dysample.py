@@ -28,7 +28,7 @@ from opbench.kernels.carafe_shapes import channels_last, gradients, output
 from opbench.kernels.dysample_shapes import check, checked_gradients, checked_output, located_in
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import Samples, takes_atomics
-from opbench.kernels.triton.launch import DEVICES, Candidate, launch, spans_64_bits
+from opbench.kernels.triton.launch import DEVICES, Candidate, launch, spans_64_bits, strides_of
 from opbench.kernels.triton.tiles import SharedOutput, Tile
 
 # The likeliest first; of float64 only the first is taken. Channels-last takes 16 bytes of neighbouring channels a
@@ -76,7 +76,7 @@ class _Call:
         total = grad_x
         if wanted[0] and grad_x.dtype != self.dtype:
             total = torch.empty_like(grad_x, dtype=self.dtype)
-        to_x = _strides(g=total) if wanted[0] else dict.fromkeys(("gn", "gc", "gh", "gw"), 0)
+        to_x = strides_of("nchw", g=total) if wanted[0] else dict.fromkeys(("gn", "gc", "gh", "gw"), 0)
         tensors = {"grad": grad, "grad_x": total, "grad_offset": grad_offset}
         flags = dict(zip(("TO_X", "TO_OFFSET"), wanted, strict=True))
         self._tiled("backward", tensors, grad, [grad, total, grad_offset], to_x, flags, prepare=total.zero_)
@@ -94,11 +94,16 @@ class _Call:
             [_CELLS],
             lambda blocks: ({}, -(-number // block)),
             {"offset": self.offset, "keys": samples.keys, "across": samples.across, "down": samples.down},
-            {**self.sizes, "samples": number, **_strides(f=self.offset)},
+            {**self.sizes, "samples": number, **strides_of("nchw", f=self.offset)},
             {},
         )
         samples.gather(
-            None, grad, grad_x, {"Ho": height, "Wo": width, **_strides(o=grad, g=grad_x)}, points=1, last=self.last
+            None,
+            grad,
+            grad_x,
+            {"Ho": height, "Wo": width, **strides_of("nchw", o=grad, g=grad_x)},
+            points=1,
+            last=self.last,
         )
 
     def _tiled(
@@ -109,7 +114,7 @@ class _Call:
         candidates = self.shared.candidates(_TILES[name, self.last], self.dtype == torch.float64)
         constants = {"WIDE": spans_64_bits((self.x, self.offset, *images)), "AXIS": int(self.last), **wanted}
         given = {"x": self.x, "offset": self.offset, **tensors}
-        strides = {**_strides(x=self.x, f=self.offset, o=out), **strides}
+        strides = {**strides_of("nchw", x=self.x, f=self.offset, o=out), **strides}
         arguments = {**self.sizes, "CG": self.shared.channels, **strides}
         programs = self.shared.programs(by_channels=name == "forward")
         self._launch(name, candidates, programs, given, arguments, constants, **more)
@@ -125,15 +130,6 @@ class _Call:
         acc = language.float64 if self.dtype == torch.float64 else language.float32
         constants = {**constants, "S": self.scale, "ACC": acc}
         launch(getattr(dysample_kernels, name), candidates, programs, tensors, arguments, constants, **more)
-
-
-def _strides(**tensors: Tensor) -> dict[str, int]:
-    """The kernels' arguments for strides: a tensor's letter and its axis."""
-    return {
-        letter + axis: stride
-        for letter, tensor in tensors.items()
-        for axis, stride in zip("nchw", tensor.stride(), strict=True)
-    }
 
 
 def _forward(x: Tensor, offset: Tensor, scale: int, groups: int, deterministic: bool | None) -> Tensor:

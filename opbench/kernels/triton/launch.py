@@ -149,6 +149,15 @@ def power_of_two(at_least: int) -> int:
     return 1 << max(0, at_least - 1).bit_length()
 
 
+def strides_of(axes: str, **tensors: Tensor) -> dict[str, int]:
+    """A kernel's arguments for the strides of tensors of these axes: a tensor's letter and its axis, as in xn, xc."""
+    return {
+        letter + axis: stride
+        for letter, tensor in tensors.items()
+        for axis, stride in zip(axes, tensor.stride(), strict=True)
+    }
+
+
 def spans_64_bits(tensors: Sequence[Tensor]) -> bool:
     """Whether places within one image of some tensor (all axes but the first) need 64 bits."""
     furthest = (

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.triton.gathering import Samples
-from opbench.kernels.triton.launch import Candidate, launch, power_of_two, spans_64_bits
+from opbench.kernels.triton.launch import Candidate, launch, power_of_two, spans_64_bits, strides_of
 from opbench.kernels.triton.tiles import SharedOutput, Tile
 
 # The likeliest first; of float64 only the first is taken. A thread takes 16 bytes of channels. None spills for sm_80,
@@ -105,15 +105,21 @@ class WindowCall:
         images = (self.n, self.groups, self.h, self.w)
         samples = Samples(mask.numel(), images, self.dtype, grad.device)
         block = _CELLS.blocks["B"]
+        strides = strides_of("nhwgc", f=self.offset)
         self._launch(
             "cells",
             [_CELLS],
             lambda blocks: ({}, -(-samples.keys.numel() // block)),
             {"offset": self.offset, "keys": samples.keys, "across": samples.across, "down": samples.down},
-            {**self.sizes, "samples": samples.keys.numel(), "nowhere": samples.nowhere, **_strides(f=self.offset)},
+            {
+                **self.sizes,
+                "samples": samples.keys.numel(),
+                "nowhere": samples.nowhere,
+                **strides_of("nhwgc", f=self.offset),
+            },
             self.window,
         )
-        strides = _strides(m=mask, o=grad, g=grad_x)
+        strides = strides_of("nhwc", o=grad, g=grad_x) | strides_of("nhwgc", m=mask)
         samples.gather(
             mask, grad, grad_x, {"Ho": self.out_h, "Wo": self.out_w, **strides}, points=self.points, last=True
         )
@@ -128,7 +134,7 @@ class WindowCall:
         wide = spans_64_bits((self.x, self.offset, self.mask, *images))
         constants = {**self.window, "FUSED": self.fused, "PP": power_of_two(self.points), "WIDE": wide, **wanted}
         given = {"x": self.x, "offset": self.offset, "mask": self.mask, **tensors}
-        strides = _strides(x=self.x, f=self.offset, m=self.mask, o=out)
+        strides = strides_of("nhwc", x=self.x, o=out) | strides_of("nhwgc", f=self.offset, m=self.mask)
         arguments = {**self.sizes, "CG": self.shared.channels, **strides, **steps}
         programs = self.shared.programs(by_channels=name == "forward")
         self._launch(name, candidates, programs, given, arguments, constants, **more)
@@ -144,12 +150,3 @@ class WindowCall:
         acc = language.float64 if self.dtype == torch.float64 else language.float32
         kernel = getattr(sampling_kernels, name)
         launch(kernel, candidates, programs, tensors, arguments, {**constants, "ACC": acc}, **more)
-
-
-def _strides(**tensors: Tensor) -> dict[str, int]:
-    """The kernels' arguments for strides: a tensor's letter and its axis."""
-    return {
-        letter + axis: stride
-        for letter, tensor in tensors.items()
-        for axis, stride in zip("nhwgc" if tensor.dim() == 5 else "nhwc", tensor.stride(), strict=True)
-    }

@@ -3,13 +3,13 @@ import { el, empty, gradually } from "./dom.js";
 import { grouped, machines, nameOf, notes, titleOf } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { METRICS, barChart } from "./bars.js";
-import { choices, filtered } from "./filters.js";
+import { choices, filtered, openingTask } from "./filters.js";
 import { COLUMNS, FIGURES, dataTable } from "./table.js";
 
 export const compare = {
   name: "Tasks",
   filters: ["task", "workload", "dtype", "device", "mode", "machine", "runPath", "text"],
-  defaults: { task: () => choices("task")[0], mode: () => choices("mode")[0] },
+  defaults: { task: openingTask, mode: () => choices("mode")[0] },
   draw(width) {
     const rows = filtered(this);
     const metric = METRICS[state().params.get("metric")] ? state().params.get("metric") : "ratio";
@@ -60,6 +60,7 @@ export const compare = {
           c.verdict,
           ...(machines.length > 1 ? [c.machine] : []),
           c.run,
+          c.again,
         ],
       }),
       el(

@@ -91,7 +91,7 @@ def page(markdown: str, pictures: Mapping[str, str], folded: Collection[str] = (
     titles = [(words, name) for tag, words, name in headings if tag == "h2"]
     listed = "".join(f'<li><a href="#{name}">{escape(words)}</a></li>' for words, name in titles)
     contents = (
-        f'<nav aria-label="sections"><details open><summary>Contents</summary><ul>{listed}</ul></details></nav>\n'
+        f'<nav aria-label="sections"><details><summary>Contents</summary><ul>{listed}</ul></details></nav>\n'
         if titles
         else ""
     )

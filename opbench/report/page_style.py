@@ -14,7 +14,7 @@ _LAYOUT = """
 }
 * { box-sizing: border-box; }
 body { color: var(--ink); background: var(--paper); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto;
-  max-width: 1200px; padding: 1rem 1.5rem 4rem; overflow-wrap: anywhere; }
+  max-width: 1320px; padding: 1rem 1.5rem 4rem; overflow-wrap: anywhere; }
 a { color: var(--link); }
 h1, h2, h3 { line-height: 1.25; margin: 2rem 0 .6rem; }
 h1 { margin-top: .5rem; font-size: 1.6rem; }
@@ -28,8 +28,9 @@ nav ul { columns: 3 14rem; padding-left: 1.2rem; margin: .4rem 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { border: 1px solid var(--rule); padding: .25rem .5rem; text-align: left; vertical-align: top; }
+td { white-space: nowrap; }
 th { background: var(--shade); }
-td.long { overflow-wrap: anywhere; min-width: 14rem; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
 code, pre { background: var(--shade); font-size: 12.5px; }
 h2 code, h3 code { font-size: .9em; }
 td:first-child:not(.long) code { white-space: nowrap; }
@@ -53,7 +54,9 @@ svg { max-width: 100%; height: auto; }
   p { margin: 2px 0; }
   .wide { overflow: visible; }
   table { width: 100%; font-size: 7.5px; }
-  th, td, td.long { padding: 1px 3px; white-space: normal; overflow-wrap: anywhere; min-width: 0; }
+  th, td, td.long { padding: 1px 3px; white-space: normal; overflow-wrap: break-word; min-width: 0; }
+  td.long, td code { overflow-wrap: anywhere; }
+  table:has(th:nth-child(11)) :is(th, td, code) { overflow-wrap: anywhere; font-size: 6.5px; }
   td:first-child:not(.long) code, code, pre { white-space: pre-wrap; font-size: 7.5px; }
   td:first-child:not(.long) code { white-space: normal; }
   p:has(> svg) { display: inline-block; width: 49%; vertical-align: top; }

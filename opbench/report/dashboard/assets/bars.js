@@ -8,7 +8,7 @@ export const METRICS = Object.fromEntries(
   offered.map(({ key, label, unit }) => [key, { label, value: key, text: `${key}Text`, unit, log: key === "ratio" }]),
 );
 
-const BOLD = "600 12px system-ui, sans-serif";
+export const BOLD = "600 12px system-ui, sans-serif";
 
 export function speedOf(row) {
   if (row.base || !row.decided || row.low === null || row.high === null) return "undecided";

@@ -1,6 +1,6 @@
 // One task's contenders side by side: bars of a quantity for each panel, and all of it in a table.
 import { el, empty, gradually } from "./dom.js";
-import { grouped, machines, nameOf, notes, titleOf } from "./data.js";
+import { grouped, machines, nameOf, notes, subjectOf, titleOf } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { METRICS, barChart } from "./bars.js";
 import { choices, filtered, openingTask } from "./filters.js";
@@ -14,7 +14,10 @@ export const compare = {
     const rows = filtered(this);
     const metric = METRICS[state().params.get("metric")] ? state().params.get("metric") : "ratio";
     if (!rows.length) return [quantity(metric), empty("No case matches these filters.")];
+    // Panels that hold what opbench is about stand before those that don't.
     const groups = grouped(rows, (row) => `${row.panel.run.place}/${row.panel.id}/${row.method}`);
+    const without = (group) => Number(!group.some((row) => subjectOf(row.operator)));
+    groups.sort((one, other) => without(one) - without(other));
     const columns = width > 1100 ? 2 : 1;
     const several = ["task", "dtype", "device", "mode"].filter(
       (name) => new Set(rows.map((row) => row[name])).size > 1,
@@ -50,7 +53,7 @@ export const compare = {
       ),
       dataTable({
         caption: "Cases",
-        rows,
+        rows: groups.flat(),
         columns: [
           c.contender,
           c.workload,

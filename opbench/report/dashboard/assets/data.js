@@ -28,7 +28,9 @@ const operators = new Map(
 );
 export const operatorOf = (contender) => contender.split("[", 1)[0];
 export const subjectOf = (operator) => operators.get(operator)?.subject ?? "";
-export const subjects = [...new Set([...operators.values()].map((one) => one.subject).filter(Boolean))];
+const every = new Set([...operators.values()].map((one) => one.subject).filter(Boolean));
+// What opbench is about, one by one: "CARAFE and DCNv3" together are no third thing.
+export const subjects = [...every].filter((name) => ![...every].some((other) => other !== name && name.includes(other)));
 
 // What stands above everything else: sentences that answer for the newest run. Without any the place stays empty.
 export const answer = (payload.answer ?? []).map(text);

@@ -46,7 +46,7 @@ function opening(view, name) {
 // The row that views open on: the first of what opbench is about, as far as the address leaves the choice.
 export function openingRow() {
   const { params } = state();
-  const set = ["task", "workload", "dtype", "device", "mode", "runPath"]
+  const set = ["contender", "task", "workload", "dtype", "device", "mode", "runPath"]
     .map((name) => [name, params.get(name)])
     .filter(([, value]) => value && value !== ANY);
   const machine = chosen({}, "machine");

@@ -8,13 +8,13 @@ import { ratioDomain } from "./bars.js";
 import { COLUMNS, head, sorted } from "./table.js";
 
 const MODES = ["inference", "training"];
-const WIDE = 112;
+const WIDE = 92;
 
 // One row for each operator of a task: its fastest implementation on each workload, and the range over workloads.
 export function glance(rows) {
   const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype].join("\n"));
   const several = machines.length > 1;
-  const columns = glanceColumns();
+  const columns = glanceColumns(rows);
   const [key, direction] = (state().params.get("glance-sort") ?? "").split(" ");
   const by = columns.find((column) => column.key === key && column.value);
   const anchor = anchorOf("At a glance");
@@ -75,15 +75,19 @@ export function glance(rows) {
             el(
               "th",
               { colspan: columns.length, scope: "rowgroup" },
-              el("a", { href: link }, title),
               el(
                 "span",
-                { class: "note" },
-                ` against ${first.panel.baseline || "no baseline"}, ${plural(count, "workload")}`,
+                { class: "told" },
+                el("a", { href: link }, title),
+                el(
+                  "span",
+                  { class: "note" },
+                  ` against ${first.panel.baseline || "no baseline"}, ${plural(count, "workload")}`,
+                ),
               ),
             ),
           ),
-          ordered.map((one) => operatorRow(one, x)),
+          ordered.map((one) => operatorRow(one, x, rows)),
         );
       }),
     ),
@@ -93,14 +97,15 @@ export function glance(rows) {
 const list = (names) => names.join(", ").replace(/, ([^,]*)$/, " and $1");
 
 // What heads the columns; their `value` is the least of an operator, and what a column is sorted by.
-function glanceColumns() {
+function glanceColumns(rows) {
+  const shown = known(rows);
   const least = (rows, key) => extent(rows.map((row) => row[key]))?.[0] ?? null;
   return [
     { key: "operator", label: "operator, fastest as", value: (one) => one.operator },
     { key: "drawn", label: el("span", { class: "hidden" }, "inference latency, drawn") },
     { key: "inference", label: "inference latency", number: true, value: (one) => least(one.best.inference, "ratio") },
     { key: "training", label: "training latency", number: true, value: (one) => least(one.best.training, "ratio") },
-    ...counted.map((of) => ({
+    ...shown.map((of) => ({
       key: of.key,
       label: of.heading.replace("{mode}", "inference"),
       number: true,
@@ -114,6 +119,9 @@ function glanceColumns() {
     },
   ];
 }
+
+// The quantities that any of the rows has: a column of "not measured" says nothing.
+const known = (rows) => counted.filter(({ key }) => rows.some((row) => row[key] !== null));
 
 // Which of an operator's rows tell a quantity.
 const telling = ({ heading, training }, { best, leading }) =>
@@ -144,7 +152,7 @@ function fastest(rows) {
   return timed.reduce((best, row) => (row.ratio < best.ratio ? row : best), timed[0] ?? rows[0]);
 }
 
-function operatorRow(one, x) {
+function operatorRow(one, x, section) {
   const { operator, best, leading } = one;
   const style = { ...styles([leading[0].contender]).get(leading[0].contender), variant: 0 };
   const names = grouped(leading, (row) => row.implementation)
@@ -164,7 +172,7 @@ function operatorRow(one, x) {
   const cells = [
     [best.inference, "ratio", "ratioText"],
     [best.training, "ratio", "ratioText"],
-    ...counted.map((of) => [telling(of, one), of.key, `${of.key}Text`]),
+    ...known(section).map((of) => [telling(of, one), of.key, `${of.key}Text`]),
   ];
   return el(
     "tr",

@@ -32,6 +32,8 @@ export const overview = {
       panels.filter((panel) => kept.has(panel)),
       (panel) => `${panel.run.place}/${panel.contest}`,
     );
+    const without = (contest) => Number(!contest.some((panel) => panel.rows.some((row) => subjectOf(row.operator))));
+    contests.sort((one, other) => without(one) - without(other));
     const matching = new Set(rows);
     const words = rows.length < contests.flat().reduce((sum, panel) => sum + panel.rows.length, 0);
     return [
@@ -110,8 +112,10 @@ function contestTable(contest, matching) {
     [...new Set(panel.rows.map((row) => row.method))].map((method) => ({ panel, method })),
   );
   const training = contest.find((panel) => panel.mode === "training");
-  const shownHere = counted.filter((one) => training || !one.training);
   const every = contest.flatMap((panel) => panel.rows);
+  const shownHere = counted.filter(
+    (one) => (training || !one.training) && every.some((row) => row[one.key] !== null),
+  );
   const names = [...new Set(every.map((row) => row.contender))].filter(
     (name) => !matching || every.some((row) => row.contender === name && (row.base || matching.has(row))),
   );

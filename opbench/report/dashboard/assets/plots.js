@@ -1,7 +1,7 @@
 // Drawings with two axes: lines over a dimension, points under a roof, a quantity over runs.
 import { figure, shorten, svg, widthOf } from "./dom.js";
 import { extent, mark, scale, tick } from "./scales.js";
-import { spaced } from "./bars.js";
+import { BOLD, spaced } from "./bars.js";
 
 // A frame with axes: `x` and `y` are {values, label, unit, log, ticks, names}. `draw` gets the scales.
 export function frame({ title, note, width, height = 300, x, y, label, legend = [] }, draw) {
@@ -55,7 +55,7 @@ function legendRows(legend, width) {
   let at = Infinity;
   for (const { name, style } of legend) {
     const kept = shorten(name, 240);
-    const wide = widthOf(kept) + 32;
+    const wide = (style.subject ? widthOf(kept, BOLD) : widthOf(kept)) + 32;
     if (at + wide > width) {
       rows.push([]);
       at = 4;

@@ -135,7 +135,10 @@ function plainTable({ title, header, rows, note }) {
           el(
             "tr",
             {},
-            row.map((cell, index) => (index ? el("td", { class: cell.length > 40 ? "text long" : "text" }, cell) : el("th", { scope: "row" }, cell))),
+            row.map((cell, index) => {
+              const kind = cell.length > 40 ? "text long" : "text";
+              return index ? el("td", { class: kind }, cell) : el("th", { scope: "row", class: kind }, cell);
+            }),
           ),
         ),
       ),

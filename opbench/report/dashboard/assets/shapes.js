@@ -2,7 +2,7 @@
 import { el, empty } from "./dom.js";
 import { grouped, machines, rows, styles, sweeps, titleOf } from "./data.js";
 import { METRICS, barChart } from "./bars.js";
-import { chosen, filtered, openingRow } from "./filters.js";
+import { chosen, filtered, openingRow, openingTask } from "./filters.js";
 import { lines } from "./plots.js";
 import { COLUMNS, FIGURES, dataTable, natural } from "./table.js";
 
@@ -13,6 +13,7 @@ export const shapes = {
   always: ["contender"],
   defaults: {
     contender: () => (openingRow() ?? rows[0])?.contender,
+    task: openingTask,
     mode: () => (rows.some((row) => row.mode === "inference") ? "inference" : ""),
   },
   draw(width) {

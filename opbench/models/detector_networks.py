@@ -147,6 +147,7 @@ def register_detectors(family: DetectorFamily, sizes: Sizes) -> None:
             requires=requires,
             forget=forget_anchors,
             layers=_layers,
+            subject=" and ".join(name for name, given in (("CARAFE", carafe), ("DCNv3", dcnv3)) if given),
         )
 
     register("", "", plain())

@@ -34,6 +34,9 @@ _HEADINGS = {
     "memory": "Memory",
 }
 
+# What page and paper show only to whoever opens it: the details of what stands above.
+_FOLDED = frozenset({"Every panel", "MACs counted three ways"})
+
 # A table becomes one or two blocks (itself and its note), anything else is a block already.
 Part = str | Table
 
@@ -61,7 +64,7 @@ def report(run: Run) -> dict[str, bytes]:
         from opbench.report.page import page
     except ImportError:  # markdown-it-py
         return {REPORT: text.encode()} | drawn_files
-    return {REPORT: text.encode(), PAGE: page(text, pictures)} | drawn_files
+    return {REPORT: text.encode(), PAGE: page(text, pictures, _FOLDED)} | drawn_files
 
 
 def write(run: Run, folder: str | os.PathLike[str]) -> Path:

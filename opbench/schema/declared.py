@@ -204,6 +204,8 @@ class Operator:
                                            are judged at the slot's dimensions and the operator's settings
     anatomy                             -> how its core is recognised inside anybody's module
                                            (`opbench.anatomy.Anatomy`): "package.module:NAME"; loaded by `opbench check`
+    subject                             -> the paper's name of what opbench is asked about: pages open on such
+                                           operators, tables and charts accent them; left out: a rival among others
     show                                -> the function `(shot, image) -> Drawing` behind `opbench show`
                                            (`opbench.drawings`), or where it is; loaded by that command alone
 
@@ -243,6 +245,7 @@ class Operator:
     relations: str | Callable[[], tuple[Any, ...]] = ""
     constructor: Any = None
     anatomy: str = ""
+    subject: str = ""
     show: str | Callable[..., Any] = ""
 
     def given(self, dims: Dims) -> dict[str, Any]:

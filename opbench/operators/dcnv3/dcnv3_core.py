@@ -91,6 +91,7 @@ OPERATOR = Operator(
     name="dcnv3",
     task=TASK.name,
     title="DCNv3 sampling",
+    subject="DCNv3",
     source=f"{PAPER}, equation 2",
     inputs=_inputs,
     module=_module,

@@ -1,5 +1,6 @@
 """On Windows and macOS every command works, or says in one sentence that it needs Linux."""
 
+import json
 import os
 import subprocess
 import sys
@@ -110,10 +111,8 @@ def words(command):
     return [str(word) for word in command]
 
 
-@pytest.mark.parametrize("system", elsewhere.GONE)
+@pytest.mark.parametrize("system", [pytest.param("macOS", marks=pytest.mark.nightly), "Windows"])
 def test_a_command_answers_or_says_that_it_needs_linux(folder, system):
-    import json
-
     chosen = {name: words(command) for name, command in QUICK.items() if name != "run" or NEEDS_LINUX[system]}
     done = run(folder, system, "-c", EACH, json.dumps(chosen))
     assert done.returncode == 0, done.stdout + done.stderr

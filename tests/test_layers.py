@@ -57,6 +57,7 @@ LAYERS = (
     "report",
     "commands",
     "api",
+    "testing",
     "main",
     "cli",
     "__main__",

@@ -7,11 +7,11 @@ with the process, so a stale one can't be; the last `Session` in the file says w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
 
+from opbench.documents.opening import BINARY, lock
 from opbench.engine.entries import (
     NAME,
     Entry,
@@ -136,9 +136,9 @@ class Journal:
 def _locked(path: Path) -> int:
     """The file, open to append and locked; the lock is of this process and ends with it."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             os.close(file)
             raise OpbenchError(

@@ -29,7 +29,14 @@ def _importable(*names: str) -> Callable[[], str | None]:
 _ON_CUDA: Mapping[str, Any] = {"devices": ("cuda",), "deterministic_backward": False, "dispatched": False}
 ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
     "carafe": {
-        "mmcv": Implementation("mmcv", mmcv.carafe, missing=_importable("mmcv.ops"), note="mmcv.ops.carafe", **_ON_CUDA)
+        "mmcv": Implementation(
+            "mmcv",
+            mmcv.carafe,
+            missing=_importable("mmcv.ops"),
+            note="mmcv.ops.carafe",
+            package="mmcv",
+            **_ON_CUDA,
+        )
     },
     "dcnv3": {
         "torchvision": Implementation(
@@ -39,6 +46,7 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             missing=torchvision.missing,
             deterministic_backward=False,
             note="torchvision.ops.deform_conv2d with unit weights, between two transpositions",
+            package="torchvision",
             traffic=torchvision.TRAFFIC,
         ),
         "DCNv3": Implementation(
@@ -47,6 +55,7 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             dtypes=("float32", "float16"),
             missing=_importable("DCNv3"),
             note="InternImage's CUDA extension",
+            package="DCNv3",
             **_ON_CUDA,
         ),
         "DCNv4": Implementation(
@@ -55,6 +64,7 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             dtypes=("float32", "float16"),
             missing=_importable("DCNv4.functions"),
             note="DCNv4's CUDA extension, offsets and masks copied together first",
+            package="DCNv4",
             **_ON_CUDA,
         ),
     },
@@ -65,9 +75,18 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             dtypes=("float32", "float16"),
             missing=_importable("DCNv4.functions"),
             note="DCNv4's CUDA extension",
+            package="DCNv4",
             **_ON_CUDA,
         ),
     },
+}
+
+# How each is brought here.
+INSTALLING: Mapping[str, str] = {
+    "torchvision": "pip install torchvision, of the release that goes with this torch",
+    "mmcv": "pip install openmim && mim install mmcv",
+    "DCNv3": "build ops_dcnv3 of InternImage's repository (needs nvcc)",
+    "DCNv4": "build DCNv4_op of DCNv4's repository (needs nvcc)",
 }
 
 

@@ -28,15 +28,17 @@ class ListRequest(msgspec.Struct, frozen=True, kw_only=True):
 def list_(request: ListRequest) -> Exit:
     """List tasks, operators, implementations (and why one can't run here), suites or a suite's workloads."""
     from opbench.listing.kept import listed
-    from opbench.report.answers import answer
-    from opbench.report.lines import say_json
-    from opbench.report.screen import screen
 
     found = listed(request.what, request.suite)
     if request.as_json:
+        from opbench.report.answers import answer
+        from opbench.report.lines import say_json
+
         rows = [dict(zip(found.header, row, strict=True)) for row in found.rows]
         say_json(answer("listing", LISTING_VERSION, {"what": request.what, request.what: rows}))
     else:
+        from opbench.report.screen import screen
+
         screen().table(found.header, found.rows, names=found.names)
     return Exit.FINE
 

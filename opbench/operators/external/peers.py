@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opbench.operators.common.looking import once
 from opbench.operators.external import dcnv4, internimage, mmcv, torchvision
 from opbench.schema import Implementation
 
@@ -22,7 +23,7 @@ def _importable(*names: str) -> Callable[[], str | None]:
                 return f"{name} is installed but can't be imported: {error}"
         return None
 
-    return missing
+    return once(missing)
 
 
 # Their kernels are no operations of torch: its dispatcher doesn't see what they move.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 
+from opbench.errors import nearest
 from opbench.schema import OpbenchError, Operator, Setting, Task
 
 
@@ -28,6 +30,25 @@ def unusable(operator: Operator) -> str:
     if not isinstance(classes, tuple):
         return f"classes: expected a tuple of module classes, got {classes!r}"
     return ""
+
+
+def completed(operator: Operator, tasks: Mapping[str, Task]) -> Operator:
+    """With what it left out. Raises OpbenchError for what can't be: an unknown task, a setting of the task's name."""
+    if sentence := unusable(operator):
+        raise OpbenchError(f"operator {operator.name!r}: {sentence}")
+    if operator.task not in tasks:
+        raise OpbenchError(f"operator {operator.name!r}: {nearest('task', operator.task, tasks)}")
+    task = tasks[operator.task]
+    if taken := sorted({*task.dims, *task.defaults} & set(operator.settings)):
+        raise OpbenchError(f"operator {operator.name!r}: setting {taken[0]!r} is a dimension of task {task.name!r}")
+    if operator.inputs is None and task.inputs is None:
+        raise OpbenchError(f"operator {operator.name!r}: inputs are missing, and task {task.name!r} has none to share")
+    return replace(
+        operator,
+        inputs=operator.inputs or task.inputs,
+        title=operator.title or operator.name,
+        formulas={**task.formulas, **operator.formulas},
+    )
 
 
 def settings_of(

@@ -13,9 +13,11 @@ from typing import Any
 
 import typer
 
+import opbench
 import opbench.commands as package
 from opbench.commands import ORDER, Command
 from opbench.exit_codes import Exit
+from opbench.help_text import CommandHelp, ProgramHelp
 from opbench.options import callback
 from opbench.schema import OpbenchError
 
@@ -38,15 +40,31 @@ def application() -> typer.Typer:
     """Typer's application of all commands."""
     made = typer.Typer(
         name="opbench",
+        cls=ProgramHelp,
         help="What CARAFE and DCNv3 really cost against Upsample and Conv, and whether your implementation is right.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: rich's renderer would double the time to print it
     )
+    made.callback()(_program)
     for command in commands():
-        made.command(command.name)(callback(command.request, _ending(command), command.body.__doc__ or ""))
+        called = callback(command.request, _ending(command), command.body.__doc__ or "")
+        made.command(command.name, cls=CommandHelp)(called)
     return made
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from opbench.report.lines import say
+
+        say(f"opbench {opbench.__version__}")
+        raise typer.Exit
+
+
+def _program(
+    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
 
 
 def _ending(command: Command) -> Callable[[Any], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from opbench.errors import nearest
-from opbench.options import Argument, Option
+from opbench.options import CASES, INPUT, Argument, Option
 from opbench.schema import DEVICES, DTYPES, MODES, OpbenchError
 
 LARGEST_SIDE = 1 << 16
@@ -13,14 +13,19 @@ LARGEST_SIDE = 1 << 16
 Target = Annotated[str, Argument("PACKAGE.MODULE:NAME or FILE.py:NAME, a model or what makes one; or yolov8n.yaml.")]
 Size = Annotated[
     str,
-    Option("Height and width of the input, channels before them if guessed wrongly.", metavar="[Cx]HxW"),
+    Option("Height and width of the input, channels before them if guessed wrongly.", metavar="[Cx]HxW", group=INPUT),
 ]
-Batch = Annotated[int, Option("Images at once.", least=1)]
-DTypeName = Annotated[str, Option("float32, float64, bfloat16 or float16.")]
-DeviceName = Annotated[str, Option("cpu or cuda.")]
-ModeName = Annotated[str, Option("inference, or training: forward and backward.")]
-Arguments = Annotated[tuple[str, ...], Option("An argument for what makes the model.", metavar="NAME=VALUE")]
-Spread = Annotated[float, Option("Standard deviation of deformable layers' offsets, in pixels.", least=0)]
+Batch = Annotated[int, Option("Images at once.", least=1, group=INPUT)]
+DTypeName = Annotated[str, Option("float32, float64, bfloat16 or float16.", group=CASES)]
+DeviceName = Annotated[str, Option("cpu or cuda.", group=CASES)]
+ModeName = Annotated[str, Option("inference, or training: forward and backward.", group=CASES)]
+Arguments = Annotated[
+    tuple[str, ...], Option("An argument for what makes the model.", metavar="NAME=VALUE", group=INPUT)
+]
+Spread = Annotated[
+    float,
+    Option("Standard deviation of deformable layers' offsets, in pixels.", least=0, metavar="PIXELS", group=INPUT),
+]
 
 
 def check_words(device: str, dtype: str, mode: str) -> None:

@@ -15,7 +15,8 @@ import inspect
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -23,20 +24,26 @@ from opbench.schema import OpbenchError
 
 Request = TypeVar("Request", bound=msgspec.Struct)
 
+# Under which headings `--help` shows options. What has none of its own stands under OPTIONS.
+OPTIONS, CASES, MEASURING, INPUT, OUTPUT, EXTENDING = (
+    "Options", "Which cases", "Measuring", "Input", "Output", "Extending opbench",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Option:
     """How a field stands on a command line.
 
-    `flag` is `--name-of-the-field` where none is given. `share` reads `1%` as 0.01, `auto`
-    takes a number of at least 1 or the word. Of the command line that repeats a
-    request, a field that says where output goes or how it looks is no part (`repeats=False`), and a default is left
-    out unless a reader looks for it (`spelled`).
+    `flag` is `--name-of-the-field` where none is given, `metavar` follows from the type (N, PATH, the name itself), and
+    `group` is the heading under which `--help` shows it. `share` reads `1%` as 0.01, `auto` takes a number of at least
+    1 or the word. Of the command line that repeats a request, a field that says where output goes or how it looks is
+    no part (`repeats=False`), and a default is left out unless a reader looks for it (`spelled`).
     """
 
     help: str
     flag: str = ""
     short: str = ""
+    group: str = OPTIONS
     metavar: str | None = None
     least: float | None = None
     most: float | None = None
@@ -56,7 +63,35 @@ class Argument:
     spelled: bool = False
 
 
-With = Annotated[tuple[str, ...], Option("A file whose declarations count.", flag="--with", metavar="FILE.py")]
+With = Annotated[
+    tuple[str, ...], Option("A file whose declarations count.", flag="--with", metavar="FILE.py", group=EXTENDING)
+]
+Quiet = Annotated[
+    bool, Option("Say nothing but the answer: no progress, no notes.", short="-q", repeats=False, group=OUTPUT)
+]
+Verbose = Annotated[
+    bool, Option("Say each step on a line of its own, to a file too.", short="-v", repeats=False, group=OUTPUT)
+]
+AsJson = Annotated[bool, Option("Print the answer as JSON.", flag="--json", repeats=False, group=OUTPUT)]
+# How much a command says of what it is doing, on standard error.
+Loudness = Literal["quiet", "usual", "verbose"]
+
+
+def folder(about: str) -> Option:
+    """`-o DIR`."""
+    return Option(about, short="-o", metavar="DIR", repeats=False, group=OUTPUT)
+
+
+def seconds(about: str, least: float) -> Option:
+    """A limit of time."""
+    return Option(about, metavar="SECONDS", least=least, group=MEASURING)
+
+
+def loudness(request: Any) -> Loudness:
+    """What `-q` and `-v` of a request come to. Raises OpbenchError for both."""
+    if request.quiet and request.verbose:
+        raise OpbenchError("-q and -v: choose one, nothing but the answer or each step")
+    return "quiet" if request.quiet else "verbose" if request.verbose else "usual"
 
 
 class Field(NamedTuple):
@@ -83,6 +118,17 @@ class Field(NamedTuple):
         if isinstance(self.declared, Argument):
             return ""
         return self.declared.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def metavar(self) -> str | None:
+        """What stands for its value in a help text; None of a flag, and of a choice, which lists its words."""
+        if isinstance(self.declared, Argument) or self.declared.metavar is not None:
+            return self.declared.metavar
+        held = get_args(self.type)[0] if self.many else self.type
+        kinds = [one for one in get_args(held) or (held,) if one is not type(None)]
+        if kinds == [bool] or get_origin(held) is Literal:
+            return None
+        return {int: "N", float: "NUMBER", Path: "PATH"}.get(kinds[0], self.name.strip("_").upper())
 
 
 @functools.cache
@@ -141,12 +187,14 @@ def _parameter(field: Field) -> inspect.Parameter:
     declared = field.declared
     shown: Any
     if isinstance(declared, Argument):
-        shown = typer.Argument(help=declared.help, metavar=declared.metavar)
+        shown = typer.Argument(help=declared.help, metavar=field.metavar)
     else:
         flags = [flag for flag in (declared.short, field.flag) if flag]
         limits: dict[str, Any] = {"min": declared.least, "max": declared.most}
         limits |= {"parser": share} if declared.share else {"parser": count_or_auto} if declared.auto else {}
-        shown = typer.Option(*flags, help=declared.help, metavar=declared.metavar, **limits)
+        shown = typer.Option(
+            *flags, help=declared.help, metavar=field.metavar, rich_help_panel=declared.group, **limits
+        )
     taken, default = field.type, field.default
     if field.many:
         # What may be given several times is a list to typer, and None where it isn't given.

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
-from opbench.declarations import declared_by, declaring, unusable
+from opbench.declarations import completed, declared_by, declaring
 from opbench.errors import nearest, said
 from opbench.process.no_exit import no_exit
-from opbench.schema import DEFAULT_RUNTIME, Case, Implementation, OpbenchError, Operator, Task
+from opbench.schema import DEFAULT_RUNTIME, Case, Implementation, ImplementationOptions, OpbenchError, Operator, Task
 
 _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
@@ -63,35 +63,24 @@ def register_operator(operator: Operator) -> Operator:
     key = (operator.task, operator.name)
     if key in _operators:
         raise OpbenchError(f"operator {operator.name!r} is declared twice in task {operator.task!r}")
-    _operators[key] = _completed(operator)
+    _operators[key] = completed(operator, _tasks)
     return _operators[key]
 
 
-def _completed(operator: Operator) -> Operator:
-    """With what it left out. Raises OpbenchError for what can't be: an unknown task, a setting of the task's name."""
-    if sentence := unusable(operator):
-        raise OpbenchError(f"operator {operator.name!r}: {sentence}")
-    if operator.task not in _tasks:
-        raise OpbenchError(f"operator {operator.name!r}: {nearest('task', operator.task, _tasks)}")
-    task = _tasks[operator.task]
-    if taken := sorted({*task.dims, *task.defaults} & set(operator.settings)):
-        raise OpbenchError(f"operator {operator.name!r}: setting {taken[0]!r} is a dimension of task {task.name!r}")
-    if operator.inputs is None and task.inputs is None:
-        raise OpbenchError(f"operator {operator.name!r}: inputs are missing, and task {task.name!r} has none to share")
-    return replace(
-        operator,
-        inputs=operator.inputs or task.inputs,
-        title=operator.title or operator.name,
-        formulas={**task.formulas, **operator.formulas},
-    )
-
-
-def register_implementation(task: str, operator: str, name: str, **limits: object) -> Callable[[Core], Core]:
+def register_implementation(
+    task: str, operator: str, name: str, **options: Unpack[ImplementationOptions]
+) -> Callable[[Core], Core]:
     """Decorator: the function competes as `operator[name]` in `task`, with the core's signature.
+
+    The options are the fields of `opbench.schema.Implementation`. Raises OpbenchError for an unknown one, and for an
+    operator that is none.
 
     >>> @register_implementation("carafe_core", "carafe", "mine")        # doctest: +SKIP
     ... def my_carafe(x, mask, *, kernel_size, group_size, scale_factor): ...
     """
+    if unknown := sorted(set(options) - ImplementationOptions.__annotations__.keys()):
+        known = ImplementationOptions.__annotations__
+        raise OpbenchError(f"implementation {operator}[{name}]: {nearest('option', unknown[0], known)}")
 
     def add(function: Core) -> Core:
         key = (task, operator)
@@ -100,7 +89,7 @@ def register_implementation(task: str, operator: str, name: str, **limits: objec
         old = _operators[key]
         if name in old.implementations:
             raise OpbenchError(f"implementation {operator}[{name}] is declared twice in task {task!r}")
-        new = Implementation(name=name, function=function, **limits)  # type: ignore[arg-type]
+        new = Implementation(name=name, function=function, **options)  # type: ignore[arg-type]
         _operators[key] = replace(old, implementations={**old.implementations, name: new})
         return function
 
@@ -127,10 +116,10 @@ def load() -> None:
     if _begun[-1] != "built-in loaded":  # it all is; or this is one of them, which asks while it is imported
         return
     _begun.append("all")
-    built_in = _contenders()
+    built_in = contenders()
     for entry in importlib.metadata.entry_points(group="opbench"):
-        _load_entry_point(entry)
-    _extensions.update(_contenders() - built_in)
+        load_entry_point(entry)
+    _extensions.update(contenders() - built_in)
     for path in added_files():
         load_file(path)
 
@@ -147,12 +136,18 @@ def load_built_in() -> None:
     _begun.append("built-in loaded")
 
 
+def begun() -> bool:
+    """Whether this process has begun to load operators: what it knows of them may then be more than is installed."""
+    return bool(_begun or _operators)
+
+
 def installed() -> list[str]:
     """The names of the entry points that other packages have installed, whether loaded or not."""
     return sorted(entry.name for entry in importlib.metadata.entry_points(group="opbench"))
 
 
-def _load_entry_point(entry: importlib.metadata.EntryPoint) -> None:
+def load_entry_point(entry: importlib.metadata.EntryPoint) -> str:
+    """Has what an installed package declares compete; why it is left out, or ""."""
     try:
         with no_exit():
             found = entry.load()
@@ -161,9 +156,10 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> None:
         raise
     except BaseException as error:  # SystemExit, too: it is anybody's code
         package = entry.dist.name if entry.dist else entry.value
-        _broken[f"entry point {entry.name}"] = (
-            f"package {package}: its entry point {entry.name!r} can't be loaded and is left out: {said(error)}"
-        )
+        sentence = f"package {package}: its entry point {entry.name!r} can't be loaded and is left out: {said(error)}"
+        _broken[f"entry point {entry.name}"] = sentence
+        return sentence
+    return ""
 
 
 def add_files(paths: Iterable[str]) -> None:
@@ -224,7 +220,7 @@ def load_file(path: str) -> None:
         raise OpbenchError(f"--with {path}: not a Python file (expected NAME.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = _files[file.resolve()] = module
-    before = _contenders()
+    before = contenders()
     try:
         with no_exit():
             spec.loader.exec_module(module)
@@ -235,7 +231,7 @@ def load_file(path: str) -> None:
         raise
     except BaseException as error:  # SystemExit, too: an exit that nobody sees is a green build
         raise OpbenchError(f"--with {path}: importing it raised {said(error)}") from error
-    added = _contenders() - before
+    added = contenders() - before
     if not added:
         raise OpbenchError(
             f"--with {path}: declares nothing; use opbench.registry.register_operator or register_implementation"
@@ -264,7 +260,8 @@ def broken() -> dict[str, str]:
     return dict(_broken)
 
 
-def _contenders() -> set[tuple[str, str]]:
+def contenders() -> set[tuple[str, str]]:
+    """The (task, contender) pairs that this process knows so far; nothing is loaded for it."""
     return {(task, f"{name}[{impl}]") for (task, name), op in _operators.items() for impl in op.implementations}
 
 

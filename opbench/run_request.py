@@ -10,7 +10,20 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from opbench.options import Option, command_line, parse, words
+from opbench.options import (
+    CASES,
+    EXTENDING,
+    MEASURING,
+    OUTPUT,
+    Option,
+    Quiet,
+    Verbose,
+    command_line,
+    folder,
+    parse,
+    seconds,
+    words,
+)
 from opbench.schema import DEFAULT_RUNTIME, Case, Filter, OpbenchError, Run, Settings, Suite
 
 FILTERS: tuple[Filter, ...] = get_args(Filter)
@@ -26,38 +39,53 @@ FEW_PANELS = 3
 
 
 # What every command that measures as a run does is asked in the same words.
-PRECISION = Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True)
+PRECISION = Option("Half-width of each ratio's 95 % interval, as in 1%.", metavar="SHARE", share=True, group=MEASURING)
 Threads = Annotated[
-    str | None, Option("CPU threads; auto: as many as cores are free [torch's own choice].", metavar="N", auto=True)
+    str | None,
+    Option(
+        "CPU threads; auto: as many as cores are free [torch's own choice].", metavar="N", auto=True, group=MEASURING
+    ),
 ]
 ShareCpu = Annotated[
-    bool, Option("Let others have the cores: rounds in which a core was waited for count, and the run says so.")
+    bool,
+    Option(
+        "Let others have the cores: rounds in which a core was waited for count, and the run says so.", group=MEASURING
+    ),
 ]
-Seed = Annotated[int, Option("Seed of every input, parameter and random order.", least=0)]
-Extensions = Annotated[tuple[str, ...], Option("A file whose declarations compete.", flag="--with", metavar="FILE.py")]
+Seed = Annotated[int, Option("Seed of every input, parameter and random order.", least=0, group=MEASURING)]
+Extensions = Annotated[
+    tuple[str, ...], Option("A file whose declarations compete.", flag="--with", metavar="FILE.py", group=EXTENDING)
+]
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """None leaves the choice to the suite or to torch."""
 
-    suite: Annotated[str, Option("A suite's name, or a suite file of your own (FILE.toml).", spelled=True)] = "default"
+    suite: Annotated[
+        str, Option("A suite's name, or a suite file of your own (FILE.toml).", spelled=True, metavar="SUITE")
+    ] = "default"
     output: Annotated[
         Path | None,
-        Option("Folder for run.json and report.md [results/local/...].", short="-o", repeats=False),
+        folder("Folder for run.json and report.md [results/local/...]."),
     ] = None
-    task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).")] = ()
-    workload: Annotated[tuple[str, ...], Option("Only this workload.")] = ()
-    operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline.")] = ()
-    implementation: Annotated[tuple[str, ...], Option("Only this implementation, beside the baseline.")] = ()
-    dtype: Annotated[tuple[str, ...], Option("This dtype: float64, float32, bfloat16, float16.")] = ()
-    device: Annotated[tuple[str, ...], Option("Only this device: cpu, cuda.")] = ()
-    mode: Annotated[tuple[str, ...], Option("This mode: inference, training.")] = ()
+    task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).", group=CASES)] = ()
+    workload: Annotated[tuple[str, ...], Option("Only this workload.", group=CASES)] = ()
+    operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline.", group=CASES)] = ()
+    implementation: Annotated[
+        tuple[str, ...], Option("Only this implementation, beside the baseline.", group=CASES)
+    ] = ()
+    dtype: Annotated[tuple[str, ...], Option("This dtype: float64, float32, bfloat16, float16.", group=CASES)] = ()
+    device: Annotated[tuple[str, ...], Option("Only this device: cpu, cuda.", group=CASES)] = ()
+    mode: Annotated[tuple[str, ...], Option("This mode: inference, training.", group=CASES)] = ()
     runtime: Annotated[
         tuple[str, ...],
-        Option("What executes the contenders: torch, torch-compile, torch-export, torchscript, onnxruntime, openvino."),
+        Option(
+            "What executes the contenders: torch, torch-compile, torch-export, torchscript, onnxruntime, openvino.",
+            group=CASES,
+        ),
     ] = ()
     precision: Annotated[float | None, PRECISION] = None
-    budget: Annotated[float | None, Option("Seconds of timing per panel at most.", least=0.0)] = None
+    budget: Annotated[float | None, seconds("Seconds of timing per panel at most.", least=0.0)] = None
     threads: Threads = None
     replicas: Annotated[
         int | None,
@@ -65,29 +93,43 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
             "Visits of each panel, in fresh processes and far apart, that share its budget "
             f"[{VISITS}; 1 of {FEW_PANELS} panels or fewer].",
             least=1,
+            group=MEASURING,
         ),
     ] = None
     timeout: Annotated[
-        float | None, Option("Seconds for one step of a contender, compiling included [300].", least=0.1)
+        float | None,
+        seconds("Seconds for one step of a contender, compiling included [300].", least=0.1),
     ] = None
     memory: Annotated[
-        float | None, Option("GiB for the measuring process [nine tenths of what is free].", least=0.1)
+        float | None,
+        Option(
+            "GiB for the measuring process [nine tenths of what is free].", least=0.1, metavar="GIB", group=MEASURING
+        ),
     ] = None
     within: Annotated[
         float | None,
-        Option("Seconds after which no other panel is begun; what is missing, --resume adds.", least=1.0),
+        seconds("Seconds after which no other panel is begun; what is missing, --resume adds.", least=1.0),
     ] = None
     across_runtimes: Annotated[
-        bool, Option("Panels of one operator in several runtimes, with torch as the baseline.")
+        bool, Option("Panels of one operator in several runtimes, with torch as the baseline.", group=MEASURING)
     ] = False
     share_cpu: ShareCpu = False
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
     seed: Seed = 0
     set_: Annotated[
-        tuple[str, ...], Option("One of an operator's own settings.", flag="--set", metavar="OPERATOR.NAME=VALUE")
+        tuple[str, ...],
+        Option("One of an operator's own settings.", flag="--set", metavar="OPERATOR.NAME=VALUE", group=CASES),
     ] = ()
     extensions: Extensions = ()
     dry_run: Annotated[bool, Option("Print what would be measured, and what not and why.", repeats=False)] = False
+    as_json: Annotated[
+        bool,
+        Option(
+            "Print the summary as JSON; all else goes to standard error.", flag="--json", repeats=False, group=OUTPUT
+        ),
+    ] = False
+    quiet: Quiet = False
+    verbose: Verbose = False
 
     @property
     def filters(self) -> dict[Filter, tuple[str, ...]]:

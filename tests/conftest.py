@@ -84,8 +84,8 @@ def toys():
 @pytest.fixture(autouse=True)
 def _declares_nothing_for_others():
     """A test that leaves a contender behind changes every later test of its process that plans a suite."""
-    before = registry._contenders() if registry._begun else None
+    before = registry.contenders() if registry._begun else None
     yield
     if before is not None:
-        left = {(task, name) for task, name in registry._contenders() - before if task != "toy"}
+        left = {(task, name) for task, name in registry.contenders() - before if task != "toy"}
         assert not left, f"left in the registry: {sorted(left)}"

@@ -18,6 +18,8 @@ PACKAGE = Path(opbench.__file__).parent
 # From the nouns upwards. A module may import those before it, and its own layer.
 LAYERS = (
     "errors",
+    "user_cache",
+    "plural",
     "schema",
     "relations",
     "anatomy",
@@ -25,6 +27,7 @@ LAYERS = (
     "drawings",
     "exit_codes",
     "options",
+    "help_text",
     "slug",
     "statistics",
     "quantities",
@@ -37,6 +40,7 @@ LAYERS = (
     "operators",
     "runtimes",
     "suites",
+    "listing",
     "contenders",
     "across_runtimes",
     "plan",
@@ -50,6 +54,7 @@ LAYERS = (
     "floor",
     "models",
     "engine",
+    "doctor",
     "analyse",
     "decision",
     "deploy",

@@ -7,6 +7,9 @@ import textwrap
 
 import pytest
 
+from opbench import registry
+from opbench.schema import OpbenchError
+
 OPERATORS = """
 from opbench.schema import Cost, Implementation, Operator
 from opbench.tasks import image
@@ -155,6 +158,23 @@ def test_importing_an_operator_imports_nothing_that_checks_or_draws_it(name):
     """
     loaded = told(script)
     assert {name.split(".")[1] for name in loaded} == {
-        "errors", "schema", "constructors", "process", "declarations", "registry", "tasks", "kernels", "operators"
+        "errors", "user_cache", "schema", "constructors", "process", "declarations", "registry", "tasks", "kernels",
+        "operators",
     }  # fmt: skip
     assert not [name for name in loaded if name.endswith((".relations", ".show"))]
+
+
+def test_the_options_of_an_implementation_are_its_fields():
+    """What editors offer for `register_implementation` is what `Implementation` holds."""
+    from dataclasses import fields
+
+    from opbench.schema import Implementation, ImplementationOptions
+
+    named = {field.name: field.type for field in fields(Implementation) if field.name not in ("name", "function")}
+    assert ImplementationOptions.__annotations__.keys() == named.keys()
+    assert {name: one.__forward_arg__ for name, one in ImplementationOptions.__annotations__.items()} == named
+
+
+def test_an_unknown_option_names_the_nearest():
+    with pytest.raises(OpbenchError, match=r"carafe\[mine\]: unknown option 'device'; did you mean 'devices'\?"):
+        registry.register_implementation("carafe_core", "carafe", "mine", device=("cpu",))

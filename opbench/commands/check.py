@@ -8,7 +8,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With, command_line
+from opbench.options import CASES, INPUT, OUTPUT, Argument, Option, Quiet, Verbose, With, command_line, loudness
 from opbench.schema import DEVICES, DTYPES, OpbenchError
 
 if TYPE_CHECKING:
@@ -31,26 +31,38 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
             "what every module promises."
         ),
     ] = None
-    only: Annotated[tuple[str, ...], Option("Only this relation or promise (repeatable).", metavar="RELATION")] = ()
+    only: Annotated[
+        tuple[str, ...], Option("Only this relation or promise (repeatable).", metavar="RELATION", group=CASES)
+    ] = ()
     skip: Annotated[
         tuple[str, ...],
-        Option("Not this relation: the target doesn't promise it (repeatable).", metavar="RELATION"),
+        Option("Not this relation: the target doesn't promise it (repeatable).", metavar="RELATION", group=CASES),
     ] = ()
-    dtype: Annotated[tuple[str, ...], Option("Only this dtype (repeatable).")] = ()
-    fix: Annotated[tuple[str, ...], Option("Hold an option still, as in kernel_size=5.", metavar="NAME=VALUE")] = ()
+    dtype: Annotated[tuple[str, ...], Option("Only this dtype (repeatable).", group=CASES)] = ()
+    fix: Annotated[
+        tuple[str, ...], Option("Hold an option still, as in kernel_size=5.", metavar="NAME=VALUE", group=CASES)
+    ] = ()
     shape: Annotated[
         str,
         Option(
             "Sizes of your own to try first, as in N=8,C=256,H=80,W=80; without --operator, the images to give.",
             metavar="NAME=SIZE,...",
+            group=INPUT,
         ),
     ] = ""
     names: Annotated[
-        str, Option("Of FILE.onnx: its inputs in the order of the operator's, as in x,mask.", metavar="NAME,...")
+        str,
+        Option(
+            "Of FILE.onnx: its inputs in the order of the operator's, as in x,mask.", metavar="NAME,...", group=INPUT
+        ),
     ] = ""
-    arg: Annotated[tuple[str, ...], Option("A constructor argument of a module.", metavar="NAME=VALUE")] = ()
-    device: Annotated[str, Option("cpu or cuda.")] = "cpu"
-    forward_only: Annotated[bool, Option("Nothing that needs gradients: for code without a backward pass.")] = False
+    arg: Annotated[
+        tuple[str, ...], Option("A constructor argument of a module.", metavar="NAME=VALUE", group=INPUT)
+    ] = ()
+    device: Annotated[str, Option("cpu or cuda.", group=CASES)] = "cpu"
+    forward_only: Annotated[
+        bool, Option("Nothing that needs gradients: for code without a backward pass.", group=CASES)
+    ] = False
     timeout: Annotated[
         float | None,
         Option(
@@ -60,19 +72,26 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
             least=1,
         ),
     ] = None
-    quick: Annotated[bool, Option("Fewer examples: under 20 seconds.")] = False
-    first: Annotated[bool, Option("Stop at the first failure.")] = False
+    quick: Annotated[bool, Option("Fewer examples: under 20 seconds.", group=CASES)] = False
+    first: Annotated[bool, Option("Stop at the first failure.", group=CASES)] = False
     strict: Annotated[bool, Option("Fragile is bad news as well: exit code 1.")] = False
-    compile: Annotated[bool, Option("Also under torch.compile: two calls more, which cost seconds to minutes.")] = False
+    compile: Annotated[
+        bool, Option("Also under torch.compile: two calls more, which cost seconds to minutes.", group=CASES)
+    ] = False
     export: Annotated[
         bool,
-        Option("Also exported, by torch.export and to ONNX: two calls more of each, which cost seconds to minutes."),
+        Option(
+            "Also exported, by torch.export and to ONNX: two calls more of each, which cost seconds to minutes.",
+            group=CASES,
+        ),
     ] = False
     path: Annotated[
         tuple[str, ...],
-        Option("A folder that the target's file imports from (repeatable).", metavar="FOLDER"),
+        Option("A folder that the target's file imports from (repeatable).", metavar="FOLDER", group=INPUT),
     ] = ()
-    as_json: Annotated[bool, Option("Print the findings as JSON.", flag="--json", repeats=False)] = False
+    as_json: Annotated[bool, Option("Print the findings as JSON.", flag="--json", repeats=False, group=OUTPUT)] = False
+    quiet: Quiet = False
+    verbose: Verbose = False
     with_: With = ()
     seed: Annotated[int, Option("Seed of the search.", least=0, spelled=True)] = 0
 
@@ -91,7 +110,7 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
     if request.operator is None:
         return _promises(request)
     asked = _asked(request)
-    with status("loading the target") as told:
+    with status("loading the target", loudness=loudness(request)) as told:
         found = judge(asked, limits or _limits(request), lambda done, of, name: told(f"{done} of {of}: {name}"))
     if request.as_json:
         say_json(as_json(found).encode())
@@ -163,7 +182,7 @@ def _promises(request: CheckRequest) -> Exit:
     if request.timeout is not None:
         patience = msgspec.structs.replace(patience, call=request.timeout, importing=request.timeout)
     try:
-        with status("loading the target") as told:
+        with status("loading the target", loudness=loudness(request)) as told:
             found = check_promises(asked, patience, progress=lambda done, of, name: told(f"{done} of {of}: {name}"))
     except OpbenchError as error:  # it quotes the target
         raise OpbenchError(visible(str(error), LONGEST_ERROR)) from error

@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With
+from opbench.options import OUTPUT, Argument, Option, With
 
 
 class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +17,7 @@ class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     runs: Annotated[tuple[Path, ...], Argument("Run documents to ask.", metavar="[RUN.json...]")] = ()
     as_json: Annotated[
-        bool, Option("Print the answers as JSON, with how each was read.", flag="--json", repeats=False)
+        bool, Option("Print the answers as JSON, with how each was read.", flag="--json", repeats=False, group=OUTPUT)
     ] = False
     with_: With = ()
 

@@ -11,7 +11,20 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With, command_line
+from opbench.options import (
+    CASES,
+    MEASURING,
+    OUTPUT,
+    Argument,
+    Option,
+    Quiet,
+    Verbose,
+    With,
+    command_line,
+    folder,
+    loudness,
+    seconds,
+)
 from opbench.schema import Filter, OpbenchError, Run, Settings
 
 if TYPE_CHECKING:
@@ -33,12 +46,14 @@ class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Option("With --paired GOOD: find the first bad commit, from GOOD up to this revision.", metavar="BAD"),
     ] = None
-    markdown: Annotated[Path | None, Option("Write the table for a pull request.", metavar="FILE", repeats=False)] = (
-        None
+    markdown: Annotated[
+        Path | None, Option("Write the table for a pull request.", metavar="FILE", repeats=False, group=OUTPUT)
+    ] = None
+    as_json: Annotated[bool, Option("Print the comparison as JSON.", flag="--json", repeats=False, group=OUTPUT)] = (
+        False
     )
-    as_json: Annotated[bool, Option("Print the comparison as JSON.", flag="--json", repeats=False)] = False
     minimum_effect: Annotated[
-        float | None, Option("Changes within this are the same [2%].", metavar="SHARE", share=True)
+        float | None, Option("Changes within this are the same [2%].", metavar="SHARE", share=True, group=MEASURING)
     ] = None
     across: Annotated[
         tuple[str, ...], Option("Compare although this differs: machine, threads, versions.", metavar="WHAT")
@@ -52,17 +67,25 @@ class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
         Option("Changes that were agreed to [opbench-allow.toml, where there is one].", metavar="FILE.toml"),
     ] = None
     selfcheck: Annotated[Path | None, Option("A selfcheck.json of the machine.", metavar="FILE")] = None
-    suite: Annotated[str, Option("With --paired: the suite to measure.")] = "smoke"
-    task: Annotated[tuple[str, ...], Option("With --paired: only this task (repeatable, as are all filters).")] = ()
-    operator: Annotated[tuple[str, ...], Option("With --paired: only this operator.")] = ()
-    mode: Annotated[tuple[str, ...], Option("With --paired: this mode.")] = ()
-    threads: Annotated[int | None, Option("With --paired: CPU threads [torch's own choice].", least=1)] = None
+    suite: Annotated[str, Option("With --paired: the suite to measure.", metavar="SUITE")] = "smoke"
+    task: Annotated[
+        tuple[str, ...], Option("With --paired: only this task (repeatable, as are all filters).", group=CASES)
+    ] = ()
+    operator: Annotated[tuple[str, ...], Option("With --paired: only this operator.", group=CASES)] = ()
+    mode: Annotated[tuple[str, ...], Option("With --paired: this mode.", group=CASES)] = ()
+    threads: Annotated[
+        int | None, Option("With --paired: CPU threads [torch's own choice].", least=1, group=MEASURING)
+    ] = None
     confirm_budget: Annotated[
-        float, Option("With --paired: seconds to time each changed row again, in fresh processes.", least=0.1)
+        float,
+        seconds("With --paired: seconds to time each changed row again, in fresh processes.", least=0.1),
     ] = 5.0
     output: Annotated[
-        Path | None, Option("With --paired: folder for base.json and head.json.", short="-o", repeats=False)
+        Path | None,
+        folder("With --paired: folder for base.json and head.json."),
     ] = None
+    quiet: Quiet = False
+    verbose: Verbose = False
     with_: With = ()
 
     @property
@@ -192,7 +215,7 @@ def _paired(request: CompareRequest, reference: str) -> Comparison:
     from opbench.engine.revisions import checked_out
     from opbench.report.screen import status
 
-    with status("compare --paired") as told, _measuring(request, told) as asked:
+    with status("compare --paired", loudness=loudness(request)) as told, _measuring(request, told) as asked:
         if request.bisect is not None:
             return _bisected(reference, request.bisect, asked)
         with checked_out(reference) as (base, head):

@@ -9,14 +9,14 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With
+from opbench.options import OUTPUT, Argument, Option, With
 
 
 class DashboardRequest(msgspec.Struct, frozen=True, kw_only=True):
     """From which folder, into which."""
 
     results: Annotated[Path, Argument("A folder of run documents, at any depth.", metavar="RESULTS_DIR")]
-    output: Annotated[Path, Option("Folder for index.html.", short="-o", metavar="SITE_DIR")]
+    output: Annotated[Path, Option("Folder for index.html.", short="-o", metavar="SITE_DIR", group=OUTPUT)]
     with_: With = ()
 
 

@@ -30,7 +30,8 @@ from opbench.network_request import (
     check_words,
     parse_size,
 )
-from opbench.options import Option, command_line
+from opbench.options import CASES, OUTPUT, Option, Quiet, Verbose, command_line, folder, loudness, seconds
+from opbench.plural import counted
 from opbench.run_request import PRECISION, Extensions, RunRequest, Seed, ShareCpu, Threads, local_folder
 
 if TYPE_CHECKING:
@@ -51,15 +52,17 @@ class DecideRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     target: Target
     task: Annotated[
-        tuple[str, ...], Option("Only this task: upsample2x, conv3x3, downsample2x (repeatable) [every slot].")
+        tuple[str, ...],
+        Option("Only this task: upsample2x, conv3x3, downsample2x (repeatable) [every slot].", group=CASES),
     ] = ()
     role: Annotated[
-        tuple[str, ...], Option("Only layers of this role: backbone, neck, head, bottleneck (repeatable: of each).")
+        tuple[str, ...],
+        Option("Only layers of this role: backbone, neck, head, bottleneck (repeatable: of each).", group=CASES),
     ] = ()
-    where: Annotated[str | None, Option("Only layers of such names.", metavar="GLOB")] = None
-    operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline (repeatable).")] = ()
+    where: Annotated[str | None, Option("Only layers of such names.", metavar="GLOB", group=CASES)] = None
+    operator: Annotated[tuple[str, ...], Option("Only this operator (repeatable).", group=CASES)] = ()
     every_implementation: Annotated[
-        bool, Option("Each implementation of every operator [the one that auto takes].")
+        bool, Option("Each implementation of every operator [the one that auto takes].", group=CASES)
     ] = False
     size: Size = "640x640"
     batch: Batch = 1
@@ -71,17 +74,19 @@ class DecideRequest(msgspec.Struct, frozen=True, kw_only=True):
     precision: Annotated[float, PRECISION] = 0.02
     budget: Annotated[
         float | None,
-        Option("Seconds of timing per panel at most [so that all of it takes 5 minutes].", least=0.0),
+        seconds("Seconds of timing per panel at most [so that all of it takes 5 minutes].", least=0.0),
     ] = None
     threads: Threads = None
     share_cpu: ShareCpu = False
     seed: Seed = 0
     output: Annotated[
         Path | None,
-        Option("Folder for run.json, decide.md and its charts [results/local/...].", short="-o", repeats=False),
+        folder("Folder for run.json, decide.md and its charts [results/local/...]."),
     ] = None
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
-    as_json: Annotated[bool, Option("Print the decision as JSON.", flag="--json", repeats=False)] = False
+    as_json: Annotated[bool, Option("Print the decision as JSON.", flag="--json", repeats=False, group=OUTPUT)] = False
+    quiet: Quiet = False
+    verbose: Verbose = False
     extensions: Extensions = ()
 
 
@@ -104,7 +109,7 @@ def decide(request: DecideRequest) -> Exit:
     check_words(request.device, request.dtype, request.mode)
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
-    told = screen(error=True)
+    told = screen(error=True, loudness=loudness(request))
     network = _network(request)
     planned, missing = _planned(request, network, told)
     run = _measured(request, planned, told)
@@ -130,7 +135,8 @@ def _network(request: DecideRequest) -> ReadNetwork:
     from opbench.report.screen import status
 
     size = parse_size(request.size)
-    with contextlib.redirect_stdout(sys.stderr), status("loading the model", piped=True) as told:
+    loud = loudness(request)
+    with contextlib.redirect_stdout(sys.stderr), status("loading the model", piped=True, loudness=loud) as told:
         model = load_model(request.target, request.arg, request.seed).float()
         told("finding the places")
         found = find(
@@ -194,8 +200,8 @@ def _planned(request: DecideRequest, network: ReadNetwork, told: Screen) -> tupl
     cases, panels = sum(len(panel.cases) for panel in found.plan.panels), len(found.plan.panels)
     visits = f" in {timing.visits} visits" if timing.visits > 1 else ""
     told.line(
-        f"{cases} cases in {panels} panels, each panel timed for up to {timing.budget:g} s{visits}: "
-        f"{_minutes(timing.whole)}"
+        f"{counted(cases, 'case')} in {counted(panels, 'panel')}, each panel timed for up to "
+        f"{timing.budget:g} s{visits}: {_minutes(timing.whole)}"
     )
     if timing.whole > SECONDS:
         told.line(shorter(request, tasks))

@@ -14,7 +14,20 @@ import msgspec
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.network_request import Arguments, Size, Spread, parse_size
-from opbench.options import Argument, Option, With, command_line
+from opbench.options import (
+    CASES,
+    INPUT,
+    OUTPUT,
+    Argument,
+    Option,
+    Quiet,
+    Verbose,
+    With,
+    command_line,
+    folder,
+    loudness,
+    seconds,
+)
 from opbench.run_request import PRECISION, RunRequest, Seed, ShareCpu, Threads, local_folder
 from opbench.schema import DEFAULT_RUNTIME, OpbenchError
 
@@ -37,31 +50,43 @@ class DeployRequest(msgspec.Struct, frozen=True, kw_only=True):
     ]
     swap: Annotated[
         tuple[str, ...],
-        Option("Of a network: upsample=carafe and the like (repeatable), as in `opbench model`.", metavar="WHAT=WITH"),
+        Option(
+            "Of a network: upsample=carafe and the like (repeatable), as in `opbench model`.",
+            metavar="WHAT=WITH",
+            group=CASES,
+        ),
     ] = ()
     runtime: Annotated[
         tuple[str, ...],
-        Option("Only this runtime: torch, torchscript, onnxruntime, openvino ... [torch, onnxruntime, openvino]."),
+        Option(
+            "Only this runtime: torch, torchscript, onnxruntime, openvino ... [torch, onnxruntime, openvino].",
+            group=CASES,
+        ),
     ] = ()
-    opset: Annotated[tuple[int, ...], Option("An opset to write: 16 to 20 (repeatable) [17 and 20].")] = ()
+    opset: Annotated[tuple[int, ...], Option("An opset to write: 16 to 20 (repeatable) [17 and 20].", group=CASES)] = ()
     size: Size = "640x640"
     shape: Annotated[
-        str, Option("An operator's sizes, or a module's input, as in N=1,C=64,H=40,W=40.", metavar="NAME=SIZE,...")
+        str,
+        Option(
+            "An operator's sizes, or a module's input, as in N=1,C=64,H=40,W=40.", metavar="NAME=SIZE,...", group=INPUT
+        ),
     ] = ""
-    task: Annotated[str, Option("Of an operator that stands in several tasks [the first slot].")] = ""
+    task: Annotated[str, Option("Of an operator that stands in several tasks [the first slot].", group=CASES)] = ""
     arg: Arguments = ()
     spread: Spread = 2.0
     prove_only: Annotated[bool, Option("Write and prove the files, time nothing.")] = False
     precision: Annotated[float, PRECISION] = 0.02
-    budget: Annotated[float, Option("Seconds of timing per panel at most.", least=0.0)] = 20.0
+    budget: Annotated[float, seconds("Seconds of timing per panel at most.", least=0.0)] = 20.0
     threads: Threads = None
     share_cpu: ShareCpu = False
     seed: Seed = 0
     output: Annotated[
         Path | None,
-        Option("Folder for deploy.json, report.md and artifacts/ [results/local/...].", short="-o", repeats=False),
+        folder("Folder for deploy.json, report.md and artifacts/ [results/local/...]."),
     ] = None
-    as_json: Annotated[bool, Option("Print the answer as JSON.", flag="--json", repeats=False)] = False
+    as_json: Annotated[bool, Option("Print the answer as JSON.", flag="--json", repeats=False, group=OUTPUT)] = False
+    quiet: Quiet = False
+    verbose: Verbose = False
     with_: With = ()
 
 
@@ -72,12 +97,12 @@ def deploy(request: DeployRequest) -> Exit:
     from opbench.report.lines import say_json
     from opbench.report.screen import screen, status
 
-    told = screen(error=True)
+    told = screen(error=True, loudness=loudness(request))
     runtimes, opsets = _runtimes(request), _opsets(request)
-    with contextlib.redirect_stdout(sys.stderr), status("loading the target", piped=True):
+    with contextlib.redirect_stdout(sys.stderr), status("loading the target", piped=True, loudness=loudness(request)):
         target = _target(request)
     planned, laid_out = _planned(request, target, runtimes)
-    with status("writing the files", piped=True) as tell:
+    with status("writing the files", piped=True, loudness=loudness(request)) as tell:
         made, proofs = _files(request, laid_out, planned, target, runtimes, opsets, tell)
     run = None if request.prove_only else _measured(request, planned, told)
     answer = _answer(request, target, laid_out, made, proofs, run)

@@ -8,14 +8,20 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Option
+from opbench.options import AsJson, Option
+from opbench.plural import counted
 from opbench.schema import OpbenchError
+
+# Format history of `opbench env --json`:
+#   1  first version: what a run document has under `environment`
+ENVIRONMENT_VERSION = 1
 
 
 class EnvRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether to empty the cache of compiled kernels instead."""
+    """How it is printed, or whether to empty the cache of compiled kernels instead."""
 
     clear_cache: Annotated[bool, Option("Empty the folder of compiled CPU kernels instead.")] = False
+    as_json: AsJson = False
 
 
 def env(request: EnvRequest) -> Exit:
@@ -23,9 +29,14 @@ def env(request: EnvRequest) -> Exit:
     if request.clear_cache:
         return _clear_cache()
     from opbench.engine.environment import environment
-    from opbench.report.lines import say
+    from opbench.report.answers import answer
+    from opbench.report.lines import say, say_json
 
-    for key, value in msgspec.structs.asdict(environment()).items():
+    found = environment()
+    if request.as_json:
+        say_json(answer("environment", ENVIRONMENT_VERSION, msgspec.to_builtins(found)))
+        return Exit.FINE
+    for key, value in msgspec.structs.asdict(found).items():
         if isinstance(value, dict):
             for name, text in value.items():
                 say(f"{name}: {text}")
@@ -42,7 +53,7 @@ def _clear_cache() -> Exit:
         count = clear_cache()
     except OSError as error:
         raise OpbenchError(f"{cache_folder()}: can't be emptied: {error.strerror or error}") from None
-    say(f"{count} compiled kernels removed from {cache_folder()}")
+    say(f"{counted(count, 'compiled kernel')} removed from {cache_folder()}")
     return Exit.FINE
 
 

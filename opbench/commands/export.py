@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With
+from opbench.options import OUTPUT, Argument, Option, With
 
 
 class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
             metavar="NAME",
         ),
     ]
-    output: Annotated[Path, Option("The file, or the folder for asv.", short="-o")]
+    output: Annotated[Path, Option("The file, or the folder for asv.", short="-o", metavar="DIR", group=OUTPUT)]
     with_: With = ()
 
 

@@ -8,22 +8,28 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Option, With
+from opbench.options import CASES, OUTPUT, Option, With
 from opbench.schema import Filter, OpbenchError
 
 
 class FloorRequest(msgspec.Struct, frozen=True, kw_only=True):
     """On which GPUs, and which cases of a suite; nothing is measured, so that no GPU is needed."""
 
-    gpu: Annotated[tuple[str, ...], Option("A GPU by name: h100, a100, l4, orin (repeatable) [all].")] = ()
-    suite: Annotated[str, Option("A suite's name, or a suite file of your own (FILE.toml).")] = "default"
-    task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).")] = ()
-    workload: Annotated[tuple[str, ...], Option("Only this workload.")] = ()
-    operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline.")] = ()
-    implementation: Annotated[tuple[str, ...], Option("Only this implementation, beside the baseline.")] = ()
-    dtype: Annotated[tuple[str, ...], Option("This dtype: float64, float32, bfloat16, float16.")] = ()
-    mode: Annotated[tuple[str, ...], Option("This mode: inference, training.")] = ()
-    as_json: Annotated[bool, Option("Print them as JSON, in seconds and bytes.", flag="--json", repeats=False)] = False
+    gpu: Annotated[tuple[str, ...], Option("A GPU by name: h100, a100, l4, orin (repeatable) [all].", group=CASES)] = ()
+    suite: Annotated[str, Option("A suite's name, or a suite file of your own (FILE.toml).", metavar="SUITE")] = (
+        "default"
+    )
+    task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).", group=CASES)] = ()
+    workload: Annotated[tuple[str, ...], Option("Only this workload.", group=CASES)] = ()
+    operator: Annotated[tuple[str, ...], Option("Only this operator, beside the baseline.", group=CASES)] = ()
+    implementation: Annotated[
+        tuple[str, ...], Option("Only this implementation, beside the baseline.", group=CASES)
+    ] = ()
+    dtype: Annotated[tuple[str, ...], Option("This dtype: float64, float32, bfloat16, float16.", group=CASES)] = ()
+    mode: Annotated[tuple[str, ...], Option("This mode: inference, training.", group=CASES)] = ()
+    as_json: Annotated[
+        bool, Option("Print them as JSON, in seconds and bytes.", flag="--json", repeats=False, group=OUTPUT)
+    ] = False
     with_: With = ()
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option
+from opbench.options import Argument, AsJson, Option
 from opbench.schema import OpbenchError
 
 
@@ -19,13 +19,14 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
     case: Annotated[str, Argument("A case's id, or a part that few ids have.", metavar="CASE")]
     results: Annotated[Path, Argument("The results folder.", metavar="[RESULTS]")] = Path("results")
     last: Annotated[int, Option("Show the newest N runs.", least=1, metavar="N")] = 40
+    as_json: AsJson = False
 
 
 def history(request: HistoryRequest) -> Exit:
     """Show a case over the runs of a results folder: where it got slower, and with which commit."""
     from opbench.analyse.history.store import checked, read
-    from opbench.report.history import problems, shown
-    from opbench.report.lines import say
+    from opbench.report.history import history_json, problems, shown
+    from opbench.report.lines import say, say_json
     from opbench.report.screen import screen
 
     store = read(request.results)
@@ -37,7 +38,10 @@ def history(request: HistoryRequest) -> Exit:
             f"{request.results}: no readable run document in it, so there is no history "
             "(`opbench keep RUN.json` adds one)"
         )
-    screen().show(*shown(store, request.case, request.last))
+    if request.as_json:
+        say_json(history_json(store, request.case, request.last))
+    else:
+        screen().show(*shown(store, request.case, request.last))
     return Exit.FINE
 
 

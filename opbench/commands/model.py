@@ -23,7 +23,7 @@ from opbench.network_request import (
     check_words,
     parse_size,
 )
-from opbench.options import Option, With
+from opbench.options import CASES, MEASURING, OUTPUT, Option, Quiet, Verbose, With, loudness, seconds
 
 if TYPE_CHECKING:
     from opbench.models.costs import Costs
@@ -39,27 +39,32 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
             "upsample=carafe, conv3x3@bottleneck=dcnv3[gather], 'conv3x3:backbone.*=dcnv3' (repeatable); roles are "
             "backbone, neck, head and bottleneck.",
             metavar="WHAT[@ROLE][:GLOB]=WITH",
+            group=CASES,
         ),
     ] = ()
-    where: Annotated[str | None, Option("Swap only layers of such names, where no :GLOB says.", metavar="GLOB")] = None
+    where: Annotated[
+        str | None, Option("Swap only layers of such names, where no :GLOB says.", metavar="GLOB", group=CASES)
+    ] = None
     size: Size = "640x640"
     batch: Batch = 1
     dtype: DTypeName = "float32"
     device: DeviceName = "cpu"
     mode: ModeName = "inference"
-    implementation: Annotated[str, Option("Of what is swapped in, where no brackets name one.")] = "auto"
+    implementation: Annotated[str, Option("Of what is swapped in, where no brackets name one.", group=CASES)] = "auto"
     arg: Arguments = ()
     spread: Spread = 2.0
-    threads: Annotated[int | None, Option("CPU threads [torch's own choice].", least=1)] = None
-    precision: Annotated[float, Option("Of the latency ratio.", metavar="SHARE", share=True)] = 0.01
-    budget: Annotated[float, Option("Seconds of timing.", least=0)] = 20.0
-    seed: Annotated[int, Option("Seed of parameters and inputs.", least=0, most=2**63 - 1)] = 0
-    markdown: Annotated[Path | None, Option("Write the answer for a pull request.", metavar="FILE", repeats=False)] = (
-        None
-    )
+    threads: Annotated[int | None, Option("CPU threads [torch's own choice].", least=1, group=MEASURING)] = None
+    precision: Annotated[float, Option("Of the latency ratio.", metavar="SHARE", share=True, group=MEASURING)] = 0.01
+    budget: Annotated[float, seconds("Seconds of timing.", least=0)] = 20.0
+    seed: Annotated[int, Option("Seed of parameters and inputs.", least=0, most=2**63 - 1, group=MEASURING)] = 0
+    markdown: Annotated[
+        Path | None, Option("Write the answer for a pull request.", metavar="FILE", repeats=False, group=OUTPUT)
+    ] = None
     as_json: Annotated[
-        bool, Option("Print the answer, raw samples included, as JSON.", flag="--json", repeats=False)
+        bool, Option("Print the answer, raw samples included, as JSON.", flag="--json", repeats=False, group=OUTPUT)
     ] = False
+    quiet: Quiet = False
+    verbose: Verbose = False
     with_: With = ()
 
 
@@ -88,11 +93,12 @@ def _measured(request: ModelRequest) -> Costs:
     from opbench.models.side_by_side import measure
     from opbench.report.screen import screen, status
 
+    loud = loudness(request)
     if request.device == "cpu":
-        cores.fitting(request.threads, screen(error=True).line, cores.look())
+        cores.fitting(request.threads, screen(error=True, loudness=loud).line, cores.look())
     with contextlib.redirect_stdout(sys.stderr):  # what a model or its framework prints is no part of the answer
         swaps = tuple(parse_swap(text, request.implementation, request.where) for text in request.swap)
-        with status("", piped=True) as told:
+        with status("", piped=True, loudness=loud) as told:
             return measure(
                 CostRequest(
                     target=request.target,

@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With
+from opbench.options import OUTPUT, Argument, Option, With
 from opbench.schema import OpbenchError
 
 
@@ -17,7 +17,9 @@ class ReportRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which documents, and where their reports go."""
 
     runs: Annotated[tuple[Path, ...], Argument("Run documents, or the document of a device.", metavar="RUN.json...")]
-    output: Annotated[Path, Option("Folder for report.md, report.html and charts.", short="-o")]
+    output: Annotated[
+        Path, Option("Folder for report.md, report.html and charts.", short="-o", metavar="DIR", group=OUTPUT)
+    ]
     with_: With = ()
 
 

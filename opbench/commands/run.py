@@ -17,8 +17,7 @@ From build to record it is one call, `opbench.engine.run:execute`: panel by pane
 from __future__ import annotations
 
 import functools
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from msgspec.structs import replace
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
-from opbench.options import command_line
+from opbench.options import command_line, loudness
 from opbench.run_request import RunRequest, local_folder
 from opbench.schema import OpbenchError, Run
 
@@ -43,10 +42,12 @@ Say = Callable[[str], None]
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
     from opbench.engine.entries import NAME
+    from opbench.engine.unfinished import kept
     from opbench.process.outliving import can_fork, outliving
     from opbench.report.lines import say
     from opbench.report.screen import screen
 
+    loud = loudness(request)
     if request.dry_run:
         return _dry_run(request)
     if request.resume and not request.output:
@@ -54,15 +55,17 @@ def run(request: RunRequest) -> Exit:
     folder = request.output or local_folder(request)
     if can_fork() and outliving(lambda sentence: say(f"opbench: {sentence}", error=True)):
         request = replace(request, resume=(folder / NAME).exists())
-    shown = screen()
+    # Where the answer is JSON, everything else is on standard error.
+    notes = screen(error=request.as_json, loudness=loud)
     try:
-        done, said = measured(request, folder, shown.progress, report, shown.line)
+        done, said = measured(request, folder, notes.progress, report, notes.line)
     except KeyboardInterrupt:
-        for line in _kept(request, folder):
+        for line in kept(folder, command_line("run", request)):
             say(line, error=True)
         return Exit.INTERRUPTED
-    shown.summary(done)
-    shown.line("\n".join((*said, f"report: {folder / 'report.md'}")))
+    from opbench.report.run_summary import show_run
+
+    show_run(screen(), done, said, folder, as_json=request.as_json, loudness=loud)
     return of_outcomes(record.outcome for record in done.records)
 
 
@@ -108,12 +111,11 @@ def measured(
 
 def _dry_run(request: RunRequest) -> Exit:
     from opbench.engine.planner import planned
-    from opbench.report.screen import print_plan, screen
+    from opbench.report.run_summary import show_plan
+    from opbench.report.screen import screen
 
-    shown = screen()
     _say_broken(found := planned(request))
-    print_plan(shown, found.plan)
-    shown.line("\n".join((*found.said, found.estimate)))
+    show_plan(screen(), found.plan, (*found.said, found.estimate), as_json=request.as_json)
     return Exit.FINE
 
 
@@ -133,18 +135,6 @@ def report(finished: Run, folder: Path) -> None:
 
     save(finished, folder / "run.json")
     write(finished, folder)
-
-
-def _kept(request: RunRequest, folder: Path) -> Iterator[str]:
-    """What an interrupted run leaves, and how to go on."""
-    from opbench.engine.entries import NAME, PanelFinished, read
-
-    if not (folder / NAME).exists():
-        yield "opbench: interrupted; nothing was measured yet"
-        return
-    done = sum(isinstance(entry, PanelFinished) for entry in read(folder / NAME)[0])
-    yield f"opbench: interrupted; {done} finished panels are kept in {folder / NAME}; go on with:"
-    yield f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
 
 
 COMMAND = Command("run", RunRequest, run)

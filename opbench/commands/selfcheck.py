@@ -9,22 +9,26 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Option, With, command_line
+from opbench.options import MEASURING, OUTPUT, Option, Quiet, Verbose, With, command_line, loudness, seconds
 
 
 class SelfcheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How many trials of which kind, and how precise."""
 
-    output: Annotated[Path, Option("Folder for selfcheck.json, .md and .svg.", short="-o")]
+    output: Annotated[Path, Option("Folder for selfcheck.json, .md and .svg.", short="-o", metavar="DIR", group=OUTPUT)]
     rivals: Annotated[bool, Option("Have other tools judge the same pairs.")] = False
-    identical: Annotated[int, Option("Comparisons of identical code.", least=0)] = 200
-    planted: Annotated[int, Option("Comparisons of each planted slow-down.", least=0)] = 40
-    processes: Annotated[int, Option("Fresh processes, quiet and loaded each.", least=1)] = 5
-    layouts: Annotated[int, Option("Pairs of fresh processes of identical code.", least=0)] = 8
-    threads: Annotated[int, Option("CPU threads.", least=1)] = 1
-    precision: Annotated[float, Option("Half-width of each ratio's 95 % interval.", metavar="SHARE", share=True)] = 0.01
-    budget: Annotated[float, Option("Seconds per pair at most.", least=0.0)] = 4.0
-    seed: Annotated[int, Option("Seed of every random order.", least=0)] = 0
+    identical: Annotated[int, Option("Comparisons of identical code.", least=0, group=MEASURING)] = 200
+    planted: Annotated[int, Option("Comparisons of each planted slow-down.", least=0, group=MEASURING)] = 40
+    processes: Annotated[int, Option("Fresh processes, quiet and loaded each.", least=1, group=MEASURING)] = 5
+    layouts: Annotated[int, Option("Pairs of fresh processes of identical code.", least=0, group=MEASURING)] = 8
+    threads: Annotated[int, Option("CPU threads.", least=1, group=MEASURING)] = 1
+    precision: Annotated[
+        float, Option("Half-width of each ratio's 95 % interval.", metavar="SHARE", share=True, group=MEASURING)
+    ] = 0.01
+    budget: Annotated[float, seconds("Seconds per pair at most.", least=0.0)] = 4.0
+    seed: Annotated[int, Option("Seed of every random order.", least=0, group=MEASURING)] = 0
+    quiet: Quiet = False
+    verbose: Verbose = False
     with_: With = ()
 
 
@@ -46,7 +50,7 @@ def selfcheck(request: SelfcheckRequest) -> Exit:
         seed=request.seed,
         layouts=request.layouts,
     )
-    with status("selfcheck") as told:
+    with status("selfcheck", loudness=loudness(request)) as told:
         found = engine.selfcheck(
             extent,
             command_line("selfcheck", request),

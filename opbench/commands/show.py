@@ -10,7 +10,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With
+from opbench.options import INPUT, OUTPUT, Argument, Option, With
 from opbench.schema import OpbenchError
 
 
@@ -18,14 +18,20 @@ class ShowRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which operator, with which weights on which image, and at which output pixels."""
 
     operator: Annotated[str, Argument("carafe, dcnv3, or one that declares how it is shown.")]
-    output: Annotated[Path, Option("FILE.svg or FILE.png.", short="-o", metavar="FILE")]
-    image: Annotated[Path | None, Option("A PNG or JPEG file [a synthetic image].", metavar="FILE")] = None
-    weights: Annotated[Path | None, Option("A state dict that holds the module.", metavar="FILE.pt")] = None
-    layer: Annotated[str, Option("Which module of the state dict.", metavar="PREFIX")] = ""
-    fresh: Annotated[bool, Option("The initial parameters, as constructed.")] = False
-    at: Annotated[tuple[str, ...], Option("An output pixel to show (repeatable).", metavar="ROW,COLUMN")] = ()
-    spread: Annotated[float, Option("Pixels that DCNv3's offsets deviate by.", least=0.0)] = 2.0
-    seed: Annotated[int, Option("Seed of parameters and features.", least=0)] = 0
+    output: Annotated[Path, Option("FILE.svg or FILE.png.", short="-o", metavar="FILE", group=OUTPUT)]
+    image: Annotated[Path | None, Option("A PNG or JPEG file [a synthetic image].", metavar="FILE", group=INPUT)] = None
+    weights: Annotated[Path | None, Option("A state dict that holds the module.", metavar="FILE.pt", group=INPUT)] = (
+        None
+    )
+    layer: Annotated[str, Option("Which module of the state dict.", metavar="PREFIX", group=INPUT)] = ""
+    fresh: Annotated[bool, Option("The initial parameters, as constructed.", group=INPUT)] = False
+    at: Annotated[
+        tuple[str, ...], Option("An output pixel to show (repeatable).", metavar="ROW,COLUMN", group=INPUT)
+    ] = ()
+    spread: Annotated[
+        float, Option("Pixels that DCNv3's offsets deviate by.", least=0.0, metavar="PIXELS", group=INPUT)
+    ] = 2.0
+    seed: Annotated[int, Option("Seed of parameters and features.", least=0, group=INPUT)] = 0
     with_: With = ()
 
 

@@ -9,23 +9,42 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With, command_line
+from opbench.options import (
+    CASES,
+    INPUT,
+    MEASURING,
+    Argument,
+    Option,
+    Quiet,
+    Verbose,
+    With,
+    command_line,
+    folder,
+    loudness,
+)
 
 
 class StudyRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which studies, how much of them, and where the report goes."""
 
     studies: Annotated[tuple[str, ...], Argument("upsample, conv3x3, downsample [all].", metavar="[NAME...]")] = ()
-    output: Annotated[Path, Option("Folder for study.json, study.md and charts.", short="-o", repeats=False)] = Path(
-        "results/local/study"
+    output: Annotated[
+        Path,
+        folder("Folder for study.json, study.md and charts."),
+    ] = Path("results/local/study")
+    images: Annotated[str, Option("photographs (with the ultralytics extra), generated, or auto.", group=INPUT)] = (
+        "auto"
     )
-    images: Annotated[str, Option("photographs (with the ultralytics extra), generated, or auto.")] = "auto"
-    seeds: Annotated[int, Option("Seeds that every contender is trained with.")] = 6
-    processes: Annotated[int, Option("Trainings side by side [as many as there are cores].", least=0)] = 0
-    quick: Annotated[bool, Option("Two steps of tiny data, to see that it works.")] = False
+    seeds: Annotated[int, Option("Seeds that every contender is trained with.", group=MEASURING)] = 6
+    processes: Annotated[
+        int, Option("Trainings side by side [as many as there are cores].", least=0, group=MEASURING)
+    ] = 0
+    quick: Annotated[bool, Option("Two steps of tiny data, to see that it works.", group=CASES)] = False
     document: Annotated[
         Path | None, Option("Train nothing: write this document's report.", flag="--from", metavar="STUDY.json")
     ] = None
+    quiet: Quiet = False
+    verbose: Verbose = False
     with_: With = ()
 
 
@@ -45,7 +64,7 @@ def study(request: StudyRequest) -> Exit:
     extent = Extent(request.studies or tuple(STUDIES), request.seeds, request.images, request.processes, request.quick)
     # The source of images that was taken, whatever is installed by the time that the study is repeated.
     repeated = command_line("study", msgspec.structs.replace(request, studies=extent.studies, images=extent.source))
-    with status("study") as told:
+    with status("study", loudness=loudness(request)) as told:
 
         def progress(done: int, total: int, what: str) -> None:
             told(f"study: {done} of {total} trainings ({what})")

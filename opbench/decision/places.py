@@ -22,6 +22,7 @@ from opbench.models.sites import Call, Site, Size, arguments, functional_upsampl
 from opbench.models.slots import passed_over
 from opbench.schema import Device, DType, OpbenchError, Operator, Task
 from opbench.slug import slug
+from opbench.suites import PEERS
 from opbench.tasks import CONV3X3, DOWNSAMPLE2X, UPSAMPLE2X
 
 # What the places of a task are called among a network's slots (`opbench.models.SLOTS`).
@@ -206,7 +207,12 @@ def suite(
         f"spreads = [{spread!r}]",
         "",
         "[contenders]",
-        *(f"{task} = [{', '.join(map(_quoted, names))}]" for task, names in contenders.items() if names),
+        # One implementation of each was chosen: installed packages' others don't join it.
+        *(
+            f"{task} = [{', '.join(map(_quoted, (*names, f'-{PEERS}')))}]"
+            for task, names in contenders.items()
+            if names
+        ),
     ]
     for place in places:
         dims = ", ".join(f"{name} = {value}" for name, value in place.dims.items())

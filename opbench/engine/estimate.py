@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from opbench.plural import counted
 from opbench.schema import Case, Device, Panel, Plan, Settings
 
 # Importing torch and the declarations, the worker's start, reading the environment, writing the report.
@@ -70,9 +71,9 @@ def estimate(plan: Plan, settings: Settings) -> str:
         return "nothing would be measured here"
     visits = f" over {settings.replicas} visits" if settings.replicas > 1 else ""
     return (
-        f"at most about {seconds(plan, settings) / 60:.1f} minutes: {len(plan.panels)} panels, each timed for up to "
-        f"{settings.budget_seconds:g} s a method{visits}; --within SECONDS ends a run in time and keeps what comes "
-        "first"
+        f"at most about {seconds(plan, settings) / 60:.1f} minutes: {counted(len(plan.panels), 'panel')}, each timed "
+        f"for up to {settings.budget_seconds:g} s a method{visits}; --within SECONDS ends a run in time and keeps what "
+        "comes first"
     )
 
 

@@ -72,6 +72,7 @@ def lay_out(request: RunRequest) -> LaidOut:
     """The plan of a run, by this process."""
     from opbench import baseline_alone, registry, suites
     from opbench import plan as planning
+    from opbench.contenders import peers_left_out
     from opbench.engine.estimate import estimate
 
     registry.load()
@@ -89,8 +90,12 @@ def lay_out(request: RunRequest) -> LaidOut:
     )
     baseline_alone.refuse(suite, laid_out, request.filters)
     recorded = settings(request, suite, len(laid_out.panels))
-    said = tuple(baseline_alone.sentences(suite, laid_out, request.filters))
-    return LaidOut(suite, laid_out, recorded, said, estimate(laid_out, recorded), tuple(registry.broken_so_far()))
+    said = [*baseline_alone.sentences(suite, laid_out, request.filters)]
+    if request.suite in suites.names():  # whoever wrote a suite of their own knows what it leaves out
+        said += peers_left_out(suite, request.filters)
+    return LaidOut(
+        suite, laid_out, recorded, tuple(said), estimate(laid_out, recorded), tuple(registry.broken_so_far())
+    )
 
 
 def answer(wanted: RunToPlan) -> Iterator[Importing | LaidOut]:

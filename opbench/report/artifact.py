@@ -8,6 +8,7 @@ import msgspec
 
 from opbench.conformance.artifact import ArtifactJudged, ArtifactRefused
 from opbench.conformance.findings import VerdictWord
+from opbench.plural import counted
 from opbench.schema import Verdict
 
 Found = Sequence[ArtifactJudged | ArtifactRefused]
@@ -32,7 +33,7 @@ def artifact_lines(target: str, operator: str, found: Found) -> Iterator[str]:
         yield f"wrong: {target} does not compute {what} in ONNX Runtime"
         yield f"  at {_sizes(wrong.sizes)}, seed {wrong.seed}: {wrong.verdict.reason}"
         sound = sum(one.verdict.correct for one in judged)
-        yield f"  {len(judged) - sound} of {len(judged)} draws are beyond the error bound"
+        yield f"  {len(judged) - sound} of {counted(len(judged), 'draw')} beyond the error bound"
     elif word == "right":
         worst = max(one.verdict.worst_ratio for one in judged)
         yield f"right: {target} computes {what} in ONNX Runtime"

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from opbench.analyse.claims.nouns import DECISIONS, Answer
-from opbench.report.table import TEXT_LIMIT, Table
+from opbench.report.table import Table
 from opbench.schema import Run
 
 HEADINGS = ("claim", "against", "verdict", "evidence", "source")
@@ -56,4 +56,4 @@ def summary(answers: Sequence[Answer]) -> Group:
     """What rich prints; nothing of the documents is read as markup or as a terminal escape."""
     rows = tuple(row[:4] for row in table(answers).rows)
     styles = {(at, 2): _STYLES[one.verdict] for at, one in enumerate(answers)}
-    return Group(Table(HEADINGS[:4], rows, styles=styles).rich(TEXT_LIMIT), Text(tally(answers)))
+    return Group(Table(HEADINGS[:4], rows, styles=styles).rich(), Text(tally(answers)))

@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from opbench.analyse.compare.nouns import BisectedCommit, Bisection, ComparedCase, ComparedRun, Comparison, Time
+from opbench.plural import counted
 from opbench.report import numbers
 from opbench.report.escape import prose, visible
 from opbench.report.table import Table
@@ -78,13 +79,12 @@ def _verdict(time: Time) -> str:
 
 def tally(comparison: Comparison) -> str:
     """The verdict in one line, with how many findings of each kind."""
-    counted = Counter(line.verdict for line in lines(comparison))
-    named = [f"{counted[name]} {name}" for name in _ORDER if counted[name]]
+    found = Counter(line.verdict for line in lines(comparison))
+    named = [f"{found[name]} {name}" for name in _ORDER if found[name]]
     exact = sum(not row.quantities for row in comparison.rows)
     verdict = "REGRESSED" if comparison.regressed else "no regression"
-    return (
-        f"{verdict}: {', '.join(named) or 'nothing timed'}; {exact} of {len(comparison.rows)} cases exactly as before"
-    )
+    cases = counted(len(comparison.rows), "case")
+    return f"{verdict}: {', '.join(named) or 'nothing timed'}; {exact} of {cases} exactly as before"
 
 
 def explanations(comparison: Comparison) -> Iterator[str]:
@@ -102,7 +102,7 @@ def explanations(comparison: Comparison) -> Iterator[str]:
     disturbed = [row for row in comparison.rows if row.disturbed]
     if disturbed:
         yield (
-            f"Disturbed, without a time: {len(disturbed)} of {len(comparison.rows)} cases; of the first, "
+            f"Disturbed, without a time: {len(disturbed)} of {counted(len(comparison.rows), 'case')}; of the first, "
             f"{disturbed[0].disturbed}."
         )
     if comparison.allowance:
@@ -163,7 +163,7 @@ def bisected(found: Bisection) -> Iterator[str]:
         yield from (f"  {name}" for name in named)
     skipped = [f"  {_commit(commit)}: {commit.why}" for commit in found.tried if commit.verdict == "skipped"]
     judged = len(found.tried) - len(skipped)
-    yield f"{judged} commits between were measured against {found.good[:12]}; {len(skipped)} were skipped."
+    yield f"measured against {found.good[:12]}: {counted(judged, 'commit')} between; skipped: {len(skipped)}."
     yield from skipped
 
 
@@ -208,7 +208,7 @@ def _listed(comparison: Comparison, apart: set[str]) -> tuple[list[FindingText],
 
 
 def _rest(rest: int) -> list[str]:
-    return [f"and {rest} more findings of this kind or less; `--json` has all"] if rest else []
+    return [f"and {counted(rest, 'more finding')} of this kind or less; `--json` has all"] if rest else []
 
 
 def _table(listed: Sequence[FindingText]) -> Table:

@@ -11,6 +11,7 @@ import msgspec
 
 from opbench.conformance.findings import BAD, Conformance, Counterexample, Result, Unsupported, Values
 from opbench.documents import encode, header
+from opbench.plural import counted
 from opbench.report.escape import visible
 
 # The command that repeats a check: the whole of it, or one relation (named) in some dtypes (named).
@@ -225,7 +226,7 @@ def call_lines(call: Counterexample) -> list[str]:
     for name, tensor in list(call.tensors.items())[:shown]:
         text += _tensor(name, tensor)
     if len(call.tensors) > shown:
-        text.append(f"and {len(call.tensors) - shown} parameters, drawn from the seed")
+        text.append(f"and {counted(len(call.tensors) - shown, 'parameter')}, drawn from the seed")
     return text
 
 

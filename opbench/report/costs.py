@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from opbench.models.costs import Costs, CostVariant, TakenPlaces
 from opbench.models.places import NO_PART
 from opbench.models.roles import PARTS
+from opbench.plural import counted
 from opbench.quantities import MACS, PARAMS, PEAK, SAVED, SECONDS
 from opbench.report import numbers
 from opbench.report.table import Table
@@ -229,7 +230,7 @@ def layers(variant: CostVariant) -> Table:
     changed = [layer for layer in variant.profile.layers if layer.changed]
     if changed:
         of_all = share(sum(layer.share for layer in changed))
-        rows.append(("all swapped", f"{len(changed)} layers", of_all, *[""] * 3))
+        rows.append(("all swapped", counted(len(changed), "layer"), of_all, *[""] * 3))
     rows.append(("outside layers", "sums, concatenations, Python", share(variant.profile.outside), *[""] * 3))
     header = ("layer", "kind", "share of time", "time", "holds at most", "of the network's peak")
     return Table(

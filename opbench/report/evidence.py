@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opbench.analyse.standings import NOT_RUN, Row, Standing
+from opbench.plural import counted
 from opbench.report import numbers
 from opbench.report.table import Table
 from opbench.report.tables import MACS_UNIT, verdicts
@@ -17,7 +18,7 @@ def tally(standings: Sequence[Standing], run: Run) -> str:
     """One line: `12 cases: 10 ok, 1 incorrect, 1 not-run; 3 skipped`."""
     outcomes = [row.outcome for standing in standings for row in standing.rows]
     parts = [f"{outcomes.count(name)} {name}" for name in sorted(set(outcomes), key=lambda name: (name != "ok", name))]
-    return f"{len(outcomes)} cases: {', '.join(parts) or 'none planned'}; {len(run.skipped)} skipped"
+    return f"{counted(len(outcomes), 'case')}: {', '.join(parts) or 'none planned'}; {len(run.skipped)} skipped"
 
 
 def failures(standings: Sequence[Standing]) -> Table:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from opbench.analyse.history.series import TIMED, LevelStep, RunFigure, Series, case_ids, series
 from opbench.analyse.history.store import Store, moment
 from opbench.errors import nearest
+from opbench.plural import counted
 from opbench.report import numbers
+from opbench.report.answers import answer
 from opbench.report.escape import visible
+from opbench.report.fitted import FittedTable
 from opbench.report.table import Table
 from opbench.schema import OpbenchError
 from opbench.statistics.change_points import LEAST
 
 # A part of an id may name many cases; more tables than these are no answer.
 MOST_CASES = 12
+# Format history of `opbench history --json`:
+#   1  first version
+HISTORY_VERSION = 1
 
 
-def shown(store: Store, case: str, last: int) -> Iterator[Text | RichTable]:
+def shown(store: Store, case: str, last: int) -> Iterator[Text | FittedTable]:
     """The history of the cases that `case` names: tables with the newest `last` runs as rows, and sentences."""
     for name in _named(case, case_ids(store.digests)):
         found = series(store.digests, case=name)
@@ -58,7 +63,7 @@ def _by_machine(found: Sequence[Series]) -> Iterator[list[Series]]:
         yield [one for one in found if one.machine == machine]
 
 
-def _shown(held: Sequence[Series], last: int) -> Iterator[Text | RichTable]:
+def _shown(held: Sequence[Series], last: int) -> Iterator[Text | FittedTable]:
     """One case on one machine: a table for each timing method, then what changed and what can't be told."""
     ratios = {one.method: one for one in held if one.quantity == "ratio"}
     seconds = {one.method: one for one in held if one.quantity == "seconds"}
@@ -153,7 +158,55 @@ def _runs(count: int) -> str:
 
 
 def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}s" if count > 1 else f"1 {what}" if count else f"no {what}"
+    return counted(count, what) if count else f"no {what}"
+
+
+def history_json(store: Store, case: str, last: int) -> bytes:
+    """The same for a program: each case's series, by machine and quantity, its newest `last` runs and what changed."""
+    found = [one for name in _named(case, case_ids(store.digests)) for one in series(store.digests, case=name)]
+    return answer(
+        "history",
+        HISTORY_VERSION,
+        {"series": [_plain(one, last) for one in found], "problems": list(problems(store))},
+    )
+
+
+def _plain(one: Series, last: int) -> dict[str, object]:
+    first = max(0, len(one.points) - last)
+    return {
+        "case": one.case.id,
+        "machine": one.machine,
+        "quantity": one.quantity,
+        "method": one.method,
+        "baseline": one.baseline,
+        "points": [
+            {
+                "started": point.started,
+                "commit": point.commit,
+                "dirty": point.dirty,
+                "suite": point.suite,
+                "outcome": point.outcome,
+                "value": point.value,
+                "low": point.low,
+                "high": point.high,
+                "missing": point.missing,
+                "spike": at in one.spikes,
+                "undecided": at in one.undecided,
+            }
+            for at, point in enumerate(one.points[first:], start=first)
+        ],
+        "steps": [
+            {
+                "started": one.points[step.at].started,
+                "commit": one.points[step.at].commit,
+                "before": step.before,
+                "after": step.after,
+                "also_changed": list(step.surroundings),
+            }
+            for step in one.changes
+        ],
+        "redefined": one.redefined,
+    }
 
 
 def problems(store: Store) -> Iterator[str]:
@@ -161,4 +214,4 @@ def problems(store: Store) -> Iterator[str]:
     for problem in store.problems[:5]:
         yield f"{problem.path}: {problem.sentence}"
     if len(store.problems) > 5:
-        yield f"and {len(store.problems) - 5} more files that can't be shown"
+        yield f"and {counted(len(store.problems) - 5, 'more file')} that can't be shown"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from opbench.options import Loudness
+from opbench.plural import counted
 from opbench.report.escape import visible
-from opbench.report.table import TEXT_LIMIT, Table
+from opbench.report.fitted import shortened
+from opbench.report.table import Table
 from opbench.schema import OpbenchError
 
 if TYPE_CHECKING:
@@ -18,8 +22,10 @@ if TYPE_CHECKING:
 
 # What progress is told: how many are done, and what comes next.
 Told = Callable[[int, str], None]
-# What a pipe or a file is given: so wide that no cell is folded.
+# What a pipe or a file is given unless COLUMNS says otherwise: so wide that hardly a cell is folded.
 WIDE = 160
+# Of a line of progress: what is left for the bar of a narrow terminal, and what the counts and times take.
+LEAST_BAR, COUNTS_AND_TIMES = 8, 46
 
 
 class Screen(Protocol):
@@ -29,8 +35,10 @@ class Screen(Protocol):
         """One line, never folded."""
         ...
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        """Text in columns."""
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", names: tuple[int, ...] = (0,)
+    ) -> None:
+        """Text in columns, of which `names` hold identifiers."""
         ...
 
     def show(self, *parts: RenderableType) -> None:
@@ -46,30 +54,43 @@ class Screen(Protocol):
         ...
 
 
-def screen(*, error: bool = False) -> Screen:
-    """Standard output, or standard error; where that is a file or a pipe, wide enough that no cell is folded."""
+def screen(*, error: bool = False, loudness: Loudness = "usual") -> Screen:
+    """Standard output, or standard error; where that is a file or a pipe, as wide as COLUMNS says, else wide.
+
+    `loudness` is of what is said beside the answer: quietly nothing is, verbosely progress has a line for each step.
+    """
+    if loudness == "quiet":
+        return _Quiet()
     console = _console(error=error)
-    return _Plain(sys.stderr if error else sys.stdout) if console is None else _Rich(console)
+    if console is None:
+        return _Plain(sys.stderr if error else sys.stdout)
+    return _Rich(console, loudness)
 
 
 def print_plan(shown: Screen, plan: Plan) -> None:
     """What would be measured, and what not and why."""
     panels = [(panel.id, "\n".join(case.contender for case in panel.cases)) for panel in plan.panels]
-    shown.table(("panel", "contenders"), panels, f"suite {plan.suite}: {len(panels)} panels")
+    shown.table(("panel", "contenders"), panels, f"suite {plan.suite}: {counted(len(panels), 'panel')}")
     if plan.skipped:
         skipped = [(case.case, case.reason) for case in plan.skipped]
-        shown.table(("skipped case", "reason"), skipped, f"{len(skipped)} cases skipped")
+        shown.table(("skipped case", "reason"), skipped, f"{counted(len(skipped), 'case')} skipped")
 
 
 @contextlib.contextmanager
-def status(first: str, *, piped: bool = False) -> Iterator[Callable[[str], None]]:
+def status(first: str, *, piped: bool = False, loudness: Loudness = "usual") -> Iterator[Callable[[str], None]]:
     """A line of what is being done, on standard error while that is a terminal; the yielded function changes it.
 
-    `piped`: a pipe or a file is told too, a line a step.
+    `piped`: a pipe or a file is told too, a line a step; verbosely a terminal is as well, quietly nobody is told.
     """
     console = _console(error=True)
-    if console is None or not console.is_terminal:
-        yield screen(error=True).line if piped else lambda text: None
+    if loudness == "quiet":
+        yield lambda text: None
+        return
+    if loudness == "verbose" or console is None or not console.is_terminal:
+        say = screen(error=True).line if piped or loudness == "verbose" else lambda text: None
+        if first and loudness == "verbose":
+            say(first)
+        yield say
         return
     from rich.text import Text
 
@@ -82,20 +103,28 @@ def _console(*, error: bool) -> Console | None:
         from rich.console import Console
     except ImportError:
         return None
-    wide = not (sys.stderr if error else sys.stdout).isatty()
-    return Console(stderr=error, width=WIDE if wide else None)
+    piped = not (sys.stderr if error else sys.stdout).isatty()
+    return Console(stderr=error, width=_asked_width() or WIDE if piped else None)
+
+
+def _asked_width() -> int | None:
+    """What COLUMNS says, where it says a number."""
+    text = os.environ.get("COLUMNS", "")
+    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16 else None
 
 
 class _Rich:
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, loudness: Loudness) -> None:
+        self._console, self._loudness = console, loudness
 
     def line(self, text: str) -> None:
         shown = "\n".join(visible(line) for line in text.split("\n"))
         self._console.print(shown, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        self._console.print(_table(header, rows, title).rich(TEXT_LIMIT))
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", names: tuple[int, ...] = (0,)
+    ) -> None:
+        self._console.print(_table(header, rows, title, names).rich())
 
     def show(self, *parts: RenderableType) -> None:
         from rich.text import Text
@@ -111,17 +140,27 @@ class _Rich:
 
     @contextlib.contextmanager
     def progress(self, total: int, unit: str, first: str) -> Iterator[Told]:
+        if self._loudness == "verbose":
+            yield _counting(self.line, total, unit, first)
+            return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import TimeRemainingColumn as TimeLeftColumn
+        from rich.table import Column
 
+        # Counts and times are never cut: the bar and the name of what comes next have what they leave.
+        width = self._console.width
+        bar_width = max(LEAST_BAR, min(40, width // 8))
+        room = max(10, width - COUNTS_AND_TIMES - bar_width)
+        whole = Column(no_wrap=True, min_width=7)
         columns = (
-            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(),
-            TextColumn("left"), TimeLeftColumn(), TextColumn("{task.description}", markup=False),
+            SpinnerColumn(), BarColumn(bar_width), MofNCompleteColumn(table_column=whole), TextColumn(unit),
+            TimeElapsedColumn(table_column=whole), TextColumn("left"), TimeLeftColumn(table_column=whole),
+            TextColumn("{task.description}", markup=False),
         )  # fmt: skip
         # Drawn twice a second: drawing takes time from what is measured.
         with Progress(*columns, console=self._console, transient=True, refresh_per_second=2) as bar:
-            task = bar.add_task(visible(first), total=total)
-            yield lambda done, text: bar.update(task, completed=done, description=visible(text))
+            task = bar.add_task(shortened(visible(first), room), total=total)
+            yield lambda done, text: bar.update(task, completed=done, description=shortened(visible(text), room))
 
 
 class _Plain:
@@ -132,8 +171,10 @@ class _Plain:
         shown = "\n".join(visible(line) for line in text.split("\n"))
         print(shown, file=self._stream, flush=True)
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        self.line("\n".join(_table(header, rows, title).text()))
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", names: tuple[int, ...] = (0,)
+    ) -> None:
+        self.line("\n".join(_table(header, rows, title, names).text()))
 
     def show(self, *parts: RenderableType) -> None:
         raise OpbenchError("what this prints is laid out by rich, which isn't installed: pip install rich")
@@ -147,13 +188,41 @@ class _Plain:
 
     @contextlib.contextmanager
     def progress(self, total: int, unit: str, first: str) -> Iterator[Told]:
-        def told(done: int, text: str) -> None:
-            if text:
-                self.line(f"{done} of {total} {unit}: {text}")
-
-        told(0, first)
-        yield told
+        yield _counting(self.line, total, unit, first)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> Table:
-    return Table(tuple(header), tuple(map(tuple, rows)), title=title)
+class _Quiet:
+    """Nothing is said on it."""
+
+    def line(self, text: str) -> None:
+        pass
+
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", names: tuple[int, ...] = (0,)
+    ) -> None:
+        pass
+
+    def show(self, *parts: RenderableType) -> None:
+        pass
+
+    def summary(self, run: Run) -> None:
+        pass
+
+    @contextlib.contextmanager
+    def progress(self, total: int, unit: str, first: str) -> Iterator[Told]:
+        yield lambda done, text: None
+
+
+def _counting(line: Callable[[str], None], total: int, unit: str, first: str) -> Told:
+    """Says each step on a line of its own, the first at once."""
+
+    def told(done: int, text: str) -> None:
+        if text:
+            line(f"{done} of {total} {unit}: {text}")
+
+    told(0, first)
+    return told
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str, names: tuple[int, ...]) -> Table:
+    return Table(tuple(header), tuple(map(tuple, rows)), title=title, names=names)

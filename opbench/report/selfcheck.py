@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.table import Table as RichTable
-
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
 from opbench.report import numbers
 from opbench.report.drawing import STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
+from opbench.report.fitted import FittedTable
 from opbench.report.marks import PALETTE, SHAPES
 from opbench.report.table import Table
 from opbench.schema import Selfcheck
@@ -22,7 +21,7 @@ HEADINGS = ("method", "code", "load", "called", "95 % interval of the rate", "un
 _LOADS = {None: "both", False: "quiet", True: "one core loaded"}
 
 
-def summary(selfcheck: Selfcheck) -> RichTable:
+def summary(selfcheck: Selfcheck) -> FittedTable:
     """What rich prints."""
     return _table(selfcheck, MINIMUM_EFFECT).rich()
 

@@ -14,12 +14,11 @@ import msgspec
 from opbench.report.escape import code, prose, visible
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from opbench.report.fitted import FittedTable
 
 # Of a cell: what a person reads in a report, and in a terminal, before the rest is counted only.
 MARKDOWN_LIMIT = 300
-TEXT_LIMIT = 400
-TERMINAL_LIMIT = 120
+TEXT_LIMIT = 4_000
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -66,26 +65,20 @@ class Table(msgspec.Struct, frozen=True):
                 lines.append("  ".join("-" * width for width in widths))
         return [*lines, ""]
 
-    def rich(self, limit: int = TERMINAL_LIMIT) -> RichTable:
-        """What rich prints; nothing in it is read as markup or as a terminal escape."""
-        from rich import box
-        from rich.table import Table as RichTable
-        from rich.text import Text
+    def rich(self) -> FittedTable:
+        """What rich prints, as wide as the terminal; nothing in it is read as markup or as a terminal escape."""
+        from opbench.report.fitted import FittedTable
 
-        title = Text(visible(self.title, limit), "bold") if self.title else None
-        table = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for column, name in enumerate(self.header):
-            table.add_column(
-                Text(visible(name)),
-                justify="right" if column in self.numbers else "left",
-                overflow="fold",
-                no_wrap=column in self.unbroken,
-            )
-        for at, row in enumerate(self.rows):
-            table.add_row(
-                *(Text(visible(cell, limit), self.styles.get((at, column), "")) for column, cell in enumerate(row))
-            )
-        return table
+        rows = tuple(tuple(visible(cell, TEXT_LIMIT) for cell in row) for row in self.rows)
+        return FittedTable(
+            header=tuple(map(visible, self.header)),
+            rows=rows,
+            title=visible(self.title, TEXT_LIMIT),
+            names=self.names,
+            numbers=self.numbers,
+            unbroken=self.unbroken,
+            styles=self.styles,
+        )
 
 
 def _piped(cells: Iterable[str]) -> str:

@@ -19,8 +19,6 @@ from opbench.schema import Run
 if TYPE_CHECKING:
     from rich.console import Group
 
-CELL_LIMIT = 80
-
 
 def contents(run: Run) -> Iterator[Table]:
     """Every table of the summary, as text."""
@@ -42,7 +40,7 @@ def summary(run: Run) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    return Group(*(table.rich(CELL_LIMIT) for table in contents(run)), Text(closing(run)))
+    return Group(*(table.rich() for table in contents(run)), Text(closing(run)))
 
 
 def _panel(standing: Standing) -> Table:

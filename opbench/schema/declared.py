@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from opbench.schema.words import DEVICES, DTYPES, Device, Dims, DType, Mode, Setting, Tensors
 
@@ -54,6 +54,9 @@ class Implementation:
 
     `unexportable` is the reason why no exporter can write it down for another runtime, "" where they can. `exported`
     says that it is written for that: it competes in panels of other runtimes, and in torch's where it is asked for.
+
+    `package` is the installed package whose operator it is: it competes wherever its operator does, unless a suite
+    leaves it out.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Implementation:
     dispatched: bool | None = None
     unexportable: str = ""
     exported: bool = False
+    package: str = ""
     # No part of what an implementation is compared by: a mapping can't be hashed.
     traffic: Mapping[str, MovedBytes] = field(default_factory=dict, hash=False, compare=False)
 
@@ -79,6 +83,22 @@ class Implementation:
     def seen(self) -> bool:
         """Whether torch's dispatcher sees what it moves."""
         return not self.compiles if self.dispatched is None else self.dispatched
+
+
+class ImplementationOptions(TypedDict, total=False):
+    """What `register_implementation` takes beside names: the fields of `Implementation`, by the same names."""
+
+    devices: tuple[Device, ...]
+    dtypes: tuple[DType, ...]
+    missing: Callable[[], str | None]
+    deterministic_backward: bool
+    compiles: bool
+    note: str
+    dispatched: bool | None
+    unexportable: str
+    exported: bool
+    package: str
+    traffic: Mapping[str, MovedBytes]
 
 
 @dataclass(frozen=True)

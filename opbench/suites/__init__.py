@@ -2,7 +2,8 @@
 
 Contenders are named as `carafe` (all implementations), `carafe[triton]`, or `carafe[mmcv]?`: a package's operator, that
 competes where the package is installed. `*` is every operator that the list doesn't name, `-carafe` one to be left out:
-so a new operator competes unless it is. `-pasted` leaves out a group (GROUPS) at once.
+so a new operator competes unless it is. `-pasted` leaves out a group (GROUPS) at once. An installed package's operator
+competes wherever its operator is listed: `-carafe[mmcv]` leaves out one, `-peers` all of them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ from opbench.schema import (
 GROUPS = {
     "pasted": ("dysample", "eucb", "dcnv4", "rfaconv", "ldconv", "odconv", "snake", "gsconv", "vov-gsconv", "pconv"),
 }
+
+# Compiled operators of installed packages (torchvision, mmcv, ...) compete beside what a suite lists of their operator.
+# `-peers` leaves them out of a suite whose question they are no part of; `--implementation NAME` adds one.
+PEERS = "peers"
 
 _FOLDER = Path(__file__).parent
 _CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}

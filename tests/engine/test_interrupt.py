@@ -12,6 +12,7 @@ import pytest
 
 from opbench.engine.entries import NAME, PanelFinished, read
 from opbench.engine.log import NAME as LOG
+from opbench.plural import counted
 
 TOYS = Path(__file__).parent.parent / "toys.py"
 SUITE = """
@@ -66,7 +67,7 @@ def test_ctrl_c_has_the_shells_exit_code_and_says_how_to_go_on(stopped):
     folder, code, said, kept, left, _ = stopped
     assert code == 130, said
     assert "Traceback" not in said
-    assert f"{len(kept)} finished panels are kept in" in said
+    assert f"{counted(len(kept), 'finished panel')} kept in" in said
     resume = said.strip().splitlines()[-1]
     assert resume.startswith("opbench run --suite ")
     assert resume.endswith(f"-o {folder / 'out'} --resume")

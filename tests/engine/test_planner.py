@@ -90,7 +90,7 @@ def test_an_entry_point_that_can_not_be_loaded_is_named_and_left_out(monkeypatch
     from opbench import registry
 
     monkeypatch.setattr(registry, "_broken", {})
-    registry._load_entry_point(EntryPoint())
+    registry.load_entry_point(EntryPoint())
     assert registry.broken_so_far() == [
         "package their.module: its entry point 'theirs' can't be loaded and is left out: SystemExit: 0"
     ]

@@ -316,5 +316,5 @@ def test_the_cache_can_be_emptied(cache):
 def test_the_command_empties_the_cache(cache):
     jit.kernel("emitted", "counted")
     done = CliRunner().invoke(app, ["env", "--clear-cache"])
-    assert done.stdout == f"1 compiled kernels removed from {cache}\n"
+    assert done.stdout == f"1 compiled kernel removed from {cache}\n"
     assert not list(cache.iterdir())

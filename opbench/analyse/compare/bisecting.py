@@ -20,6 +20,7 @@ from opbench.analyse.compare.paired import PairedRequest, compare_revisions, onl
 from opbench.engine.revision_worker import WorkerLostError
 from opbench.engine.revisions import History, Revision
 from opbench.errors import OpbenchError
+from opbench.plural import counted
 
 TIME = "time"
 MERGE = "a merge"
@@ -50,7 +51,7 @@ def bisect(
         middle = next((commit for commit in left if commit not in skipped and commit != bad), None)
         if middle is None:
             break
-        progress(f"bisecting, {len(left)} commits left: {middle[:12]}")
+        progress(f"bisecting, {counted(len(left), 'commit')} left: {middle[:12]}")
         judged = judge(middle)
         tried.append(BisectedCommit(middle, history.subject(middle), *judged))
         if judged.verdict == "good":

@@ -10,14 +10,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-import stat
-import sys
-import tempfile
 import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from opbench import user_cache
 from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.processor import target
 
@@ -43,17 +41,7 @@ def kernel(module: str, name: str, *parameters: Any) -> int:
 
 def cache_folder() -> Path | None:
     """Where compiled kernels are kept: the platform's folder for a user's cached files, if there is such a user."""
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "opbench" / "kernels"
+    return user_cache.folder("kernels")
 
 
 def _load(module: str, name: str, *parameters: Any) -> int:
@@ -61,11 +49,11 @@ def _load(module: str, name: str, *parameters: Any) -> int:
     text = repr((module, name, parameters, machine.triple, version, processor.host(), _sources()))
     folder = cache_folder()
     file = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.o" if folder else None
-    code = _read(file) if file else None
+    code = user_cache.read(file) if file else None
     if code is None:
         code = _compile(module, name, *parameters)
         if file:
-            _write(file, code)
+            user_cache.write(file, code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -94,30 +82,6 @@ def _sources() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _read(file: Path) -> bytes | None:
-    """The code in a cache file, or None where there is none, it was cut short, or somebody else may have written it.
-
-    Machine code is run as it is found: it is taken only from a folder and a file that this user owns and nobody else
-    can write to. The file is looked at once it is open, so that no other can take its place meanwhile.
-    """
-    try:
-        with file.open("rb") as stream:
-            if not (_own(file.parent.stat()) and _own(os.fstat(stream.fileno()))):
-                return None
-            content = stream.read()
-    except OSError:
-        return None
-    digest, code = content[:32], content[32:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _own(status: os.stat_result) -> bool:
-    """Whether a file is this user's and nobody else's to write to, where the system knows users."""
-    if not hasattr(os, "getuid"):
-        return True
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
 def clear_cache() -> int:
     """Empties the cache folder; how many kernels were in it. Raises OSError where it can't be emptied."""
     folder = cache_folder()
@@ -125,20 +89,6 @@ def clear_cache() -> int:
     for file in files:
         file.unlink(missing_ok=True)
     return len(files)
-
-
-def _write(file: Path, code: bytes) -> None:
-    """Readers see the whole file or none; without a writable folder there is no cache."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not _own(file.parent.stat()):
-            return
-        handle, temporary = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(hashlib.sha256(code).digest() + code)
-        os.replace(temporary, file)
-    except OSError:
-        return
 
 
 if hasattr(os, "register_at_fork"):

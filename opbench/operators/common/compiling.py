@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import sys
@@ -15,9 +14,10 @@ from typing import Any
 import torch
 
 from opbench.kernels.fused import fused
+from opbench.operators.common.looking import once
 
 
-@functools.cache
+@once
 def missing() -> str | None:
     """Why torch.compile can't build CPU code here, or None."""
     default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")

@@ -137,6 +137,7 @@ CORES: Mapping[str, Implementation] = {
             missing=torchvision.missing,
             deterministic_backward=False,
             note="torchvision.ops.deform_conv2d",
+            package="torchvision",
             traffic=torchvision.TRAFFIC,
         ),
     )

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opbench.operators.common.looking import once
 from opbench.operators.external import dcnv4, internimage, mmcv, torchvision
 from opbench.schema import Implementation
 
@@ -22,14 +23,21 @@ def _importable(*names: str) -> Callable[[], str | None]:
                 return f"{name} is installed but can't be imported: {error}"
         return None
 
-    return missing
+    return once(missing)
 
 
 # Their kernels are no operations of torch: its dispatcher doesn't see what they move.
 _ON_CUDA: Mapping[str, Any] = {"devices": ("cuda",), "deterministic_backward": False, "dispatched": False}
 ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
     "carafe": {
-        "mmcv": Implementation("mmcv", mmcv.carafe, missing=_importable("mmcv.ops"), note="mmcv.ops.carafe", **_ON_CUDA)
+        "mmcv": Implementation(
+            "mmcv",
+            mmcv.carafe,
+            missing=_importable("mmcv.ops"),
+            note="mmcv.ops.carafe",
+            package="mmcv",
+            **_ON_CUDA,
+        )
     },
     "dcnv3": {
         "torchvision": Implementation(
@@ -39,6 +47,7 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             missing=torchvision.missing,
             deterministic_backward=False,
             note="torchvision.ops.deform_conv2d with unit weights, between two transpositions",
+            package="torchvision",
             traffic=torchvision.TRAFFIC,
         ),
         "DCNv3": Implementation(
@@ -47,6 +56,7 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             dtypes=("float32", "float16"),
             missing=_importable("DCNv3"),
             note="InternImage's CUDA extension",
+            package="DCNv3",
             **_ON_CUDA,
         ),
         "DCNv4": Implementation(
@@ -55,6 +65,7 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             dtypes=("float32", "float16"),
             missing=_importable("DCNv4.functions"),
             note="DCNv4's CUDA extension, offsets and masks copied together first",
+            package="DCNv4",
             **_ON_CUDA,
         ),
     },
@@ -65,9 +76,18 @@ ADAPTERS: Mapping[str, Mapping[str, Implementation]] = {
             dtypes=("float32", "float16"),
             missing=_importable("DCNv4.functions"),
             note="DCNv4's CUDA extension",
+            package="DCNv4",
             **_ON_CUDA,
         ),
     },
+}
+
+# How each is brought here.
+INSTALLING: Mapping[str, str] = {
+    "torchvision": "pip install torchvision, of the release that goes with this torch",
+    "mmcv": "pip install openmim && mim install mmcv",
+    "DCNv3": "build ops_dcnv3 of InternImage's repository (needs nvcc)",
+    "DCNv4": "build DCNv4_op of DCNv4's repository (needs nvcc)",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opbench.operators.common.looking import once
 from opbench.schema import MovedBytes
 
 # Images whose columns it writes out at once, at most (`kMaxParallelImgs` of its source).
@@ -120,7 +120,7 @@ def _with_middle(values: Tensor, middle: int) -> Tensor:
     return torch.cat((values[..., :middle, :], torch.zeros_like(values[..., :1, :]), values[..., middle:, :]), -2)
 
 
-@functools.cache
+@once
 def missing() -> str | None:
     """Why torchvision's operator can't run here, or None: its compiled part must fit this torch."""
     if importlib.util.find_spec("torchvision") is None:

@@ -1,0 +1,1 @@
+"""What `opbench list` lists. `tables` asks the registry for it, `kept` keeps what was asked until something changes."""

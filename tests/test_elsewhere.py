@@ -29,17 +29,17 @@ SMALL = ("--suite", "smoke", *ONLY, "--budget", "0.05", "--share-cpu")
 QUICK = {
     "list": ("list", "tasks"),
     "env": ("env",),
-    "report": ("report", RUN, "-o", "report"),
     "readme": ("readme", "page.md"),
-    "dashboard": ("dashboard", RUN.parent, "-o", "site"),
     "export": ("export", RUN, "--format", "csv", "-o", "runs.csv"),
-    "show": ("show", "carafe", "-o", "carafe.svg"),
     "compare": ("compare", RUN, RUN),
     "keep": ("keep", RUN, "--in", "store"),
     "history": ("history", "carafe_core/yolov8n-p5-p4/float32/cpu/inference/carafe[cpu]", "store"),
     "run": ("run", *SMALL, "-o", "out"),
 }
 SLOW = {
+    "show": ("show", "carafe", "-o", "carafe.svg"),
+    "dashboard": ("dashboard", RUN.parent, "-o", "site"),
+    "report": ("report", RUN, "-o", "report"),
     "claims": ("claims",),
     "floor": ("floor", "--suite", "smoke"),
     "check": ("check", TARGET, "--operator", "carafe", "--only", "definition", "--quick"),

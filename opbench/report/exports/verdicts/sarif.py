@@ -14,7 +14,7 @@ import posixpath
 import urllib.parse
 from typing import Any
 
-from opbench import __version__
+import opbench
 from opbench.analyse.compare.waivers import NAME as WAIVERS
 from opbench.report.exports.rows import as_json
 from opbench.report.exports.verdicts.nouns import ExportedFinding, FilePlace, JudgedCase, Judgement, Rule
@@ -36,8 +36,8 @@ def sarif(found: Judgement) -> bytes:
         "tool": {
             "driver": {
                 "name": "opbench",
-                "version": __version__,
-                "semanticVersion": __version__,
+                "version": opbench.__version__,
+                "semanticVersion": opbench.__version__,
                 "rules": [_rule(finding.rule, finding.level) for _, finding in rules.values()],
             }
         },

@@ -75,8 +75,10 @@ def _change(raw, draw):
     """Changes one place of a JSON value, wherever it is; says what was done."""
     held, key, path = _place(raw, draw)
     what = draw.choice(("value", "value", "value", "near", "near", "gone", "twice", "swapped"))
-    if what == "near" and isinstance(held[key], int | float) and not isinstance(held[key], bool):
-        held[key] = draw.choice((held[key] * 2, held[key] * -1, held[key] * 1e6, held[key] / 1e6, held[key] + 1))
+    number = held[key]
+    # An integer that an earlier change put there may be beyond every float.
+    if what == "near" and type(number) in (int, float) and abs(number) < 1e300:
+        held[key] = draw.choice((number * 2, number * -1, number * 1e6, number / 1e6, number + 1))
     elif what == "gone":
         del held[key]
     elif what == "twice" and isinstance(held, list):

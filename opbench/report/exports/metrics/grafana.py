@@ -80,7 +80,6 @@ def _variables(metric: str) -> Iterator[Document]:
             "type": "query",
             "datasource": _SOURCE,
             "query": {"query": query, "refId": name},
-            "definition": query,
             "refresh": 2,
             "sort": 1,
             "hide": 0,

@@ -45,7 +45,7 @@ def _suite(found: Judgement, at: int, name: str, cases: Sequence[JudgedCase]) ->
         "id": str(at),
         "hostname": found.machine or "localhost",
         "timestamp": _moment(found.started),
-        "time": _seconds(sum(case.seconds for case in cases)),
+        "time": _seconds(sum(case.seconds for case in cases), 3),
         "tests": str(len(cases)),
         "failures": str(states.count("failed")),
         "errors": str(states.count("error")),
@@ -77,9 +77,9 @@ def _case(case: JudgedCase) -> ET.Element:
     return test
 
 
-def _seconds(value: float) -> str:
+def _seconds(value: float, places: int = 9) -> str:
     """A decimal without an exponent, which the schemas don't take; 0 for what is no time."""
-    return f"{value if 0 <= value < 1e9 else 0:.9f}"
+    return f"{value if 0 <= value < 1e9 else 0:.{places}f}"
 
 
 def _moment(started: str) -> str:

@@ -15,7 +15,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -56,6 +56,7 @@ class Argument:
     spelled: bool = False
 
 
+Lang = Annotated[Literal["en", "zh"], Option("Language of the sentences that come first.", repeats=False)]
 With = Annotated[tuple[str, ...], Option("A file whose declarations count.", flag="--with", metavar="FILE.py")]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from opbench.options import Option, command_line, parse, words
+from opbench.options import Lang, Option, command_line, parse, words
 from opbench.schema import DEFAULT_RUNTIME, Case, Filter, OpbenchError, Run, Settings, Suite
 
 FILTERS: tuple[Filter, ...] = get_args(Filter)
@@ -56,6 +56,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Option("What executes the contenders: torch, torch-compile, torch-export, torchscript, onnxruntime, openvino."),
     ] = ()
+    memory_format: Annotated[
+        tuple[str, ...], Option("This memory format of images and weights: contiguous, channels_last.")
+    ] = ()
     precision: Annotated[float | None, PRECISION] = None
     budget: Annotated[float | None, Option("Seconds of timing per panel at most.", least=0.0)] = None
     threads: Threads = None
@@ -87,6 +90,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], Option("One of an operator's own settings.", flag="--set", metavar="OPERATOR.NAME=VALUE")
     ] = ()
     extensions: Extensions = ()
+    lang: Lang = "en"
     dry_run: Annotated[bool, Option("Print what would be measured, and what not and why.", repeats=False)] = False
 
     @property
@@ -141,6 +145,8 @@ def row_command(run: Run, case: Case) -> str:
     of_case: dict[str, tuple[str, ...]] = {name: (getattr(case, name),) for name in FILTERS}
     if case.runtime == DEFAULT_RUNTIME:
         of_case["runtime"] = ()
+    if not case.unusual_format:
+        of_case["memory_format"] = ()
     if case.across_runtimes:  # beside the implementation that its operator takes in torch
         of_case["implementation"] = ()
     asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)

@@ -56,12 +56,13 @@ def run(request: RunRequest) -> Exit:
         request = replace(request, resume=(folder / NAME).exists())
     shown = screen()
     try:
-        done, said = measured(request, folder, shown.progress, report, shown.line)
+        write = functools.partial(report, lang=request.lang)
+        done, said = measured(request, folder, shown.progress, write, shown.line)
     except KeyboardInterrupt:
         for line in _kept(request, folder):
             say(line, error=True)
         return Exit.INTERRUPTED
-    shown.summary(done)
+    shown.summary(done, request.lang)
     shown.line("\n".join((*said, f"report: {folder / 'report.md'}")))
     return of_outcomes(record.outcome for record in done.records)
 
@@ -126,13 +127,13 @@ def _say_broken(found: LaidOut) -> None:
         say(f"opbench: {sentence}", error=True)
 
 
-def report(finished: Run, folder: Path) -> None:
-    """Writes run.json and its report."""
+def report(finished: Run, folder: Path, lang: str = "en") -> None:
+    """Writes run.json and its report, whose first sentences are in a language."""
     from opbench.documents import save
     from opbench.report.markdown import write
 
     save(finished, folder / "run.json")
-    write(finished, folder)
+    write(finished, folder, lang)
 
 
 def _kept(request: RunRequest, folder: Path) -> Iterator[str]:

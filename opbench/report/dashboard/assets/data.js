@@ -51,6 +51,13 @@ export const runs = payload.runs.map((run, place) => ({
   tables: run.tables.map(readTable),
 }));
 
+// For each machine what its runs answer, in sentences; the machine of the newest run first.
+export const lang = payload.lang;
+export const answers = payload.answers.map(({ machine, sentences }) => ({
+  machine: text(machine),
+  sentences: sentences.map(text),
+}));
+
 export const machines = [...new Set(runs.map((run) => run.machine))];
 
 export const panels = table(payload.panels);
@@ -147,7 +154,8 @@ export function nameOf(run) {
 export function titleOf(panel) {
   const spread = panel.spread === "" ? "" : `, offset spread ${panel.spread} px`;
   const seed = panel.seed ? `, seed ${panel.seed}` : "";
-  return `${panel.workload}, ${panel.dtype}, ${panel.device}${spread}${seed}`;
+  const memoryFormat = panel.memoryFormat ? `, ${panel.memoryFormat}` : "";
+  return `${panel.workload}, ${panel.dtype}, ${panel.device}${memoryFormat}${spread}${seed}`;
 }
 
 const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
@@ -158,5 +166,6 @@ export function commandOf(row) {
   for (const option of ["task", "workload", "operator", "implementation", "dtype", "device", "mode"]) {
     words.push(`--${option}`, row[option]);
   }
+  if (row.memoryFormat) words.push("--memory-format", row.memoryFormat);
   return [...words, ...row.run.carried].map(quote).join(" ");
 }

@@ -1,9 +1,22 @@
 // What does CARAFE or DCNv3 cost me: every operator at a glance, then each workload's contenders and intervals.
 import { el, empty, gradually, plural } from "./dom.js";
-import { counted, grouped, machines, nameOf, notes, pairs, panels, problems, subjects, titleOf } from "./data.js";
+import {
+  answers,
+  counted,
+  grouped,
+  lang,
+  machines,
+  nameOf,
+  notes,
+  pairs,
+  panels,
+  problems,
+  subjects,
+  titleOf,
+} from "./data.js";
 import { address } from "./state.js";
 import { ratioDomain, spark } from "./bars.js";
-import { filtered } from "./filters.js";
+import { chosen, filtered } from "./filters.js";
 import { glance, worst } from "./glance.js";
 import { COLUMNS } from "./table.js";
 
@@ -12,7 +25,7 @@ export const overview = {
   filters: ["task", "workload", "dtype", "device", "machine", "runPath", "text"],
   draw() {
     const rows = filtered(this);
-    if (!rows.length) return [troubles(), empty("No case matches these filters.")];
+    if (!rows.length) return [answered(this), troubles(), empty("No case matches these filters.")];
     const kept = new Set(rows.map((row) => row.panel));
     const contests = grouped(
       panels.filter((panel) => kept.has(panel)),
@@ -21,6 +34,7 @@ export const overview = {
     const matching = new Set(rows);
     const words = rows.length < contests.flat().reduce((sum, panel) => sum + panel.rows.length, 0);
     return [
+      answered(this),
       troubles(),
       news(rows),
       glance(rows),
@@ -30,6 +44,23 @@ export const overview = {
     ];
   },
 };
+
+// What a person came with a question for: the sentences on the machine that is chosen, else that of the newest run.
+function answered(view) {
+  const machine = chosen(view, "machine");
+  const found = answers.find((one) => one.machine === machine) ?? answers[0];
+  if (!found) return null;
+  return el(
+    "section",
+    { class: "answer", "aria-label": "Answer" },
+    el("p", { class: "note" }, found.machine),
+    el(
+      "ul",
+      { lang },
+      found.sentences.map((sentence) => el("li", {}, sentence)),
+    ),
+  );
+}
 
 // What a person who opens the page must not miss: cases that failed, and what the last run of each machine made worse.
 function news(rows) {

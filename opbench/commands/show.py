@@ -25,7 +25,7 @@ class ShowRequest(msgspec.Struct, frozen=True, kw_only=True):
     fresh: Annotated[bool, Option("The initial parameters, as constructed.")] = False
     at: Annotated[tuple[str, ...], Option("An output pixel to show (repeatable).", metavar="ROW,COLUMN")] = ()
     spread: Annotated[float, Option("Pixels that DCNv3's offsets deviate by.", least=0.0)] = 2.0
-    seed: Annotated[int, Option("Seed of parameters and features.", least=0)] = 0
+    seed: Annotated[int, Option("Seed of parameters and features; 0: trained ones where there are any.", least=0)] = 0
     with_: With = ()
 
 

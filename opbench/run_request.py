@@ -15,6 +15,7 @@ from opbench.options import (
     EXTENDING,
     MEASURING,
     OUTPUT,
+    Lang,
     Option,
     Quiet,
     Verbose,
@@ -84,6 +85,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
             group=CASES,
         ),
     ] = ()
+    memory_format: Annotated[
+        tuple[str, ...],
+        Option("This memory format of images and weights: contiguous, channels_last.", group=CASES),
+    ] = ()
     precision: Annotated[float | None, PRECISION] = None
     budget: Annotated[float | None, seconds("Seconds of timing per panel at most.", least=0.0)] = None
     threads: Threads = None
@@ -121,6 +126,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         Option("One of an operator's own settings.", flag="--set", metavar="OPERATOR.NAME=VALUE", group=CASES),
     ] = ()
     extensions: Extensions = ()
+    lang: Lang = "en"
     dry_run: Annotated[bool, Option("Print what would be measured, and what not and why.", repeats=False)] = False
     as_json: Annotated[
         bool,
@@ -183,6 +189,8 @@ def row_command(run: Run, case: Case) -> str:
     of_case: dict[str, tuple[str, ...]] = {name: (getattr(case, name),) for name in FILTERS}
     if case.runtime == DEFAULT_RUNTIME:
         of_case["runtime"] = ()
+    if not case.unusual_format:
+        of_case["memory_format"] = ()
     if case.across_runtimes:  # beside the implementation that its operator takes in torch
         of_case["implementation"] = ()
     asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)

@@ -190,6 +190,7 @@ NAMING = frozenset(
         "main",
         "models/declared/fpn_model",
         "models/declared/internimage_model",
+        "models/declared/plain_yolov8_model",
         "models/detector_networks",
         "models/detectors",
         "models/fpn",

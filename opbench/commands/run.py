@@ -58,14 +58,15 @@ def run(request: RunRequest) -> Exit:
     # Where the answer is JSON, everything else is on standard error.
     notes = screen(error=request.as_json, loudness=loud)
     try:
-        done, said = measured(request, folder, notes.progress, report, notes.line)
+        write = functools.partial(report, lang=request.lang)
+        done, said = measured(request, folder, notes.progress, write, notes.line)
     except KeyboardInterrupt:
         for line in kept(folder, command_line("run", request)):
             say(line, error=True)
         return Exit.INTERRUPTED
     from opbench.report.run_summary import show_run
 
-    show_run(screen(), done, said, folder, as_json=request.as_json, loudness=loud)
+    show_run(screen(), done, said, folder, as_json=request.as_json, loudness=loud, lang=request.lang)
     return of_outcomes(record.outcome for record in done.records)
 
 
@@ -128,13 +129,13 @@ def _say_broken(found: LaidOut) -> None:
         say(f"opbench: {sentence}", error=True)
 
 
-def report(finished: Run, folder: Path) -> None:
-    """Writes run.json and its report."""
+def report(finished: Run, folder: Path, lang: str = "en") -> None:
+    """Writes run.json and its report, whose first sentences are in a language."""
     from opbench.documents import save
     from opbench.report.markdown import write
 
     save(finished, folder / "run.json")
-    write(finished, folder)
+    write(finished, folder, lang)
 
 
 COMMAND = Command("run", RunRequest, run)

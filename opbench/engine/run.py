@@ -163,8 +163,10 @@ def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
     }
     for record in records:
         case = record.case
-        if record.outcome == "ok" and (
-            (case.contender, case.task, case.workload, case.dtype, case.device, case.mode) in asked
+        if (
+            record.outcome == "ok"
+            and not case.unusual_format
+            and ((case.contender, case.task, case.workload, case.dtype, case.device, case.mode) in asked)
         ):
             yield case
 

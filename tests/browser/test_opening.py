@@ -120,11 +120,15 @@ def test_one_run_says_what_to_do(browse, single):
         assert "opbench dashboard RESULTS_DIR -o SITE_DIR" in page.texts("main pre")[0]
 
 
-def test_an_answer_of_the_payload_stands_at_the_top(browse, single, tmp_path):
-    assert browse(single).open().page.locator("#answer").count() == 0
+def test_sentences_of_the_payload_stand_at_the_top(browse, single, tmp_path):
     held = payload(read(single.parent.parent / "results"))
-    held["answer"] = [len(held["strings"])]
-    held["strings"].append("One sentence.")
-    path = tmp_path / "index.html"
-    path.write_bytes(html(held))
-    assert browse(path).open().texts("#answer p") == ["One sentence."]
+    for sentences in ([], ["One sentence."]):
+        held["answers"] = [
+            {"machine": one["machine"], "sentences": [len(held["strings"]) + at for at in range(len(sentences))]}
+            for one in held["runs"]
+            if sentences
+        ]
+        held["strings"] += sentences
+        path = tmp_path / f"{len(sentences)}.html"
+        path.write_bytes(html(held))
+        assert browse(path).open().texts("#answer li") == sentences

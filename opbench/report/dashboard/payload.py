@@ -12,6 +12,7 @@ from opbench.analyse.history.store import FileProblem, Store, Stored, checked
 from opbench.analyse.quality import quality, sentence
 from opbench.analyse.standings import Standing, standings
 from opbench.report import evidence, limits
+from opbench.report.answer import answer
 from opbench.report.dashboard.columns import Strings
 from opbench.report.dashboard.differences import differences
 from opbench.report.dashboard.places import labels
@@ -30,10 +31,10 @@ MOST_ROWS = 24_000
 _CLAIM = ("claim", "source", "reading", "baseline", "verdict", "evidence")
 
 
-def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
-    """The page's data. A document that changed while it was read is a problem like any other.
+def payload(store: Store, claims: Sequence[Answer] = (), lang: str = "en") -> dict[str, Any]:
+    """The page's data, its answers in a language.
 
-    A key "answer", places of sentences among the strings, fills the place at the top of the first view.
+    A document that changed while it was read is a problem like any other.
     """
     strings = Strings()
     documents, problems = _documents(store)
@@ -49,6 +50,8 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
     return {
         "version": opbench.__version__,
         "runs": [_run(documents[one.place], one.standings, names, strings) for one in stands],
+        "lang": lang,
+        "answers": answers(documents, stands, names, strings, lang),
         "quantities": described(),
         "panels": panels.built(),
         "rows": rows.built(),
@@ -78,6 +81,23 @@ def _operators(names: Iterable[str], strings: Strings) -> list[dict[str, Any]]:
             "implementations": [strings.name(one) for one in implementations(name)],
         }
         for name, mark in marks(names).items()
+    ]
+
+
+def answers(
+    documents: Sequence[Stored], stands: Sequence[Stand], names: Mapping[str, str], strings: Strings, lang: str
+) -> list[dict[str, Any]]:
+    """For each machine what its newest figures answer, the machine of the newest run first."""
+    found: dict[str, dict[tuple[object, ...], Standing]] = {}
+    for stand in reversed(stands):
+        # By the panel and its sizes: two suites may call different sizes by one name. The newest run of it counts.
+        held = found.setdefault(documents[stand.place].digest.machine, {})
+        for standing in stand.standings:
+            held.setdefault((standing.panel.id, *sorted(standing.case.dims.items())), standing)
+    return [
+        {"machine": strings.name(names[machine]), "sentences": [strings.add(said) for said in answer(each, lang)]}
+        for machine, held in found.items()
+        if (each := tuple(held.values()))
     ]
 
 

@@ -32,9 +32,6 @@ const every = new Set([...operators.values()].map((one) => one.subject).filter(B
 // What opbench is about, one by one: "CARAFE and DCNv3" together are no third thing.
 export const subjects = [...every].filter((name) => ![...every].some((other) => other !== name && name.includes(other)));
 
-// What stands above everything else: sentences that answer for the newest run. Without any the place stays empty.
-export const answer = (payload.answer ?? []).map(text);
-
 // How contenders of one drawing look: an operator's colour and shape; its implementations differ in filling and dash.
 export function styles(contenders) {
   const found = new Map();
@@ -79,6 +76,13 @@ export const runs = payload.runs.map((run, place) => ({
   carried: run.carried.map(text),
   tally: text(run.tally),
   tables: run.tables.map(readTable),
+}));
+
+// For each machine what its runs answer, in sentences; the machine of the newest run first.
+export const lang = payload.lang;
+export const answers = payload.answers.map(({ machine, sentences }) => ({
+  machine: text(machine),
+  sentences: sentences.map(text),
 }));
 
 export const machines = [...new Set(runs.map((run) => run.machine))];
@@ -182,7 +186,8 @@ export function nameOf(run) {
 export function titleOf(panel) {
   const spread = panel.spread === "" ? "" : `, offset spread ${panel.spread} px`;
   const seed = panel.seed ? `, seed ${panel.seed}` : "";
-  return `${panel.workload}, ${panel.dtype}, ${panel.device}${spread}${seed}`;
+  const memoryFormat = panel.memoryFormat ? `, ${panel.memoryFormat}` : "";
+  return `${panel.workload}, ${panel.dtype}, ${panel.device}${memoryFormat}${spread}${seed}`;
 }
 
 export const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
@@ -193,5 +198,6 @@ export function commandOf(row) {
   for (const option of ["task", "workload", "operator", "implementation", "dtype", "device", "mode"]) {
     words.push(`--${option}`, row[option]);
   }
+  if (row.memoryFormat) words.push("--memory-format", row.memoryFormat);
   return [...words, ...row.run.carried].map(quote).join(" ");
 }

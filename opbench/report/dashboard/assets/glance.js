@@ -12,7 +12,7 @@ const WIDE = 92;
 
 // One row for each operator of a task: its fastest implementation on each workload, and the range over workloads.
 export function glance(rows) {
-  const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype].join("\n"));
+  const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype, row.memoryFormat].join("\n"));
   const several = machines.length > 1;
   const columns = glanceColumns(rows);
   const [key, direction] = (state().params.get("glance-sort") ?? "").split(" ");
@@ -52,7 +52,9 @@ export function glance(rows) {
       sections.map((section) => {
         const [first] = section;
         const count = new Set(section.map((row) => `${row.panel.run.place}/${row.contest}`)).size;
-        const title = [first.task, first.dtype, first.device, several ? first.machine : ""].filter(Boolean).join(", ");
+        const title = [first.task, first.dtype, first.device, first.memoryFormat, several ? first.machine : ""]
+          .filter(Boolean)
+          .join(", ");
         const link = address("compare", {
           task: first.task,
           dtype: first.dtype,

@@ -1,10 +1,11 @@
 // What does CARAFE or DCNv3 cost me: every operator at a glance, then each workload's contenders and intervals.
 import { anchorOf, el, empty, gradually, here, plural } from "./dom.js";
 import {
-  answer,
+  answers,
   away,
   counted,
   grouped,
+  lang,
   machines,
   nameOf,
   notes,
@@ -17,7 +18,7 @@ import {
 import { address } from "./state.js";
 import { copyButtons, linesOf } from "./copy.js";
 import { ratioDomain, spark } from "./bars.js";
-import { filtered } from "./filters.js";
+import { chosen, filtered } from "./filters.js";
 import { glance, worst } from "./glance.js";
 import { COLUMNS } from "./table.js";
 
@@ -26,7 +27,7 @@ export const overview = {
   filters: ["task", "workload", "dtype", "device", "machine", "runPath", "text"],
   draw() {
     const rows = filtered(this);
-    if (!rows.length) return [answered(), troubles(), empty("No case matches these filters.")];
+    if (!rows.length) return [answered(this), troubles(), empty("No case matches these filters.")];
     const kept = new Set(rows.map((row) => row.panel));
     const contests = grouped(
       panels.filter((panel) => kept.has(panel)),
@@ -37,7 +38,7 @@ export const overview = {
     const matching = new Set(rows);
     const words = rows.length < contests.flat().reduce((sum, panel) => sum + panel.rows.length, 0);
     return [
-      answered(),
+      answered(this),
       news(rows),
       glance(rows),
       troubles(),
@@ -48,13 +49,20 @@ export const overview = {
   },
 };
 
-// The sentences that answer for the newest run; the place is empty where the page holds none.
-function answered() {
-  if (!answer.length) return null;
+// What a person came with a question for: the sentences on the machine that is chosen, else that of the newest run.
+function answered(view) {
+  const machine = chosen(view, "machine");
+  const found = answers.find((one) => one.machine === machine) ?? answers[0];
+  if (!found) return null;
   return el(
     "section",
     { id: "answer", "aria-label": "Answer" },
-    answer.map((sentence) => el("p", {}, sentence)),
+    el("p", { class: "note" }, found.machine),
+    el(
+      "ul",
+      { lang },
+      found.sentences.map((sentence) => el("li", {}, sentence)),
+    ),
   );
 }
 

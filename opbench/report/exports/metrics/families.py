@@ -108,6 +108,7 @@ def _labels(one: ExportedCase) -> Labels:
     """The case's id says it all; the other labels are what a dashboard filters by."""
     case = one.case
     return {
+        **({"memory_format": case.unusual_format} if case.unusual_format else {}),
         "case": one.name,
         "task": case.task,
         "workload": case.workload,

@@ -62,6 +62,13 @@ def made(core: Core) -> nn.Module:
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """CARAFE's kernels at some output pixels of `image` (H, W, 3)."""
     core = Recorder()
+    if shot.trained:
+        from opbench.operators.carafe.show import trained  # here: studies take a while to import
+
+        height, width = (2 * side for side in image.shape[:2])
+        at = places(shot.at, height, width)
+        found = kernels(trained.restorer(core), core, trained.grey(image), image, at)
+        return draw(found, image, f"{trained.ABOUT}, on {shot.subject}")
     module = module_of(shot, "carafe", lambda: made(core), MAKERS, core)
     assert isinstance(module, CARAFE | YoloCARAFE)
     channels = module.c if isinstance(module, YoloCARAFE) else module.channels

@@ -55,6 +55,7 @@ LAYERS = (
     "deploy",
     "study",
     "report",
+    "run_on_fleet",
     "commands",
     "api",
     "main",

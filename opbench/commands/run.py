@@ -17,8 +17,7 @@ From build to record it is one call, `opbench.engine.run:execute`: panel by pane
 from __future__ import annotations
 
 import functools
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from msgspec.structs import replace
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
-from opbench.run_request import RunRequest, local_folder
+from opbench.run_request import RunRequest, check_executor, local_folder
 from opbench.schema import OpbenchError, Run
 
 if TYPE_CHECKING:
@@ -42,23 +41,27 @@ Say = Callable[[str], None]
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
-    from opbench.engine.entries import NAME
+    from opbench.engine.kept_runs import journals, kept
     from opbench.process.outliving import can_fork, outliving
     from opbench.report.lines import say
     from opbench.report.screen import screen
+    from opbench.run_on_fleet import dry_run_on_fleet, run_on_fleet
 
+    check_executor(request)
     if request.dry_run:
-        return _dry_run(request)
+        return dry_run_on_fleet(request) if request.executor == "ray" else _dry_run(request)
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
     folder = request.output or local_folder(request)
     if can_fork() and outliving(lambda sentence: say(f"opbench: {sentence}", error=True)):
-        request = replace(request, resume=(folder / NAME).exists())
+        request = replace(request, resume=bool(journals(request, folder)))
     shown = screen()
     try:
+        if request.executor == "ray":
+            return run_on_fleet(request, folder, shown, report)
         done, said = measured(request, folder, shown.progress, report, shown.line)
     except KeyboardInterrupt:
-        for line in _kept(request, folder):
+        for line in kept(request, folder):
             say(line, error=True)
         return Exit.INTERRUPTED
     shown.summary(done)
@@ -83,6 +86,7 @@ def measured(
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor:
         from opbench.analyse.known_machine import known_machine
+        from opbench.engine.executor import LocalExecutor
         from opbench.engine.log import Log
         from opbench.engine.planner import planned
         from opbench.engine.run import execute
@@ -96,7 +100,7 @@ def measured(
                 folder,
                 command=command_line("run", request),
                 progress=lambda count, panel: told(count, panel.id if panel else ""),
-                supervisor=supervisor,
+                executor=LocalExecutor(supervisor),
                 finish=lambda finished: finish(finished, folder),
                 resume=request.resume,
                 within_seconds=request.within,
@@ -133,18 +137,6 @@ def report(finished: Run, folder: Path) -> None:
 
     save(finished, folder / "run.json")
     write(finished, folder)
-
-
-def _kept(request: RunRequest, folder: Path) -> Iterator[str]:
-    """What an interrupted run leaves, and how to go on."""
-    from opbench.engine.entries import NAME, PanelFinished, read
-
-    if not (folder / NAME).exists():
-        yield "opbench: interrupted; nothing was measured yet"
-        return
-    done = sum(isinstance(entry, PanelFinished) for entry in read(folder / NAME)[0])
-    yield f"opbench: interrupted; {done} finished panels are kept in {folder / NAME}; go on with:"
-    yield f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
 
 
 COMMAND = Command("run", RunRequest, run)

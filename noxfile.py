@@ -105,6 +105,7 @@ NIGHTLY = {
         "`opbench check` convicts every DCNv3 mutant", COMMAND_LINE, ("-k", "convicted and not carafe")
     ),
     "check-shipped": Part("`opbench check` acquits everything shipped", COMMAND_LINE, ("-k", "not convicted")),
+    "fleet": Part("runs over a local Ray cluster: speed, kills, interrupts", ("tests/fleet",)),
     "faults": Part(
         "child processes, and runs that are killed, interrupted, resumed", ("tests/engine", "tests/process")
     ),

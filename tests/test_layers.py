@@ -60,6 +60,7 @@ LAYERS = (
     "deploy",
     "study",
     "report",
+    "run_on_fleet",
     "commands",
     "api",
     "testing",

@@ -19,6 +19,7 @@ from opbench.engine.entries import (
     Given,
     Header,
     Lost,
+    NodeLost,
     PanelFinished,
     Session,
     Stopped,
@@ -33,7 +34,8 @@ from opbench.schema import OpbenchError, Record
 class Journal:
     """The journal of one run, locked. What is in it already is in `surroundings`, `finished`, `lost` and `first_calls`.
 
-    `killed` has the cases that a worker had, by their panel, each time that the run was killed.
+    `surroundings` are those of the first machine, `nodes` of every one by its name in a fleet ("" of the only one).
+    `killed` has the cases that a worker had, by their panel, each time that the run was killed or a node was lost.
 
     Raises OpbenchError for a folder that can't be written, another run's lock, a journal that is damaged or of
     something else, and, without `resume`, for one that holds finished work.
@@ -43,6 +45,7 @@ class Journal:
         self.path = folder / NAME
         self.header = header
         self.surroundings: Surroundings | None = None
+        self.nodes: dict[str, Surroundings] = {}
         self.finished: dict[tuple[int, str], PanelFinished] = {}
         self.lost: dict[tuple[int, str], list[Record]] = {}
         self.first_calls: dict[str, FirstCalled] = {}
@@ -107,11 +110,14 @@ class Journal:
             case Header():
                 self.header = entry
             case Surroundings():
-                self.surroundings = entry
+                self.surroundings = self.surroundings or entry
+                self.nodes[entry.node] = entry
             case Lost():
                 self.lost.setdefault((entry.replica, entry.panel), []).append(entry.record)
             case PanelFinished():
                 self.finished[entry.replica, entry.panel] = entry
+            case NodeLost():
+                self.killed.setdefault((entry.replica, entry.panel), []).append(entry.cases)
             case FirstCalled():
                 self.first_calls[entry.first_call.case] = entry
 

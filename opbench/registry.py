@@ -83,6 +83,7 @@ def register_implementation(
         raise OpbenchError(f"implementation {operator}[{name}]: {nearest('option', unknown[0], known)}")
 
     def add(function: Core) -> Core:
+        load_built_in()  # a file that declares may be imported by anybody, too
         key = (task, operator)
         if key not in _operators:
             raise OpbenchError(unknown_operator("operator", f"{task}/{operator}", (f"{t}/{o}" for t, o in _operators)))

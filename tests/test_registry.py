@@ -178,3 +178,17 @@ def test_the_options_of_an_implementation_are_its_fields():
 def test_an_unknown_option_names_the_nearest():
     with pytest.raises(OpbenchError, match=r"carafe\[mine\]: unknown option 'device'; did you mean 'devices'\?"):
         registry.register_implementation("carafe_core", "carafe", "mine", device=("cpu",))
+
+
+def test_a_file_that_declares_an_implementation_can_be_imported_by_a_script():
+    loaded = told("""
+    import json
+
+    from opbench.registry import operator, register_implementation
+
+    @register_implementation("carafe_core", "carafe", "mine")
+    def mine(x, mask, **settings): ...
+
+    print(json.dumps(["mine" in operator("carafe_core", "carafe").implementations]))
+    """)
+    assert loaded == [True]

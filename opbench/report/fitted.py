@@ -20,7 +20,7 @@ GAP = "  "
 ELLIPSIS = "…"
 # Below these a sentence reads badly and an identifier no longer tells itself from others. The second pair is the end.
 SENTENCE, IDENTIFIER = 28, 30
-LEAST_SENTENCE, LEAST_IDENTIFIER = 14, 16
+LEAST_SENTENCE, LEAST_IDENTIFIER = 14, 12
 
 # What is never folded inside: a number with its interval, a number with its unit; else a word.
 _WORD = re.compile(
@@ -110,7 +110,7 @@ class FittedTable:
 
     def _parts(self, room: int) -> Iterator[dict[int, int]]:
         """The columns that stand beside each other with their widths; more than one part where not all do."""
-        columns = [self._column(at) for at in range(len(self.header))]
+        columns = [self._column(at, room) for at in range(len(self.header))]
         left = list(range(len(columns)))
         while left:
             taken = [] if left[0] == 0 else [0]
@@ -119,7 +119,7 @@ class FittedTable:
             widths = fitting([columns[at] for at in taken], room - len(GAP) * (len(taken) - 1))
             yield dict(zip(taken, widths, strict=True))
 
-    def _column(self, at: int) -> TableColumn:
+    def _column(self, at: int, room: int) -> TableColumn:
         cells = [row[at] for row in self.rows]
         natural = max(map(_width, (self.header[at], *cells)))
         words = max((_width(word) for word in _WORD.findall(self.header[at])), default=0)
@@ -127,7 +127,8 @@ class FittedTable:
             longest = max(map(_width, cells), default=0)
             return TableColumn("number", max(longest, words), max(longest, words))
         if at in self.names:
-            return TableColumn("identifier", natural, min(natural, max(LEAST_IDENTIFIER, min(words, 20))))
+            # As long as three tenths of the terminal hold it, an identifier is whole: columns give way first.
+            return TableColumn("identifier", natural, min(natural, max(LEAST_IDENTIFIER, min(24, 3 * room // 10))))
         kept = max((_width(word) for cell in cells for word in _WORD.findall(cell) if " " in word), default=0)
         return TableColumn("sentence", natural, min(natural, max(LEAST_SENTENCE, kept, min(words, 20))))
 

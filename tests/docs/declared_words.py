@@ -64,13 +64,20 @@ def option_fault(word: str) -> str | None:
     """Whether an option that stands alone in the text belongs to some command."""
     known = {name for command in declared.commands().values() for one in command.params for name in one.opts}
     name = word.split("=")[0]
-    return None if name in known | FOREIGN else f"no command has the option {name}"
+    return None if name in known | FOREIGN | program_options() else f"no command has the option {name}"
+
+
+def program_options() -> set[str]:
+    """Options of the program itself, before any command."""
+    return {"--help", *(name for one in declared.application().params for name in one.opts)}
 
 
 def _opbench(words: list[str]) -> str | None:
-    if not words or words == ["--help"]:
+    if not words:
         return None
     name, *rest = words
+    if name.startswith("-"):
+        return None if name in program_options() else f"`opbench` has no option {name}"
     if name.isupper():  # `opbench COMMAND`
         return None
     known = declared.commands()

@@ -19,6 +19,7 @@ PACKAGE = Path(opbench.__file__).parent
 LAYERS = (
     "errors",
     "schema",
+    "storage",
     "relations",
     "anatomy",
     "constructors",
@@ -51,6 +52,7 @@ LAYERS = (
     "models",
     "engine",
     "analyse",
+    "contributed",
     "decision",
     "deploy",
     "study",

@@ -34,6 +34,7 @@ MODULES = (
     "difference",
     "proof",
     "claims",
+    "devices",
     "runs",
     "app",
 )

@@ -43,7 +43,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     suite: Annotated[str, Option("A suite's name, or a suite file of your own (FILE.toml).", spelled=True)] = "default"
     output: Annotated[
         Path | None,
-        Option("Folder for run.json and report.md [results/local/...].", short="-o", repeats=False),
+        Option(
+            "Folder or address (s3://...) for run.json and report.md [results/local/...].", short="-o", repeats=False
+        ),
     ] = None
     task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).")] = ()
     workload: Annotated[tuple[str, ...], Option("Only this workload.")] = ()

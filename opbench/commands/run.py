@@ -30,8 +30,10 @@ from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line
 from opbench.run_request import RunRequest, local_folder
 from opbench.schema import OpbenchError, Run
+from opbench.storage.address import address_of
 
 if TYPE_CHECKING:
+    from opbench.engine.delivery import Delivery
     from opbench.engine.planner import LaidOut
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
@@ -42,6 +44,7 @@ Say = Callable[[str], None]
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
+    from opbench.engine.delivery import delivery_to
     from opbench.engine.entries import NAME
     from opbench.process.outliving import can_fork, outliving
     from opbench.report.lines import say
@@ -52,26 +55,39 @@ def run(request: RunRequest) -> Exit:
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
     folder = request.output or local_folder(request)
+    if (delivery := delivery_to(folder)) is not None:
+        folder = delivery.folder
     if can_fork() and outliving(lambda sentence: say(f"opbench: {sentence}", error=True)):
         request = replace(request, resume=(folder / NAME).exists())
     shown = screen()
     try:
-        done, said = measured(request, folder, shown.progress, report, shown.line)
+        if delivery is not None:
+            delivery.begin(resume=request.resume)
+            request = replace(request, resume=(folder / NAME).exists())
+        done, said = measured(request, folder, shown.progress, report, shown.line, delivery)
     except KeyboardInterrupt:
         for line in _kept(request, folder):
             say(line, error=True)
         return Exit.INTERRUPTED
     shown.summary(done)
-    shown.line("\n".join((*said, f"report: {folder / 'report.md'}")))
+    if delivery is not None:
+        delivery.finish()
+    shown.line("\n".join((*said, f"report: {delivery.address if delivery else folder}/report.md")))
     return of_outcomes(record.outcome for record in done.records)
 
 
 def measured(
-    request: RunRequest, folder: Path, progress: Progress, finish: Finish, say: Say
+    request: RunRequest,
+    folder: Path,
+    progress: Progress,
+    finish: Finish,
+    say: Say,
+    delivery: Delivery | None = None,
 ) -> tuple[Run, tuple[str, ...]]:
     """From declaring to recording, and what a reader must know of the plan.
 
-    `finish(run, folder)` writes what is kept, `say` hears of threads without a core.
+    `finish(run, folder)` writes what is kept, `say` hears of threads without a core. `delivery` puts what is finished
+    to an address.
     """
     from opbench.engine.supervisor import Supervisor, WorkerLimits
     from opbench.measure.cores import fitting, look
@@ -88,8 +104,11 @@ def measured(
         from opbench.engine.run import execute
 
         _say_broken(found := planned(request))
+        if delivery is not None:
+            delivery.plan(found.plan)
         total = len(found.plan.panels) * found.settings.replicas
-        with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
+        shown = progress(total, "panels", "yardsticks")
+        with delivery.beside(shown) if delivery else shown as told, Log(folder) as log:
             done = execute(
                 found.plan,
                 found.settings,
@@ -144,7 +163,8 @@ def _kept(request: RunRequest, folder: Path) -> Iterator[str]:
         return
     done = sum(isinstance(entry, PanelFinished) for entry in read(folder / NAME)[0])
     yield f"opbench: interrupted; {done} finished panels are kept in {folder / NAME}; go on with:"
-    yield f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
+    output = address_of(request.output or folder) or str(folder)
+    yield f"{command_line('run', request)} -o {shlex.quote(output)} --resume"
 
 
 COMMAND = Command("run", RunRequest, run)

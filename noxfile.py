@@ -113,8 +113,8 @@ NIGHTLY = {
     "runtimes": Part("contenders in ONNX Runtime, OpenVINO and what else executes them", ("tests/runtimes",)),
     "models": Part("whole networks, swaps and the study", ("tests/models", "tests/study")),
     "reports": Part(
-        "statistics, analysis, reports, floors, dashboard",
-        ("tests/statistics", "tests/analyse", "tests/report", "tests/browser", "tests/floor"),
+        "statistics, analysis, reports, floors, dashboard, contributed runs",
+        ("tests/statistics", "tests/analyse", "tests/report", "tests/browser", "tests/floor", "tests/contributed"),
     ),
     "documents": Part(
         "documents of every kind, and 2,000 changed ones through the commands that read them",

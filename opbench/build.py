@@ -74,13 +74,18 @@ class Built:
             torch.autograd.grad(output, self.leaves(), self.grad_output, allow_unused=True)
 
 
+def seed_text(case: Case) -> str:
+    """What everything that a case draws is seeded by; parameters by the operator's name too."""
+    return f"{case.seed}/{case.task}/{case.workload}"
+
+
 def build(case: Case, implementation: Implementation | None = None) -> Built:
     """Builds the case's module and inputs. `implementation` replaces the case's own (for counting)."""
     operator = registry.operator(case.task, case.operator)
     chosen = implementation or operator.implementations[case.implementation]
     dtype = TORCH_DTYPES[case.dtype]
     training = case.mode == "training"
-    shared = f"{case.seed}/{case.task}/{case.workload}"
+    shared = seed_text(case)
 
     dims = registry.given(case)
     shared_inputs = registry.tasks()[case.task].inputs

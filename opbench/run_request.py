@@ -69,7 +69,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = "default"
     output: Annotated[
         Path | None,
-        folder("Folder for run.json and report.md [results/local/...]."),
+        folder("Folder or address (s3://...) for run.json and report.md [results/local/...]."),
     ] = None
     task: Annotated[tuple[str, ...], Option("Only this task (repeatable, as are all filters).", group=CASES)] = ()
     workload: Annotated[tuple[str, ...], Option("Only this workload.", group=CASES)] = ()

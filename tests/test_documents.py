@@ -27,6 +27,7 @@ from opbench.analyse.history.digest import digest
 from opbench.conformance.findings import Conformance
 from opbench.conformance.findings import Request as Check
 from opbench.conformance.promises.findings import PromiseRequest, Promises
+from opbench.contributed.nouns import BundleManifest, Verification
 from opbench.decision.nouns import NetworkDecision
 from opbench.documents import KINDS, DocumentKind, files
 from opbench.documents.kinds import STUDY_VERSION
@@ -206,6 +207,10 @@ def nouns():
         ),
         "deployment": make_deployment(),
         "device": make_device_run(),
+        "bundle": BundleManifest({"run.json": "0" * 64}, "a machine", make_environment(), {"a/b": "0/a/b"}, "0.1.0"),
+        "verification": Verification(
+            "0" * 64, "a machine", "smoke", "2026-01-01", "checked", "0.1.0", None, (), (), ()
+        ),
         "claims": Answers(evaluate()[:3]),
     }
 

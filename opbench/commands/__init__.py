@@ -15,7 +15,7 @@ from opbench.exit_codes import Exit
 # As `opbench --help` lists them; a command that isn't named here comes after these.
 ORDER = (
     "run", "list", "env", "doctor", "check", "model", "decide", "deploy", "study", "report", "readme", "dashboard",
-    "export", "claims", "show", "compare", "selfcheck", "keep", "history", "floor",
+    "export", "claims", "show", "compare", "selfcheck", "keep", "history", "floor", "submit", "verify-run", "merge",
 )  # fmt: skip
 
 

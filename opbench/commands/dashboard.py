@@ -15,8 +15,10 @@ from opbench.options import OUTPUT, Argument, Lang, Option, With
 class DashboardRequest(msgspec.Struct, frozen=True, kw_only=True):
     """From which folder, into which."""
 
-    results: Annotated[Path, Argument("A folder of run documents, at any depth.", metavar="RESULTS_DIR")]
-    output: Annotated[Path, Option("Folder for index.html.", short="-o", metavar="SITE_DIR", group=OUTPUT)]
+    results: Annotated[
+        Path, Argument("A folder of run documents, at any depth, or an address (s3://...).", metavar="RESULTS_DIR")
+    ]
+    output: Annotated[Path, Option("Folder or address for index.html.", short="-o", metavar="SITE_DIR", group=OUTPUT)]
     lang: Lang = "en"
     with_: With = ()
 
@@ -26,11 +28,14 @@ def dashboard(request: DashboardRequest) -> Exit:
     from opbench.analyse.claims.answers import evaluate
     from opbench.report.dashboard.site import write_site
     from opbench.report.lines import say
+    from opbench.storage.address import address_of
+    from opbench.storage.mirror import written_through
 
-    written = write_site(request.results, request.output, evaluate, request.lang)
+    with written_through(request.output) as folder:
+        written = write_site(request.results, folder, evaluate, request.lang)
     for sentence in written.problems:
         say(sentence)
-    say(f"dashboard: {written.page}")
+    say(f"dashboard: {address_of(request.output) or request.output}/{written.page.name}")
     return Exit.FINE
 
 

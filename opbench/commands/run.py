@@ -31,6 +31,7 @@ from opbench.run_request import RunRequest, check_executor, local_folder
 from opbench.schema import OpbenchError, Run
 
 if TYPE_CHECKING:
+    from opbench.engine.delivery import Delivery
     from opbench.engine.planner import LaidOut
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
@@ -41,6 +42,7 @@ Say = Callable[[str], None]
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
+    from opbench.engine.delivery import delivery_to
     from opbench.engine.kept_runs import journals, kept
     from opbench.process.outliving import can_fork, outliving
     from opbench.report.lines import say
@@ -54,31 +56,45 @@ def run(request: RunRequest) -> Exit:
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
     folder = request.output or local_folder(request)
+    if (delivery := delivery_to(folder)) is not None:
+        folder = delivery.folder
     if can_fork() and outliving(lambda sentence: say(f"opbench: {sentence}", error=True)):
         request = replace(request, resume=bool(journals(request, folder)))
     # Where the answer is JSON, everything else is on standard error.
     notes = screen(error=request.as_json, loudness=loud)
     write = functools.partial(report, lang=request.lang)
     try:
+        if delivery is not None:
+            delivery.begin(resume=request.resume)
+            request = replace(request, resume=bool(journals(request, folder)))
         if request.executor == "ray":
-            return run_on_fleet(request, folder, notes, write)
-        done, said = measured(request, folder, notes.progress, write, notes.line)
+            return run_on_fleet(request, folder, notes, write, delivery)
+        done, said = measured(request, folder, notes.progress, write, notes.line, delivery)
     except KeyboardInterrupt:
         for line in kept(request, folder):
             say(line, error=True)
         return Exit.INTERRUPTED
     from opbench.report.run_summary import show_run
 
-    show_run(screen(), done, said, folder, as_json=request.as_json, loudness=loud, lang=request.lang)
+    if delivery is not None:
+        delivery.finish()
+    place = delivery.address if delivery else str(folder)
+    show_run(screen(), done, said, place, as_json=request.as_json, loudness=loud, lang=request.lang)
     return of_outcomes(record.outcome for record in done.records)
 
 
 def measured(
-    request: RunRequest, folder: Path, progress: Progress, finish: Finish, say: Say
+    request: RunRequest,
+    folder: Path,
+    progress: Progress,
+    finish: Finish,
+    say: Say,
+    delivery: Delivery | None = None,
 ) -> tuple[Run, tuple[str, ...]]:
     """From declaring to recording, and what a reader must know of the plan.
 
-    `finish(run, folder)` writes what is kept, `say` hears of threads without a core.
+    `finish(run, folder)` writes what is kept, `say` hears of threads without a core. `delivery` puts what is finished
+    to an address.
     """
     from opbench.engine.supervisor import Supervisor, WorkerLimits
     from opbench.measure.cores import fitting, look
@@ -96,8 +112,11 @@ def measured(
         from opbench.engine.run import execute
 
         _say_broken(found := planned(request))
+        if delivery is not None:
+            delivery.plan(found.plan)
         total = len(found.plan.panels) * found.settings.replicas
-        with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
+        shown = progress(total, "panels", "yardsticks")
+        with delivery.beside(shown) if delivery else shown as told, Log(folder) as log:
             done = execute(
                 found.plan,
                 found.settings,

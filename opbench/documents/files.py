@@ -12,6 +12,8 @@ from pathlib import Path
 
 from opbench.documents.opening import BINARY, CLOEXEC, NOCTTY, NONBLOCK
 from opbench.errors import OpbenchError
+from opbench.storage.address import address_of, split
+from opbench.storage.objects import ObjectStore
 
 # A document of 100 records and 60 rounds has 0.4 MB; one of this size would fill the memory when read.
 LARGEST_BYTES = 256 << 20
@@ -26,6 +28,8 @@ def json_in(path: str | os.PathLike[str], expected: str, file: str = "") -> byte
     in "a run document".
     """
     name = os.fspath(path)
+    if (address := address_of(path)) is not None:
+        return _at_address(address, expected, file)
     target = Path(path)
     if file and target.is_dir():
         target = _there(target / file)
@@ -41,6 +45,20 @@ def json_in(path: str | os.PathLike[str], expected: str, file: str = "") -> byte
         raise OpbenchError(f"{name}: can't be read: {error.strerror or error}") from None
     except OpbenchError as error:
         raise OpbenchError(f"{name}: {error}") from None
+
+
+def _at_address(address: str, expected: str, file: str) -> bytes:
+    """The same of what lies at an address, which is asked for by each name that it may have."""
+    folder, name = split(address)
+    within = [name, name + GZIP, *([f"{name}/{file}", f"{name}/{file}{GZIP}"] if file else [])]
+    store = ObjectStore.at(folder)
+    for one in within:
+        if (data := store.read(one, LARGEST_BYTES)) is not None:
+            try:
+                return unpacked(data)
+            except OpbenchError as error:
+                raise OpbenchError(f"{address}: {error}") from None
+    raise OpbenchError(f"{address}: nothing lies there; expected {expected}")
 
 
 def unpacked(data: bytes) -> bytes:

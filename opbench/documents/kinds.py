@@ -16,7 +16,7 @@ from opbench.errors import OpbenchError
 from opbench.schema import SCHEMA_VERSION
 
 # Format history of the study document, of the digest, and of what `check`, `model`, `compare`, `decide`, `claims`
-# and `deploy` print with `--json`, and of what `on_device.py` writes:
+# and `deploy` print with `--json`, of what `on_device.py` writes, and of a bundle and its verification:
 #   1  first version; non-finite floats as in the run document: "NaN", "Infinity", "-Infinity"
 STUDY_VERSION = 1
 DIGEST_VERSION = 1
@@ -28,6 +28,8 @@ DECISION_VERSION = 1
 CLAIMS_VERSION = 1
 DEPLOYMENT_VERSION = 1
 DEVICE_VERSION = 1
+BUNDLE_VERSION = 1
+VERIFICATION_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +166,20 @@ KINDS: dict[str, DocumentKind] = {
             version=DEVICE_VERSION,
             command="python on_device.py",
             fields=("proofs", "system"),
+        ),
+        DocumentKind(
+            name="bundle",
+            noun="opbench.contributed.nouns:BundleManifest",
+            version=BUNDLE_VERSION,
+            command="opbench submit RUN.json",
+            fields=("members", "seeds"),
+        ),
+        DocumentKind(
+            name="verification",
+            noun="opbench.contributed.nouns:Verification",
+            version=VERIFICATION_VERSION,
+            command="opbench verify-run --json",
+            fields=("signs", "unchecked"),
         ),
         DocumentKind(
             name="claims",

@@ -120,7 +120,7 @@ def read(path: Path) -> tuple[list[Entry], int]:
     entries: list[Entry] = []
     for number, line in enumerate(data[:end].split(b"\n")[:-1], start=1):
         try:
-            entries.append(_entry(line))
+            entries.append(entry_of(line))
         except ValueError as error:
             raise OpbenchError(
                 f"{path}: line {number} is damaged or was not written by this opbench ({error}); nothing after it can "
@@ -137,7 +137,7 @@ def written(entry: Entry) -> bytes:
     return f"{zlib.crc32(text):08x} ".encode() + text + b"\n"
 
 
-def _entry(line: bytes) -> Entry:
+def entry_of(line: bytes) -> Entry:
     """The entry on a line; ValueError says what is wrong with it."""
     crc, _, text = line.partition(b" ")
     if len(crc) != 8 or not text:

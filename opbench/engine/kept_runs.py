@@ -10,6 +10,7 @@ from opbench.engine.entries import NAME, PanelFinished, read
 from opbench.options import command_line
 from opbench.plural import counted
 from opbench.run_request import RunRequest
+from opbench.storage.address import address_of
 
 
 def journals(request: RunRequest, folder: Path) -> list[Path]:
@@ -26,7 +27,8 @@ def kept(request: RunRequest, folder: Path) -> Iterator[str]:
         return
     what = ", ".join(f"{counted(_finished(path), 'finished panel')} kept in {path}" for path in found)
     yield f"opbench: interrupted; {what}; go on with:"
-    yield f"{command_line('run', request)} -o {shlex.quote(str(folder))} --resume"
+    output = address_of(request.output or folder) or str(folder)
+    yield f"{command_line('run', request)} -o {shlex.quote(output)} --resume"
 
 
 def _finished(journal: Path) -> int:

@@ -16,12 +16,20 @@ FLOPS_PER_MAC = 2
 
 
 class GPU(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rates of one GPU, and the data sheet that they are from."""
+    """Rates of one GPU, and the data sheet that they are from.
+
+    `named` is a word of the name that its driver gives, by which a run's GPU is known; what stands beside it tells one
+    GPU from another. "" and nothing where it isn't told.
+    """
 
     title: str
     bytes_per_second: float
     flops_per_second: dict[DType, float]
     source: str
+    named: str = ""
+    compute_capability: str = ""
+    multiprocessors: tuple[int, ...] = ()
+    clock_mhz: float = 0.0
 
     def macs_per_second(self, dtype: DType) -> float | None:
         """None where the data sheet gives no rate for the dtype."""

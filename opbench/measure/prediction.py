@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from opbench import registry
 from opbench.build import TORCH_DTYPES, Built, laid_out, output_shape, trained
 from opbench.measure.memory import track
+from opbench.measure.traffic import count_traffic
 from opbench.schema import Case, Memory
 
 # The largest expansion known is unfold's in CARAFE, k*k*s*s = 100 times the least traffic at k=5 and s=2, some times
@@ -52,6 +53,17 @@ def predict(case: Case) -> Prediction:
     assert memory.peak_bytes is not None
     held_bytes = sum(value.nbytes for value in held)
     return Prediction(held_bytes + memory.peak_bytes, replace(memory, held_bytes=held_bytes))
+
+
+def predict_traffic(case: Case) -> int | None:
+    """The bytes that one call of the case asks of memory, from shapes alone, as its own device dispatches it.
+
+    None where that moves bytes out of the dispatcher's sight. Raises what the contender's code does on such tensors.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return count_traffic(_hollow(case, _drawn(case), case.device))
 
 
 def _unknown(note: str) -> Prediction:

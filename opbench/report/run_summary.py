@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from opbench.analyse.standings import Row, Standing, standings
 from opbench.analyse.targets import judge
@@ -23,15 +22,18 @@ SUMMARY_VERSION = 1
 
 
 def show_run(
-    shown: Screen, run: Run, notes: Sequence[str], folder: Path, *, as_json: bool, loudness: Loudness, lang: str = "en"
+    shown: Screen, run: Run, notes: Sequence[str], place: str, *, as_json: bool, loudness: Loudness, lang: str = "en"
 ) -> None:
-    """What `opbench run` ends with: tables and where the report is, quietly the latter alone; or all as JSON."""
+    """What `opbench run` ends with: tables and where the report is, quietly the latter alone; or all as JSON.
+
+    `place` is the folder, or the address, of the documents.
+    """
     if as_json:
-        say_json(run_summary_json(run, folder))
+        say_json(run_summary_json(run, place))
         return
     if loudness != "quiet":
         shown.summary(run, lang)
-    shown.line("\n".join((*(() if loudness == "quiet" else notes), f"report: {folder / 'report.md'}")))
+    shown.line("\n".join((*(() if loudness == "quiet" else notes), f"report: {place}/report.md")))
 
 
 def show_plan(shown: Screen, plan: Plan, notes: Sequence[str], *, as_json: bool) -> None:
@@ -43,7 +45,7 @@ def show_plan(shown: Screen, plan: Plan, notes: Sequence[str], *, as_json: bool)
     shown.line("\n".join(notes))
 
 
-def run_summary_json(run: Run, folder: Path) -> bytes:
+def run_summary_json(run: Run, place: str) -> bytes:
     """Each panel's contenders in the order of the terminal's tables; numbers in seconds, bytes and MACs, no text."""
     found = standings(run)
     return answer(
@@ -51,8 +53,8 @@ def run_summary_json(run: Run, folder: Path) -> bytes:
         SUMMARY_VERSION,
         {
             "suite": run.settings.suite,
-            "run": str(folder / "run.json"),
-            "report": str(folder / "report.md"),
+            "run": f"{place}/run.json",
+            "report": f"{place}/report.md",
             "outcomes": dict(Counter(row.outcome for standing in found for row in standing.rows)),
             "skipped": [{"case": one.case, "reason": one.reason} for one in run.skipped],
             "panels": [_panel(standing) for standing in found],

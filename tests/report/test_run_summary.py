@@ -1,7 +1,6 @@
 """What a run says at its end, for a program and for a person."""
 
 import json
-from pathlib import Path
 
 from factory import make_case, make_failure, make_record, make_run
 
@@ -13,7 +12,7 @@ RUN = make_run([make_record(make_case()), make_failure(make_case("carafe[cpu]"),
 
 
 def test_the_summary_has_each_contender_with_its_interval_and_why_there_is_none():
-    found = json.loads(run_summary_json(make_run(), Path("out")))
+    found = json.loads(run_summary_json(make_run(), "out"))
     assert (found["kind"], found["schema_version"]) == ("run-summary", 1)
     assert (found["run"], found["report"]) == ("out/run.json", "out/report.md")
     rows = [row for panel in found["panels"] for row in panel["contenders"]]
@@ -26,16 +25,16 @@ def test_the_summary_has_each_contender_with_its_interval_and_why_there_is_none(
 
 
 def test_a_failure_says_what_it_said():
-    rows = json.loads(run_summary_json(RUN, Path("out")))["panels"][0]["contenders"]
+    rows = json.loads(run_summary_json(RUN, "out"))["panels"][0]["contenders"]
     assert [(row["outcome"], row["message"]) for row in rows if row["contender"] == "carafe[cpu]"] == [("raised", "no")]
 
 
 def test_a_person_is_shown_the_tables_and_quietly_where_the_report_is(capsys):
-    show_run(screen(), RUN, ["a note"], Path("out"), as_json=False, loudness="usual")
+    show_run(screen(), RUN, ["a note"], "out", as_json=False, loudness="usual")
     said = capsys.readouterr().out
     assert "raised: no" in said
     assert said.endswith("a note\nreport: out/report.md\n")
-    show_run(screen(), RUN, ["a note"], Path("out"), as_json=False, loudness="quiet")
+    show_run(screen(), RUN, ["a note"], "out", as_json=False, loudness="quiet")
     assert capsys.readouterr().out == "report: out/report.md\n"
 
 

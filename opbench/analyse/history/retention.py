@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ from opbench.analyse.history.store import DIGEST_SUFFIX, RUN_SUFFIX, Store, Stor
 from opbench.documents import content, contents, parse, render, replace_file
 from opbench.schema import OpbenchError, Run
 from opbench.statistics.change_points import LEAST
+from opbench.storage.mirror import put
+from opbench.storage.objects import ObjectStore
 
 HISTORY = "history"
 
@@ -36,7 +39,7 @@ def keep(document: Path, root: Path) -> Kept:
     documents.read(document, Run)  # whose errors name the file
     data = contents(document, Run)
     made = digest(parse(data, Run), data)
-    name = f"{HISTORY}/{made.machine}/{_name(made)}"
+    name = f"{HISTORY}/{made.machine}/{name_of(made)}"
     for suffix in (RUN_SUFFIX, DIGEST_SUFFIX):
         _no_link(root, f"{name}{suffix}")
     if _tells(root / f"{name}{DIGEST_SUFFIX}", made):
@@ -45,6 +48,14 @@ def keep(document: Path, root: Path) -> Kept:
     # Last, because it says that all is there.
     replace_file(root / f"{name}{DIGEST_SUFFIX}", render(made))
     return Kept(f"{name}{RUN_SUFFIX}", new=True)
+
+
+def keep_at(document: Path, address: str) -> Kept:
+    """The same into the history at an address, where two files of a name are the same file."""
+    store = ObjectStore.at(address)
+    with tempfile.TemporaryDirectory(prefix="opbench-") as folder:
+        kept = keep(document, Path(folder))
+        return Kept(kept.path, new=bool(put(Path(folder), store)))
 
 
 def let_go(root: Path, newest: int) -> tuple[str, ...]:
@@ -115,7 +126,8 @@ def _around_steps(store: Store) -> frozenset[str]:
     )
 
 
-def _name(made: Digest) -> str:
+def name_of(made: Digest) -> str:
+    """What the files of a run are called in a store: when, of which commit, and the beginning of its hash."""
     when = moment(made.started)
     stamp = when.strftime("%Y%m%dT%H%M%SZ") if when else "undated"
     commit = made.environment.commit or ""

@@ -25,6 +25,7 @@ from opbench.analyse.history.digest import Digest, digest
 from opbench.analyse.history.sound import agree
 from opbench.documents import GZIP, OtherKindError, content, parse, unpacked
 from opbench.schema import OpbenchError, Run
+from opbench.storage.mirror import fetched
 
 RUN_SUFFIX = ".run.json"
 DIGEST_SUFFIX = ".digest.json"
@@ -89,8 +90,8 @@ class Store:
 
 
 def read(folder: str | os.PathLike[str]) -> Store:
-    """Every run in `folder` and below. Raises `OpbenchError` only where the folder itself can't be read."""
-    root = Path(folder)
+    """Every run in `folder` (or at that address) and below. Raises `OpbenchError` only where that can't be read."""
+    root = fetched(Path(folder))
     problems: list[FileProblem] = []
     files = _files(root, problems)
     digests: dict[str, Digest] = {}

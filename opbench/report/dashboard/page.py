@@ -37,6 +37,7 @@ MODULES = (
     "difference",
     "proof",
     "claims",
+    "devices",
     "runs",
     "downloads",
     "app",

@@ -14,6 +14,7 @@ from opbench.analyse.standings import Standing, standings
 from opbench.report import evidence, limits
 from opbench.report.answer import answer
 from opbench.report.dashboard.columns import Strings
+from opbench.report.dashboard.devices import devices
 from opbench.report.dashboard.differences import differences
 from opbench.report.dashboard.places import labels
 from opbench.report.dashboard.rows import Stand, described, rows_and_panels, sweeps
@@ -59,6 +60,7 @@ def payload(store: Store, claims: Sequence[Answer] = (), lang: str = "en") -> di
         "trends": trends(store.digests, places, names, strings),
         "differences": differences([document.run for document in documents], strings),
         "problems": [[strings.add(one.path), strings.add(one.sentence)] for one in problems],
+        "devices": devices(store, names, strings),
         "claims": [{name: strings.add(getattr(answer, name)) for name in _CLAIM} for answer in claims],
         "operators": _operators(_names(store, stands), strings),
         "strings": strings.all,

@@ -1,6 +1,6 @@
 // The page: which view the address names, its filters, and drawing it anew when either changes.
 import { begin, el, plural, replace } from "./dom.js";
-import { claims, machines, rows, runs, version } from "./data.js";
+import { claims, devices, machines, rows, runs, version } from "./data.js";
 import { address, state } from "./state.js";
 import { copy } from "./copy.js";
 import { downloads } from "./downloads.js";
@@ -15,6 +15,7 @@ import { trends } from "./trends.js";
 import { difference } from "./difference.js";
 import { proof } from "./proof.js";
 import { claimsView } from "./claims.js";
+import { devicesView } from "./devices.js";
 import { runsView } from "./runs.js";
 
 const VIEWS = {
@@ -26,6 +27,7 @@ const VIEWS = {
   difference,
   proof,
   ...(claims.length ? { claims: claimsView } : {}),
+  ...(devices.machines.length > 1 || devices.machines.some((one) => one.checked.length) ? { devices: devicesView } : {}),
   runs: runsView,
 };
 // Filters that mean the same in another view go along when it is opened.

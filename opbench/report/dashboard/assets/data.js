@@ -127,6 +127,19 @@ export const claims = payload.claims.map((claim) =>
   Object.fromEntries(Object.entries(claim).map(([name, place]) => [name, text(place)])),
 );
 
+export const devices = {
+  yardsticks: payload.devices.yardsticks.map(text),
+  machines: payload.devices.machines.map((one) => ({
+    ...one,
+    ...Object.fromEntries(
+      ["machine", "path", "suite", "started", "status", "contributor", "note"].map((name) => [name, text(one[name])]),
+    ),
+    checked: one.checked.map(text),
+    unchecked: one.unchecked.map(text),
+    texts: one.texts.map(text),
+  })),
+};
+
 // The moments of a trend: every run, also those whose document was let go.
 export const moments = payload.trends.moments.map((moment) => ({
   ...moment,

@@ -1,0 +1,140 @@
+"""Parameters, MACs, least bytes and traffic, from the closed forms and from shapes alone: no device has its own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import msgspec
+import torch
+
+from opbench import registry
+from opbench.build import TORCH_DTYPES
+from opbench.contributed.checks.form import contenders_of_files
+from opbench.contributed.nouns import CheckedPart, Said, Sign, Submission, UncheckedPart
+from opbench.measure.macs import contradiction
+from opbench.measure.prediction import predict, predict_traffic
+from opbench.schema import DEFAULT_RUNTIME, Case, Cost, Record
+
+FOREIGN = "declared by a file of the contributor's"
+# What any part of opbench raises of a case that its operator refuses; nothing is known of it then.
+REFUSED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, AssertionError)
+
+
+def counts(given: Submission) -> Iterator[Said]:
+    """What the closed forms give at each case's dimensions, and no counter that contradicts them."""
+    foreign, checked = contenders_of_files(given.run), 0
+    for record in given.run.records:
+        if record.counts is None:
+            if any(one.samples_seconds[:1] not in ((), ((),)) for one in record.latencies):
+                yield Sign("counts", record.case.id, "timed at the first visit, and not counted there")
+            continue
+        if record.case.id in foreign:
+            yield UncheckedPart("counts", FOREIGN)
+            continue
+        cost = cost_of(record.case)
+        if isinstance(cost, str):
+            yield Sign("counts", record.case.id, f"counted, and its operator can't have these dimensions: {cost}")
+            continue
+        checked += 1
+        found = record.counts
+        derived = {
+            "params": cost.params,
+            "macs": cost.macs_of(record.case.mode),
+            "min_bytes": cost.elements * TORCH_DTYPES[record.case.dtype].itemsize,
+        }
+        for name, value in derived.items():
+            if (told := getattr(found, name)) != value:
+                yield Sign("counts", record.case.id, f"{name} is {told:,}, and the closed form gives {value:,}")
+        if cost.derived and record.outcome != "miscounted" and (against := contradiction(found)):
+            yield Sign("counts", record.case.id, against)
+    if checked:
+        yield CheckedPart("counts by their closed forms", checked)
+        yield UncheckedPart(
+            "what counters saw beside the closed form", "operations that they have no formula for", checked
+        )
+
+
+def cost_of(case: Case) -> Cost | str:
+    """The closed form of a case, whatever executes it; or why there is none."""
+    return _cost_of(msgspec.json.encode(msgspec.structs.replace(case, implementation="", device="cpu")))
+
+
+@functools.lru_cache(maxsize=1024)
+def _cost_of(case: bytes) -> Cost | str:
+    """The closed form; or why there is none. A network counts itself by being built: once for all contenders."""
+    one = msgspec.json.decode(case, type=Case)
+    try:
+        return registry.operator(one.task, one.operator).cost(registry.given(one))
+    except REFUSED as error:
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def traffic(given: Submission) -> Iterator[Said]:
+    """Bytes that a call asks of memory: from shapes and strides, the same on every machine with one torch."""
+    here = torch.__version__.partition("+")[0]
+    there = given.run.environment.versions.get("torch", "unknown").partition("+")[0]
+    foreign, checked = contenders_of_files(given.run), 0
+    for record in given.run.records:
+        if record.counts is None or record.counts.traffic_bytes is None:
+            continue
+        if record.case.id in foreign:
+            yield UncheckedPart("traffic", FOREIGN)
+            continue
+        made, why = _derived(record.case)
+        if made == record.counts.traffic_bytes:
+            checked += 1
+        elif made is None:
+            yield UncheckedPart("traffic", why)
+        elif there != here:
+            yield UncheckedPart("traffic", f"torch {there} dispatched it, and torch {here} others")
+        else:
+            yield Sign(
+                "traffic", record.case.id, f"{record.counts.traffic_bytes:,} bytes, and its operations move {made:,}"
+            )
+    if checked:
+        yield CheckedPart("traffic by shapes", checked)
+
+
+def _derived(case: Case) -> tuple[int | None, str]:
+    if case.runtime != DEFAULT_RUNTIME:
+        return None, f"{case.runtime} computes"
+    if case.device != "cpu":
+        return None, "a GPU dispatches other operations"
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return predict_traffic(case), "torch's dispatcher doesn't see what it moves"
+    except Exception as error:  # an operator's code on tensors without data may raise anything; then nothing is known
+        return None, f"not counted here: {type(error).__name__}"
+
+
+def memory(given: Submission) -> Iterator[Said]:
+    """Peak and held bytes of cases on the CPU, which the tracker finds again on tensors without data."""
+    here = torch.__version__.partition("+")[0]
+    there = given.run.environment.versions.get("torch", "unknown").partition("+")[0]
+    foreign, checked = contenders_of_files(given.run), 0
+    for record in given.run.records:
+        if record.memory is None or record.memory.peak_bytes is None:
+            continue
+        if record.case.device != "cpu":
+            yield UncheckedPart("memory", "what an allocator of the device's has said")
+        elif record.case.id in foreign:
+            yield UncheckedPart("memory", FOREIGN)
+        elif there != here:
+            yield UncheckedPart("memory", f"torch {there} dispatched it, and this is torch {here}")
+        else:
+            made = predict(record.case).memory
+            if made.peak_bytes is None:
+                yield UncheckedPart("memory", made.note)
+            elif (sentence := _other_memory(record, made.peak_bytes)) is not None:
+                yield Sign("memory", record.case.id, sentence)
+            else:
+                checked += 1
+    if checked:
+        yield CheckedPart("peak memory by shapes", checked)
+
+
+def _other_memory(record: Record, derived: int) -> str | None:
+    assert record.memory is not None
+    told = record.memory.peak_bytes
+    return None if told == derived else f"a peak of {told:,} bytes, and its operations come to {derived:,}"

@@ -1,0 +1,93 @@
+"""What a bundle holds beside its run, and what is said of it once it was verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from opbench.schema import Environment, Run
+
+# checked: everything that can be derived was. partly: something that can be was not, as `unchecked` says. refused: at
+# least one sign of a change was found.
+Status = Literal["checked", "partly checked", "refused"]
+
+
+class BundleManifest(msgspec.Struct, frozen=True):
+    """What a bundle holds. `members` are its other files with their SHA-256 in hexadecimal.
+
+    `seeds` are what the inputs of each panel are drawn by (`opbench.build.seed_text`), `contributor` and `note` are in
+    the contributor's own words.
+    """
+
+    members: dict[str, str]
+    machine: str
+    environment: Environment
+    seeds: dict[str, str]
+    opbench: str
+    contributor: str = ""
+    note: str = ""
+
+
+class Sign(msgspec.Struct, frozen=True):
+    """One sign that a document isn't what was measured. `kind` names the rule, `where` the case or field."""
+
+    kind: str
+    where: str
+    sentence: str
+
+
+class CheckedPart(msgspec.Struct, frozen=True):
+    """What was derived again, and how often."""
+
+    what: str
+    count: int
+
+
+class UncheckedPart(msgspec.Struct, frozen=True):
+    """What was not held against anything, why, and how often."""
+
+    what: str
+    why: str
+    count: int = 1
+
+
+Said = Sign | CheckedPart | UncheckedPart
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What `opbench verify-run` found. `sha256` is the run document's, `opbench` and `commit` are who verified it."""
+
+    sha256: str
+    machine: str
+    suite: str
+    started: str
+    status: Status
+    opbench: str
+    commit: str | None
+    signs: tuple[Sign, ...]
+    checked: tuple[CheckedPart, ...]
+    unchecked: tuple[UncheckedPart, ...]
+    contributor: str = ""
+    note: str = ""
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A bundle that was opened: the run document as bytes and as a noun, and what lies beside it; None where it lacks.
+
+    `digest` is the bytes of the digest: its figures are only as good as what the samples give.
+    """
+
+    document: bytes
+    run: Run
+    digest: bytes | None = None
+    log: str | None = None
+    manifest: BundleManifest | None = None
+
+
+def timed(run: Run) -> Iterator[tuple[int, int]]:
+    """The places of every latency: of its record, and in it."""
+    for at, record in enumerate(run.records):
+        for place in range(len(record.latencies)):
+            yield at, place

@@ -1,0 +1,299 @@
+"""A run at an address: worked on in a folder here, each finished part put there at once, and gone on with from there.
+
+Below the address lie
+
+    parts/[TYPE/]KIND-KEY-HASH.part   one finished entry of a journal, as its line; never changed
+    index/WRITER.json                 which parts a writer has put there: what a listing may not show yet
+    run.json, report.md, ...          what the run leaves in its folder, when it is finished
+
+A part is an entry of the run's journal, checksum and all. Its name tells which panel and visit (or machine, or case)
+it is of and ends with the hash of its content, so that putting it there twice is putting it there once, a part that was
+cut short is none, and nobody has to write before anybody else. Of a visit that two writers have measured, every reader
+takes the part whose name comes first. What an index says can be had from the parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import secrets
+import shutil
+import socket
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import msgspec
+
+from opbench.documents import encode
+from opbench.engine.entries import (
+    NAME,
+    Entry,
+    FirstCalled,
+    Header,
+    Lost,
+    PanelFinished,
+    Surroundings,
+    entry_of,
+    written,
+)
+from opbench.schema import OpbenchError, Plan
+from opbench.slug import slug
+from opbench.storage.address import address_of
+from opbench.storage.mirror import cache_folder, put
+from opbench.storage.objects import ObjectStore
+
+PARTS, INDEX = "parts", "index"
+# A part of another version's layout is not read: it has another ending.
+SUFFIX = ".part"
+# What a run keeps in its folder for later visits, and nobody else needs.
+ANSWERS = "answers"
+
+# What progress is told: how many are done, and what comes next.
+Told = Callable[[int, str], None]
+_NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<key>[0-9a-z.-]+)-(?P<hash>[0-9a-f]{16})\.part")
+# In the order that a journal has them.
+_KINDS = ("header", "where", "lost", "panel", "first")
+
+
+class StoredPart(NamedTuple):
+    """A part by its name: the folder of its node type ("" of one machine), what it is of, and the hash of its line."""
+
+    type: str
+    kind: str
+    key: str
+    name: str
+
+
+class StoredParts(NamedTuple):
+    """What was found below an address: the lines of parts by name, and a sentence for each that isn't one."""
+
+    lines: dict[StoredPart, bytes]
+    problems: tuple[str, ...]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The node types that parts are of."""
+        return tuple(dict.fromkeys(part.type for part in self.lines))
+
+    def entries(self, type_: str = "") -> list[Entry]:
+        """One journal's entries: of what has several parts, the first by name."""
+        chosen: dict[tuple[str, str], StoredPart] = {}
+        for part in sorted(self.lines, key=lambda part: part.name):
+            if part.type == type_ and part.kind in _KINDS:
+                chosen.setdefault((part.kind, part.key), part)
+        ordered = sorted(chosen.values(), key=lambda part: (_KINDS.index(part.kind), part.name))
+        return [entry_of(self.lines[part].rstrip(b"\n")) for part in ordered]
+
+    def plan(self, type_: str = "") -> Plan | None:
+        """The plan of a node type's run; None where no writer has put one there."""
+        for part in sorted(self.lines, key=lambda part: part.name):
+            if (part.type, part.kind) == (type_, "plan"):
+                return msgspec.json.decode(self.lines[part].partition(b" ")[2], type=Plan)
+        return None
+
+
+def kind_and_key(entry: Entry) -> tuple[str, str] | None:
+    """What a part of an entry is called by; None for what only the journal of one machine is asked for."""
+    match entry:
+        case Header():
+            return "header", "run"
+        case Surroundings():
+            return "where", _digest(encode(entry.environment))
+        case Lost():
+            return "lost", f"{_digest(entry.record.case.id.encode())}.{entry.replica}"
+        case PanelFinished():
+            return "panel", f"{_digest(entry.panel.encode())}.{entry.replica}"
+        case FirstCalled():
+            return "first", _digest(entry.first_call.case.encode())
+        case _:
+            return None
+
+
+def part_name(type_: str, kind: str, key: str, line: bytes) -> str:
+    """The name of a part's object."""
+    return "/".join(filter(None, (PARTS, type_, f"{kind}-{key}-{_digest(line)}{SUFFIX}")))
+
+
+def parsed(name: str) -> StoredPart | None:
+    """The part that an object's name tells of; None for another object's."""
+    path = PurePosixPath(name)
+    found = _NAME.fullmatch(path.name)
+    if found is None or path.parts[0] != PARTS or len(path.parts) > 3:
+        return None
+    return StoredPart(path.parts[1] if len(path.parts) == 3 else "", found["kind"], found["key"], name)
+
+
+def delivery_to(output: Path) -> Delivery | None:
+    """That of a run whose output is an address, worked on in a folder of this machine; None of one in a folder.
+
+    The folder follows from the address, so that what couldn't be put there is found by --resume.
+    """
+    address = address_of(output)
+    return None if address is None else Delivery(address, cache_folder(address).with_suffix(".run"))
+
+
+class Delivery:
+    """Puts what a run's folder holds to a store, part by part; `folder` is on this machine.
+
+    Raises OpbenchError where the store can't be written: then nothing is measured for nothing.
+    """
+
+    def __init__(self, address: str, folder: Path, store: ObjectStore | None = None) -> None:
+        self.address, self.folder = address, folder
+        self._held = store
+        self._writer = f"{slug(socket.gethostname(), 20)}-{secrets.token_hex(4)}"
+        self._delivered: dict[str, None] = {}
+        self._indexed = 0
+        self._read: dict[Path, int] = {}
+        self._delivering = threading.Lock()
+
+    @property
+    def _store(self) -> ObjectStore:
+        """Opened when it is first needed: the threads that a store's library starts don't survive a fork."""
+        if self._held is None:
+            self._held = ObjectStore.at(self.address)
+        return self._held
+
+    def begin(self, *, resume: bool) -> None:
+        """Adds the parts that are there to the journals of the folder, which a resumed run then begins with.
+
+        Without `resume` an address that holds finished work is refused, as a folder is.
+        """
+        found = collected(self._store)
+        work = [part for part in found.lines if part.kind in ("panel", "lost")]
+        if work and not resume:
+            raise OpbenchError(
+                f"-o {self.address}: holds {len(work)} parts of a run; resume it with --resume, or choose another "
+                "address"
+            )
+        if resume and not work and self._store.read("run.json") is not None:
+            raise OpbenchError(f"--resume: {self.address}/run.json is finished; leave --resume out")
+        self._store.write(f"{INDEX}/{self._writer}.json", b"[]\n")  # whether it can be written shows now
+        self._delivered |= dict.fromkeys(part.name for part in found.lines)
+        self._indexed = len(self._delivered)
+        for type_ in found.types if resume else ():
+            self._add(self.folder / type_ / NAME, found.entries(type_))
+
+    def _add(self, journal: Path, entries: Sequence[Entry]) -> None:
+        """What of the entries a journal doesn't hold, behind what it does; a header comes first or not at all."""
+        own = journal.read_bytes() if journal.exists() else b""
+        own = own[: own.rfind(b"\n") + 1]  # a kill may have torn the last line
+        held = {kind_and_key(entry_of(line)) for line in own.splitlines()}
+        more = [entry for entry in entries if kind_and_key(entry) not in held]
+        if own or any(isinstance(entry, Header) for entry in more):
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            journal.write_bytes(own + b"".join(map(written, more)))
+
+    def plan(self, plan: Plan, type_: str = "") -> None:
+        """Puts there what is going to be measured, so that whoever merges knows what belongs together."""
+        text = encode(plan)
+        self._put(type_, "plan", "run", f"{zlib.crc32(text):08x} ".encode() + text + b"\n")
+
+    def deliver(self, *, patient: bool = True) -> None:
+        """Puts there what the journals hold since the last time.
+
+        While a run goes on it is patient: what a store refuses now it may take the next time, and the journal has it.
+        """
+        try:
+            with self._delivering:  # several node types tell of their progress at once
+                self._deliver()
+        except OpbenchError:
+            if not patient:
+                raise
+
+    def _deliver(self) -> None:
+        for journal in sorted((*self.folder.glob(NAME), *self.folder.glob(f"*/{NAME}"))):
+            type_ = "" if journal.parent == self.folder else journal.parent.name
+            for line in self._new_lines(journal):
+                named = kind_and_key(entry_of(line.rstrip(b"\n")))
+                if named is not None:
+                    self._put(type_, *named, line)
+                self._read[journal] = self._read.get(journal, 0) + len(line)
+        # Each time that there are twice as many: all indexes together are as long as the last one is, twice.
+        if len(self._delivered) >= 2 * max(1, self._indexed):
+            self.index()
+
+    @contextlib.contextmanager
+    def beside(self, shown: AbstractContextManager[Told]) -> Iterator[Told]:
+        """Progress as it is shown; each time that it is told of, what was finished is delivered."""
+        with shown as told:
+
+            def tell(done: int, text: str) -> None:
+                self.deliver()
+                told(done, text)
+
+            yield tell
+
+    def index(self) -> None:
+        """Writes this writer's index."""
+        names = sorted(self._delivered)
+        self._store.write(f"{INDEX}/{self._writer}.json", msgspec.json.encode(names) + b"\n")
+        self._indexed = len(names)
+
+    def finish(self) -> None:
+        """Puts there what the run has left in its folder, which is taken away; the parts stay, as what was measured."""
+        self.deliver(patient=False)
+        self.index()
+        for journal in (*self.folder.glob(NAME), *self.folder.glob(f"*/{NAME}")):
+            journal.unlink()
+        shutil.rmtree(self.folder / ANSWERS, ignore_errors=True)
+        put(self.folder, self._store)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _put(self, type_: str, kind: str, key: str, line: bytes) -> None:
+        name = part_name(type_, kind, key, line)
+        if name not in self._delivered:
+            self._store.add(name, line)
+            self._delivered[name] = None
+
+    def _new_lines(self, journal: Path) -> Iterator[bytes]:
+        """Whole lines since the last time; a torn one is not yet written."""
+        begin = self._read.get(journal, 0)
+        try:
+            with journal.open("rb") as file:
+                file.seek(begin)
+                data = file.read()
+        except FileNotFoundError:  # the run has just finished
+            return
+        end = data.rfind(b"\n") + 1
+        yield from data[:end].splitlines(keepends=True)
+
+
+def collected(store: ObjectStore) -> StoredParts:
+    """Every part below an address: those that are listed, and those that an index names."""
+    names = set(store.names(PARTS))
+    problems: list[str] = []
+    for index in store.names(INDEX):
+        data = store.read(index)
+        try:
+            names |= set(msgspec.json.decode(data or b"[]", type=list[str]))
+        except msgspec.MsgspecError:
+            problems.append(f"{index}: is damaged and passed over; the parts tell what it told")
+    lines: dict[StoredPart, bytes] = {}
+    known = {name: part for name in sorted(names) if (part := parsed(name)) is not None}
+    problems += [f"{name}: is no part that this opbench reads; passed over" for name in sorted(names - known.keys())]
+    for name, data in store.read_all(list(known)):
+        part = known[name]
+        if data is None:
+            problems.append(f"{name}: an index names it, and it isn't there")
+        elif not name.endswith(f"{_digest(data)}{SUFFIX}"):
+            problems.append(f"{name}: was cut short or changed, and is passed over: what it held is measured again")
+        else:
+            lines[part] = data
+    return StoredParts(lines, tuple(problems))
+
+
+def reindexed(store: ObjectStore) -> int:
+    """Writes an index of all parts that are listed, and says how many: an index holds nothing that parts don't."""
+    names = [name for name in store.names(PARTS) if parsed(name) is not None]
+    store.write(f"{INDEX}/all.json", msgspec.json.encode(names) + b"\n")
+    return len(names)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -127,7 +127,7 @@ NIGHTLY = {
     ),
 }
 # Parts that are sessions of their own.
-SESSIONS = ("lowest",)
+SESSIONS = ("lowest", "other_plugins")
 
 
 @nox.session
@@ -175,15 +175,10 @@ def chosen(session):
     return names, given
 
 
-# What `lowest` and `newest` run beside the smoke suite, in environments of their own.
-HELD = ("operators", "kernels", "command-line")
-
-
 def hold(session):
     """Smoke, and the tests of operators, kernels and the command line; 2: no figure, the machine was too busy."""
     session.run("opbench", "run", "--suite", "smoke", "--budget", "0.05", "-o", "build/smoke", success_codes=[0, 2])
-    for part in HELD:
-        _, paths, options = NIGHTLY[part]
+    for _, paths, options in map(NIGHTLY.get, ("operators", "kernels", "command-line")):
         # Other releases warn of what those in constraints.txt don't.
         session.run("pytest", *APART, *paths, *options, "-W", "default", *session.posargs, env=ONE_THREAD)
 
@@ -207,10 +202,18 @@ def constrained(session, lines, *others):
 @nox.session
 def lowest(session):
     """The declared minima of all packages but torch: one that is too low fails here."""
-    least = declared("report", "pytest", "parquet", "deploy")
-    pins = [f"{name}=={version}" for name, version in least if name != "torch"]
-    session.install("-e", ".[report,pytest,parquet,deploy]", "pytest-xdist", "pyyaml", "-c", constrained(session, pins))
+    extras = ("report", "pytest", "parquet", "deploy")
+    pins = [f"{name}=={version}" for name, version in declared(*extras) if name != "torch"]
+    session.install("-e", f".[{','.join(extras)}]", "pytest-xdist", "pyyaml", "-c", constrained(session, pins))
     hold(session)
+
+
+@nox.session
+def other_plugins(session):
+    """opbench's pytest plugin beside those that people have; they are loaded where a test asks for them."""
+    install(session, "all,dev")
+    session.install("pytest-codspeed", "pytest-randomly", "pytest-timeout", "-c", "constraints.txt")
+    session.run("pytest", "tests/testing", "--nightly", "-p", "no:randomly", "-p", "no:codspeed", env=ONE_THREAD)
 
 
 @nox.parametrize("torch", ["newest", "least"])

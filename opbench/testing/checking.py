@@ -33,6 +33,7 @@ def assert_right(
 
     Raises AssertionError with what `opbench check` prints: also where nothing could be judged.
     """
+    __tracebackhide__ = True  # what a person reads is what the check says
     folders = (*path, *_root(target))
     good = ("right",) if strict else ("right", "fragile")
     if operator is None:

@@ -58,13 +58,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from opbench.errors import OpbenchError
     from opbench.testing.planning import CollectedCase, of_marker, of_suite
+    from opbench.testing.proven import deprecations_ignored
 
+    marks = list(metafunc.definition.iter_markers(MARKER))
     try:
-        _declare(metafunc.config)
-        marks = list(metafunc.definition.iter_markers(MARKER))
-        found: list[CollectedCase] = [one for mark in reversed(marks) for one in of_marker(*mark.args, **mark.kwargs)]
-        if not marks:
-            found = of_suite(metafunc.config.getoption("--opbench") or "smoke")
+        with deprecations_ignored():
+            _declare(metafunc.config)
+            found: list[CollectedCase] = [
+                one for each in reversed(marks) for one in of_marker(*each.args, **each.kwargs)
+            ]
+            if not marks:
+                found = of_suite(metafunc.config.getoption("--opbench") or "smoke")
     except OpbenchError as error:
         raise pytest.Collector.CollectError(f"{metafunc.function.__name__}: {error}") from error
     metafunc.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +13,15 @@ from opbench.engine.check_case import CheckedCase, check_case, count_case
 from opbench.schema import Case, OpbenchError
 from opbench.testing import watched
 from opbench.verify.gate import call
+
+
+@contextlib.contextmanager
+def deprecations_ignored() -> Iterator[None]:
+    """Of torch's own, met as opbench looks around and counts, no test of somebody else's shall fail."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 class ProvenCase:
@@ -43,12 +55,14 @@ class ProvenCase:
 
         Raises AssertionError with the worst element, or with what the contender raised.
         """
+        __tracebackhide__ = True  # what a person reads is the sentence
         if self._checked is None:
-            with torch.random.fork_rng(devices=[]):  # the tester's own random numbers stay
-                try:
+            try:
+                # The tester's own random numbers stay.
+                with torch.random.fork_rng(devices=[]), deprecations_ignored():
                     checked = check_case(self.case)
-                except OpbenchError as error:
-                    raise AssertionError(f"{self.id} can't be judged: {error}") from error
+            except OpbenchError as error:
+                raise AssertionError(f"{self.id} can't be judged: {error}") from error
             verdict = checked.verdict
             assert verdict.correct, f"{self.id} is incorrect and is not timed: {verdict.reason}"
             self._checked = checked
@@ -74,8 +88,10 @@ class ProvenCase:
         often the test is skipped as disturbed. Where nothing is timed (beside pytest-xdist, --benchmark-disable) the
         case is called once more.
         """
+        __tracebackhide__ = True
         checked = self.prove()
-        counts, memory = count_case(checked.built)
+        with deprecations_ignored():
+            counts, memory = count_case(checked.built)
         benchmark.group = self.case.panel_id
         benchmark.extra_info.update(
             case=self.id,

@@ -16,7 +16,16 @@ sys.path.append(str(ROOT / "docs"))
 import declared
 
 # Options in the text that are pytest's, pip's or nox's own.
-FOREIGN = {"--benchmark-only", "--codspeed", "--opbench", "--opbench-suite", "--opbench-with", "--nightly", "--strict"}
+FOREIGN = {
+    "--benchmark-disable",
+    "--benchmark-only",
+    "--codspeed",
+    "--opbench",
+    "--opbench-suite",
+    "--opbench-with",
+    "--nightly",
+    "--strict",
+}
 
 
 class Call(NamedTuple):

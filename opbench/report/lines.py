@@ -35,7 +35,13 @@ def say_json(document: bytes) -> None:
 
 def say_text(document: bytes) -> None:
     """Prints a text that is for a program to read, as it would stand in a file: its writer has made it inert."""
-    print(document.decode(), end="", flush=True)
+    sys.stdout.flush()
+    bare = getattr(sys.stdout, "buffer", None)  # UTF-8 whatever the terminal's encoding is
+    if bare is None:
+        print(document.decode(), end="", flush=True)
+    else:
+        bare.write(document)
+        bare.flush()
 
 
 def _code(character: str) -> str:

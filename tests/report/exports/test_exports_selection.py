@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 from exported import COMMIT, PANEL, small_run
@@ -10,6 +11,8 @@ from factory import make_environment
 from typer.testing import CliRunner
 
 from opbench.cli import app
+from opbench.commands.export import ExportRequest
+from opbench.commands.export import export as run
 from opbench.documents import save
 from opbench.report.exports import FORMATS, contents
 from opbench.report.exports.selection import Selection
@@ -108,3 +111,11 @@ def test_a_badge_of_one_case_says_what_it_costs(tmp_path):
     assert found["label"] == "carafe[cpu]"
     assert found["message"].endswith("x the latency of nearest[torch]")
     assert found["color"] == "brightgreen"
+
+
+def test_what_is_printed_is_utf_8_whatever_the_terminal_s_encoding_is(tmp_path, monkeypatch):
+    save(small_run(environment=make_environment(cpu="Prozessor µ")), tmp_path / "run.json")
+    bare = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(bare, encoding="ascii"))
+    assert run(ExportRequest(runs=(tmp_path / "run.json",), format_="csv", output=Path("-"))) == 0
+    assert "Prozessor µ" in bare.getvalue().decode()

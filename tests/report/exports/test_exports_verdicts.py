@@ -19,6 +19,7 @@ from opbench.report.exports.verdicts.annotations import github_annotations
 from opbench.report.exports.verdicts.badge import badge
 from opbench.report.exports.verdicts.judging import JUDGES, judged
 from opbench.report.exports.verdicts.junit import junit
+from opbench.report.exports.verdicts.nouns import ExportedFinding, FilePlace, JudgedCase, Judgement, Rule
 from opbench.report.exports.verdicts.sarif import sarif
 from opbench.schema import Settings
 
@@ -162,6 +163,14 @@ def test_no_more_findings_are_shown_than_github_shows_and_the_rest_is_counted():
     said = lines(make_run([make_failure(case, "raised") for case in cases]))
     assert sum(line.startswith("::error ") for line in said) == 10
     assert "::notice title=opbench::15 more findings of the level error are not shown" in said
+
+
+def test_what_would_end_a_command_is_escaped():
+    place = FilePlace("a,b:c.py", 3)
+    finding = ExportedFinding(Rule("some/rule", ""), "error", "100 %0A\r\n::stop-commands::x", place)
+    case = JudgedCase("case", "group", "failed", (finding,))
+    (line, _) = github_annotations(Judgement("title", "label", "answer", Exit.BAD_NEWS, (case,))).decode().splitlines()
+    assert line == ("::error file=a%2Cb%3Ac.py,line=3,title=some/rule::100 %250A%0D%0A::stop-commands::x (case)")
 
 
 @each("name", EVERY)

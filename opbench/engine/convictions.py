@@ -25,6 +25,8 @@ KILLED = 3
 # Where it was measured well on an earlier visit, it is the cause only if so many of them befell it alone: somebody else
 # may kill a run again and again, and each time that it goes on it goes on with the same panel.
 KILLED_ALONE_THOUGH_WELL = 8
+# Nodes of a fleet go without anybody's fault, and more often than once: so many must have gone with it alone.
+KILLED_ALONE_IN_A_FLEET = 20
 # Measures a case alone, in a fresh process that then waits for so many seconds.
 Trial = Callable[[Case, float], PanelMeasured | Fault]
 
@@ -52,7 +54,8 @@ def kills_the_run(
     """
     times = sum(case.id in cases for cases in killed)
     alone = sum(tuple(cases) == (case.id,) for cases in killed)
-    if times < KILLED or alone < (KILLED_ALONE_THOUGH_WELL if was_well or preempted else 1):
+    needed = KILLED_ALONE_IN_A_FLEET if preempted else KILLED_ALONE_THOUGH_WELL if was_well else 1
+    if times < KILLED or alone < needed:
         return None
     what = "its node was lost" if preempted else "the run itself was killed"
     message = f"{what} {times} times while this was measured, {alone} of them alone"

@@ -161,3 +161,4 @@ def test_two_nodes_of_the_cluster_that_are_one_machine_take_turns():
         first, second = Slot(node, 0, None), Slot(node._replace(id="b"), 0, None)
         assert crew.take(first)
         assert crew.take(second) is share_cpu
+        assert crew.at_once([first, second]) == (2 if share_cpu else 1)

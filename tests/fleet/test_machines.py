@@ -3,7 +3,7 @@
 from factory import make_environment, make_latency, make_record, make_run
 from msgspec.structs import replace
 
-from opbench.engine.convictions import KILLED_ALONE_THOUGH_WELL, kills_the_run
+from opbench.engine.convictions import KILLED_ALONE_IN_A_FLEET, kills_the_run
 from opbench.engine.entries import Header, NodeLost, PanelFinished, Surroundings, session
 from opbench.engine.estimate import seconds_of
 from opbench.engine.fleet.node import outline
@@ -70,12 +70,12 @@ def test_a_journal_that_is_opened_again_knows_its_nodes_and_what_was_lost_with_o
 def test_a_contender_is_convicted_of_lost_nodes_only_by_many_that_were_lost_with_it_alone():
     case = make_record().case
     together, alone = (case.id, "another"), (case.id,)
-    killed = [together, together, *[alone] * KILLED_ALONE_THOUGH_WELL]
+    killed = [together, together, *[alone] * KILLED_ALONE_IN_A_FLEET]
     assert kills_the_run(case, killed[:-1], preempted=True) is None
     assert kills_the_run(case, killed[:3]) is not None, "the run itself is killed by nobody else"
     record = kills_the_run(case, killed, preempted=True)
     assert record.outcome == "crashed"
-    assert record.message == "its node was lost 10 times while this was measured, 8 of them alone"
+    assert record.message == "its node was lost 22 times while this was measured, 20 of them alone"
 
 
 def test_a_later_visit_is_told_outcomes_and_calls_and_no_samples():

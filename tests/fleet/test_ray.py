@@ -112,7 +112,7 @@ def test_two_nodes_that_are_one_machine_take_turns_unless_cores_are_shared(toy_c
     most = []
     run = execute(
         toy_plan(3), toy_settings(replicas=1), tmp_path, command="toy", executor=executor,
-        progress=lambda done, panel: most.append(executor.at_work),
+        progress=lambda done, panel: most.append(executor.at_work if panel else 0),
     )  # fmt: skip
     assert max(most) == 0, "one is begun where another is measured"
     assert len(run.records) == 6
@@ -156,7 +156,7 @@ def test_a_worker_killed_mid_panel_20_times_loses_and_doubles_nothing(toy_crew, 
     )
     assert killer.left == 0, "the run was over before all kills: make it longer"
     assert [record.case.id for record in run.records] == [case.id for panel in plan.panels for case in panel.cases]
-    assert {record.outcome for record in run.records} == {"ok"}
+    assert not [record.message for record in run.records if record.outcome != "ok"]
     assert all(len(latency.samples_seconds) == REPLICAS for record in run.records for latency in record.latencies)
     done = [(entry.replica, entry.panel) for entry in journal if isinstance(entry, PanelFinished)]
     assert len(done) == len(set(done)) == REPLICAS * len(plan.panels)

@@ -52,6 +52,15 @@ def test_what_a_lost_node_had_is_given_to_another():
     assert scheduler.left == 0
 
 
+def test_what_cost_a_node_is_begun_after_all_that_did_not():
+    scheduler = Scheduler([*FIRST, *LATER], seconds)
+    longest = scheduler.begin(0.0)
+    scheduler.lost(longest)
+    found = taken(scheduler)
+    assert found[-1] == longest
+    assert len(found) == 4
+
+
 def test_a_node_that_is_lost_after_it_has_finished_costs_nothing():
     scheduler = Scheduler(FIRST[:1], seconds)
     visit = scheduler.begin(0.0)

@@ -52,6 +52,7 @@ class TypePlan(NamedTuple):
     kind: NodeType
     accelerator: str | None
     slots: tuple[Slot, ...]
+    at_once: int
     threads: int | None
     laid_out: LaidOut
     seconds: Mapping[str, float]
@@ -61,8 +62,8 @@ class TypePlan(NamedTuple):
         """For a table: the type, its accelerator, nodes, panels at once, panels, cases, and minutes at most."""
         panels = self.laid_out.plan.panels
         nodes = len({slot.node.id for slot in self.slots})
-        seconds = sum(self.seconds.get(panel.id, 0.0) for panel in panels) / len(self.slots)
-        counts = (nodes, len(self.slots), len(panels), sum(len(panel.cases) for panel in panels))
+        seconds = sum(self.seconds.get(panel.id, 0.0) for panel in panels) / self.at_once
+        counts = (nodes, self.at_once, len(panels), sum(len(panel.cases) for panel in panels))
         return (self.kind.name, self.accelerator or "", *map(str, counts), f"{seconds / 60:.1f}")
 
 
@@ -126,7 +127,7 @@ def measured_on_fleet(
 
             def progress(count: int, panel: Panel | None) -> None:
                 counts[number] = count
-                at_work = f"{executor.at_work + 1} of {len(executor.slots)} at work"
+                at_work = f"{executor.at_work + 1} of {fleet.crew.at_once(executor.slots)} at work"
                 tell(sum(counts), f"{panel.id} ({plan.kind.name}: {at_work})" if panel else "")
 
             run = execute(
@@ -233,13 +234,16 @@ def _plans(
         laid_out.append(decode(text, LaidOut))
     earlier = seconds_of(read(request.timings, Run)) if request.timings else {}
     seconds = [{**found.seconds, **earlier} for found in laid_out]
-    shares = shared_out([found.plan for found in laid_out], [len(names) for _, names in kinds], seconds)
+    slots_of = [tuple(by_name[name][0] for name in names) for _, names in kinds]
+    at_once = [crew.at_once(slots) for slots in slots_of]
+    shares = shared_out([found.plan for found in laid_out], at_once, seconds)
     plans = []
-    for (kind, names), found, share, expected in zip(kinds, laid_out, shares, seconds, strict=True):
-        slots = tuple(by_name[name][0] for name in names)
+    for (kind, names), slots, most, found, share, expected in zip(
+        kinds, slots_of, at_once, laid_out, shares, seconds, strict=True
+    ):
         if share.panels or len(kinds) == 1:
             threads = by_name[names[0]][1].threads
-            plans.append(TypePlan(kind, accelerator, slots, threads, replace(found, plan=share), expected))
+            plans.append(TypePlan(kind, accelerator, slots, most, threads, replace(found, plan=share), expected))
         else:
             say(f"{kind.name}: its nodes have nothing to measure")
             for slot in slots:

@@ -1,4 +1,4 @@
-"""Which visit a free node takes next: the longest first, first visits before later ones, lost ones again.
+"""Which visit a free node takes next: the longest first, first visits before later ones, lost ones last.
 
 It has no clock, no nodes and no network: whoever drives it says what time it is and what has happened. The executor on
 Ray drives it, and so does the simulation of a fleet.
@@ -7,6 +7,7 @@ Ray drives it, and so does the simulation of a fleet.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from opbench.engine.executor import Visit
@@ -31,7 +32,8 @@ class Scheduler:
         self._seconds = seconds
         self._visits = {visit.key: visit for visit in visits}
         self._order = {key: place for place, key in enumerate(self._visits)}
-        self._ready: list[tuple[int, float, int, Key]] = []
+        self._ready: list[tuple[int, int, float, int, Key]] = []
+        self._losses: Counter[Key] = Counter()
         self._running: dict[Key, list[float]] = {}
         self._expected: dict[Key, float] = {}
         for (replica, panel), visit in self._visits.items():
@@ -65,14 +67,20 @@ class Scheduler:
         return True
 
     def lost(self, visit: Visit) -> None:
-        """The node that measured it is gone: it is measured again, unless another node has it or had it."""
+        """The node that measured it is gone: it is measured again, unless another node has it or had it.
+
+        Those of its replica that cost no node come first: whatever brings nodes down holds up nothing else.
+        """
         self._ended(visit)
+        self._losses[visit.key] += 1
         if visit.key in self._left and visit.key not in self._running:
             self._offer(visit)
 
     def _offer(self, visit: Visit) -> None:
         expected = self._expected[visit.key] = self._seconds(visit)
-        heapq.heappush(self._ready, (visit.replica, -expected, self._order[visit.key], visit.key))
+        heapq.heappush(
+            self._ready, (visit.replica, self._losses[visit.key], -expected, self._order[visit.key], visit.key)
+        )
 
     def _ended(self, visit: Visit) -> None:
         runs = self._running.get(visit.key, [])

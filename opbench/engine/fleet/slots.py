@@ -104,6 +104,10 @@ class Crew:
                 slot.busy = False
                 self._hosts[slot.node.host] -= 1
 
+    def at_once(self, slots: Collection[Slot]) -> int:
+        """How many of them may measure at the same time."""
+        return len(slots if self._share_cpu else {slot.node.host for slot in slots})
+
     def close(self) -> None:
         """Ends every slot."""
         with self._lock:

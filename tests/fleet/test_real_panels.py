@@ -1,0 +1,76 @@
+"""`opbench run --executor ray` with real contenders: what the same command finds on this machine."""
+
+import subprocess
+import sys
+
+import pytest
+
+from opbench.analyse.standings import standings
+from opbench.documents import read
+from opbench.schema import Run
+
+ASKED = ("--suite", "smoke", "--task", "carafe_core", "--mode", "inference", "--budget", "3", "--threads", "1")
+
+
+def measured(folder, *more):
+    command = [sys.executable, "-m", "opbench", "run", *ASKED, *more, "-o", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode in (0, 2), done.stdout + done.stderr  # 2: others had the cores all the time
+    return read(folder / "run.json", Run)
+
+
+def ratios(run):
+    return {
+        row.case.contender: (timing.ratio.low, timing.ratio.high)
+        for standing in standings(run)
+        for row in standing.rows
+        for timing in row.timings
+        if timing.ratio and not row.is_baseline
+    }
+
+
+@pytest.mark.nightly
+def test_the_records_are_those_of_this_machine_and_their_ratios_agree(ray_cluster, tmp_path):
+    there = measured(tmp_path / "there", "--executor", "ray", "--address", ray_cluster)
+    here = measured(tmp_path / "here")
+    assert [record.case for record in there.records] == [record.case for record in here.records]
+    assert there.panels == here.panels
+    assert there.skipped == here.skipped
+    assert there.settings == here.settings
+    for one, other in zip(there.records, here.records, strict=True):
+        assert {one.outcome, other.outcome} <= {"ok", "disturbed"}
+        assert (one.counts, one.memory) == (other.counts, other.memory)
+        assert one.verdict.worst_ratio == other.verdict.worst_ratio
+    assert there.environment.threads == here.environment.threads
+    assert there.environment.versions == here.environment.versions
+    (node,) = there.nodes
+    assert node.environment.details["load before"]
+    assert {one.name for one in node.yardsticks} == {one.name for one in here.yardsticks}
+    if {record.outcome for run in (there, here) for record in run.records} != {"ok"}:
+        pytest.skip("other processes had the cores: no ratios to compare")
+    found, expected = ratios(there), ratios(here)
+    assert found.keys() == expected.keys()
+    for contender, (low, high) in found.items():
+        least, most = expected[contender]
+        assert max(low, least) <= min(high, most), (
+            f"{contender}: {low:.3f} to {high:.3f}, here {least:.3f} to {most:.3f}"
+        )
+
+
+@pytest.mark.nightly
+def test_a_dry_run_says_what_each_node_type_would_measure_and_how_long(ray_cluster):
+    command = [
+        sys.executable,
+        "-m",
+        "opbench",
+        "run",
+        *ASKED,
+        "--executor",
+        "ray",
+        "--address",
+        ray_cluster,
+        "--dry-run",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=True)
+    (line,) = (line for line in done.stdout.splitlines() if "-2-cores" in line or "cores  " in line)
+    assert line.split()[1:] == ["2", "1", "1", "3", "0.1"]

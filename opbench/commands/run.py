@@ -56,8 +56,7 @@ def run(request: RunRequest) -> Exit:
         request = replace(request, resume=(folder / NAME).exists())
     shown = screen()
     try:
-        write = functools.partial(report, lang=request.lang)
-        done, said = measured(request, folder, shown.progress, write, shown.line)
+        done, said = measured(request, folder, shown.progress, functools.partial(report, lang=request.lang), shown.line)
     except KeyboardInterrupt:
         for line in _kept(request, folder):
             say(line, error=True)

@@ -304,3 +304,15 @@ def test_of_a_core_alone_its_implementations_are_compared():
     assert said_of(run)[0] == (
         "In place of [unfold], CARAFE[cpu] is 20.0 times as fast [20.0, 20.0] (50.0 µs instead of 1.00 ms) at p5-p4."
     )
+
+
+def test_a_first_screen_tells_two_operators_of_a_task_and_one_beside_a_network():
+    names = ("nearest[torch]", "carafe[cpu]", "yolo-carafe[cpu]", "dysample[cpu]", "eucb[torch]")
+    slots = make_run([exactly(slot(name), 1e-3, 1.5) for name in names])
+    told = [one for one in said_of(slots) if one.startswith("In place of")]
+    assert [re.search(r", (\w+)", one)[1] for one in told] == ["CARAFE", "YoloCARAFE"]
+    assert "2 more operators and networks stand in the tables." in said_of(slots)
+    network = network_run(cpu=1.25)
+    both = make_run([*slots.records, *network.records], panels=(*slots.panels, *network.panels))
+    assert len([one for one in said_of(both) if one.startswith("In place of")]) == 1
+    assert "3 more operators and networks stand in the tables." in said_of(both)

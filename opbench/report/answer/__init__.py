@@ -22,8 +22,9 @@ from opbench.report.answer.findings import (
 )
 from opbench.report.answer.words import Language, language
 
-# Of networks and of operators: what comes after them is counted, and stands in the tables.
-MOST_NETWORKS, MOST_OPERATORS = 4, 6
+# A first screen: what comes after so many is counted, and stands in the tables. Of each task so many operators are
+# told, one where networks say what a person came for.
+MOST_NETWORKS, MOST_OPERATORS, MOST_OF_A_TASK = 3, 6, 2
 MOST_NAMED = 3
 
 
@@ -42,16 +43,22 @@ def _sentences(spoken_of: Sequence[Standing], held: Sequence[Standing], said: La
     found = subjects(spoken_of, tuple(said.names))
     networks = [one for one in found if one.network]
     operators = [one for one in found if not one.network]
+    most = 1 if networks else MOST_OF_A_TASK
+    told = [one for place, one in enumerate(operators) if _same_task(one, operators[:place]) < most][:MOST_OPERATORS]
     if not found:
         yield said.say("nothing")
-    yield from (said.network(one) for one in networks[:MOST_NETWORKS])
-    yield from (said.operator(one) for one in operators[:MOST_OPERATORS])
-    if more := len(networks[MOST_NETWORKS:]) + len(operators[MOST_OPERATORS:]):
+    yield from map(said.network, networks[:MOST_NETWORKS])
+    yield from map(said.operator, told)
+    if more := len(networks[MOST_NETWORKS:]) + len(operators) - len(told):
         yield said.say("more" if more > 1 else "one-more", count=more)
     yield from _baseline(spoken_of, operators, said)
     yield from _failed(spoken_of, said)
     if absent := unmeasured(held, studied=studied):
         yield said.say("unmeasured", what=said.listed([said.say(f"unmeasured-{name}") for name in absent]))
+
+
+def _same_task(one: SpokenOperator, others: Sequence[SpokenOperator]) -> int:
+    return sum(other.case.task == one.case.task for other in others)
 
 
 def _baseline(spoken_of: Sequence[Standing], operators: Sequence[SpokenOperator], said: Language) -> Iterator[str]:

@@ -20,7 +20,7 @@ from opbench.report.marks import DASHES, PALETTE, SHAPES, marks, operator_of, or
 
 GUIDE = "#777777"
 # Of the first, second, ... implementation of an operator; None: its own colour.
-FILLS = (None, "white", "#dddddd")
+FILLS = (None, "white", "#dddddd", "#999999")
 WIDTH = 420
 LABEL_LIMIT = 48
 

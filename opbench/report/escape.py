@@ -32,6 +32,8 @@ def visible(text: str, limit: int | None = None) -> str:
     >>> visible("two\nlines, a tab\tand \x1b[31mred")
     'two lines, a tab and \\x1b[31mred'
     """
+    if text.isascii() and text.isprintable() and (limit is None or len(text) <= limit):
+        return text  # as most texts of a large report are
     kept = text if limit is None else text[:limit]
     shown = "".join(
         character if unicodedata.category(character) not in _HIDDEN else _code_point(character)

@@ -13,6 +13,8 @@ from opbench.schema import Case, Device, DType, Mode
 
 FEWEST_SWEPT = 3
 PANELS_PER_PAGE = 8
+# A picture takes half a second to draw, and nobody looks at the fortieth of a kind.
+MOST_PAGES = 4
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -51,15 +53,23 @@ def families(standings: Sequence[Standing], *, timed: bool = True) -> tuple[Fami
 
 
 def pages(family: Family) -> tuple[Family, ...]:
-    """The family in parts that fit one picture, where each panel has a drawing of its own."""
+    """The family in parts that fit one picture, where each panel has a drawing of its own.
+
+    Of a very large family the first `MOST_PAGES`; the last of them says how many panels are in the tables alone.
+    """
     every, size = family.standings, PANELS_PER_PAGE
     if len(every) <= size:
         return (family,)
-    starts = range(0, len(every), size)
-    return tuple(
+    starts = range(0, len(every), size)[:MOST_PAGES]
+    left = len(every) - size * len(starts)
+    parts = [
         msgspec.structs.replace(family, standings=every[start : start + size], page=f"{number} of {len(starts)}")
         for number, start in enumerate(starts, start=1)
-    )
+    ]
+    if left > 0:
+        words = f"{parts[-1].page}; {left} more {'panel is' if left == 1 else 'panels are'} in the tables alone"
+        parts[-1] = msgspec.structs.replace(parts[-1], page=words)
+    return tuple(parts)
 
 
 def sweeps(standings: Sequence[Standing]) -> tuple[Sweep, ...]:

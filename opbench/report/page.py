@@ -14,6 +14,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 from opbench.report.page_style import style
@@ -23,6 +24,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 
 # Texts longer than this may break anywhere, for they are hashes, versions and messages.
 _LONG = 40
+# A drawing wider than this has a line of a sheet to itself.
+_BROAD = 850
 
 
 class _Renderer(RendererHTML):
@@ -57,6 +60,16 @@ class _Renderer(RendererHTML):
         return '<td class="long">' if len(tokens[index + 1].content) > _LONG else "<td>"
 
 
+def _inline(state: StateCore) -> None:
+    """What is in each line, read once for all lines that say the same: most cells of a large report do."""
+    known: dict[str, list[Token]] = {}
+    for token in state.tokens:
+        if token.type == "inline":
+            if token.content not in known:
+                known[token.content] = state.md.inline.parse(token.content, state.md, state.env, [])
+            token.children = known[token.content]
+
+
 class _Anchors:
     """Names of headings that stay when others come or go: what a heading says, and below which it stands."""
 
@@ -85,6 +98,7 @@ def page(markdown: str, pictures: Mapping[str, str], folded: Collection[str] = (
     """
     env: dict[str, Any] = {"pictures": pictures, "headings": [], "numbers": itertools.count(), "anchors": _Anchors()}
     parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
+    parser.core.ruler.at("inline", _inline)
     opening, *sections = re.split(r"(?=<h2 id=)", parser.render(markdown, env))
     headings: list[tuple[str, str, str]] = env["headings"]
     title = headings[0][1] if headings else "opbench"
@@ -117,4 +131,7 @@ def inlined(svg: str, words: str, number: int) -> str:
     for name in dict.fromkeys(re.findall(r'<clipPath id="([A-Za-z0-9_-]+)"', svg)):
         own = f"c{number}-{name}"
         svg = svg.replace(f'<clipPath id="{name}"', f'<clipPath id="{own}"').replace(f"url(#{name})", f"url(#{own})")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words, quote=True)}" ', 1)
+    wide = re.match(r'<svg [^>]*width="(\d+)', svg)
+    kind = ' class="broad"' if wide and int(wide[1]) > _BROAD else ""
+    named = f'<svg role="img" aria-label="{escape(words, quote=True)}"{kind} '
+    return svg.replace('class="marks" ', "", 1).replace("<svg ", named, 1)

@@ -60,6 +60,7 @@ svg { max-width: 100%; height: auto; }
   td:first-child:not(.long) code, code, pre { white-space: pre-wrap; font-size: 7.5px; }
   td:first-child:not(.long) code { white-space: normal; }
   p:has(> svg) { display: inline-block; width: 49%; vertical-align: top; }
+  p:has(> svg.broad) { width: 100%; }
   svg { max-height: 125mm; width: 100%; }
   svg, tr { break-inside: avoid; }
   * { print-color-adjust: exact; }
@@ -73,6 +74,7 @@ _DARK = {
     "#000": "var(--ink)",
     "black": "var(--ink)",
     "#777777": "#9a9a9a",
+    "#999999": "#777777",
     "#888": "#8a8a8a",
     "#ddd": "var(--rule)",
     "#dddddd": "var(--rule)",

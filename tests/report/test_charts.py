@@ -172,6 +172,15 @@ def test_many_panels_are_drawn_in_pages():
     assert "w19 (N=1 C=256 H=20 W=20)" in words(memory[2])
 
 
+def test_of_very_many_panels_the_first_are_drawn_and_the_rest_counted():
+    run = make_run(make_record(make_case(workload=f"w{index}")) for index in range(40))
+    (family,) = families(standings(run))
+    parts = pages(family)
+    assert len(parts) == 4
+    assert parts[0].page == "1 of 4"
+    assert parts[-1].page == "4 of 4; 8 more panels are in the tables alone"
+
+
 def test_a_file_name_is_safe_and_its_own(drawn):
     hostile = make_hostile_run()
     names = [chart.name for chart in (*drawn, *charts(hostile, standings(hostile)))]

@@ -92,7 +92,7 @@ def measured(
 
         _say_broken(found := planned(request))
         total = len(found.plan.panels) * found.settings.replicas
-        with progress(total, "panels", "yardsticks") as told, Log(folder) as log:
+        with progress(total, "panel", "yardsticks") as told, Log(folder) as log:
             done = execute(
                 found.plan,
                 found.settings,

@@ -1,6 +1,8 @@
 """Automation: `nox` runs lint and tests; `nox -s bench` measures; every session passes its arguments on."""
 
 import difflib
+import re
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,6 +105,7 @@ NIGHTLY = {
         "`opbench check` convicts every DCNv3 mutant", COMMAND_LINE, ("-k", "convicted and not carafe")
     ),
     "check-shipped": Part("`opbench check` acquits everything shipped", COMMAND_LINE, ("-k", "not convicted")),
+    "fleet": Part("runs over a local Ray cluster: speed, kills, interrupts", ("tests/fleet",)),
     "faults": Part(
         "child processes, and runs that are killed, interrupted, resumed", ("tests/engine", "tests/process")
     ),
@@ -118,10 +121,13 @@ NIGHTLY = {
         ("tests/documents", "tests/fuzz"),
     ),
     "docs": Part("every block of the pages, those that take minutes too", ("tests/docs",)),
+    "plugin": Part("the pytest plugin, beside those that people have", ("tests/testing",)),
     "command-line": Part(
         "commands, suites, plans, the CI recipe: the files of tests/ itself", ("tests",), ("--ignore-glob=tests/*/*",)
     ),
 }
+# Parts that are sessions of their own.
+SESSIONS = ("lowest",)
 
 
 @nox.session
@@ -134,7 +140,10 @@ def nightly(session):
     names, arguments = chosen(session)
     install(session, "all,dev,ultralytics")
     failed = []
-    for name in names or NIGHTLY:
+    for name in names or (*NIGHTLY, *SESSIONS):
+        if name in SESSIONS:
+            session.notify(name)  # in an environment of its own, after this session
+            continue
         about, paths, options = NIGHTLY[name]
         if not any(map(Path.exists, map(Path, paths))):
             # Asked for by name it is no success.
@@ -154,16 +163,64 @@ def nightly(session):
 
 def chosen(session):
     """The names of parts that the arguments begin with, and the arguments after them."""
-    given = list(session.posargs)
+    given, known = list(session.posargs), (*NIGHTLY, *SESSIONS)
     names = []
     while given and not given[0].startswith("-"):
         names.append(given.pop(0))
     for name in names:
-        if name not in NIGHTLY:
-            close = difflib.get_close_matches(name, NIGHTLY, n=1)
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            session.error(f"nightly: unknown part {name!r}{hint} (known: {', '.join(NIGHTLY)})")
+            session.error(f"nightly: unknown part {name!r}{hint} (known: {', '.join(known)})")
     return names, given
+
+
+# What `lowest` and `newest` run beside the smoke suite, in environments of their own.
+HELD = ("operators", "kernels", "command-line")
+
+
+def hold(session):
+    """Smoke, and the tests of operators, kernels and the command line; 2: no figure, the machine was too busy."""
+    session.run("opbench", "run", "--suite", "smoke", "--budget", "0.05", "-o", "build/smoke", success_codes=[0, 2])
+    for part in HELD:
+        _, paths, options = NIGHTLY[part]
+        # Other releases warn of what those in constraints.txt don't.
+        session.run("pytest", *APART, *paths, *options, "-W", "default", *session.posargs, env=ONE_THREAD)
+
+
+def declared(*extras):
+    """(name, least version) of what pyproject.toml requires: the base, and these extras."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = [*project["dependencies"], *(text for extra in extras for text in project["optional-dependencies"][extra])]
+    return [re.match(r"([\w-]+) *>= *([\w.]+)", text).groups() for text in texts]
+
+
+def constrained(session, lines, *others):
+    """Constraints: these lines, and constraints.txt but for the packages that they or `others` name."""
+    pins = Path("constraints.txt").read_text(encoding="utf-8").splitlines()
+    named = {line.partition("==")[0].lower() for line in (*lines, *others)}
+    path = Path(session.create_tmp(), "constraints.txt")
+    path.write_text("\n".join([*lines, *(pin for pin in pins if pin.partition("==")[0].lower() not in named)]) + "\n")
+    return str(path)
+
+
+@nox.session
+def lowest(session):
+    """The declared minima of all packages but torch: one that is too low fails here."""
+    least = declared("report", "pytest", "parquet", "deploy")
+    pins = [f"{name}=={version}" for name, version in least if name != "torch"]
+    session.install("-e", ".[report,pytest,parquet,deploy]", "pytest-xdist", "pyyaml", "-c", constrained(session, pins))
+    hold(session)
+
+
+@nox.parametrize("torch", ["newest", "least"])
+@nox.session
+def newest(session, torch):
+    """The newest torch that can be had, and the least that is declared: gigabytes, so by hand before a release."""
+    asked = f"torch=={dict(declared())['torch']}" if torch == "least" else "torch"
+    free = constrained(session, (), "torch", "torchvision", "triton")
+    session.install("--upgrade", asked, "-e", ".[all,dev]", "-c", free)
+    hold(session)
 
 
 @nox.session
@@ -175,11 +232,23 @@ def coverage(session):
     session.run("pytest", *APART, *packages, *report, *session.posargs, env=ONE_THREAD)
 
 
+# Of the default suite, whose visits end then; the network before it takes about a minute and a half.
+BENCH_SECONDS = "240"
+
+
 @nox.session
 def bench(session):
-    """Measures the default suite, leaves its report and the dashboard of all results; `-- --suite NAME` for another."""
+    """Measures one network, then the default suite, and leaves their reports and the dashboard of all results.
+
+    In 6 minutes on two cores. With arguments, as in `-- --suite NAME`, `opbench run` with these instead of both.
+    """
     install(session)
-    session.run("opbench", "run", *session.posargs)
+    if session.posargs:
+        session.run("opbench", "run", *session.posargs)
+    else:
+        # 2: nothing could be said, as on a busy machine; the suite is measured all the same.
+        session.run("opbench", "run", "--suite", "network", success_codes=[0, 2])
+        session.run("opbench", "run", "--within", BENCH_SECONDS)
     session.run("opbench", "dashboard", "results", "-o", "site")
 
 

@@ -121,13 +121,16 @@ def _exports() -> Iterator[str]:
     yield "| `--format` | read by | holds | module |"
     yield "| --- | --- | --- | --- |"
     for name, found in FORMATS.items():
-        holds = "one run" if found.one else "several runs, one file" if found.many else "several runs, a folder"
+        holds = (
+            "a run, a comparison or a check" if found.verdicts else "one run" if found.one
+            else "several runs, one file" if found.many else "several runs, a folder"
+        )  # fmt: skip
         yield f"| `{name}` | {_cell(found.reader)} | {holds} | {_module(found)} |"
     yield ""
 
 
 def _module(found: Any) -> str:
-    function = found.one or found.many or found.folder
+    function = found.one or found.many or found.folder or found.verdicts
     return f"`{function.__module__}`"
 
 
@@ -142,7 +145,7 @@ def _columns() -> Iterator[str]:
 
 
 def _gauges() -> Iterator[str]:
-    from opbench.report.exports.openmetrics import GAUGES
+    from opbench.report.exports.metrics.families import GAUGES
 
     yield "| metric | unit | meaning |"
     yield "| --- | --- | --- |"

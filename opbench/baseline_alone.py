@@ -53,7 +53,7 @@ def sentences(suite: Suite, plan: Plan, filters: Filters) -> Iterator[str]:
         for value in values if plan.panels else ():
             if not any(getattr(case, key) == value for panel in plan.panels for case in panel.cases):
                 skipped = [skip for skip in plan.skipped if key in _OF_CONTENDERS and _part(skip, key) == value]
-                yield f"no case is planned under --{key} {value}" + (f": {_why(skipped)}" if skipped else "")
+                yield f"no case is planned under {_flag(key)} {value}" + (f": {_why(skipped)}" if skipped else "")
 
 
 def _is_alone(panel: Panel) -> bool:
@@ -126,7 +126,11 @@ def _part(skip: Skipped, key: Filter) -> str:
 
 
 def _given(filters: Filters, keys: Sequence[Filter] = ()) -> str:
-    return " ".join(f"--{key} {value}" for key in keys or filters for value in filters.get(key, ()))
+    return " ".join(f"{_flag(key)} {value}" for key in keys or filters for value in filters.get(key, ()))
+
+
+def _flag(key: Filter) -> str:
+    return f"--{key.replace('_', '-')}"
 
 
 def _some(names: Sequence[str], most: int) -> str:

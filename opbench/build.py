@@ -18,13 +18,26 @@ import torch
 
 from opbench import registry
 from opbench.runtimes import RUNTIMES
-from opbench.schema import DEFAULT_RUNTIME, RUNNING, Case, Dims, Implementation, OpbenchError, Operator
+from opbench.schema import (
+    DEFAULT_MEMORY_FORMAT,
+    DEFAULT_RUNTIME,
+    RUNNING,
+    Case,
+    Dims,
+    Implementation,
+    OpbenchError,
+    Operator,
+)
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
+}
+MEMORY_FORMATS: Mapping[str, torch.memory_format] = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
 }
 
 
@@ -83,11 +96,17 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     kept = _Kept(operator.module, operator.prepare, first, case.operator, tuple(dims.items()), operator.drawn)
     module.load_state_dict(_parameters(kept, *drawn))
     module = module.to(dtype).to(case.device).train(training)
+    if case.memory_format != DEFAULT_MEMORY_FORMAT:
+        module = module.to(memory_format=MEMORY_FORMATS[case.memory_format])  # type: ignore[call-overload]
     # A copy of its own: a contender may change its inputs, and is then told so.
-    rounded = {name: value.to(dtype, copy=True).to(case.device) for name, value in inputs.items()}
-    # Copies: a module in training mode updates its running statistics in place.
+    rounded = {
+        name: laid_out(value.to(dtype, copy=True).to(case.device), case.memory_format) for name, value in inputs.items()
+    }
+    # Copies: a module in training mode updates its running statistics in place. A definition is of values, however
+    # they lie: it may view what it is given.
+    kept_as = torch.preserve_format if case.memory_format == DEFAULT_MEMORY_FORMAT else torch.contiguous_format
     tensors = {
-        name: value.detach().to(torch.float64, copy=True)
+        name: value.detach().to(torch.float64, copy=True, memory_format=kept_as)
         for name, value in {**rounded, **module.state_dict()}.items()
         if value.is_floating_point()
     }
@@ -95,11 +114,18 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     grad_output = None
     if training:
         draw = _normal(output_shape(case, tensors), f"{shared}/grad")
-        grad_output = draw.to(dtype, copy=True).to(case.device)
+        grad_output = laid_out(draw.to(dtype, copy=True).to(case.device), case.memory_format)
     leaves = tuple(value.requires_grad_(training) for value in rounded.values())
     if case.runtime != DEFAULT_RUNTIME:
         module = RUNTIMES[case.runtime].load()(module, leaves, torch.get_num_threads())
     return Built(case, operator, module, leaves, tensors, differentiated, grad_output)
+
+
+def laid_out(value: torch.Tensor, memory_format: str) -> torch.Tensor:
+    """The tensor in a memory format; as it is in the default one, or if it is no image: one has four axes."""
+    if memory_format == DEFAULT_MEMORY_FORMAT or value.ndim != 4:
+        return value
+    return value.contiguous(memory_format=MEMORY_FORMATS[memory_format])
 
 
 def _costed(operator: Operator, dims: Dims, module: torch.nn.Module) -> None:

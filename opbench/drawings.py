@@ -8,7 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Shot:
-    """What is to be shown: which weights on which image, at which output pixels ("row,column")."""
+    """What is to be shown: which weights on which image, at which output pixels ("row,column").
+
+    Weights are those of a file, `fresh` initial ones, or drawn by a `seed`; an operator that has trained ones shows
+    them where none of these is asked for.
+    """
 
     image: Path | None = None
     weights: Path | None = None
@@ -17,6 +21,16 @@ class Shot:
     at: tuple[str, ...] = ()
     spread: float = 2.0
     seed: int = 0
+
+    @property
+    def trained(self) -> bool:
+        """Whether nothing else was asked for than what the operator has."""
+        return not (self.weights or self.fresh or self.seed)
+
+    @property
+    def subject(self) -> str:
+        """The image, in words."""
+        return self.image.name if self.image else "a synthetic image"
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Argument:
     spelled: bool = False
 
 
+Lang = Annotated[Literal["en", "zh"], Option("Language of the sentences that come first.", repeats=False, group=OUTPUT)]
 With = Annotated[
     tuple[str, ...], Option("A file whose declarations count.", flag="--with", metavar="FILE.py", group=EXTENDING)
 ]

@@ -15,14 +15,17 @@ from opbench.declarations import settings_of
 from opbench.errors import nearest
 from opbench.runtimes import RUNTIMES
 from opbench.schema import (
+    DEFAULT_MEMORY_FORMAT,
     DEFAULT_RUNTIME,
     DEVICES,
     DTYPES,
+    MEMORY_FORMATS,
     MODES,
     Case,
     Device,
     DType,
     Filter,
+    MemoryFormat,
     Mode,
     OpbenchError,
     Operator,
@@ -65,6 +68,8 @@ def plan(
     for workload in suite.workloads:
         if not passes(filters, "task", workload.task) or not passes(filters, "workload", workload.name):
             continue
+        if workload.unless and any(panel.cases[0].task == workload.unless for panel in panels):
+            continue
         task = registry.tasks()[workload.task]
         contenders = list(competing(task, workload, filters))
         if across or workload.across_runtimes:
@@ -96,7 +101,7 @@ def plan(
                 )
         for pool in pools.values():
             panels.extend(across_runtimes.regrouped(pool, workload.source))
-    planned = {_place(case) for panel in panels for case in panel.cases}
+    planned = {_place(case) for panel in panels for case in panel.cases if not case.unusual_format}
     targets = tuple(target for target in suite.targets if _place(target) in planned)
     return Plan(suite=suite.name, panels=tuple(panels), skipped=tuple(skipped), targets=targets)
 
@@ -116,8 +121,10 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
         # A dtype or mode asked for by name is measured even where the suite doesn't list it.
         for dtype in cast("Sequence[DType]", filters.get("dtype") or workload.dtypes):
             for mode in cast("Sequence[Mode]", filters.get("mode") or workload.modes):
-                for runtime, spread in itertools.product(
-                    _runtimes(workload, filters, device, mode), workload.spreads if task.deformable else (None,)
+                for runtime, memory_format, spread in itertools.product(
+                    _runtimes(workload, filters, device, mode),
+                    _memory_formats(workload, filters),
+                    workload.spreads if task.deformable else (None,),
                 ):
                     yield Case(
                         task=task.name,
@@ -131,6 +138,7 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
                         spread=spread,
                         seed=seed,
                         runtime=runtime,
+                        memory_format=memory_format,
                     )
 
 
@@ -140,6 +148,13 @@ def _runtimes(workload: Workload, filters: Filters, device: Device, mode: Mode) 
     for runtime in listed:
         if runtime == DEFAULT_RUNTIME or (device == "cpu" and mode == "inference"):
             yield runtime
+
+
+def _memory_formats(workload: Workload, filters: Filters) -> Iterator[MemoryFormat]:
+    """As asked for; but a workload that is about another memory format is not measured in the default one."""
+    for memory_format in cast("Sequence[MemoryFormat]", filters.get("memory_format") or workload.memory_formats):
+        if memory_format != DEFAULT_MEMORY_FORMAT or memory_format in workload.memory_formats:
+            yield memory_format
 
 
 def _cases(template: Case, operator: Operator, implementation: str, workload: Workload, asked: Asked) -> Iterator[Case]:
@@ -188,7 +203,11 @@ def _obstacle(case: Case, operator: Operator, *, cuda: bool, here: bool) -> str 
         return f"{case.contender} runs on {', '.join(implementation.devices)} only"
     if case.dtype not in implementation.dtypes:
         return f"{case.contender} computes in {', '.join(implementation.dtypes)} only"
+    if case.memory_format not in registry.tasks()[case.task].memory_formats:
+        return f"the inputs of {case.task} have no memory format {case.memory_format}"
     runtime = RUNTIMES[case.runtime]
+    if runtime.records and case.unusual_format:
+        return f"{runtime.name} is given tensors in the default memory format only"
     if runtime.name != DEFAULT_RUNTIME and implementation.compiles:
         return f"{case.contender} is compiled for torch"
     if runtime.records and implementation.obstacle_to_export:
@@ -216,12 +235,13 @@ def _check(suite: Suite, filters: Filters, *, cuda: bool) -> None:
         "device": set(DEVICES),
         "mode": set(MODES),
         "runtime": set(RUNTIMES),
+        "memory_format": set(MEMORY_FORMATS),
     }
     for key, values in filters.items():
         for value in values:
             if value not in known[key]:
                 say = registry.unknown_operator if key == "operator" else nearest
-                raise OpbenchError(say(key, value, known[key]))
+                raise OpbenchError(say(key.replace("_", " "), value, known[key]))
     for task_name in filters.get("task", ()):
         if task_name not in in_suite:
             raise OpbenchError(

@@ -10,11 +10,13 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from opbench.errors import nearest
 from opbench.options import (
     CASES,
     EXTENDING,
     MEASURING,
     OUTPUT,
+    Lang,
     Option,
     Quiet,
     Verbose,
@@ -27,6 +29,7 @@ from opbench.options import (
 from opbench.schema import DEFAULT_RUNTIME, Case, Filter, OpbenchError, Run, Settings, Suite
 
 FILTERS: tuple[Filter, ...] = get_args(Filter)
+EXECUTORS = ("local", "ray")
 # Nobody typed what is longer; splitting a document's megabyte of quotes into words would take minutes.
 LONGEST_COMMAND = 20_000
 
@@ -84,6 +87,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
             group=CASES,
         ),
     ] = ()
+    memory_format: Annotated[
+        tuple[str, ...],
+        Option("This memory format of images and weights: contiguous, channels_last.", group=CASES),
+    ] = ()
     precision: Annotated[float | None, PRECISION] = None
     budget: Annotated[float | None, seconds("Seconds of timing per panel at most.", least=0.0)] = None
     threads: Threads = None
@@ -114,6 +121,23 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         bool, Option("Panels of one operator in several runtimes, with torch as the baseline.", group=MEASURING)
     ] = False
     share_cpu: ShareCpu = False
+    executor: Annotated[
+        str,
+        Option(
+            "What measures: local, this machine; ray, the nodes of a Ray cluster, each a panel at a time.",
+            group=MEASURING,
+        ),
+    ] = "local"
+    address: Annotated[
+        str | None, Option("The Ray cluster's head [the cluster that runs here].", metavar="HOST:PORT", group=MEASURING)
+    ] = None
+    accelerator: Annotated[
+        tuple[str, ...], Option("All of it on nodes with this accelerator, as Ray names it: H100.", group=MEASURING)
+    ] = ()
+    timings: Annotated[
+        Path | None,
+        Option("An earlier run, whose longest panels are begun first.", metavar="RUN.json", group=MEASURING),
+    ] = None
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
     seed: Seed = 0
     set_: Annotated[
@@ -121,6 +145,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         Option("One of an operator's own settings.", flag="--set", metavar="OPERATOR.NAME=VALUE", group=CASES),
     ] = ()
     extensions: Extensions = ()
+    lang: Lang = "en"
     dry_run: Annotated[bool, Option("Print what would be measured, and what not and why.", repeats=False)] = False
     as_json: Annotated[
         bool,
@@ -160,6 +185,15 @@ def local_folder(request: RunRequest) -> Path:
     return Path("results") / "local" / f"{Path(request.suite).stem}-{stamp}"
 
 
+def check_executor(request: RunRequest) -> None:
+    """Raises OpbenchError for an executor that isn't known, and for options that belong to another one."""
+    if request.executor not in EXECUTORS:
+        raise OpbenchError(f"--executor: {nearest('executor', request.executor, EXECUTORS)}")
+    asked = [f"--{name}" for name in ("address", "accelerator", "timings") if getattr(request, name)]
+    if asked and request.executor != "ray":
+        raise OpbenchError(f"{asked[0]} belongs to a cluster: add --executor ray, or leave it out")
+
+
 def settings(request: RunRequest, suite: Suite, panels: int) -> Settings:
     """What a run of so many panels is recorded with: as asked for, else as the suite says."""
     from opbench.plan import checked
@@ -183,9 +217,13 @@ def row_command(run: Run, case: Case) -> str:
     of_case: dict[str, tuple[str, ...]] = {name: (getattr(case, name),) for name in FILTERS}
     if case.runtime == DEFAULT_RUNTIME:
         of_case["runtime"] = ()
+    if not case.unusual_format:
+        of_case["memory_format"] = ()
     if case.across_runtimes:  # beside the implementation that its operator takes in torch
         of_case["implementation"] = ()
-    asked = msgspec.structs.replace(_asked(run.command, run.settings.suite), within=None, **of_case)
+    asked = msgspec.structs.replace(
+        _asked(run.command, run.settings.suite), within=None, address=None, timings=None, **of_case
+    )
     asked = msgspec.structs.replace(asked, across_runtimes=case.across_runtimes)
     if run.settings.replicas > 1:  # which one panel alone would not get by itself
         asked = msgspec.structs.replace(asked, replicas=run.settings.replicas)
@@ -201,7 +239,7 @@ def said_suite(run: Run) -> str:
 
 def carried(command: str) -> list[str]:
     """The options of a run's command that change what a row measures, as words: what no row says by itself."""
-    return words(_asked(command, ""), leave_out=("suite", "within", *FILTERS))
+    return words(_asked(command, ""), leave_out=("suite", "within", "address", "timings", *FILTERS))
 
 
 @functools.lru_cache(maxsize=64)

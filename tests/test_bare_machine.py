@@ -133,6 +133,50 @@ def test_the_base_installs_what_every_command_needs_and_no_more(metadata):
 
 
 @pytest.mark.slow
+def test_every_requirement_has_a_least_version(metadata):
+    required = metadata.get_all("Requires-Dist")
+    assert not [text for text in required if not re.search(r">=[\d.]+", text) and not text.startswith("opbench")]
+
+
+@pytest.mark.slow
+def test_the_page_of_the_package_index_needs_no_checkout(metadata):
+    text = metadata.get_payload()
+    assert text.startswith("# opbench")
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
+    assert "<img" not in text
+    assert "AGPL-3.0" in text
+    assert metadata["Description-Content-Type"].startswith("text/markdown")
+
+
+@pytest.mark.slow
+def test_what_is_said_to_be_supported_is_what_is_asked_for(metadata):
+    versions = {text.rpartition(" ")[2] for text in metadata.get_all("Classifier") if ":: 3." in text}
+    assert versions == {"3.11", "3.12", "3.13"}
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Keywords"]
+    assert all(url.rpartition(", ")[2].startswith("https://") for url in metadata.get_all("Project-URL"))
+
+
+@pytest.mark.nightly
+def test_the_tests_run_from_the_source_distribution(built, tmp_path):
+    with tarfile.open(built[1]) as opened:
+        opened.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    if (ROOT / ".git").exists():
+        tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert not {name for name in tracked.splitlines() if (ROOT / name).exists()} - there
+    some = ("tests/test_public.py", "tests/test_suites.py", "tests/statistics", "tests/docs/test_pages.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *some],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_both_distributions_hold_the_data_that_the_package_reads(built):
     wheel, source = built
     data = {

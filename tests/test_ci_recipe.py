@@ -127,8 +127,8 @@ def test_every_opbench_command_that_the_recipe_calls_exists_with_its_options():
 
     known = get_command(app).commands
     script = "\n".join(step["run"] for step in STEPS.values()).replace("\\\n", " ")
-    calls = re.findall(r"\bopbench (run|compare|dashboard|report|keep) ([^\n]*)", script)
-    assert {name for name, _ in calls} == {"run", "compare", "keep", "dashboard"}
+    calls = re.findall(r"\bopbench (run|compare|dashboard|report|keep|export) ([^\n]*)", script)
+    assert {name for name, _ in calls} == {"run", "compare", "keep", "dashboard", "export"}
     for name, words in calls:
         options = {option for parameter in known[name].params for option in parameter.opts}
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", words)) <= options, name
@@ -182,6 +182,8 @@ class Runner:
             "${{ github.repository }}": "someone/something",
             "${{ github.token }}": "token",
             "${{ github.event.pull_request.head.sha || github.sha }}": "abc123",
+            "${{ steps.measure.outcome }}": "success",
+            "${{ steps.gate.outcome }}": "success",
         }
         given = {key: expressions[value] for key, value in step.get("env", {}).items()}
         env = {
@@ -267,16 +269,76 @@ def test_the_summary_has_the_comparison_where_nobody_may_comment(runner):
     assert runner.summary.read_text().count("### opbench: no regression") == 1
 
 
+CHECK = "gh api repos/someone/something/check-runs -f name=opbench: figures -f head_sha=abc123"
+
+
+def checked(runner):
+    """What is told to the service of the check's conclusion, and the summary that it shows."""
+    runner.calls.write_text("")
+    assert runner.run("tell", "check").returncode == 0
+    (call,) = runner.calls.read_text().splitlines()
+    assert call.startswith(CHECK)
+    assert call.endswith("-F output[summary]=@opbench-out/said.md")
+    return call, (runner.out / "said.md").read_text()
+
+
 def test_a_run_of_disturbed_rows_alone_is_a_neutral_check(runner):
     (runner.out / "head").mkdir(parents=True)
-    assert runner.run("tell", "neutral").returncode == 0
-    assert not runner.calls.read_text(), "nothing is said where something was measured"
     runner.tool("opbench", "echo disturbed > opbench-out/head/report.md; exit 2")
     assert runner.run("measure", "measure").returncode == 0
-    assert runner.run("tell", "neutral").returncode == 0
-    (call,) = runner.calls.read_text().splitlines()
-    assert call.startswith("gh api repos/someone/something/check-runs -f name=opbench: figures -f head_sha=abc123")
-    assert "-f conclusion=neutral" in call
+    assert runner.run("measure", "conclude").returncode == 0
+    call, said = checked(runner)
+    assert "-f conclusion=neutral -f output[title]=Nothing was measured" in call
+    assert "too busy" in said
+
+
+def test_a_comparison_without_an_undisturbed_row_is_a_neutral_check(runner):
+    (runner.tree / "opbench").mkdir()
+    (runner.tree / "opbench" / "__main__.py").touch()
+    runner.out.mkdir()
+    compared = "echo '### opbench: no regression' > opbench-out/comparison.md; echo '{}'; exit 2"
+    runner.tool("opbench", f'case "$1" in compare) {compared};; export) echo ::notice::seen;; esac')
+    done = runner.run("measure", "gate")
+    assert done.returncode == 0, done.stderr
+    assert "::notice::seen" in done.stdout
+    assert runner.run("measure", "conclude").returncode == 0
+    assert "-f conclusion=neutral" in checked(runner)[0]
+
+
+def test_a_gate_that_was_asked_wrongly_is_red(runner):
+    (runner.tree / "opbench").mkdir()
+    (runner.tree / "opbench" / "__main__.py").touch()
+    runner.out.mkdir()
+    runner.tool("opbench", "exit 2")
+    assert runner.run("measure", "gate").returncode == 2
+    assert not (runner.out / "unmeasured").exists()
+
+
+@pytest.mark.parametrize(
+    ("measured", "gated", "conclusion", "title"),
+    [
+        ("success", "success", "success", "opbench: no regression: 3 same"),
+        ("success", "failure", "failure", "opbench: no regression: 3 same"),
+        ("failure", "skipped", "failure", "A case failed"),
+    ],
+)
+def test_the_check_concludes_what_the_steps_did(measured, gated, conclusion, title, runner):
+    if gated != "skipped":
+        runner.out.mkdir()
+        (runner.out / "comparison.md").write_text("### opbench: no regression: 3 same\n\nbase and head\n")
+    assert runner.run("measure", "conclude", MEASURED=measured, GATED=gated).returncode == 0
+    call, said = checked(runner)
+    assert f"-f conclusion={conclusion} -f output[title]={title}" in call
+    assert said
+
+
+@pytest.mark.parametrize("written", ["", "success -f head_sha=other", "skipped"])
+def test_a_conclusion_that_is_none_is_told_to_nobody(written, runner):
+    """What a pull request runs can write the file."""
+    runner.out.mkdir()
+    (runner.out / "conclusion").write_text(written)
+    assert runner.run("tell", "check").returncode == 0
+    assert not runner.calls.read_text()
 
 
 def test_every_run_of_main_is_kept_once_in_a_branch_of_its_own(runner):

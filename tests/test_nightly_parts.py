@@ -4,6 +4,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tomllib
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -93,7 +95,7 @@ class Session:
     """What the session does, noted instead of done."""
 
     def __init__(self, *posargs, failing=()):
-        self.posargs, self.failing, self.ran = posargs, failing, []
+        self.posargs, self.failing, self.ran, self.notified = posargs, failing, [], []
 
     def install(self, *arguments):
         pass
@@ -105,6 +107,9 @@ class Session:
         self.ran.append((command, success_codes))
         if any(path in command for path in self.failing):
             raise nox.command.CommandFailed
+
+    def notify(self, name):
+        self.notified.append(name)
 
     def error(self, text):
         raise RuntimeError(text)
@@ -135,6 +140,7 @@ def test_without_a_name_all_parts_run_in_order(noxfile, arguments):
     noxfile.nightly(session)
     expected = [path for part in noxfile.NIGHTLY.values() for path in part.paths if Path(path).exists()]
     assert session.paths == expected
+    assert session.notified == list(noxfile.SESSIONS)
 
 
 def test_a_part_that_is_asked_for_and_has_no_folder_is_an_error(noxfile, monkeypatch):
@@ -148,7 +154,7 @@ def test_an_unknown_part_is_an_error_that_lists_the_known_ones(noxfile):
     session = Session("operator")
     with pytest.raises(RuntimeError) as caught:
         noxfile.nightly(session)
-    known = ", ".join(noxfile.NIGHTLY)
+    known = ", ".join((*noxfile.NIGHTLY, *noxfile.SESSIONS))
     assert str(caught.value) == f"nightly: unknown part 'operator'; did you mean 'operators'? (known: {known})"
     assert not session.ran
 
@@ -159,3 +165,24 @@ def test_a_part_that_fails_is_named_after_the_others_have_run(noxfile):
         noxfile.nightly(session)
     assert len(session.ran) == 3
     assert session.ran[0][1] == [0], "without arguments a part without tests is a failure"
+
+
+def test_a_part_that_is_a_session_of_its_own_is_left_to_nox(noxfile):
+    session = Session("lowest", "operators")
+    noxfile.nightly(session)
+    assert session.notified == ["lowest"]
+    assert session.paths == ["tests/operators"]
+    assert all(callable(getattr(noxfile, name)) for name in noxfile.SESSIONS)
+
+
+def test_every_requirement_says_its_least_version_and_is_pinned_to_it(noxfile, tmp_path):
+    least = dict(noxfile.declared("report", "pytest", "parquet", "deploy"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert len(least) == len(project["dependencies"]) + 9
+    made = types.SimpleNamespace(create_tmp=lambda: str(tmp_path))
+    pins = [f"{name}=={version}" for name, version in least.items() if name != "torch"]
+    lines = Path(noxfile.constrained(made, pins)).read_text().splitlines()
+    assert set(pins) <= set(lines)
+    assert [line for line in lines if line.startswith("torch==")] == ["torch==2.13.0"]
+    names = [line.partition("==")[0].lower() for line in lines if "==" in line]
+    assert len(names) == len(set(names))

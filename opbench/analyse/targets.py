@@ -66,7 +66,12 @@ def _judge(run: Run, standings: Sequence[Standing], target: Target) -> Iterator[
 
 
 def _speaks_of(target: Target, case: Case) -> bool:
-    """Whether a target is about the panel of a case; one across runtimes holds whichever the target names."""
+    """Whether a target is about the panel of a case; one across runtimes holds whichever the target names.
+
+    All targets are of the default memory format.
+    """
+    if case.unusual_format:
+        return False
     places = ((one.task, one.workload, one.dtype, one.device, one.mode, one.across_runtimes) for one in (target, case))
     return len(set(places)) == 1 and (target.across_runtimes or target.runtime == case.runtime)
 

@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import OUTPUT, Argument, Option, With
+from opbench.options import OUTPUT, Argument, Lang, Option, With
 
 
 class DashboardRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +17,7 @@ class DashboardRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     results: Annotated[Path, Argument("A folder of run documents, at any depth.", metavar="RESULTS_DIR")]
     output: Annotated[Path, Option("Folder for index.html.", short="-o", metavar="SITE_DIR", group=OUTPUT)]
+    lang: Lang = "en"
     with_: With = ()
 
 
@@ -26,7 +27,7 @@ def dashboard(request: DashboardRequest) -> Exit:
     from opbench.report.dashboard.site import write_site
     from opbench.report.lines import say
 
-    written = write_site(request.results, request.output, evaluate)
+    written = write_site(request.results, request.output, evaluate, request.lang)
     for sentence in written.problems:
         say(sentence)
     say(f"dashboard: {written.page}")

@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option, With, command_line
+from opbench.options import Argument, Lang, Option, With, command_line
 from opbench.schema import OpbenchError
 
 
@@ -18,6 +18,7 @@ class ReadmeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     file: Annotated[Path, Argument("The file whose marked tables are written anew.")]
     check: Annotated[bool, Option("Change nothing; exit 1 if a table is out of date.", repeats=False)] = False
+    lang: Lang = "en"
     with_: With = ()
 
 
@@ -32,7 +33,7 @@ def readme(request: ReadmeRequest) -> Exit:
         before = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise OpbenchError(f"{file}: can't be read: {error}") from error
-    after = update(before, lambda name: document(file.parent / name))
+    after = update(before, lambda name: document(file.parent / name), request.lang)
     if before == after:
         say(f"{file}: up to date")
         return Exit.FINE

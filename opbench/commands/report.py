@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import OUTPUT, Argument, Option, With
+from opbench.options import OUTPUT, Argument, Lang, Option, With
 from opbench.schema import OpbenchError
 
 
@@ -20,6 +20,7 @@ class ReportRequest(msgspec.Struct, frozen=True, kw_only=True):
     output: Annotated[
         Path, Option("Folder for report.md, report.html and charts.", short="-o", metavar="DIR", group=OUTPUT)
     ]
+    lang: Lang = "en"
     with_: With = ()
 
 
@@ -48,7 +49,7 @@ def report(request: ReportRequest) -> Exit:
     for position, run in enumerate(runs, start=1):
         # Of several, each has a folder of its own; a suite may be called anything, ../.. too.
         folder = request.output if len(runs) == 1 else request.output / f"{position}-{slug(run.settings.suite)}"
-        say(f"report: {write(run, folder)}")
+        say(f"report: {write(run, folder, request.lang)}")
     if len(runs) > 1:
         say(f"side by side: {machines.write(runs, request.output)}")
     return Exit.FINE

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from opbench.commands import Command
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import command_line, loudness
-from opbench.run_request import RunRequest, local_folder
+from opbench.run_request import RunRequest, check_executor, local_folder
 from opbench.schema import OpbenchError, Run
 
 if TYPE_CHECKING:
@@ -41,31 +41,35 @@ Say = Callable[[str], None]
 
 def run(request: RunRequest) -> Exit:
     """Measure a suite: verified, counted and timed; writes run.json, report.md, report.html and charts."""
-    from opbench.engine.entries import NAME
-    from opbench.engine.unfinished import kept
+    from opbench.engine.kept_runs import journals, kept
     from opbench.process.outliving import can_fork, outliving
     from opbench.report.lines import say
     from opbench.report.screen import screen
+    from opbench.run_on_fleet import dry_run_on_fleet, run_on_fleet
 
+    check_executor(request)
     loud = loudness(request)
     if request.dry_run:
-        return _dry_run(request)
+        return dry_run_on_fleet(request) if request.executor == "ray" else _dry_run(request)
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
     folder = request.output or local_folder(request)
     if can_fork() and outliving(lambda sentence: say(f"opbench: {sentence}", error=True)):
-        request = replace(request, resume=(folder / NAME).exists())
+        request = replace(request, resume=bool(journals(request, folder)))
     # Where the answer is JSON, everything else is on standard error.
     notes = screen(error=request.as_json, loudness=loud)
+    write = functools.partial(report, lang=request.lang)
     try:
-        done, said = measured(request, folder, notes.progress, report, notes.line)
+        if request.executor == "ray":
+            return run_on_fleet(request, folder, notes, write)
+        done, said = measured(request, folder, notes.progress, write, notes.line)
     except KeyboardInterrupt:
-        for line in kept(folder, command_line("run", request)):
+        for line in kept(request, folder):
             say(line, error=True)
         return Exit.INTERRUPTED
     from opbench.report.run_summary import show_run
 
-    show_run(screen(), done, said, folder, as_json=request.as_json, loudness=loud)
+    show_run(screen(), done, said, folder, as_json=request.as_json, loudness=loud, lang=request.lang)
     return of_outcomes(record.outcome for record in done.records)
 
 
@@ -86,6 +90,7 @@ def measured(
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor:
         from opbench.analyse.known_machine import known_machine
+        from opbench.engine.executor import LocalExecutor
         from opbench.engine.log import Log
         from opbench.engine.planner import planned
         from opbench.engine.run import execute
@@ -99,7 +104,7 @@ def measured(
                 folder,
                 command=command_line("run", request),
                 progress=lambda count, panel: told(count, panel.id if panel else ""),
-                supervisor=supervisor,
+                executor=LocalExecutor(supervisor),
                 finish=lambda finished: finish(finished, folder),
                 resume=request.resume,
                 within_seconds=request.within,
@@ -128,13 +133,13 @@ def _say_broken(found: LaidOut) -> None:
         say(f"opbench: {sentence}", error=True)
 
 
-def report(finished: Run, folder: Path) -> None:
-    """Writes run.json and its report."""
+def report(finished: Run, folder: Path, lang: str = "en") -> None:
+    """Writes run.json and its report, whose first sentences are in a language."""
     from opbench.documents import save
     from opbench.report.markdown import write
 
     save(finished, folder / "run.json")
-    write(finished, folder)
+    write(finished, folder, lang)
 
 
 COMMAND = Command("run", RunRequest, run)

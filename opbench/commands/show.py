@@ -31,7 +31,9 @@ class ShowRequest(msgspec.Struct, frozen=True, kw_only=True):
     spread: Annotated[
         float, Option("Pixels that DCNv3's offsets deviate by.", least=0.0, metavar="PIXELS", group=INPUT)
     ] = 2.0
-    seed: Annotated[int, Option("Seed of parameters and features.", least=0, group=INPUT)] = 0
+    seed: Annotated[
+        int, Option("Seed of parameters and features; 0: trained ones where there are any.", least=0, group=INPUT)
+    ] = 0
     with_: With = ()
 
 

@@ -20,7 +20,7 @@ import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from opbench.conformance.deployed import DEPLOYED_EXAMPLES
-from opbench.conformance.findings import BAD, DEPLOYED, Counterexample, Refusal, Result, Values, plain
+from opbench.conformance.findings import BAD, DEPLOYED, Refusal, Result
 from opbench.conformance.judged import Judged
 from opbench.conformance.judging import prepare
 from opbench.conformance.messages import (
@@ -37,13 +37,12 @@ from opbench.conformance.messages import (
 )
 from opbench.conformance.raised import raises_on
 from opbench.conformance.search import Searched, search
+from opbench.conformance.shown import counterexample
 from opbench.conformance.walking import WalkExtent, walk
 from opbench.process.channel import Channel, take_one
-from opbench.relations import Example, Relation, Space
+from opbench.relations import Relation, Space
 from opbench.schema import DType
 
-# Tensors of more elements are shown by their shape alone.
-READABLE = 64
 # With --first, what is tried before sizes are.
 FOREMOST = ("state-dict", "definition", "definition-gradients")
 # Their part of the time, in shares; the others' is 2, as most need less than one.
@@ -182,7 +181,7 @@ def _try(
     first = dtype == judged.dtypes[0]
     common: dict[str, Any] = {
         "seed": _seed(request.seed, prop.name, dtype), "seconds": seconds, "shrink_seconds": shrink_seconds,
-        "words": judged.words, "before_call": lambda call: wire.send(Calling(_shown(call, readable=0))),
+        "words": judged.words, "before_call": lambda call: wire.send(Calling(counterexample(call, readable=0))),
         "after_call": lambda: wire.send(Returned()),
     }  # fmt: skip
     held = judged.held_to(prop.name)
@@ -211,7 +210,7 @@ def _result(prop: Relation, dtype: DType, searched: Searched, seconds: float) ->
         common["tier"] = "fragile"
         found = searched.fragile[0]
     if found is not None:
-        example = _shown(found.example, READABLE)
+        example = counterexample(found.example)
         return Result(**common, status="fails", message=found.message, counterexample=example, cause=found.cause)
     if searched.examples:
         return Result(**common, status="holds", message=searched.reached)
@@ -223,19 +222,6 @@ def _result(prop: Relation, dtype: DType, searched: Searched, seconds: float) ->
 def _seed(seed: int, name: str, dtype: str) -> int:
     """Each property has examples of its own, the same whichever others run beside it."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{dtype}".encode()).digest()[:8], "big")
-
-
-def _shown(example: Example, readable: int) -> Counterexample:
-    tensors = {
-        str(name): Values(
-            shape=tuple(tensor.shape),
-            dtype=str(tensor.dtype).removeprefix("torch."),
-            stride=tuple(tensor.stride()),
-            values=plain(tensor.detach().double().cpu().tolist()) if tensor.numel() <= readable else None,
-        )
-        for name, tensor in example.tensors.items()
-    }
-    return Counterexample(tensors, dict(example.options))
 
 
 if __name__ == "__main__":

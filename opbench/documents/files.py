@@ -10,6 +10,7 @@ import stat
 import zlib
 from pathlib import Path
 
+from opbench.documents.opening import BINARY, CLOEXEC, NOCTTY, NONBLOCK
 from opbench.errors import OpbenchError
 
 # A document of 100 records and 60 rounds has 0.4 MB; one of this size would fill the memory when read.
@@ -63,7 +64,7 @@ def content(path: str | os.PathLike[str], *, pipes: bool = False) -> bytes:
     A file of the kernel's (`/proc/kmsg`) is a file by its mode and may have nothing to read yet: that is an error here.
     Raises `OpbenchError` for what is neither, and for too much; `OSError` where it can't be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    descriptor = os.open(path, os.O_RDONLY | NONBLOCK | CLOEXEC | NOCTTY | BINARY)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(kind):

@@ -12,9 +12,9 @@ import os
 import re
 import secrets
 import stat
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
+from opbench.documents.opening import BINARY, CLOEXEC, CLOSE_FIRST, NOCTTY, NOFOLLOW, NONBLOCK, lock
 from opbench.errors import OpbenchError
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
@@ -59,7 +59,7 @@ def _pour(target: Path, content: bytes, kind: int) -> None:
     if not (stat.S_ISCHR(kind) or stat.S_ISFIFO(kind)):
         raise OSError("neither a file nor a pipe")
     try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        descriptor = os.open(target, os.O_WRONLY | NONBLOCK | CLOEXEC | NOCTTY)
     except OSError as error:
         raise OSError("a pipe that nobody reads" if stat.S_ISFIFO(kind) else error.strerror) from None
     try:
@@ -79,7 +79,9 @@ def _replace(target: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(temporary, target)  # while the lock is held: nobody takes it away
+            if CLOSE_FIRST:
+                file.close()
+            os.replace(temporary, target)  # while the lock is held, where that can be: nobody takes it away
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -92,12 +94,12 @@ def _own(target: Path) -> tuple[Path, int]:
     for _ in range(_DRAWS):
         temporary = target.with_name(f".{begin}.{secrets.token_hex(8)}.tmp")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC | BINARY, 0o666)
         except FileExistsError:
             continue
         # A file system without locks says so: then none is taken away either.
         with contextlib.suppress(OSError):
-            flock(descriptor, LOCK_EX | LOCK_NB)
+            lock(descriptor)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # taken away before it was locked
@@ -114,10 +116,10 @@ def _clear(folder: Path) -> None:
 
 def _take_away(temporary: Path) -> None:
     with contextlib.suppress(OSError):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(temporary, os.O_WRONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                flock(descriptor, LOCK_EX | LOCK_NB)
+                lock(descriptor)
                 temporary.unlink()
         finally:
             os.close(descriptor)

@@ -43,13 +43,19 @@ def guilty(cases: Sequence[Case], fault: Fault, seconds: float, alone: Trial) ->
     return None
 
 
-def kills_the_run(case: Case, killed: Sequence[Sequence[str]], *, was_well: bool = False) -> Record | None:
-    """The record of a case that kills the run, by what a worker had each time that it was killed; None of another."""
+def kills_the_run(
+    case: Case, killed: Sequence[Sequence[str]], *, was_well: bool = False, preempted: bool = False
+) -> Record | None:
+    """The record of a case that kills the run, by what a worker had each time that it was killed; None of another.
+
+    `preempted`: it is a node of a fleet that was lost each time, as nodes are without anybody's fault.
+    """
     times = sum(case.id in cases for cases in killed)
     alone = sum(tuple(cases) == (case.id,) for cases in killed)
-    if times < KILLED or alone < (KILLED_ALONE_THOUGH_WELL if was_well else 1):
+    if times < KILLED or alone < (KILLED_ALONE_THOUGH_WELL if was_well or preempted else 1):
         return None
-    message = f"the run itself was killed {times} times while this was measured, {alone} of them alone"
+    what = "its node was lost" if preempted else "the run itself was killed"
+    message = f"{what} {times} times while this was measured, {alone} of them alone"
     return Record(case=case, outcome="crashed", message=message)
 
 

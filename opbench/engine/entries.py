@@ -43,12 +43,13 @@ class Session(msgspec.Struct, frozen=True, tag=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True, tag=True):
-    """Where it is measured."""
+    """Where it is measured; `node` is the machine's name in a fleet, "" where there is one machine."""
 
     environment: Environment
     yardsticks: tuple[Yardstick, ...]
     called_seconds: float
     wall_seconds: float
+    node: str = ""
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
@@ -60,7 +61,7 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
 
 
 class PanelFinished(msgspec.Struct, frozen=True, tag="Finished"):
-    """All records of a panel in one process. `wall_seconds` includes attempts that were lost."""
+    """All records of a panel in one process, on a `node` of a fleet. `wall_seconds` includes lost attempts."""
 
     replica: int
     panel: str
@@ -68,6 +69,7 @@ class PanelFinished(msgspec.Struct, frozen=True, tag="Finished"):
     called_seconds: float
     wall_seconds: float
     probes: ProbedPanel | None = None
+    node: str = ""
 
 
 class FirstCalled(msgspec.Struct, frozen=True, tag=True):
@@ -86,11 +88,21 @@ class Given(msgspec.Struct, frozen=True, tag=True):
     cases: tuple[str, ...]
 
 
+class NodeLost(msgspec.Struct, frozen=True, tag=True):
+    """A node of a fleet went while a worker of it had these cases of a panel; `why` as the cluster says it."""
+
+    replica: int
+    panel: str
+    cases: tuple[str, ...]
+    node: str
+    why: str
+
+
 class Stopped(msgspec.Struct, frozen=True, tag=True):
     """The run ended itself while a worker had a panel: by Ctrl-C, or by an error."""
 
 
-Entry = Header | Session | Surroundings | Lost | PanelFinished | FirstCalled | Given | Stopped
+Entry = Header | Session | Surroundings | Lost | PanelFinished | FirstCalled | Given | NodeLost | Stopped
 
 
 def session(command: str, started: str) -> Session:

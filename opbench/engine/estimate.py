@@ -6,11 +6,12 @@ the time to expect. The log of a run (run.log) has the real one of every panel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from opbench.plural import counted
-from opbench.schema import Case, Device, Panel, Plan, Settings
+from opbench.schema import Case, Device, Panel, Plan, Run, Settings
 
 # Importing torch and the declarations, the worker's start, reading the environment, writing the report.
 START_SECONDS = 25.0
@@ -52,28 +53,62 @@ TRAINING = 4
 SAMPLING = 6
 
 
-def seconds(plan: Plan, settings: Settings) -> float:
-    """An upper estimate of the wall time of a plan."""
+def seconds(plan: Plan, settings: Settings, panels: Mapping[str, float] | None = None) -> float:
+    """An upper estimate of the wall time of a plan; `panels` are those of its panels, where they are known already."""
     yardsticks = {(panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels}
-    total = START_SECONDS + YARDSTICK_SECONDS * len(yardsticks)
+    again = settings.replicas - 1
+    total = START_SECONDS + YARDSTICK_SECONDS * len(yardsticks) + again * START_AGAIN_SECONDS
+    return total + sum((panel_seconds(plan, settings) if panels is None else panels).values())
+
+
+def panel_seconds(plan: Plan, settings: Settings) -> dict[str, float]:
+    """An upper estimate of each panel's wall time, all its visits together.
+
+    What is drawn and compiled once for several panels counts with the first of them.
+    """
     drawn: set[tuple[object, ...]] = set()
     compiled: set[tuple[object, ...]] = set()
     again = settings.replicas - 1
-    for panel in plan.panels:
-        total += _panel(panel, settings.budget_seconds, drawn, compiled)
-        total += again * AGAIN_SECONDS * len(panel.cases)
-    return total + again * START_AGAIN_SECONDS
+    return {
+        panel.id: _panel(panel, settings.budget_seconds, drawn, compiled) + again * AGAIN_SECONDS * len(panel.cases)
+        for panel in plan.panels
+    }
 
 
-def estimate(plan: Plan, settings: Settings) -> str:
+def seconds_of(run: Run) -> dict[str, float]:
+    """How long each panel of an earlier run took, by its nodes or, of a run on one machine, by its samples.
+
+    The samples are without what was built, checked and counted beside them, of which a panel has more the more it has
+    of cases: they tell longer panels from shorter ones.
+    """
+    took: dict[str, float] = {}
+    for node in run.nodes:
+        for visit in node.visits:
+            took[visit.panel] = took.get(visit.panel, 0.0) + visit.wall_seconds
+    if took:
+        return took
+    for record in run.records:
+        spent = math.fsum(
+            sample * latency.calls_per_sample
+            for latency in record.latencies
+            for samples in latency.samples_seconds
+            for sample in samples
+            if math.isfinite(sample)
+        )
+        took[record.case.panel_id] = took.get(record.case.panel_id, 0.0) + spent
+    return took
+
+
+def estimate(plan: Plan, settings: Settings, panels: Mapping[str, float] | None = None) -> str:
     """The sentence that --dry-run ends with."""
     if not plan.panels:
         return "nothing would be measured here"
     visits = f" over {settings.replicas} visits" if settings.replicas > 1 else ""
+    minutes = seconds(plan, settings, panels) / 60
     return (
-        f"at most about {seconds(plan, settings) / 60:.1f} minutes: {counted(len(plan.panels), 'panel')}, each timed "
-        f"for up to {settings.budget_seconds:g} s a method{visits}; --within SECONDS ends a run in time and keeps what "
-        "comes first"
+        f"at most about {minutes:.1f} minutes: {counted(len(plan.panels), 'panel')}, each timed for up to "
+        f"{settings.budget_seconds:g} s a method{visits}; --within SECONDS ends a run in time and keeps what comes "
+        "first"
     )
 
 

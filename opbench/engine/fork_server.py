@@ -21,7 +21,6 @@ import gc
 import importlib
 import os
 import sys
-import threading
 from pathlib import Path
 
 import torch
@@ -91,14 +90,14 @@ def alone() -> bool:
     OpenBLAS starts a thread when numpy is imported, ends it before every fork (pthread_atfork) and starts it again
     when it is next needed. Threads are therefore counted after a fork that does nothing at all.
     """
-    if not hasattr(os, "fork"):
+    tasks = Path("/proc/self/task")
+    if not hasattr(os, "fork") or not tasks.exists():  # without it, of threads that are not Python's nobody knows
         return False
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    tasks = Path("/proc/self/task")
-    threads = len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
+    threads = len(list(tasks.iterdir()))
     return threads == 1 and not torch.cuda.is_initialized()
 
 

@@ -7,11 +7,11 @@ with the process, so a stale one can't be; the last `Session` in the file says w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
 
+from opbench.documents.opening import BINARY, lock
 from opbench.engine.entries import (
     NAME,
     Entry,
@@ -19,6 +19,7 @@ from opbench.engine.entries import (
     Given,
     Header,
     Lost,
+    NodeLost,
     PanelFinished,
     Session,
     Stopped,
@@ -33,7 +34,8 @@ from opbench.schema import OpbenchError, Record
 class Journal:
     """The journal of one run, locked. What is in it already is in `surroundings`, `finished`, `lost` and `first_calls`.
 
-    `killed` has the cases that a worker had, by their panel, each time that the run was killed.
+    `surroundings` are those of the first machine, `nodes` of every one by its name in a fleet ("" of the only one).
+    `killed` has the cases that a worker had, by their panel, each time that the run was killed or a node was lost.
 
     Raises OpbenchError for a folder that can't be written, another run's lock, a journal that is damaged or of
     something else, and, without `resume`, for one that holds finished work.
@@ -43,6 +45,7 @@ class Journal:
         self.path = folder / NAME
         self.header = header
         self.surroundings: Surroundings | None = None
+        self.nodes: dict[str, Surroundings] = {}
         self.finished: dict[tuple[int, str], PanelFinished] = {}
         self.lost: dict[tuple[int, str], list[Record]] = {}
         self.first_calls: dict[str, FirstCalled] = {}
@@ -107,11 +110,14 @@ class Journal:
             case Header():
                 self.header = entry
             case Surroundings():
-                self.surroundings = entry
+                self.surroundings = self.surroundings or entry
+                self.nodes[entry.node] = entry
             case Lost():
                 self.lost.setdefault((entry.replica, entry.panel), []).append(entry.record)
             case PanelFinished():
                 self.finished[entry.replica, entry.panel] = entry
+            case NodeLost():
+                self.killed.setdefault((entry.replica, entry.panel), []).append(entry.cases)
             case FirstCalled():
                 self.first_calls[entry.first_call.case] = entry
 
@@ -136,9 +142,9 @@ class Journal:
 def _locked(path: Path) -> int:
     """The file, open to append and locked; the lock is of this process and ends with it."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             os.close(file)
             raise OpbenchError(

@@ -59,11 +59,12 @@ def surroundings(environment: Environment, yardsticks: Iterable[Yardstick]) -> I
         yield f"yardstick {one.name} {one.device} {one.dtype}: {middle:.4g} {one.unit}"
 
 
-def finished(panel: str, replica: int, records: Iterable[Record], seconds: float) -> Iterable[str]:
-    """What became of a panel, how long it took, and every case that did not end well."""
+def finished(panel: str, replica: int, records: Iterable[Record], seconds: float, node: str = "") -> Iterable[str]:
+    """What became of a panel, on which node of a fleet, how long it took, and every case that did not end well."""
     records = tuple(records)
     tally = ", ".join(f"{count} {outcome}" for outcome, count in Counter(r.outcome for r in records).items())
-    yield f"panel {panel} (process {replica + 1}): {tally or 'nothing'}; {seconds:.2f} s"
+    where = f" on {node}" if node else ""
+    yield f"panel {panel} (process {replica + 1}){where}: {tally or 'nothing'}; {seconds:.2f} s"
     for record in records:
         if record.outcome != "ok":
             yield f"  {record.case.contender}: {record.outcome}: {record.message}"

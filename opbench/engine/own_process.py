@@ -34,7 +34,8 @@ class OwnProcess:
         self.fingerprint = fingerprint
         self._children = set(children())
         self._threads = _not_python_s()
-        with contextlib.suppress(OSError, AttributeError):  # what a contender's child leaves becomes a child of this
+        # What a contender's child leaves becomes a child of this process.
+        with contextlib.suppress(OSError, AttributeError, TypeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_end_on_return)

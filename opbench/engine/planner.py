@@ -39,7 +39,10 @@ class Importing(msgspec.Struct, frozen=True, tag=True):
 
 
 class LaidOut(msgspec.Struct, frozen=True, tag=True):
-    """The plan and its suite, the settings to record, and what a reader is told: of it, before it, and of packages."""
+    """The plan and its suite, the settings to record, and what a reader is told: of it, before it, and of packages.
+
+    `seconds` are an upper estimate of each panel, by its id.
+    """
 
     suite: Suite
     plan: Plan
@@ -47,6 +50,7 @@ class LaidOut(msgspec.Struct, frozen=True, tag=True):
     said: tuple[str, ...]
     estimate: str = ""
     broken: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
 
 
 def planned(request: RunRequest) -> LaidOut:
@@ -73,7 +77,7 @@ def lay_out(request: RunRequest) -> LaidOut:
     from opbench import baseline_alone, registry, suites
     from opbench import plan as planning
     from opbench.contenders import peers_left_out
-    from opbench.engine.estimate import estimate
+    from opbench.engine.estimate import estimate, panel_seconds
 
     registry.load()
     suite = suites.load(request.suite)
@@ -93,9 +97,9 @@ def lay_out(request: RunRequest) -> LaidOut:
     said = [*baseline_alone.sentences(suite, laid_out, request.filters)]
     if request.suite in suites.names():  # whoever wrote a suite of their own knows what it leaves out
         said += peers_left_out(suite, request.filters)
-    return LaidOut(
-        suite, laid_out, recorded, tuple(said), estimate(laid_out, recorded), tuple(registry.broken_so_far())
-    )
+    expected = panel_seconds(laid_out, recorded)
+    told = estimate(laid_out, recorded, expected)
+    return LaidOut(suite, laid_out, recorded, tuple(said), told, tuple(registry.broken_so_far()), expected)
 
 
 def answer(wanted: RunToPlan) -> Iterator[Importing | LaidOut]:

@@ -93,7 +93,8 @@ def _put_back_limits(limits: tuple[Any, ...]) -> None:
             resource.setrlimit(getattr(resource, name), limit)
 
 
-_SIGNALS = tuple(int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
+_FIXED = [getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")]  # nobody handles these
+_SIGNALS = tuple(int(number) for number in signal.valid_signals() if number not in _FIXED)
 
 
 def _handlers() -> tuple[Any, ...]:

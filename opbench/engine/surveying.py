@@ -46,13 +46,13 @@ def survey_machine(plan: Plan, journal: Journal, supervisor: Supervisor, known: 
         return before, time.perf_counter() - began
     environment = surveyed.environment
     if any(device == "cpu" for device, _ in measured):
-        environment = replace(environment, details={**environment.details, **_about(machine, supervisor.best)})
+        environment = replace(environment, details={**environment.details, **about_phases(machine, supervisor.best)})
     entry = Surroundings(environment, surveyed.yardsticks, surveyed.called_seconds, time.perf_counter() - began)
     journal.append(entry)
     return entry, 0.0
 
 
-def _about(machine: KnownMachine | None, best: object) -> dict[str, str]:
+def about_phases(machine: KnownMachine | None, best: object) -> dict[str, str]:
     """For the environment: what `clear` is measured by, and what the selfcheck has found."""
     if machine is None:
         return {"phases": "clear: near the best of this run; the machine has no selfcheck", "selfcheck": "none"}

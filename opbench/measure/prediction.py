@@ -13,7 +13,7 @@ import torch
 from msgspec.structs import replace
 
 from opbench import registry
-from opbench.build import TORCH_DTYPES, Built, output_shape, trained
+from opbench.build import TORCH_DTYPES, Built, laid_out, output_shape, trained
 from opbench.measure.memory import track
 from opbench.schema import Case, Memory
 
@@ -87,14 +87,14 @@ def _hollow(case: Case, drawn: Mapping[str, torch.Tensor], device: str) -> Built
     operator = registry.operator(case.task, case.operator)
     dtype, training = TORCH_DTYPES[case.dtype], case.mode == "training"
     dims = registry.given(case)
-    tensors = {name: _like(value, dtype, device) for name, value in drawn.items()}
+    tensors = {name: laid_out(_like(value, dtype, device), case.memory_format) for name, value in drawn.items()}
     with torch.device("meta"):
         module = operator.module(dims, operator.implementations[case.implementation])
     module.train(training)
     for part in module.modules():  # Module.to would swap the tensors, which fake ones refuse
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                empty = _like(parameter, dtype, device)
+                empty = laid_out(_like(parameter, dtype, device), case.memory_format)
                 part._parameters[name] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
         for name, buffer in part._buffers.items():
             if buffer is not None:
@@ -103,7 +103,7 @@ def _hollow(case: Case, drawn: Mapping[str, torch.Tensor], device: str) -> Built
     if training:
         values = {**tensors, **module.state_dict()}
         shape = output_shape(case, {name: value for name, value in values.items() if value.is_floating_point()})
-        grad_output = torch.empty(shape, dtype=dtype, device=device)
+        grad_output = laid_out(torch.empty(shape, dtype=dtype, device=device), case.memory_format)
     inputs = tuple(value.requires_grad_(training) for value in tensors.values())
     names = (*tensors, *trained(module)) if training else ()
     return Built(case, operator, module, inputs, tensors, names, grad_output)

@@ -72,7 +72,10 @@ def _compiled(threads: int) -> Callable[[], Sequence[float]] | None:
     """Runs the probes' machine code on so many threads; None where it can't be compiled."""
     if importlib.util.find_spec("llvmlite") is None:
         return None
-    from opbench.kernels.cpu import launch
+    from opbench.kernels.cpu import launch, processor
+
+    if processor.missing() is not None:
+        return None
     from opbench.measure import probe_code
 
     try:

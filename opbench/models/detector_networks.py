@@ -121,7 +121,7 @@ def register_detectors(family: DetectorFamily, sizes: Sizes) -> None:
             known = ", ".join(f"{width} and {depth} ({size})" for (width, depth), size in sizes.items())
             return f"no {family.title} has width={dims['width']} and depth={dims['depth']} (known: {known})"
         if importlib.util.find_spec("ultralytics") is None:
-            return "ultralytics is not installed (pip install 'opbench[ultralytics]')"
+            return "ultralytics is not installed (pip install 'opbench[ultralytics]'; it is AGPL-3.0)"
         return image_of_32(dims)
 
     def register(
@@ -147,6 +147,7 @@ def register_detectors(family: DetectorFamily, sizes: Sizes) -> None:
             requires=requires,
             forget=forget_anchors,
             layers=_layers,
+            subject=" and ".join(name for name, given in (("CARAFE", carafe), ("DCNv3", dcnv3)) if given),
         )
 
     register("", "", plain())

@@ -113,6 +113,7 @@ def register_network(
     layers: Callable[[], Formulas] = dict,
     kept: Callable[[str], bool] = lambda name: False,
     closed_form: bool = True,
+    subject: str = "",
 ) -> Operator:
     """Declares a network as an operator of a task.
 
@@ -120,7 +121,7 @@ def register_network(
     from call to call (a detection head keeps its anchors), for a definition is evaluated on several devices and dtypes.
     `layers()` are formulas of its own classes, asked for when it is counted.
     `kept(name)` says of an entry of the state dict, or a module, that it stays as the network makes it. Without a
-    `closed_form`, of anybody's network, MACs are what torch's counter sees of it.
+    `closed_form`, of anybody's network, MACs are what torch's counter sees of it. `subject` as in `Operator`.
     """
 
     @functools.lru_cache(maxsize=4)
@@ -197,6 +198,7 @@ def register_network(
             task=task,
             title=title,
             source=source,
+            subject=subject,
             inputs=drawn,
             module=module,
             definition=definition,

@@ -35,8 +35,9 @@ class PlainBottleneck(nn.Module):
 
     def __init__(self, channels: int, shortcut: bool) -> None:
         super().__init__()
-        self.first, self.second = PlainConv(channels, channels, 3), PlainConv(channels, channels, 3)
-        self.shortcut = shortcut
+        self.first: nn.Module = PlainConv(channels, channels, 3)
+        self.second: nn.Module = PlainConv(channels, channels, 3)
+        self.channels, self.shortcut = channels, shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """Adds what two blocks make of x."""
@@ -127,6 +128,8 @@ class PlainYolov8(nn.Module):
             }
         )
         self.head = PlainDetect((c3, c4, c5), classes)
+        # The upsamplers of the neck, with the channels that they are given.
+        self.upsampled = {"up5": c5, "up4": c4}
 
     def forward(self, x: Tensor) -> Tensor:
         """What the head predicts of the three maps."""

@@ -29,7 +29,8 @@ def import_ultralytics(name: str = "ultralytics") -> Any:
             return importlib.import_module(name)
     except ImportError as error:
         raise OpbenchError(
-            f"ultralytics can't be imported ({error}): install it with pip install 'opbench[ultralytics]'"
+            f"ultralytics can't be imported ({error}): install it with pip install 'opbench[ultralytics]' "
+            "(it is AGPL-3.0)"
         ) from error
 
 

@@ -110,7 +110,7 @@ def die_with_parent(parent: int) -> None:
     """Has the kernel kill this process when its parent dies (more precisely, the thread that started it), where it
     can (Linux), and be its first choice when memory runs out; elsewhere the process ends at its next read.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows has no library of that name, None
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

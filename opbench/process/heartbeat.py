@@ -8,14 +8,19 @@ in Python and for one in C code that keeps the interpreter's lock and would let 
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import struct
 import tempfile
 from typing import NamedTuple
 
+from opbench.errors import OpbenchError
+
 _LAYOUT = struct.Struct("qqqq")
+NEEDS_LINUX = (
+    "measuring needs Linux (macOS does, too): the process that measures is watched through memory that this system "
+    "can't hand on; in Windows' own Linux (WSL) all of opbench works"
+)
 
 
 class Beat(NamedTuple):
@@ -40,7 +45,11 @@ class Heartbeat:
 
     @classmethod
     def make(cls) -> Heartbeat:
-        """A new page, all zero: nobody has written to it."""
+        """A new page, all zero: nobody has written to it. Raises OpbenchError on a system that can't hand it on."""
+        try:
+            import fcntl
+        except ImportError:
+            raise OpbenchError(NEEDS_LINUX) from None
         if hasattr(os, "memfd_create"):  # in memory alone: no file system can make a write to it wait
             file_descriptor = os.memfd_create("opbench-heartbeat")
         else:

@@ -18,8 +18,8 @@ from opbench.process.descendants import descendants
 
 # More forks than this are not made: what kills each of them is not going to stop.
 FORKS = 40
-_FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-_AWAITED = _FORWARDED | {signal.SIGCHLD}
+_FORWARDED = frozenset(found for name in ("SIGINT", "SIGTERM", "SIGHUP") if (found := getattr(signal, name, None)))
+_AWAITED = _FORWARDED | {found for found in [getattr(signal, "SIGCHLD", None)] if found}
 _PR_SET_PDEATHSIG = 1
 
 

@@ -210,14 +210,15 @@ def _failure(conformance: Conformance, group: list[Result], repeat: Repeat, *, i
         f"  but: {first.message}",
     ]
     if first.counterexample is not None and in_full:
-        text += [f"  {line}" for line in _call(first.counterexample)]
+        text += [f"  {line}" for line in call_lines(first.counterexample)]
     # How many examples a dtype gets depends on which comes first.
     foremost = next(result.dtype for result in conformance.results)
     text.append(f"  reproduce: {repeat(first.property, tuple(dict.fromkeys((foremost, first.dtype))))}")
     return [*text, f"  the same of: {', '.join(others)}"] if others else text
 
 
-def _call(call: Counterexample) -> list[str]:
+def call_lines(call: Counterexample) -> list[str]:
+    """A call for people to read: its options, then its tensors row by row."""
     options = ", ".join(f"{name}={value!r}" for name, value in call.options.items())
     text = [f"with {options}"] if options else []
     # A module's parameters are many, and noise that follows from the seed; a core's tensors are all telling.

@@ -1,7 +1,7 @@
 """What every drawing shares: colours, log axes with round ticks, marks that tell contenders apart, titles and style.
 
-Colours are those of Okabe and Ito, which stay apart for colour-blind eyes; where contenders are told apart by colour
-they also differ in shape. Text from a document reaches a picture as data, shortened and without control characters.
+Colours and shapes are those of `opbench.report.marks`. Text from a document reaches a picture as data, shortened and
+without control characters.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from opbench.analyse.standings import Row, Standing
 from opbench.quantities import SECONDS
 from opbench.report.escape import visible
 from opbench.report.families import Family
+from opbench.report.marks import DASHES, PALETTE, SHAPES, marks, operator_of, order
 
-# Okabe and Ito without yellow, which is too faint for a thin line on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 GUIDE = "#777777"
+# Of the first, second, ... implementation of an operator; None: its own colour.
+FILLS = (None, "white", "#dddddd")
 WIDTH = 420
 LABEL_LIMIT = 48
 
@@ -111,19 +111,34 @@ def millisecond_axis(data: Sequence[Datum]) -> Spec:
 
 
 def contender_axis(data: Sequence[Datum]) -> Spec:
-    """Contenders down the side, in the order planned."""
+    """Contenders down the side, in the order of the data."""
     return names("contender", None, sort=list(dict.fromkeys(datum["contender"] for datum in data)))
 
 
 def contender_marks(data: Sequence[Datum]) -> Spec:
-    """Colour and shape per contender: 7 and 6 share no factor, so 42 contenders differ in at least one."""
+    """The channels of points that tell contenders apart: colour and shape by operator, filling by implementation."""
     every = list(dict.fromkeys(datum["contender"] for datum in data))
-    colours = [PALETTE[index % len(PALETTE)] for index in range(len(every))]
-    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(every))]
+    of, places = marks(map(operator_of, every)), order(every)
+    own = [of[operator_of(name)] for name in every]
+    colours = [PALETTE[one.colour] for one in own]
+    fills = [FILLS[places[name] % len(FILLS)] or colour for name, colour in zip(every, colours, strict=True)]
     return {
-        "color": names("contender", "contender", scale={"domain": every, "range": colours}),
-        "shape": names("contender", "contender", scale={"domain": every, "range": shapes}),
+        "stroke": _told_apart(every, colours),
+        "fill": _told_apart(every, fills),
+        "shape": _told_apart(every, [SHAPES[one.shape] for one in own]),
     }
+
+
+def contender_lines(data: Sequence[Datum]) -> Spec:
+    """The channels of lines: the operator's colour, dashed by implementation. The legend is that of the points."""
+    every = list(dict.fromkeys(datum["contender"] for datum in data))
+    places = order(every)
+    dashes = [list(DASHES[places[name] % len(DASHES)]) for name in every]
+    return {"stroke": contender_marks(data)["stroke"], "strokeDash": {**_told_apart(every, dashes), "legend": None}}
+
+
+def _told_apart(every: Sequence[str], values: Sequence[Any]) -> Spec:
+    return names("contender", "contender", scale={"domain": list(every), "range": list(values)})
 
 
 def dataset(index: int) -> Spec:
@@ -131,12 +146,31 @@ def dataset(index: int) -> Spec:
     return {"name": f"data{index}"}
 
 
-def panel_title(standing: Standing) -> Spec:
-    """One panel's heading: workload, dimensions and offset spread."""
+def panel_drawing(
+    layers: Sequence[Spec], index: int | None, height: float | Spec, standing: Standing | None = None, of: str = ""
+) -> Spec:
+    """One panel's drawing: its marks, its data set (None: each layer names its own), its size and its heading.
+
+    `of` is the operator whose drawing it is, where a panel has one for each.
+    """
+    found: Spec = dict(layers[0]) if len(layers) == 1 else {"layer": list(layers)}
+    found |= {"width": WIDTH, "height": height}
+    if index is not None:
+        found["data"] = dataset(index)
+    return {**found, "title": panel_title(standing, of)} if standing else found
+
+
+def panel_title(standing: Standing, of: str = "") -> Spec:
+    """One panel's heading: operator (if one), workload, dimensions and offset spread."""
     case = standing.case
     spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
     seed = f", seed {case.seed}" if case.seed else ""
-    return {"text": visible(f"{visible(case.workload, LABEL_LIMIT)} ({standing.sizes}){spread}{seed}", 2 * LABEL_LIMIT)}
+    whose = f"{visible(of, LABEL_LIMIT)}: " if of else ""
+    return {
+        "text": visible(
+            f"{whose}{visible(case.workload, LABEL_LIMIT)} ({standing.sizes}){spread}{seed}", 2 * LABEL_LIMIT
+        )
+    }
 
 
 def picture(
@@ -150,7 +184,7 @@ def picture(
     variant: str = "",
 ) -> Picture:
     """The panels' drawings, with their data inside, under one heading that says what they share."""
-    shared = [family.task, family.mode, family.dtype, family.device, family.method, family.page]
+    shared = [family.task, family.mode, family.dtype, family.device, family.unusual_format, family.method, family.page]
     subtitle = [visible(", ".join(part for part in shared if part), 2 * LABEL_LIMIT), *([note] if note else [])]
     spec: Spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",

@@ -28,6 +28,7 @@ class Family(msgspec.Struct, frozen=True):
     method: str
     standings: tuple[Standing, ...]
     page: str = ""
+    unusual_format: str = ""
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -39,13 +40,14 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 def families(standings: Sequence[Standing], *, timed: bool = True) -> tuple[Family, ...]:
-    """The panels by task, dtype, device and mode, and if `timed` once for each timing method."""
-    groups: dict[tuple[str, DType, Device, Mode, str], list[Standing]] = {}
+    """The panels by task, dtype, device, mode and memory format, and if `timed` once for each timing method."""
+    groups: dict[tuple[str, DType, Device, Mode, str, str], list[Standing]] = {}
     for standing in standings:
         case = standing.case
         for method in standing.methods if timed else ("",):
-            groups.setdefault((case.task, case.dtype, case.device, case.mode, method), []).append(standing)
-    return tuple(Family(*key, standings=tuple(group)) for key, group in groups.items())
+            key = (case.task, case.dtype, case.device, case.mode, method, case.unusual_format)
+            groups.setdefault(key, []).append(standing)
+    return tuple(Family(*key[:-1], standings=tuple(group), unusual_format=key[-1]) for key, group in groups.items())
 
 
 def pages(family: Family) -> tuple[Family, ...]:

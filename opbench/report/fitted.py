@@ -95,8 +95,8 @@ class FittedTable:
 
         rule = "-" if options.ascii_only else "─"
         if self.title:
-            for line in self._title(options.max_width):
-                yield Text(line, "bold", no_wrap=True, overflow="ignore")
+            for words in self._title(options.max_width):
+                yield Text(words, "bold", no_wrap=True, overflow="ignore")
         for part in self._parts(options.max_width):
             for laid_out in self._part(part, rule):
                 # In a terminal that is narrower than a number and its row's name nothing is lost either.

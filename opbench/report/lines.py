@@ -33,6 +33,11 @@ def say_json(document: bytes) -> None:
     print("".join(one if one == "\n" or one.isprintable() else _code(one) for one in text).rstrip("\n"), flush=True)
 
 
+def say_text(document: bytes) -> None:
+    """Prints a text that is for a program to read, as it would stand in a file: its writer has made it inert."""
+    print(document.decode(), end="", flush=True)
+
+
 def _code(character: str) -> str:
     """As JSON writes a character by its number: outside of the basic plane in two halves."""
     halves = character.encode("utf-16-be", "surrogatepass")

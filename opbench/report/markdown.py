@@ -15,6 +15,7 @@ from opbench.analyse.quality import sentence
 from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.documents import replace_file
 from opbench.report import evidence, limits, numbers, tables
+from opbench.report.answer import answer
 from opbench.report.charts import Chart, charts, missing
 from opbench.report.escape import block, code, label, prose
 from opbench.report.table import Table
@@ -34,12 +35,17 @@ _HEADINGS = {
     "memory": "Memory",
 }
 
+# What page and paper show only to whoever opens it: the details of what stands above.
+_FOLDED = frozenset({"Every panel", "MACs counted three ways"})
+
 # A table becomes one or two blocks (itself and its note), anything else is a block already.
 Part = str | Table
 
 
-def report(run: Run) -> dict[str, bytes]:
+def report(run: Run, lang: str = "en") -> dict[str, bytes]:
     """File name -> content: `report.md`, `charts/*.svg`, and `report.html`, which holds all of it in one file.
+
+    `lang` is the language of the sentences at the top, which answer what a person came with; all else is English.
 
     A bare machine (one with a GPU and little else) may lack what draws charts or writes pages: report.md says what is
     left out, and `opbench report` adds it elsewhere.
@@ -47,7 +53,7 @@ def report(run: Run) -> dict[str, bytes]:
     standing = standings(run)
     drawn = charts(run, standing)
     parts = itertools.chain(
-        _opening(run, standing),
+        _opening(run, standing, lang),
         _answer(standing),
         _against_the_machine(run, standing),
         _pictures(drawn),
@@ -61,12 +67,12 @@ def report(run: Run) -> dict[str, bytes]:
         from opbench.report.page import page
     except ImportError:  # markdown-it-py
         return {REPORT: text.encode()} | drawn_files
-    return {REPORT: text.encode(), PAGE: page(text, pictures)} | drawn_files
+    return {REPORT: text.encode(), PAGE: page(text, pictures, _FOLDED)} | drawn_files
 
 
-def write(run: Run, folder: str | os.PathLike[str]) -> Path:
+def write(run: Run, folder: str | os.PathLike[str], lang: str = "en") -> Path:
     """Writes the report, its charts and its page into `folder` and returns the path of report.md, written last."""
-    files = report(run)
+    files = report(run, lang)
     for name in sorted(files, key=lambda name: name == REPORT):
         replace_file(Path(folder) / name, files[name])
     return Path(folder) / REPORT
@@ -85,10 +91,11 @@ def _blocks(parts: Iterable[Part]) -> Iterator[str]:
             yield prose(part.note)
 
 
-def _opening(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:
+def _opening(run: Run, standing: Sequence[Standing], lang: str) -> Iterator[Part]:
     where = run.environment
     device = f"{where.gpu} and {where.cpu}" if where.gpu else where.cpu
     yield f"# {prose(run.settings.suite)}: contenders against their baselines"
+    yield from map(prose, answer(standing, lang))
     yield (
         f"{prose(evidence.tally(standing, run))}. Measured on {prose(device)} ({where.threads} threads), "
         f"torch {prose(where.versions.get('torch', 'unknown'))}, commit {prose(where.commit or 'unknown')}"
@@ -118,7 +125,8 @@ def title(contest: Contest, devices: str = "") -> str:
     case = contest.case
     spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
     sizes = contest.standings[0].sizes
-    return f"{case.workload}, {case.dtype}, {devices or case.device}{spread} ({sizes})"
+    memory_format = f", {case.unusual_format}" if case.unusual_format else ""
+    return f"{case.workload}, {case.dtype}, {devices or case.device}{memory_format}{spread} ({sizes})"
 
 
 def _against_the_machine(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:

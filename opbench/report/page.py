@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -16,30 +16,13 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from opbench.report.page_style import style
+from opbench.slug import slug
+
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --rule: #ccc; --shade: #f4f4f4; --link: #0050a0; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --paper: #161616; --rule: #444; --shade: #242424; --link: #8cc4ff; }
-}
-body { color: var(--ink); background: var(--paper); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto;
-  max-width: 1200px; padding: 1rem 1.5rem 4rem; }
-a { color: var(--link); }
-nav ul { columns: 3 14rem; padding-left: 1.2rem; }
-h1, h2, h3 { line-height: 1.25; margin-top: 2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { border: 1px solid var(--rule); padding: .25rem .5rem; text-align: left; vertical-align: top; }
-th { background: var(--shade); }
-code, pre { background: var(--shade); font-size: 12.5px; }
-h2 code { font-size: .9em; }
-td:first-child code { white-space: nowrap; }
-pre { overflow-x: auto; padding: .6rem; }
-svg { background: #fff; max-width: 100%; height: auto; }
-@media print { body { max-width: none; } nav { display: none; } pre { white-space: pre-wrap; }
-  svg, tr { break-inside: avoid; } }
-"""
+# Texts longer than this may break anywhere, for they are hashes, versions and messages.
+_LONG = 40
 
 
 class _Renderer(RendererHTML):
@@ -54,8 +37,15 @@ class _Renderer(RendererHTML):
     def heading_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
         token, inside = tokens[index], tokens[index + 1]
         words = self.renderInlineAsText(inside.children or [], options, env)
-        env["headings"].append((token.tag, words))
-        return f'<{token.tag} id="s{len(env["headings"])}">'
+        name = env["anchors"].name(token.tag, words)
+        env["headings"].append((token.tag, words, name))
+        return f'<{token.tag} id="{name}">'
+
+    def heading_close(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        tag = tokens[index].tag
+        _, words, name = env["headings"][-1]
+        here = "" if tag == "h1" else f'<a class="here" href="#{name}" aria-label="Link to {escape(words)}">#</a>'
+        return f"{here}</{tag}>\n"
 
     def table_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
         return '<div class="wide" tabindex="0" role="region" aria-label="table"><table>\n'
@@ -63,27 +53,63 @@ class _Renderer(RendererHTML):
     def table_close(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
         return "</table></div>\n"
 
+    def td_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return '<td class="long">' if len(tokens[index + 1].content) > _LONG else "<td>"
 
-def page(markdown: str, pictures: Mapping[str, str]) -> bytes:
-    """The Markdown as HTML; `pictures` are the SVG texts of the paths that it shows."""
-    env: dict[str, Any] = {"pictures": pictures, "headings": [], "numbers": itertools.count()}
+
+class _Anchors:
+    """Names of headings that stay when others come or go: what a heading says, and below which it stands."""
+
+    def __init__(self) -> None:
+        self._section = ""
+        self._taken: set[str] = set()
+
+    def name(self, tag: str, words: str) -> str:
+        own = slug(words, 100)
+        if tag == "h2":
+            self._section = own
+        elif tag != "h1" and self._section:
+            own = f"{self._section}--{own}"
+        number, unique = 2, own
+        while unique in self._taken:
+            number, unique = number + 1, f"{own}-{number}"
+        self._taken.add(unique)
+        return unique
+
+
+def page(markdown: str, pictures: Mapping[str, str], folded: Collection[str] = ()) -> bytes:
+    """The Markdown as HTML; `pictures` are the SVG texts of the paths that it shows.
+
+    What stands before the first section comes before the table of contents. Sections whose heading is in `folded` are
+    shown when they are asked for, and printed only if they are open.
+    """
+    env: dict[str, Any] = {"pictures": pictures, "headings": [], "numbers": itertools.count(), "anchors": _Anchors()}
     parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
-    body = parser.render(markdown, env)
-    headings: list[tuple[str, str]] = env["headings"]
+    opening, *sections = re.split(r"(?=<h2 id=)", parser.render(markdown, env))
+    headings: list[tuple[str, str, str]] = env["headings"]
     title = headings[0][1] if headings else "opbench"
-    sections = "".join(
-        f'<li><a href="#s{number}">{escape(words)}</a></li>'
-        for number, (tag, words) in enumerate(headings, start=1)
-        if tag == "h2"
+    titles = [(words, name) for tag, words, name in headings if tag == "h2"]
+    listed = "".join(f'<li><a href="#{name}">{escape(words)}</a></li>' for words, name in titles)
+    contents = (
+        f'<nav aria-label="sections"><details><summary>Contents</summary><ul>{listed}</ul></details></nav>\n'
+        if titles
+        else ""
     )
-    navigation = f'<nav aria-label="sections"><ul>{sections}</ul></nav>' if sections else ""
+    body = "".join(
+        _folded(section) if words in folded else section for section, (words, _) in zip(sections, titles, strict=True)
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{navigation}\n"
-        f"<main>\n{body}</main>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{style()}</style>\n</head>\n<body>\n"
+        f"<main>\n{opening}{contents}{body}</main>\n</body>\n</html>\n"
     ).encode()
+
+
+def _folded(section: str) -> str:
+    heading, rest = section.split("</h2>\n", 1)
+    return f'<details class="section"><summary>{heading}</h2></summary>\n{rest}</details>\n'
 
 
 def inlined(svg: str, words: str, number: int) -> str:

@@ -46,16 +46,18 @@ def pareto_data(standing: Standing, method: str) -> list[Datum]:
     return data
 
 
-def accuracy_data(standing: Standing, method: str) -> list[Datum]:
-    """Largest error and latency of every contender that has both."""
-    data: list[Datum] = []
+def accuracy_data(standing: Standing, method: str) -> dict[str, list[Datum]]:
+    """By operator: largest error and latency of every contender that has both."""
+    groups: dict[str, list[Datum]] = {}
     for row in standing.rows:
         errors = [verdict.max_error for verdict in verdicts(row.record)]
         latency = row.timing(method).latency
         if errors and latency and all(0 <= error < math.inf for error in errors):
-            data.append({"contender": name_of(row), "error": max(errors), "milliseconds": 1e3 * latency.median_seconds})
-    _place(data, "error")
-    return data
+            datum = {"contender": name_of(row), "error": max(errors), "milliseconds": 1e3 * latency.median_seconds}
+            groups.setdefault(row.case.operator, []).append(datum)
+    for data in groups.values():
+        _place(data, "error")
+    return groups
 
 
 def _place(data: list[Datum], field: str) -> None:
@@ -94,5 +96,6 @@ def memory_data(row: Row) -> Iterator[Datum]:
             "contender": name_of(row),
             "kind": kind,
             "bytes": float(value or 0),
+            "known": value is not None,
             "label": numbers.figure(of, value, missing),
         }

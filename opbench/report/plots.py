@@ -5,43 +5,38 @@ Every axis names its unit. A family without data for a drawing yields nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import msgspec
 
-from opbench.analyse.standings import Standing
-from opbench.quantities import MACS, MIN_BYTES, PEAK, SAVED
+from opbench.quantities import MACS, MIN_BYTES
 from opbench.report import numbers
+from opbench.report.bars import memory_bars, ratio_bars
 from opbench.report.drawing import (
     GUIDE,
     LABEL_LIMIT,
-    PALETTE,
-    WIDTH,
     Datum,
     Picture,
     Spec,
-    contender_axis,
+    contender_lines,
     contender_marks,
     dataset,
     layer,
     log_axis,
     millisecond_axis,
     name_of,
-    names,
-    panel_title,
+    panel_drawing,
     picture,
     quantity,
     ticks,
 )
 from opbench.report.escape import visible
 from opbench.report.families import Family, sweeps
-from opbench.report.plot_data import accuracy_data, memory_data, pareto_data, ratio_datum, roofline_data
+from opbench.report.plot_data import accuracy_data, pareto_data, roofline_data
 from opbench.report.tables import ERROR_UNIT, MACS_UNIT
 from opbench.schema import Run
-from opbench.statistics.ratios import FEWEST_ROUNDS
 from opbench.statistics.roofline import yardstick
 
-SPEEDS = {"faster": "#0072B2", "slower": "#D55E00", "undecided": "#999999"}
 AXES = {
     "N": "batch size N",
     "C": "channels C",
@@ -61,35 +56,6 @@ class Plot(msgspec.Struct, frozen=True):
     draw: Callable[[Family, Run], Iterator[Picture]]
 
 
-def ratio_bars(family: Family, run: Run) -> Iterator[Picture]:
-    """Latency ratio to the baseline on a log axis, bars from 1, with their intervals; failures by name."""
-    groups = [(s, [ratio_datum(row, family.method) for row in s.rows]) for s in family.standings]
-    data = [datum for _, group in groups for datum in group]
-    if all(datum["speed"] == "none" for datum in data):
-        return
-    low, high = min(0.8, *(datum["low"] for datum in data)), max(1.25, *(datum["high"] for datum in data))
-    x = log_axis("ratio", low / 1.05, high * 1.05, "latency / baseline latency, below 1 is faster")
-    colour = names("speed", "vs baseline", scale={"domain": list(SPEEDS), "range": list(SPEEDS.values())})
-    timed = {"filter": "datum.speed != 'none'"}
-    parts = []
-    for index, (standing, group) in enumerate(groups):
-        y = contender_axis(group)
-        interval = {"x": x, "x2": {"field": "high"}, "y": y}
-        words = {"x": {"value": WIDTH}, "y": y, "text": {"field": "label", "type": "nominal"}}
-        layers = [
-            layer(
-                {"type": "bar", "height": {"band": 0.6}}, {"x": x, "x2": {"datum": 1}, "y": y, "color": colour}, timed
-            ),
-            layer({"type": "rule", "strokeWidth": 1.5}, interval, timed, {"calculate": "datum.low", "as": "ratio"}),
-            layer({"type": "rule"}, {"x": {"datum": 1}}),
-            layer({"type": "text", "align": "left", "dx": 8}, words),
-        ]
-        parts.append(_drawing(layers, index, {"step": 20}, standing))
-    baseline = visible(family.standings[0].panel.baseline, LABEL_LIMIT) or "no baseline"
-    note = f"lines: 95 % intervals; fewer than {FEWEST_ROUNDS} rounds give a range that decides nothing"
-    yield picture(f"Latency against {baseline}", family, note, parts, [group for _, group in groups])
-
-
 def scaling(family: Family, run: Run) -> Iterator[Picture]:
     """Median latency against a dimension that the suite sweeps while all others stay put."""
     for sweep in sweeps(family.standings):
@@ -107,49 +73,59 @@ def scaling(family: Family, run: Run) -> Iterator[Picture]:
         axis = {"values": values, "labelExpr": "format(datum.value, '~g')", "labelOverlap": "greedy"}
         scale = {"type": "log" if logarithmic else "linear", "nice": False, "zero": False, "padding": 16}
         x = quantity("x", name + (" (log scale)" if logarithmic else ""), axis=axis, scale=scale)
-        y, marks = millisecond_axis(data), contender_marks(data)
+        y, tell = millisecond_axis(data), contender_marks(data)
         layers = [
-            layer({"type": "line"}, {"x": x, "y": y, "color": marks["color"]}),
-            layer(_point(70), {"x": x, "y": y, **marks}),
+            layer({"type": "line"}, {"x": x, "y": y, **contender_lines(data)}),
+            layer(_point(70), {"x": x, "y": y, **tell}),
         ]
         fixed = visible(sweep.fixed, 2 * LABEL_LIMIT)
-        part = _drawing(layers, 0, 260)
+        part = panel_drawing(layers, 0, 260)
         yield picture(f"Latency against {name}", family, fixed, [part], [data], variant=sweep.axis)
 
 
 def pareto(family: Family, run: Run) -> Iterator[Picture]:
-    """Median latency against MACs, both log, with the front of contenders that nothing beats on both."""
+    """Median latency against MACs, both log, with the front of contenders that nothing beats on both.
+
+    A front of one point is no choice: there nothing is drawn.
+    """
     groups = [(standing, pareto_data(standing, family.method)) for standing in family.standings]
-    groups = [(standing, data) for standing, data in groups if len(data) > 1]
+    groups = [(standing, data) for standing, data in groups if sum(datum["front"] for datum in data) > 1]
     if not groups:
         return
-    marks = contender_marks([datum for _, data in groups for datum in data])
+    tell = contender_marks([datum for _, data in groups for datum in data])
     parts = []
     for index, (standing, data) in enumerate(groups):
         x, y = _macs_axis(data), millisecond_axis(data)
         front = {"type": "line", "interpolate": "step-after", "color": GUIDE, "strokeDash": [4, 3]}
         layers = [
             layer(front, {"x": x, "y": y, "order": quantity("x")}, {"filter": "datum.front"}),
-            layer(_point(90), {"x": x, "y": y, **marks}),
+            layer(_point(90), {"x": x, "y": y, **tell}),
         ]
-        parts.append(_drawing(layers, index, 220, standing))
+        parts.append(panel_drawing(layers, index, 220, standing))
     note = "dashed: the Pareto front, where nothing else has both fewer MACs and less latency"
     yield picture("Latency against MACs", family, note, parts, [data for _, data in groups], columns=2)
 
 
 def accuracy(family: Family, run: Run) -> Iterator[Picture]:
-    """Median latency against the largest error of the output, both log: what speed costs in digits, or doesn't."""
-    groups = [(standing, accuracy_data(standing, family.method)) for standing in family.standings]
-    groups = [(standing, data) for standing, data in groups if len(data) > 1]
+    """Median latency against the largest error of the output, both log: what speed costs in digits, or doesn't.
+
+    The implementations of one operator at a time: errors of different functions say nothing beside each other.
+    """
+    groups = [
+        (standing, operator, data)
+        for standing in family.standings
+        for operator, data in accuracy_data(standing, family.method).items()
+        if len(data) > 1
+    ]
     if not groups:
         return
-    marks = contender_marks([datum for _, data in groups for datum in data])
+    tell = contender_marks([datum for *_, data in groups for datum in data])
     parts = []
-    for index, (standing, data) in enumerate(groups):
+    for index, (standing, operator, data) in enumerate(groups):
         x, y = _error_axis(data), millisecond_axis(data)
-        parts.append(_drawing([layer(_point(90), {"x": x, "y": y, **marks})], index, 220, standing))
-    note = "each contender against its own operator's float64 definition: further left is closer"
-    yield picture("Latency against error", family, note, parts, [data for _, data in groups], columns=2)
+        parts.append(panel_drawing([layer(_point(90), {"x": x, "y": y, **tell})], index, 220, standing, operator))
+    note = "implementations of one operator against its float64 definition: further left is closer"
+    yield picture("Latency against error", family, note, parts, [data for *_, data in groups], columns=2)
 
 
 def roofline(family: Family, run: Run) -> Iterator[Picture]:
@@ -173,39 +149,7 @@ def roofline(family: Family, run: Run) -> Iterator[Picture]:
     ]
     limits = f"copies {numbers.rate(copy, 'bytes/second')}, multiplies {numbers.rate(matmul, 'macs/second')}"
     note = f"dashed: this machine {limits}; a point per contender and workload"
-    yield picture("Roofline", family, note, [_drawing(layers, None, 260)], [data, roof])
-
-
-def memory_bars(family: Family, run: Run) -> Iterator[Picture]:
-    """Peak bytes above inputs and parameters, and in training what is saved for backward."""
-    groups = [(s, [datum for row in s.rows for datum in memory_data(row)]) for s in family.standings]
-    groups = [(standing, data) for standing, data in groups if any(datum["bytes"] for datum in data)]
-    if not groups:
-        return
-    kinds = list(dict.fromkeys(datum["kind"] for _, data in groups for datum in data))
-    scale = {"domain": kinds, "range": list(PALETTE[: len(kinds)])}
-    colour = names("kind", None, scale=scale, legend={} if len(kinds) > 1 else None)
-    offset = {"yOffset": {"field": "kind", "type": "nominal", "sort": kinds}} if len(kinds) > 1 else {}
-    parts = []
-    for index, (standing, data) in enumerate(groups):
-        unit, step = _memory_unit(max(datum["bytes"] for datum in data))
-        for datum in data:
-            datum["size"] = datum["bytes"] / step
-        axis = {"labelExpr": "format(datum.value, '~g')", "tickCount": 6}
-        shared = {
-            "x": quantity("size", f"memory above inputs and parameters, {unit}", axis=axis),
-            "y": contender_axis(data),
-            **offset,
-        }
-        layers = [
-            layer({"type": "bar", "height": {"band": 0.8}}, {**shared, "color": colour}),
-            layer(
-                {"type": "text", "align": "left", "dx": 4}, {**shared, "text": {"field": "label", "type": "nominal"}}
-            ),
-        ]
-        parts.append(_drawing(layers, index, {"step": 15 if offset else 20}, standing))
-    title = PEAK.title.capitalize() + (f", and {SAVED.label}" if len(kinds) > 1 else "")
-    yield picture(title, family, "", parts, [data for _, data in groups])
+    yield picture("Roofline", family, note, [panel_drawing(layers, None, 260)], [data, roof])
 
 
 PLOTS = (
@@ -216,15 +160,6 @@ PLOTS = (
     Plot("roofline", timed=True, paged=False, draw=roofline),
     Plot("memory", timed=False, paged=True, draw=memory_bars),
 )
-
-
-def _drawing(layers: Sequence[Spec], index: int | None, height: float | Spec, standing: Standing | None = None) -> Spec:
-    """One panel's drawing: its marks, its data set (None: each layer names its own), its size and its heading."""
-    found: Spec = dict(layers[0]) if len(layers) == 1 else {"layer": list(layers)}
-    found |= {"width": WIDTH, "height": height}
-    if index is not None:
-        found["data"] = dataset(index)
-    return {**found, "title": panel_title(standing)} if standing else found
 
 
 def _point(size: int) -> Spec:
@@ -249,8 +184,3 @@ def _axis_with_zero(data: list[Datum], field: str, title: str, label: str) -> Sp
         return log_axis("x", least / 1.6, high * 1.6, title, label)
     values = [zero, *ticks(2 * zero, high * 1.6)]
     return log_axis("x", zero / 1.6, high * 1.6, title, f"datum.value <= {zero} ? '0' : {label}", values)
-
-
-def _memory_unit(most: float) -> tuple[str, int]:
-    power = min(max(int(most), 1).bit_length() - 1, 39) // 10
-    return ("bytes", "KiB", "MiB", "GiB")[power], 1 << (10 * power)

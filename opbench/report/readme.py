@@ -8,7 +8,7 @@ A README says where a table goes, from which run document, and of which panels:
 What follows `#` is the beginning of `task/workload/dtype/device`; without it the table covers the whole run. After the
 name of the document, `?targets` asks for the run's targets and what became of them, `?claims` for what papers and
 write-ups claim and what the run says of it, `?fastest` for the fastest contender of each of the selected panels, in
-place of all of them:
+place of all of them, and `?answer` for sentences on them, in the language that was asked for:
 
     <!-- opbench:results/desk/run.json?fastest#carafe_core -->
 
@@ -32,6 +32,7 @@ from opbench.documents import read
 from opbench.errors import nearest
 from opbench.quantities import MACS, RATIO, exact
 from opbench.report import markdown, numbers, tables
+from opbench.report.answer import answer
 from opbench.report.claims import claims
 from opbench.report.escape import prose
 from opbench.report.table import Table
@@ -51,15 +52,18 @@ def document(path: Path) -> Run | Selfcheck:
     return read(path, Run, Selfcheck)
 
 
-def update(text: str, load: Callable[[str], Run | Selfcheck]) -> str:
-    """Every marked table written anew; `load` opens the document that a marker names before its `?` or `#`."""
+def update(text: str, load: Callable[[str], Run | Selfcheck], lang: str = "en") -> str:
+    """Every marked table written anew, and sentences that answer in a language.
+
+    `load` opens the document that a marker names before its `?` or `#`.
+    """
     for name in names(text):
         contents = [load(path) for path in _parts(name)[0].split("+")]
-        text = insert(text, name, contents[0], *contents[1:])
+        text = insert(text, name, contents[0], *contents[1:], lang=lang)
     return text
 
 
-def insert(text: str, name: str, content: Run | Selfcheck | Table, *more: Run | Selfcheck) -> str:
+def insert(text: str, name: str, content: Run | Selfcheck | Table, *more: Run | Selfcheck, lang: str = "en") -> str:
     """The text with what stands between the two markers of `name` replaced by a generated table or sentence.
 
     `more` are the other documents that the name joins.
@@ -76,10 +80,10 @@ def insert(text: str, name: str, content: Run | Selfcheck | Table, *more: Run | 
     if end not in rest:
         raise OpbenchError(f"{end} stands before {begin}; swap them")
     after = rest.partition(end)[2]
-    return f"{before}{begin}\n\n{_body(content, name, more)}\n\n{end}{after}"
+    return f"{before}{begin}\n\n{_body(content, name, more, lang)}\n\n{end}{after}"
 
 
-def _body(content: Run | Selfcheck | Table, name: str, more: Sequence[Run | Selfcheck]) -> str:
+def _body(content: Run | Selfcheck | Table, name: str, more: Sequence[Run | Selfcheck], lang: str) -> str:
     if more:
         runs = [one for one in (content, *more) if isinstance(one, Run)]
         path, view, selection = _parts(name)
@@ -87,7 +91,7 @@ def _body(content: Run | Selfcheck | Table, name: str, more: Sequence[Run | Self
             raise OpbenchError(f"{path}: several documents are joined as runs without a view, got {name}")
         return _of_runs(runs, selection)
     if isinstance(content, Run):
-        return _of_run(content, *_parts(name)[1:])
+        return _of_run(content, *_parts(name)[1:], lang)
     if isinstance(content, Selfcheck):
         from opbench.analyse.compare.runs import MINIMUM_EFFECT
         from opbench.statistics.power import quote
@@ -133,7 +137,8 @@ def fastest(chosen: Sequence[Contest]) -> Table:
         case = contest.case
         modes = {standing.case.mode: standing for standing in contest.standings}
         cells = (_fastest(modes.get(mode)) for mode in ("inference", "training"))
-        place = f"{case.workload}, {case.dtype}" + ("" if case.spread is None else f", spread {case.spread:g} px")
+        place = ", ".join(filter(None, (case.workload, case.dtype, case.unusual_format)))
+        place += "" if case.spread is None else f", spread {case.spread:g} px"
         rows.append((case.task, place, contest.baseline, case.device.upper(), *cells))
     note = "Latency against the baseline, with its 95 % interval: below 1x is faster."
     header = ("task", "workload", "baseline", "device", "fastest in inference", "fastest in training")
@@ -165,7 +170,8 @@ def _of_runs(runs: Sequence[Run], selection: str) -> str:
         for contest in contests(standings(run)):
             case = contest.case
             if _selected(contest.id, selection):
-                place = (case.task, case.workload, tuple(sorted(case.dims.items())), case.dtype, case.spread)
+                dims = tuple(sorted(case.dims.items()))
+                place = (case.task, case.workload, dims, case.dtype, case.unusual_format, case.spread)
                 found.setdefault(place, []).append(contest)
     if not found:
         raise OpbenchError(f"no panel of these runs begins with {selection!r}")
@@ -178,20 +184,24 @@ def _of_runs(runs: Sequence[Run], selection: str) -> str:
     return "\n\n".join([*blocks, *map(_measured_on, runs)])
 
 
-def _of_run(run: Run, view: str, selection: str) -> str:
+def _of_run(run: Run, view: str, selection: str, lang: str) -> str:
     if view == "targets":
         return f"{_of_table(targets(run))}\n\n{_measured_on(run)}"
     if view == "claims":
         return f"{_of_table(claims([run]))}\n\n{_measured_on(run)}"
-    if view not in ("", "fastest"):
-        raise OpbenchError(nearest("view of a run", view, ("targets", "claims", "fastest")))
-    every = contests(standings(run))
+    if view not in ("", "fastest", "answer"):
+        raise OpbenchError(nearest("view of a run", view, ("targets", "claims", "fastest", "answer")))
+    held = standings(run)
+    every = contests(held)
     chosen = [contest for contest in every if _selected(contest.id, selection)]
     if not chosen:
         ids = [contest.id for contest in every]
         close = difflib.get_close_matches(selection, ids, n=1, cutoff=0.0)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise OpbenchError(f"no panel of this run begins with {selection!r}{hint} (known: {', '.join(ids) or 'none'})")
+    if view == "answer":
+        spoken_of = [standing for contest in chosen for standing in contest.standings]
+        return "\n".join(f"- {prose(said)}" for said in answer(spoken_of, lang, held=held))
     if view == "fastest":
         return f"{_of_table(fastest(chosen))}\n\n{_measured_on(run)}"
     generated = [table(contest) for contest in chosen]

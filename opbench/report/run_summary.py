@@ -22,13 +22,15 @@ from opbench.schema import Plan, Run
 SUMMARY_VERSION = 1
 
 
-def show_run(shown: Screen, run: Run, notes: Sequence[str], folder: Path, *, as_json: bool, loudness: Loudness) -> None:
+def show_run(
+    shown: Screen, run: Run, notes: Sequence[str], folder: Path, *, as_json: bool, loudness: Loudness, lang: str = "en"
+) -> None:
     """What `opbench run` ends with: tables and where the report is, quietly the latter alone; or all as JSON."""
     if as_json:
         say_json(run_summary_json(run, folder))
         return
     if loudness != "quiet":
-        shown.summary(run)
+        shown.summary(run, lang)
     shown.line("\n".join((*(() if loudness == "quiet" else notes), f"report: {folder / 'report.md'}")))
 
 

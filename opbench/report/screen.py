@@ -45,8 +45,8 @@ class Screen(Protocol):
         """What rich renders, one part below the other."""
         ...
 
-    def summary(self, run: Run) -> None:
-        """What a run found."""
+    def summary(self, run: Run, lang: str = "en") -> None:
+        """What a run found; its answer in a language."""
         ...
 
     def progress(self, total: int, unit: str, first: str) -> contextlib.AbstractContextManager[Told]:
@@ -133,10 +133,10 @@ class _Rich:
             # A sentence is left to the terminal to fold, so that it can be copied whole.
             self._console.print(part, soft_wrap=isinstance(part, Text))
 
-    def summary(self, run: Run) -> None:
+    def summary(self, run: Run, lang: str = "en") -> None:
         from opbench.report.terminal import summary
 
-        self._console.print(summary(run))
+        self._console.print(summary(run, lang))
 
     @contextlib.contextmanager
     def progress(self, total: int, unit: str, first: str) -> Iterator[Told]:
@@ -180,12 +180,12 @@ class _Plain:
     def show(self, *parts: RenderableType) -> None:
         raise OpbenchError("what this prints is laid out by rich, which isn't installed: pip install rich")
 
-    def summary(self, run: Run) -> None:
-        from opbench.report.terminal import closing, contents
+    def summary(self, run: Run, lang: str = "en") -> None:
+        from opbench.report.terminal import answered, closing, contents
 
         for table in contents(run):
             print("\n".join(table.text()), flush=True)
-        self.line(closing(run))
+        self.line("\n".join([*answered(run, lang), closing(run)]))
 
     @contextlib.contextmanager
     def progress(self, total: int, unit: str, first: str) -> Iterator[Told]:
@@ -206,7 +206,7 @@ class _Quiet:
     def show(self, *parts: RenderableType) -> None:
         pass
 
-    def summary(self, run: Run) -> None:
+    def summary(self, run: Run, lang: str = "en") -> None:
         pass
 
     @contextlib.contextmanager

@@ -8,9 +8,10 @@ from typing import Any
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
 from opbench.report import numbers
-from opbench.report.drawing import PALETTE, SHAPES, STYLE, WIDTH
+from opbench.report.drawing import STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
 from opbench.report.fitted import FittedTable
+from opbench.report.marks import PALETTE, SHAPES
 from opbench.report.table import Table
 from opbench.schema import Selfcheck
 from opbench.statistics.layout import floors

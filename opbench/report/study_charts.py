@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from opbench.report.charts import svg
-from opbench.report.drawing import GUIDE, LABEL_LIMIT, PALETTE, SHAPES, STYLE, WIDTH, Spec, ticks
+from opbench.report.drawing import GUIDE, LABEL_LIMIT, STYLE, WIDTH, Spec, ticks
 from opbench.report.escape import visible
+from opbench.report.marks import PALETTE, SHAPES, marks, operator_of
 from opbench.slug import slug
 from opbench.study.differences import SeedPoint, loss_curves, loss_differences, standings
 from opbench.study.document import Metric, StudyDocument, StudyResult
@@ -72,9 +73,10 @@ def _rows(points: Iterable[SeedPoint]) -> list[dict[str, Any]]:
 
 def _marks(result: StudyResult) -> dict[str, Any]:
     """Colour and shape per contender."""
-    names = [visible(contender.name, LABEL_LIMIT) for contender in result.contenders]
-    scale = {"domain": names, "range": [PALETTE[index % len(PALETTE)] for index in range(len(names))]}
-    shapes = {"domain": names, "range": [SHAPES[index % len(SHAPES)] for index in range(len(names))]}
+    every = [contender.name for contender in result.contenders]
+    of, names = marks(map(operator_of, every)), [visible(name, LABEL_LIMIT) for name in every]
+    scale = {"domain": names, "range": [PALETTE[of[operator_of(name)].colour] for name in every]}
+    shapes = {"domain": names, "range": [SHAPES[of[operator_of(name)].shape] for name in every]}
     field = {"field": "contender", "type": "nominal", "title": "contender"}
     return {"color": {**field, "scale": scale}, "shape": {**field, "scale": shapes}}
 

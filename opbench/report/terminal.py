@@ -11,6 +11,7 @@ from opbench.analyse.quality import quality, sentence
 from opbench.analyse.standings import Standing, standings
 from opbench.quantities import RATIO, exact
 from opbench.report import evidence, tables
+from opbench.report.answer import answer
 from opbench.report.escape import visible
 from opbench.report.table import Table
 from opbench.report.targets import targets
@@ -35,12 +36,18 @@ def closing(run: Run) -> str:
     return visible(" ".join(filter(None, (said, sentence(quality(run))))))
 
 
-def summary(run: Run) -> Group:
+def answered(run: Run, lang: str = "en") -> list[str]:
+    """What the run answers, a line a sentence: below the tables, where a reader's eyes are when it ends."""
+    return [visible(sentence) for sentence in answer(standings(run), lang)]
+
+
+def summary(run: Run, lang: str = "en") -> Group:
     """What rich prints for a run; nothing in the run is read as markup or as a terminal escape."""
     from rich.console import Group
     from rich.text import Text
 
-    return Group(*(table.rich() for table in contents(run)), Text(closing(run)))
+    said = "\n".join([*answered(run, lang), closing(run)])
+    return Group(*(table.rich() for table in contents(run)), Text(said))
 
 
 def _panel(standing: Standing) -> Table:

@@ -42,6 +42,8 @@ from opbench.schema.recorded import (
     FirstCall,
     Latency,
     Memory,
+    Node,
+    NodeVisit,
     Outcome,
     Phase,
     ProbedPanel,
@@ -56,13 +58,27 @@ from opbench.schema.recorded import (
 from opbench.schema.share import CoreShare, shares_differ
 from opbench.schema.suites import Quantity, Suite, Target, Workload
 from opbench.schema.trials import BestProbes, Called, LayoutTrial, Selfcheck, Trial
-from opbench.schema.words import DEVICES, DTYPES, MODES, Device, Dims, DType, Filter, Mode, Setting, Tensors
+from opbench.schema.words import (
+    DEVICES,
+    DTYPES,
+    MEMORY_FORMATS,
+    MODES,
+    Device,
+    Dims,
+    DType,
+    Filter,
+    MemoryFormat,
+    Mode,
+    Setting,
+    Tensors,
+)
 
 __all__ = [
     "DEFAULT_MEMORY_FORMAT",
     "DEFAULT_RUNTIME",
     "DEVICES",
     "DTYPES",
+    "MEMORY_FORMATS",
     "MODES",
     "PAIRED",
     "RUNNING",
@@ -87,9 +103,12 @@ __all__ = [
     "Latency",
     "LayoutTrial",
     "Memory",
+    "MemoryFormat",
     "Mode",
     "MovedBytes",
     "Multiple",
+    "Node",
+    "NodeVisit",
     "OpbenchError",
     "Operator",
     "Outcome",

@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opbench.schema.words import DEVICES, DTYPES, Device, Dims, DType, Mode, Setting, Tensors
+from opbench.schema.words import (
+    DEVICES,
+    DTYPES,
+    MEMORY_FORMATS,
+    Device,
+    Dims,
+    DType,
+    MemoryFormat,
+    Mode,
+    Setting,
+    Tensors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -142,7 +153,7 @@ class Task:
     dimension; `baseline` is a contender. `inputs` are
     those of every operator of the task that declares none of its own, and counters know its `formulas` in each. In a
     `deformable` task every contender is timed at each stated offset spread; in another one those operators are that
-    say they are deformable.
+    say they are deformable. `memory_formats` are those that its inputs can have: an input (N, H, W, C) has one.
     """
 
     name: str
@@ -153,6 +164,7 @@ class Task:
     deformable: bool = False
     inputs: Inputs | None = None
     formulas: Mapping[str, Callable[[Sequence[Any]], int]] = field(default_factory=dict)
+    memory_formats: tuple[MemoryFormat, ...] = MEMORY_FORMATS
 
     def given(self, dims: Mapping[str, int]) -> dict[str, int]:
         """Dimensions as they are named, then the defaults of those that aren't."""
@@ -224,6 +236,8 @@ class Operator:
                                            are judged at the slot's dimensions and the operator's settings
     anatomy                             -> how its core is recognised inside anybody's module
                                            (`opbench.anatomy.Anatomy`): "package.module:NAME"; loaded by `opbench check`
+    subject                             -> the paper's name of what opbench is asked about: pages open on such
+                                           operators, tables and charts accent them; left out: a rival among others
     show                                -> the function `(shot, image) -> Drawing` behind `opbench show`
                                            (`opbench.drawings`), or where it is; loaded by that command alone
 
@@ -263,6 +277,7 @@ class Operator:
     relations: str | Callable[[], tuple[Any, ...]] = ""
     constructor: Any = None
     anatomy: str = ""
+    subject: str = ""
     show: str | Callable[..., Any] = ""
 
     def given(self, dims: Dims) -> dict[str, Any]:

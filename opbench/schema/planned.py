@@ -59,6 +59,11 @@ class Case(msgspec.Struct, frozen=True, gc=False):
         return "/".join((self.named, *self.variant, *executed))
 
     @property
+    def unusual_format(self) -> str:
+        """The memory format where it is not the default one, else ""."""
+        return "" if self.memory_format == DEFAULT_MEMORY_FORMAT else self.memory_format
+
+    @property
     def panel_id(self) -> str:
         """What the case shares with everything it is measured against."""
         parts = [self.task, self.workload, self.dtype, self.device, self.mode]
@@ -66,8 +71,8 @@ class Case(msgspec.Struct, frozen=True, gc=False):
             parts.append(f"across={self.operator}")
         elif self.runtime != DEFAULT_RUNTIME:
             parts.append(self.runtime)
-        if self.memory_format != DEFAULT_MEMORY_FORMAT:
-            parts.append(self.memory_format)
+        if self.unusual_format:
+            parts.append(self.unusual_format)
         if self.spread is not None and spread_part(self.spread) not in self.variant:
             parts.append(spread_part(self.spread))
         if self.seed:

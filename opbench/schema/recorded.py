@@ -20,7 +20,7 @@ from opbench.schema.words import Device, DType, Setting
 #      contender of its task. New: case.settings, case.variant, case.runtime, case.memory_format, and
 #      settings.operator_settings; absent in older documents of schema 2: latency.waited, latency.left_out,
 #      latency.phase, yardstick.fits_bytes, settings.share_cpu, probes, counts.traffic_bytes, record.artifact,
-#      environment.share, case.across_runtimes, target.runtime and target.across_runtimes
+#      environment.share, case.across_runtimes, target.runtime, target.across_runtimes and nodes
 SCHEMA_VERSION = 2
 
 Outcome = Literal[
@@ -254,8 +254,29 @@ class Settings(msgspec.Struct, frozen=True):
     share_cpu: bool = False
 
 
+class NodeVisit(msgspec.Struct, frozen=True, gc=False):
+    """A panel's visit by a process, and the seconds that it took with all that was lost on the way."""
+
+    panel: str
+    process: int
+    wall_seconds: float
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A machine of a fleet: what it is, what it can do, and which visits of which panels were measured on it."""
+
+    name: str
+    environment: Environment
+    yardsticks: tuple[Yardstick, ...]
+    visits: tuple[NodeVisit, ...]
+
+
 class Run(msgspec.Struct, frozen=True):
-    """One run document: environment, settings and records. `called_seconds` was spent in measured or verified calls."""
+    """One run document: environment, settings and records. `called_seconds` was spent in measured or verified calls.
+
+    Of a run over a fleet `nodes` are its machines, none of which differs from `environment` in what times depend on;
+    `wall_seconds` are those of all of them together, and a yardstick has the samples of each.
+    """
 
     schema_version: int
     settings: Settings
@@ -271,3 +292,4 @@ class Run(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...] = ()
     first_calls: tuple[FirstCall, ...] = ()
     probes: tuple[ProbedPanel, ...] = ()
+    nodes: tuple[Node, ...] = ()

@@ -6,13 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from opbench.schema.words import Device, DType, Mode, Setting
+from opbench.schema.words import Device, DType, MemoryFormat, Mode, Setting
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Named dimensions of a task, with the source they come from; `settings` are operators' own, by operator.
 
-    `across_runtimes`: a panel for each operator, in torch and the other `runtimes`, and none of rivals.
+    `across_runtimes`: a panel for each operator, in torch and the other `runtimes`, and none of rivals. `unless` is a
+    task that this one stands in for: nothing is planned where a panel of it is.
     """
 
     task: str
@@ -25,8 +26,10 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     modes: tuple[Mode, ...] = ()
     spreads: tuple[float, ...] = ()
     runtimes: tuple[str, ...] = ("torch",)
+    memory_formats: tuple[MemoryFormat, ...] = ("contiguous",)
     across_runtimes: bool = False
     settings: dict[str, dict[str, Setting]] = {}
+    unless: str = ""
 
 
 Quantity = Literal["speed-up", "slow-down", "roofline", "memory", "first-call-cold", "first-call-cached"]

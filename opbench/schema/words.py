@@ -15,9 +15,14 @@ Tensors = Mapping[str, "torch.Tensor"]
 Device = Literal["cpu", "cuda"]
 Mode = Literal["inference", "training"]
 DType = Literal["float64", "float32", "bfloat16", "float16"]
+# How images (N, C, H, W) lie in memory: torch's default, or the channels of a pixel side by side.
+MemoryFormat = Literal["contiguous", "channels_last"]
 # What a run can be narrowed to.
-Filter = Literal["task", "workload", "operator", "implementation", "dtype", "device", "mode", "runtime"]
+Filter = Literal[
+    "task", "workload", "operator", "implementation", "dtype", "device", "mode", "runtime", "memory_format"
+]
 
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 MODES: tuple[Mode, ...] = ("inference", "training")
 DTYPES: tuple[DType, ...] = ("float64", "float32", "bfloat16", "float16")
+MEMORY_FORMATS: tuple[MemoryFormat, ...] = ("contiguous", "channels_last")

@@ -64,7 +64,7 @@ def pictures(source: str = "auto") -> Pictures:
     missing = missing_photographs()
     if missing:
         raise OpbenchError(
-            f"--images photographs: {missing}; install the extra (pip install 'opbench[ultralytics]'), "
+            f"--images photographs: {missing}; install the extra (pip install 'opbench[ultralytics]', AGPL-3.0), "
             f"or use --images generated"
         )
     return _photographs()

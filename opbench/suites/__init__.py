@@ -21,9 +21,11 @@ from opbench.errors import nearest
 from opbench.registry import operators, tasks, unknown_operator
 from opbench.runtimes import RUNTIMES
 from opbench.schema import (
+    DEFAULT_MEMORY_FORMAT,
     DEFAULT_RUNTIME,
     DEVICES,
     DTYPES,
+    MEMORY_FORMATS,
     MODES,
     OpbenchError,
     Setting,
@@ -45,7 +47,7 @@ GROUPS = {
 PEERS = "peers"
 
 _FOLDER = Path(__file__).parent
-_CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES}
+_CHOICES = {"dtypes": DTYPES, "devices": DEVICES, "modes": MODES, "memory_formats": MEMORY_FORMATS}
 _WHOLE = ("least_rounds", "replicas")
 _DEFAULTS: Mapping[str, Any] = {
     "dtypes": ("float32",),
@@ -54,6 +56,7 @@ _DEFAULTS: Mapping[str, Any] = {
     # A fresh module has zero offsets, which flatters every deformable operator; trained offsets are not zero.
     "spreads": (2.0,),
     "runtimes": (DEFAULT_RUNTIME,),
+    "memory_formats": (DEFAULT_MEMORY_FORMAT,),
 }
 
 
@@ -185,6 +188,8 @@ def _workloads(
             raise OpbenchError(f"suite {label}: {error}{hint}") from error
         if len({spread_part(spread) for spread in workload.spreads}) < len(workload.spreads):
             raise OpbenchError(f"suite {label}: spreads: {list(workload.spreads)} has one of them twice")
+        if workload.unless and workload.unless not in tasks():
+            raise OpbenchError(f"suite {label}: unless: {nearest('task', workload.unless, tasks())}")
         for runtime in workload.runtimes:
             if runtime not in RUNTIMES:
                 raise OpbenchError(f"suite {label}: runtimes: {nearest('runtime', runtime, RUNTIMES)}")

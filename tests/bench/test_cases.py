@@ -1,14 +1,10 @@
 """`pytest --benchmark-only`: the cases of a suite through pytest-benchmark, each verified before it is timed."""
 
-import time
-
 import pytest
 import torch
-import watched
 
 from opbench import plan, registry, suites
-from opbench.engine.check_case import check_case, count_case
-from opbench.verify.gate import call
+from opbench.testing import ProvenCase
 
 
 def pytest_generate_tests(metafunc):
@@ -26,32 +22,5 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("case", cases)
 
 
-def device_clock():
-    """Seconds, read when the device has finished what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-@pytest.mark.benchmark(timer=device_clock)
 def test_case(benchmark, case):
-    proof = check_case(case)
-    built, verdict = proof.built, proof.verdict
-    assert verdict.correct, f"{case.id} is incorrect and is not timed: {verdict.reason}"
-    counts, memory = count_case(built)
-    benchmark.group = case.panel_id
-    benchmark.extra_info.update(
-        case=case.id,
-        correct=verdict.correct,
-        worst_error_over_bound=verdict.worst_ratio,
-        params=counts.params,
-        macs=counts.macs,
-        min_bytes=counts.min_bytes,
-        traffic_bytes=counts.traffic_bytes,
-        peak_bytes=memory.peak_bytes,
-        saved_bytes=memory.saved_bytes,
-    )
-    if case.device == "cpu":
-        watched.run(benchmark, call, built)
-    else:
-        benchmark(call, built)
+    ProvenCase(case).time(benchmark)

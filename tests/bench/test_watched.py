@@ -1,10 +1,10 @@
 """What of pytest-benchmark's rounds counts, beside other processes."""
 
 import pytest
-import watched
 from waiting import Waiting
 
 from opbench.measure.disturbance import Counters, DisturbanceGuard
+from opbench.testing import watched
 
 
 class Benchmark:
@@ -13,12 +13,12 @@ class Benchmark:
     def __init__(self):
         self.stats, self.extra_info = None, {}
 
-    def pedantic(self, call, args, setup, rounds):
+    def pedantic(self, call, setup, rounds):
         data = []
         self.stats = type("Metadata", (), {"stats": type("Stats", (), {"data": data})})
         for _ in range(rounds):
             setup()
-            call(*args)
+            call()
             data.append(1.0)
 
 
@@ -31,7 +31,7 @@ class Kernel(Waiting):
     def read(self):
         return Counters(self.waited, None, None)
 
-    def call(self, built):
+    def call(self):
         if self.rounds > 0:
             self.waited += 0.5
         self.rounds -= 1
@@ -40,7 +40,7 @@ class Kernel(Waiting):
 def run(monkeypatch, benchmark, disturbed, rounds=10):
     monkeypatch.setattr(watched, "MOST_ROUNDS", rounds)
     kernel = Kernel(disturbed + 2)  # two calls go before
-    watched.run(benchmark, kernel.call, "built", DisturbanceGuard(kernel))
+    watched.run(benchmark, kernel.call, DisturbanceGuard(kernel))
     return benchmark.stats.stats.data, benchmark.extra_info
 
 

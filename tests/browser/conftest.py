@@ -6,6 +6,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from factory import make_case, make_record, make_run
+from histories import CLAIMS, save, write_history
+
+from opbench.report.dashboard.site import write_site
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -64,7 +68,7 @@ class Watched:
             self.page.wait_for_timeout(20)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`)")
     if CHROMIUM is None:
@@ -75,7 +79,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def windows(chromium):
     """The pages that are open: one for each site and setting, since a new one takes longer than most tests."""
     return {}
@@ -99,3 +103,23 @@ def browse(chromium, windows):
         window.complaints.clear()
         window.page.emulate_media(media="null")
     assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory):
+    """Months of runs on two machines; the newest is of `bench-01`, an Example CPU."""
+    folder = tmp_path_factory.mktemp("history")
+    write_history(folder / "results")
+    return write_site(folder / "results", folder / "site", lambda runs: CLAIMS)[0]
+
+
+@pytest.fixture(scope="session")
+def single(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("single")
+    save(make_run([make_record(make_case())]), folder / "results" / "run.json")
+    return write_site(folder / "results", folder / "site")[0]
+
+
+@pytest.fixture
+def page(browse, history):
+    return browse(history)

@@ -4,8 +4,7 @@ import re
 import time
 
 import pytest
-from factory import make_case, make_record, make_run
-from histories import RUNS, STEP_AT, save, write_history, write_hostile, write_many
+from histories import RUNS, STEP_AT, write_hostile, write_many
 from hostile import EVIL
 
 from opbench.analyse.claims.nouns import Answer
@@ -14,18 +13,6 @@ from opbench.report.dashboard.site import write_site
 from opbench.run_request import row_command
 
 VIEWS = ("overview", "compare", "shapes", "roofline", "trends", "difference", "proof", "claims", "runs")
-CLAIMS = (
-    Answer("CARAFE adds negligible parameters", "arXiv 1905.02188", "refuted", "74,148 against 0", "nearest[torch]"),
-    Answer("DCNv3 needs fewer parameters", "arXiv 2211.05778", "confirmed", "16,108 against 99,180", "dcnv2[gather]"),
-    Answer("softmax keeps training stable", "arXiv 2211.05778", "undecided", "not measured", "none"),
-)
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("history")
-    write_history(folder / "results")
-    return write_site(folder / "results", folder / "site", lambda runs: CLAIMS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +21,6 @@ def hostile(tmp_path_factory):
     write_hostile(folder / "results")
     evil = Answer(*[EVIL] * 5)
     return write_site(folder / "results", folder / "site", lambda runs: [evil])[0]
-
-
-@pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("single")
-    save(make_run([make_record(make_case())]), folder / "results" / "run.json")
-    return write_site(folder / "results", folder / "site")[0]
-
-
-@pytest.fixture
-def page(browse, history):
-    return browse(history)
 
 
 def choose(page, control, value):
@@ -95,14 +70,14 @@ def test_the_first_screen_says_what_each_operator_costs(page):
     assert "carafe" in cells[0]
     assert "74,148" in " ".join(cells)
     tables = page.page.locator("table.contest")
-    assert tables.count() == 12
+    assert tables.count() == 6
     assert re.search(r"2\.9\dx \[2\.9\d, 3\.\d+\]|3\.0\dx \[", tables.first.inner_text() + tables.nth(3).inner_text())
 
 
 def test_the_overview_begins_with_what_failed_and_what_the_last_runs_made_worse(page):
     page.open()
     failed, memory, *moved = page.texts(".news li")
-    assert (failed, memory) == ("2 incorrect", "2 out-of-memory")
+    assert (failed, memory) == ("1 incorrect", "1 out-of-memory")
     assert [text.partition(" on ")[2].partition(",")[0] for text in moved] == [
         "Example CPU @ 2.10GHz (2 threads)",
         "Other CPU @ 3.00GHz (4 threads)",
@@ -111,7 +86,7 @@ def test_the_overview_begins_with_what_failed_and_what_the_last_runs_made_worse(
     assert "REGRESSED: 9 regressed" in moved[1]
     page.page.click(".news a:has-text('incorrect')")
     page.settle("document.querySelector('main').dataset.view === 'proof'")
-    assert len(page.texts("main table:has(caption:has-text('Every')) tbody tr")) == 2
+    assert len(page.texts("main table:has(caption:has-text('Every')) tbody tr")) == 1
 
 
 @pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "%E0%A4%A", "?", "claims?sort=__proto__"])
@@ -125,7 +100,8 @@ def test_no_address_breaks_the_page(page, name):
 
 def test_a_filter_narrows_the_rows_and_its_address_restores_it(page):
     page.open("compare")
-    choose(page, "filter-machine", "Other CPU @ 3.00GHz (4 threads)")
+    page.page.click("#machines a:has-text('Other CPU')")
+    page.settle("location.hash.includes('Other')")
     choose(page, "filter-workload", "neck-40")
     page.settle("location.hash.includes('neck-40')")
     before = page.texts("main tbody tr")
@@ -202,7 +178,7 @@ def test_bars_can_show_another_quantity(page):
 
 
 def test_each_chart_is_of_one_machine_and_says_which(page):
-    page.open("compare?task=upsample2x&mode=inference")
+    page.open("compare?task=upsample2x&mode=inference&machine=*")
     assert "from several machines" in page.page.locator("main").inner_text()
     captions = page.texts("main figcaption")
     assert len(captions) == 6
@@ -279,7 +255,7 @@ def test_a_run_shows_its_command_and_the_one_of_each_row(page, history):
 def test_claims_are_counted_and_listed(page):
     page.open("claims")
     assert page.texts(".tally li") == ["1 refuted", "1 confirmed", "1 undecided"]
-    assert "74,148 against 0" in page.texts("main tbody tr")[0]
+    assert [row.split(" ")[0] for row in page.texts("main tbody tr")] == ["CARAFE", "DCNv3", "softmax"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

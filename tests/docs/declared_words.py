@@ -16,7 +16,7 @@ sys.path.append(str(ROOT / "docs"))
 import declared
 
 # Options in the text that are pytest's, pip's or nox's own.
-FOREIGN = {"--benchmark-only", "--opbench-suite", "--nightly", "--strict"}
+FOREIGN = {"--benchmark-only", "--codspeed", "--opbench", "--opbench-suite", "--opbench-with", "--nightly", "--strict"}
 
 
 class Call(NamedTuple):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import as_installed
 from pages import NOT_RUN, ROOT, Block
 
 # What a page installs is there already; whether the extras and sessions exist, another test says.
@@ -17,6 +18,7 @@ TOOLS = {
     "pip": "exit 0",
     "nox": "exit 0",
     "git": "exit 0",
+    "pytest": f'exec {sys.executable} -m pytest -p no:cacheprovider "$@"',
 }
 
 
@@ -61,7 +63,8 @@ class Reader:
 
     def _run(self, command: list[str], block: Block) -> None:
         path = f"{self.tools}{os.pathsep}{os.environ['PATH']}"
-        env = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        found = os.pathsep.join([str(as_installed.site(self.tools)), str(ROOT)])
+        env = os.environ | {"PATH": path, "PYTHONPATH": found, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
         done = subprocess.run(
             command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=900, check=False
         )

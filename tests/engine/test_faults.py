@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from opbench.engine.executor import LocalExecutor
 from opbench.engine.run import execute
 from opbench.engine.supervisor import Supervisor, WorkerLimits
 from opbench.schema import Case, Panel, Plan, Settings
@@ -63,7 +64,12 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     with Supervisor(extensions=EXTENSIONS, limits=LIMITS) as supervisor:
         run = execute(
-            laid_out, settings, folder, command="test", progress=lambda done, panel: None, supervisor=supervisor
+            laid_out,
+            settings,
+            folder,
+            command="test",
+            progress=lambda done, panel: None,
+            executor=LocalExecutor(supervisor),
         )
     assert [record.case.id for record in run.records] == [case.id for panel in run.panels for case in panel.cases]
     assert not list(folder.iterdir())

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from opbench.engine.executor import LocalExecutor
 from opbench.engine.run import execute
 from opbench.engine.supervisor import Supervisor, WorkerLimits
 from opbench.schema import Case, Panel, Plan, Settings
@@ -53,7 +54,12 @@ def struck(tmp_path_factory):
     folder = tmp_path_factory.mktemp("strikes")
     with Supervisor(extensions=EXTENSIONS, limits=limits) as supervisor:
         run = execute(
-            laid_out, settings, folder, command="test", progress=lambda done, panel: None, supervisor=supervisor
+            laid_out,
+            settings,
+            folder,
+            command="test",
+            progress=lambda done, panel: None,
+            executor=LocalExecutor(supervisor),
         )
     assert not psutil.Process().children(recursive=True)
     return {(record.case.workload, record.case.implementation): record for record in run.records}

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from toy_plan import search_path, toy_plan, toy_run, toy_settings, toy_supervisor
 
+from opbench.engine.executor import LocalExecutor
 from opbench.engine.messages import Began, Ended, Measure, PanelMeasured
 from opbench.engine.run import execute
 from opbench.engine.steps import CaseStep
@@ -117,7 +118,8 @@ def killed_run(folder, times):
     plan, settings = toy_plan(1, ("ok", "slow", "also-ok")), toy_settings(replicas=1)
     with toy_supervisor(PATIENT) as supervisor:
         supervisor._look = killing(supervisor, "slow", times)
-        return execute(plan, settings, folder, command="toy", progress=lambda done, panel: None, supervisor=supervisor)
+        executor = LocalExecutor(supervisor)
+        return execute(plan, settings, folder, command="toy", progress=lambda done, panel: None, executor=executor)
 
 
 def test_a_kill_from_outside_is_told_from_our_own():

@@ -15,6 +15,7 @@ from opbench.engine import check_case
 from opbench.engine import run as engine
 from opbench.engine.entries import PanelFinished
 from opbench.engine.entries import read as read_journal
+from opbench.engine.executor import LocalExecutor
 from opbench.engine.panel import Context, run_panel
 from opbench.engine.replicas import merge, one_visit
 from opbench.engine.surveying import KnownMachine
@@ -72,7 +73,7 @@ def test_all_panels_are_visited_before_any_is_again_and_each_time_in_a_new_proce
     with toy_supervisor() as supervisor:
         engine.execute(
             toy_plan(3), toy_settings(replicas=3), tmp_path, command="toy", progress=lambda *_: None,
-            supervisor=supervisor, finish=look,
+            executor=LocalExecutor(supervisor), finish=look,
         )  # fmt: skip
     panels = [panel.id for panel in toy_plan(3).panels]
     assert [(one.replica, one.panel) for one in seen] == [(visit, panel) for visit in range(3) for panel in panels]
@@ -213,7 +214,7 @@ def test_phases_are_told_by_the_best_that_the_machines_selfcheck_keeps(tmp_path,
             tmp_path,
             command="toy",
             progress=lambda *_: told.append(supervisor.best),
-            supervisor=supervisor,
+            executor=LocalExecutor(supervisor),
             known=lambda environment: KnownMachine(kept, "0 false alarms."),
         )
     assert told[0] == Probe(1e-6, 1e-6, 1e-6)

@@ -9,6 +9,7 @@ from factory import make_case
 from opbench import plan as planning
 from opbench import suites
 from opbench.documents import save
+from opbench.engine.executor import LocalExecutor
 from opbench.engine.run import execute
 from opbench.engine.supervisor import Supervisor, WorkerLimits
 from opbench.schema import Panel, Plan, Settings
@@ -62,7 +63,7 @@ def toy_run(
             folder,
             command="toy",
             progress=progress,
-            supervisor=supervisor,
+            executor=LocalExecutor(supervisor),
             finish=lambda run: save(run, folder / "run.json"),
             resume=resume,
             **more,

@@ -10,12 +10,18 @@ from typing import NamedTuple
 
 from factory import example_records, make_run, make_selfcheck
 from hostile import EVIL, make_hostile_run
+from test_documents import nouns
 
 from opbench import documents
 from opbench.analyse.history.digest import digest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "report" / "exports"))
+import judging_examples
 import toy_study
+
+# How often a kind is drawn beside those that are drawn once: what many commands read, and what is read back from disk.
+WEIGHTS = {"run": 6, "digest": 3, "selfcheck": 2, "study": 2, "comparison": 2, "conformance": 2, "promises": 2}
 
 # What a field may hold instead: at the edges of numbers, of names and of types.
 VALUES = (
@@ -35,22 +41,27 @@ class Mutated(NamedTuple):
 
 
 def originals():
-    """One document of each kind that a command reads, as JSON values; of runs two."""
+    """One document of each kind, as JSON values; of runs two. What a kind holds at most stands in it."""
     run = make_run(example_records()[:6])
     data = documents.render(run)
-    nouns = {
+    full = {
         "run": [run, make_hostile_run()],
         "digest": [digest(run, data)],
         "selfcheck": [make_selfcheck(make_selfcheck().trials[:6])],
         "study": [toy_study.make_study()],
+        "comparison": [judging_examples.regressed()],
+        "conformance": [judging_examples.convicted()],
+        "promises": [judging_examples.broken_module()],
     }
-    return {kind: [json.loads(documents.render(noun)) for noun in every] for kind, every in nouns.items()}
+    every = {kind: [noun] for kind, noun in nouns().items()} | full
+    return {kind: [json.loads(documents.render(noun)) for noun in held] for kind, held in every.items()}
 
 
 def mutated(seed, every):
     """A document of the `originals` with one to four changes."""
     draw = random.Random(seed)
-    kind = draw.choice(("run", "run", "run", "digest", "digest", "selfcheck", "study"))
+    kinds = sorted(every)
+    (kind,) = draw.choices(kinds, [WEIGHTS.get(kind, 1) for kind in kinds])
     raw = copy.deepcopy(draw.choice(every[kind]))
     done = tuple(_change(raw, draw) for _ in range(draw.choice((1, 1, 1, 2, 4))))
     content = json.dumps(raw).encode()
@@ -64,8 +75,10 @@ def _change(raw, draw):
     """Changes one place of a JSON value, wherever it is; says what was done."""
     held, key, path = _place(raw, draw)
     what = draw.choice(("value", "value", "value", "near", "near", "gone", "twice", "swapped"))
-    if what == "near" and isinstance(held[key], int | float) and not isinstance(held[key], bool):
-        held[key] = draw.choice((held[key] * 2, held[key] * -1, held[key] * 1e6, held[key] / 1e6, held[key] + 1))
+    number = held[key]
+    # An integer that an earlier change put there may be beyond every float.
+    if what == "near" and type(number) in (int, float) and abs(number) < 1e300:
+        held[key] = draw.choice((number * 2, number * -1, number * 1e6, number / 1e6, number + 1))
     elif what == "gone":
         del held[key]
     elif what == "twice" and isinstance(held, list):

@@ -10,6 +10,7 @@ from mutating import mutated, originals
 from typer.testing import CliRunner
 
 from opbench import documents, main
+from opbench.documents import KINDS
 from opbench.report.exports import FORMATS
 
 # A document of a test takes milliseconds; a chart of many panels a second or two beside other processes.
@@ -33,9 +34,13 @@ def reading_a_run(file, good, out):
         "history": ["history", case, folder],
         "claims": ["claims", file],
         "readme": ["readme", out / "README.md"],
-        **{
-            f"export {name}": ["export", file, "--format", name, "-o", out / name.replace("-", "_")] for name in FORMATS
-        },
+        **exporting(file, out, FORMATS),
+    }
+
+
+def exporting(file, out, formats):
+    return {
+        f"export {name}": ["export", file, "--format", name, "-o", out / name.replace("-", "_")] for name in formats
     }
 
 
@@ -62,12 +67,39 @@ def reading_a_study(file, good, out):
     }
 
 
+def reading_what_is_printed(file, good, out):
+    """What `--json` printed, and a command takes up again: verdicts."""
+    return {
+        **exporting(file, out, (name for name, format_ in FORMATS.items() if format_.verdicts)),
+        **refusing(file, good, out),
+    }
+
+
+def reading_a_device(file, good, out):
+    return {"report": ["report", file, "-o", out / "report"], **refusing(file, good, out)}
+
+
+def refusing(file, good, out):
+    """Commands that meet a document of another kind than theirs."""
+    return {
+        "report among runs": ["report", good, file, "-o", out / "reports"],
+        "compare": ["compare", good, file],
+        "export of figures": ["export", file, "--format", "csv", "-o", out / "csv"],
+        "dashboard": ["dashboard", file.parent, "-o", out / "site"],
+        "history": ["history", "carafe", file.parent],
+    }
+
+
 COMMANDS = {
     "run": (reading_a_run, "run.json"),
     "digest": (reading_a_digest, "one.digest.json"),
     "selfcheck": (reading_a_selfcheck, "selfcheck.json"),
     "study": (reading_a_study, "study.json"),
+    **dict.fromkeys(("comparison", "conformance", "promises"), (reading_what_is_printed, "printed.json")),
+    "device": (reading_a_device, "device.json"),
 }
+# Of a kind that no command takes up again: those that meet one in a folder, or by mistake.
+OTHERS = (refusing, "document.json")
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +135,10 @@ def files(folder, without):
     return found
 
 
-def tried(seed, every, home, most):
-    """Runs a mutated document through the commands that read its kind, `most` of them in turn by its seed."""
+def tried(seed, every, home, most=None):
+    """Runs a mutated document through the commands that read its kind: `most` of them in turn by its seed, or all."""
     one = mutated(seed, every)
-    reading, name = COMMANDS[one.kind]
+    reading, name = COMMANDS.get(one.kind, OTHERS)
     folder, out = home / "deep" / "in", home / "deep" / "out"
     folder.mkdir(parents=True)
     out.mkdir()
@@ -115,7 +147,8 @@ def tried(seed, every, home, most):
     documents.save(make_run(example_records()[:6]), good)
     (out / "README.md").write_text(f"<!-- opbench:../in/{name} -->\n<!-- /opbench:../in/{name} -->\n")
     commands = reading(file, good, out)
-    chosen = list(itertools.islice(itertools.cycle(commands), seed % len(commands), seed % len(commands) + most))
+    first = seed % len(commands)
+    chosen = list(itertools.islice(itertools.cycle(commands), first, first + (most or len(commands))))
     for title in dict.fromkeys(chosen):
         # A history may be kept in the folder itself; elsewhere nothing is touched.
         without = folder if (one.kind, title) == ("digest", "keep") else out
@@ -143,11 +176,16 @@ def test_a_changed_document_ends_in_a_sentence(batch, every, tmp_path, monkeypat
 def test_many_more_do_too(batch, every, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        tried(1_000_000 + seed, every, tmp_path / str(seed), most=4)
+        tried(1_000_000 + seed, every, tmp_path / str(seed))
+
+
+def test_every_kind_is_among_them(every):
+    assert {mutated(seed, every).kind for seed in range(DOCUMENTS)} == set(KINDS)
 
 
 def test_the_same_seed_is_the_same_document(every):
-    assert [mutated(seed, every) for seed in range(20)] == [mutated(seed, originals()) for seed in range(20)]
+    again = originals()
+    assert [mutated(seed, every) for seed in range(20)] == [mutated(seed, again) for seed in range(20)]
 
 
 def test_a_command_that_does_not_come_back_is_found():

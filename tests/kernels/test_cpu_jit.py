@@ -169,6 +169,39 @@ def test_without_llvmlite_the_reason_is_given(monkeypatch):
         processor.machine.cache_clear()
 
 
+@pytest.fixture
+def another_llvmlite(monkeypatch, tmp_path):
+    """Puts a package of the same name in front of the one that is installed, and has it looked at anew."""
+
+    def put(source):
+        package = tmp_path / "llvmlite"
+        package.mkdir()
+        (package / "__init__.py").write_text(source)
+        for part in ("binding", "ir"):
+            (package / f"{part}.py").write_text("")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        for name in [name for name in sys.modules if name.split(".")[0] == "llvmlite"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setattr(processor, "_looked", [])
+
+    yield put
+    for name in [name for name in sys.modules if name.split(".")[0] == "llvmlite"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise OSError('libllvmlite.so: cannot open shared object file')", "can't be loaded: OSError: libllvmlite.so"),
+        ("__version__ = '0.43.0'", "llvmlite 0.43.0 is too old: 0."),
+    ],
+)
+def test_an_llvmlite_that_is_broken_or_too_old_is_named_with_its_cure(another_llvmlite, source, said):
+    another_llvmlite(source)
+    assert said in processor.missing()
+    assert "(pip install -" in processor.missing()
+
+
 def test_importing_the_operations_loads_no_compiler():
     source = """
         import sys

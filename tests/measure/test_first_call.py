@@ -89,6 +89,7 @@ def test_every_death_of_a_process_is_the_note(monkeypatch, death):
 
 def test_a_suite_s_first_call_targets_say_which_cases_are_measured(monkeypatch, tmp_path, toys):
     from opbench.engine import run
+    from opbench.engine.executor import LocalExecutor
     from opbench.engine.messages import CalledFirst
     from opbench.engine.supervisor import Supervisor
     from opbench.schema import FirstCall, Settings
@@ -129,7 +130,8 @@ def test_a_suite_s_first_call_targets_say_which_cases_are_measured(monkeypatch, 
     extensions = (toys.__file__,)
     settings = Settings(suite="toy", precision=0.5, budget_seconds=0.05, extensions=extensions, share_cpu=True)
     with Supervisor(extensions=extensions) as place:
-        done = run.execute(laid_out, settings, tmp_path, command="", progress=lambda *_: None, supervisor=place)
+        executor = LocalExecutor(place)
+        done = run.execute(laid_out, settings, tmp_path, command="", progress=lambda *_: None, executor=executor)
     # A wrong answer is never timed, nor is its first call.
     assert [case.contender for case in asked] == ["double[also-right]"]
     assert done.first_calls == (FirstCall(asked[0].id, (1.0,), ()),)

@@ -84,7 +84,7 @@ def test_without_ultralytics_contenders_are_skipped_with_the_reason(monkeypatch)
     laid_out = plan.plan(suites.load("models"), {"task": ["yolov8_model"]}, cuda=False)
     assert not laid_out.panels
     reasons = {skipped.reason for skipped in laid_out.skipped if "/cpu/" in skipped.case}
-    assert "ultralytics is not installed (pip install 'opbench[ultralytics]')" in reasons
+    assert "ultralytics is not installed (pip install 'opbench[ultralytics]'; it is AGPL-3.0)" in reasons
 
 
 def test_other_widths_name_the_known_sizes():

@@ -129,3 +129,43 @@ def test_a_chart_is_named_by_its_words_whatever_they_are():
     assert 'id="c7-part0"' in found
     assert "url(#c7-part0)" in found
     assert EVIL not in inlined(svg, EVIL, 0)
+
+
+def test_title_and_opening_stand_before_the_contents(parsed, files):
+    tags = [tag for tag, _ in parsed.found]
+    assert tags.index("h1") < tags.index("pre") < tags.index("nav") < tags.index("h2")
+
+
+def test_an_anchor_is_made_of_the_heading_and_stays_when_sections_are_added():
+    text = "# t\n\n## One\n\n### a\n\n## Two\n\n### a\n\n### a\n"
+    more = text.replace("## Two", "## Between\n\n### a\n\n## Two")
+    found, again = (re.findall(r'<h[123] id="([^"]+)"', page(one, {}).decode()) for one in (text, more))
+    assert found == ["t", "one", "one--a", "two", "two--a", "two--a-2"]
+    assert [name for name in again if "between" not in name] == found
+
+
+def test_every_heading_leads_to_itself(parsed):
+    ids = {attributes["id"] for tag, attributes in parsed.found if tag in ("h2", "h3")}
+    own = {attributes["href"][1:] for tag, attributes in parsed.found if attributes.get("class") == "here"}
+    assert own == ids
+
+
+def test_details_are_folded_and_everything_else_is_not(files):
+    text = files["report.html"].decode()
+    folded = re.findall(r'<details class="section"><summary><h2 id="([^"]+)"', text)
+    assert folded == ["every-panel", "macs-counted-three-ways"]
+    assert text.count("<details") == text.count("</details>") == 3
+
+
+def test_a_long_text_may_break_anywhere():
+    text = page(f"| a | b |\n| --- | --- |\n| x | {'f' * 64} |\n", {}).decode()
+    assert f'<td class="long">{"f" * 64}</td>' in text
+    assert "<td>x</td>" in text
+
+
+def test_every_colour_of_a_chart_has_its_own_in_the_dark(files):
+    drawn = "".join(content.decode() for name, content in files.items() if name.endswith(".svg"))
+    colours = set(re.findall(r' (?:fill|stroke)="([^"]+)"', drawn)) - {"none", "transparent"}
+    style = files["report.html"].decode().partition("<style>")[2].partition("</style>")[0]
+    missing = {colour for colour in colours if f'[fill="{colour}"]' not in style or f'[stroke="{colour}"]' not in style}
+    assert not missing

@@ -26,7 +26,7 @@ def show(*arguments):
     return CliRunner().invoke(app, ["show", *map(str, arguments)])
 
 
-SCHEMES = {"gsconv", "pconv"}
+SCHEMES = {"adown", "gsconv", "hwd", "pconv", "spdconv"}
 
 
 @pytest.fixture(scope="module", params=sorted(drawings()))
@@ -95,7 +95,7 @@ def test_offsets_spread_as_asked_and_a_group_s_weights_sum_to_one():
 def test_the_same_request_gives_the_same_bytes(drawn):
     operator, text = drawn
     assert picture(operator, Shot()) == text
-    # A scheme of channels, of which nothing is drawn, is the same for every seed.
+    # A scheme, in which no weights take part, is the same for every seed.
     assert (picture(operator, Shot(seed=1)) == text) == (operator in SCHEMES)
 
 

@@ -45,7 +45,8 @@ def _across(claim: Claim, baseline: str, given: Sequence[Document], what: str, l
     """Every panel asked; the sentence names the smallest and the largest quotient."""
     seen, documents = [], []
     for run, held in ((one.run, one.standings) for one in given):
-        panels = [s for s in held if s.case.task == claim.task and s.case.mode == "inference"]
+        of_task = (s for s in held if s.case.task == claim.task and s.case.mode == "inference")
+        panels = [s for s in of_task if not s.case.unusual_format]
         found = [one for standing in panels for one in look(claim, baseline, standing)]
         if found:
             documents.append(f"suite {run.settings.suite}, {run.started}, {run.environment.gpu or run.environment.cpu}")

@@ -1,6 +1,6 @@
 """The processor this runs on: what its vector unit offers, and LLVM's code generator for it.
 
-Needs llvmlite alone: no compiler, no numba. It is imported with the first kernel.
+Needs llvmlite alone: no compiler, no numba. It is loaded when it is first asked whether kernels can be compiled.
 """
 
 from __future__ import annotations
@@ -11,20 +11,44 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from opbench.errors import said
+
 if TYPE_CHECKING:
     import torch
 
 
 # Why no exporter can write a kernel down for another runtime.
 UNEXPORTABLE = "it is machine code of opbench's own"
+# Its code generator takes opaque pointers alone, as the kernels have them, from this release on.
+LEAST_LLVMLITE = (0, 45)
 
 
 def missing() -> str | None:
-    """Why kernels can't be compiled here, or None."""
+    """Why kernels can't be compiled here, or None. Asked before every call: llvmlite is loaded once, to find out."""
     if importlib.util.find_spec("llvmlite") is None:
         return "llvmlite is not installed (pip install llvmlite)"
     if sys.maxsize < 2**32:
         return "needs a 64-bit Python"
+    if not _looked:
+        _looked.append(_broken())
+    return _looked[0]
+
+
+_looked: list[str | None] = []
+
+
+def _broken() -> str | None:
+    """What is wrong with the llvmlite that is installed, or None."""
+    try:
+        import llvmlite
+        import llvmlite.binding
+        import llvmlite.ir
+    except Exception as error:  # a package that was cut short, or for another Python, raises anything
+        return f"llvmlite is installed and can't be loaded: {said(error)} (pip install --force-reinstall llvmlite)"
+    found = tuple(int(part) for part in llvmlite.__version__.split(".")[:2] if part.isdigit())
+    if found < LEAST_LLVMLITE:
+        least = ".".join(map(str, LEAST_LLVMLITE))
+        return f"llvmlite {llvmlite.__version__} is too old: {least} is needed (pip install -U llvmlite)"
     return None
 
 

@@ -56,6 +56,7 @@ def _register(name: str, title: str, source: str, implementations: Mapping[str, 
         inputs=_stages,
         implementations=implementations,
         requires=image_of_32,
+        subject="CARAFE" if carafe else "",
     )
 
 

@@ -52,6 +52,7 @@ def _register(name: str, title: str, implementations: Mapping[str, Implementatio
         inputs=image,
         implementations=implementations,
         requires=_requires,
+        subject="" if mixing else "DCNv3",
     )
 
 

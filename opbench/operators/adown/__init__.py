@@ -88,6 +88,7 @@ OPERATOR = Operator(
     cost=_cost,
     requires=_requires,
     classes=(ADown,),
+    show="opbench.operators.adown.show:drawn",
     constructor=CONSTRUCTOR,
 )
 OPERATORS = (OPERATOR,)

@@ -61,6 +61,7 @@ OPERATOR = Operator(
     name="carafe",
     task=TASK.name,
     title="CARAFE reassembly",
+    subject="CARAFE",
     source=f"{PAPER}, section 3.2",
     inputs=_inputs,
     module=_module,

@@ -103,6 +103,7 @@ OPERATOR = Operator(
     replaces=_in_place,
     layer=cost.layer,
     core_definition=reassembly,
+    show="opbench.operators.carafe_downsample.show:drawn",
     relations="opbench.operators.carafe_downsample.relations:RELATIONS",
 )  # fmt: skip
 OPERATORS = (OPERATOR,)

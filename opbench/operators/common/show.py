@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from opbench.drawings import Drawing
-from opbench.report.drawing import PALETTE
+from opbench.report.marks import PALETTE
 from opbench.report.show.svg import INK, MUTED, element, raster, text
 
 LEFT, TOP, GAP = 48, 116, 40

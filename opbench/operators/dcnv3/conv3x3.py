@@ -110,6 +110,7 @@ def _operator(
         formulas=FORMULAS,
         preferred=AUTOMATIC,
         deformable=True,
+        subject="DCNv3",
         core_definition=dcnv3_definition,
         anatomy="opbench.operators.dcnv3.anatomy:ANATOMY",
         **declared,

@@ -26,6 +26,7 @@ TASK = Task(
     dims=("N", "C", "H", "W", "G"),
     defaults={"k": 3, "stride": 1, "dilation": 1},
     deformable=True,
+    memory_formats=("contiguous",),  # the channels of a pixel are side by side as it is
 )
 
 PAPER = "InternImage, arXiv 2211.05778, section 3.1"
@@ -91,6 +92,7 @@ OPERATOR = Operator(
     name="dcnv3",
     task=TASK.name,
     title="DCNv3 sampling",
+    subject="DCNv3",
     source=f"{PAPER}, equation 2",
     inputs=_inputs,
     module=_module,

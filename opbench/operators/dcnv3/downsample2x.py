@@ -107,6 +107,7 @@ MODULE = Operator(
     formulas=FORMULAS,
     preferred=AUTOMATIC,
     deformable=True,
+    subject="DCNv3",
     core_definition=dcnv3_definition,
 )
 BLOCK = Operator(
@@ -124,5 +125,6 @@ BLOCK = Operator(
     formulas=FORMULAS,
     preferred=AUTOMATIC,
     deformable=True,
+    subject="DCNv3",
     core_definition=dcnv3_definition,
 )

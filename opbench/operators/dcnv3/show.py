@@ -15,7 +15,7 @@ from opbench.drawings import Drawing, Shot
 from opbench.operators.dcnv3.conv3x3 import prepare_dcnv3
 from opbench.operators.dcnv3.definition import window
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
-from opbench.report.drawing import PALETTE
+from opbench.report.marks import PALETTE
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
 from opbench.report.show.svg import INK, MUTED, axes, element, raster, text

@@ -60,6 +60,7 @@ OPERATOR = Operator(
     draws={"k": (1, 3), "block": (False, True)},
     requires=_requires,
     implementations=CORES,
+    show="opbench.operators.hwd.show:drawn",
     preferred=("folded", "bands"),
     classes=(HWD,),
     aliases=("Down_wt",),

@@ -52,6 +52,7 @@ OPERATOR = Operator(
     draws={"k": (3, 1, 5), "block": (False, True)},
     requires=_requires,
     implementations=CORES,
+    show="opbench.operators.spdconv.show:drawn",
     preferred=("strided", "slices"),
     classes=(SPDConv, SpaceToDepth),
     aliases=("SPD",),

@@ -16,9 +16,12 @@ from typing import Any
 
 # In the order of their imports: a module may use those before it.
 MODULES = (
+    "state",
     "dom",
     "data",
-    "state",
+    "copy",
+    "theme",
+    "readout",
     "scales",
     "bars",
     "plots",
@@ -35,6 +38,7 @@ MODULES = (
     "proof",
     "claims",
     "runs",
+    "downloads",
     "app",
 )
 

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import opbench
-from opbench import registry
 from opbench.analyse.claims.nouns import Answer
 from opbench.analyse.history.store import FileProblem, Store, Stored, checked
 from opbench.analyse.quality import quality, sentence
 from opbench.analyse.standings import Standing, standings
 from opbench.report import evidence, limits
+from opbench.report.answer import answer
 from opbench.report.dashboard.columns import Strings
 from opbench.report.dashboard.differences import differences
 from opbench.report.dashboard.places import labels
 from opbench.report.dashboard.rows import Stand, described, rows_and_panels, sweeps
 from opbench.report.dashboard.trends import trends
+from opbench.report.marks import implementations, marks
 from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.run_request import carried
@@ -30,8 +31,11 @@ MOST_ROWS = 24_000
 _CLAIM = ("claim", "source", "reading", "baseline", "verdict", "evidence")
 
 
-def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
-    """The page's data. A document that changed while it was read is a problem like any other."""
+def payload(store: Store, claims: Sequence[Answer] = (), lang: str = "en") -> dict[str, Any]:
+    """The page's data, its answers in a language.
+
+    A document that changed while it was read is a problem like any other.
+    """
     strings = Strings()
     documents, problems = _documents(store)
     store, known = checked(store, documents), len(store.problems)
@@ -46,6 +50,8 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
     return {
         "version": opbench.__version__,
         "runs": [_run(documents[one.place], one.standings, names, strings) for one in stands],
+        "lang": lang,
+        "answers": answers(documents, stands, names, strings, lang),
         "quantities": described(),
         "panels": panels.built(),
         "rows": rows.built(),
@@ -54,14 +60,45 @@ def payload(store: Store, claims: Sequence[Answer] = ()) -> dict[str, Any]:
         "differences": differences([document.run for document in documents], strings),
         "problems": [[strings.add(one.path), strings.add(one.sentence)] for one in problems],
         "claims": [{name: strings.add(getattr(answer, name)) for name in _CLAIM} for answer in claims],
-        "subjects": [strings.name(name) for name in subjects()],
+        "operators": _operators(_names(store, stands), strings),
         "strings": strings.all,
     }
 
 
-def subjects() -> list[str]:
-    """What a person who opens the page came for: operators that say how they take a place in a network."""
-    return list(dict.fromkeys(operator.name for operator in registry.every_operator() if operator.replaces is not None))
+def _names(store: Store, stands: Sequence[Stand]) -> set[str]:
+    shown = {row.case.operator for one in stands for standing in one.standings for row in standing.rows}
+    return shown | {entry.case.operator for digest in store.digests for entry in digest.entries}
+
+
+def _operators(names: Iterable[str], strings: Strings) -> list[dict[str, Any]]:
+    """The colour and mark of each operator, under which name it is accented, and its implementations in order."""
+    return [
+        {
+            "name": strings.name(name),
+            "colour": mark.colour,
+            "shape": mark.shape,
+            "subject": strings.name(mark.subject),
+            "implementations": [strings.name(one) for one in implementations(name)],
+        }
+        for name, mark in marks(names).items()
+    ]
+
+
+def answers(
+    documents: Sequence[Stored], stands: Sequence[Stand], names: Mapping[str, str], strings: Strings, lang: str
+) -> list[dict[str, Any]]:
+    """For each machine what its newest figures answer, the machine of the newest run first."""
+    found: dict[str, dict[tuple[object, ...], Standing]] = {}
+    for stand in reversed(stands):
+        # By the panel and its sizes: two suites may call different sizes by one name. The newest run of it counts.
+        held = found.setdefault(documents[stand.place].digest.machine, {})
+        for standing in stand.standings:
+            held.setdefault((standing.panel.id, *sorted(standing.case.dims.items())), standing)
+    return [
+        {"machine": strings.name(names[machine]), "sentences": [strings.add(said) for said in answer(each, lang)]}
+        for machine, held in found.items()
+        if (each := tuple(held.values()))
+    ]
 
 
 def _documents(store: Store) -> tuple[list[Stored], list[FileProblem]]:

@@ -77,6 +77,7 @@ def _panel(one: Stand, contest: int, standing: Standing, strings: Strings) -> di
         "dtype": strings.add(case.dtype),
         "device": strings.add(case.device),
         "mode": strings.add(case.mode),
+        "memoryFormat": strings.name(case.unusual_format),
         "dims": strings.name(standing.sizes),
         "spread": strings.add("" if case.spread is None else f"{case.spread:g}"),
         "seed": case.seed if abs(case.seed) < 2**53 else 0,

@@ -32,11 +32,13 @@ def _none(runs: Sequence[Run]) -> Iterable[Answer]:
     return ()
 
 
-def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], claims: Judge = _none) -> WrittenSite:
+def write_site(
+    results: str | os.PathLike[str], site: str | os.PathLike[str], claims: Judge = _none, lang: str = "en"
+) -> WrittenSite:
     """Writes `site`/index.html. The same folder gives the same bytes.
 
-    `claims` judges published claims by the newest run of each suite and machine. Raises `OpbenchError` where no run of
-    `results` can be shown.
+    `claims` judges published claims by the newest run of each suite and machine. `lang` is the language of the answer.
+    Raises `OpbenchError` where no run of `results` can be shown.
     """
     store = read(results)
     said = tuple(f"{problem.path}: {problem.sentence}" for problem in store.problems)
@@ -48,7 +50,7 @@ def write_site(results: str | os.PathLike[str], site: str | os.PathLike[str], cl
         )
     newest = {(one.digest.machine, one.digest.suite): one for one in store.runs}
     path = Path(site) / PAGE
-    replace_file(path, html(payload(store, tuple(claims([one.run for one in newest.values()])))))
+    replace_file(path, html(payload(store, tuple(claims([one.run for one in newest.values()])), lang)))
     return WrittenSite(path, said)
 
 

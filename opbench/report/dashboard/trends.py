@@ -20,13 +20,17 @@ def trends(
 ) -> dict[str, Any]:
     """{moments, series} of digests, oldest first; `places` are those of the runs that the page knows, by hash.
 
-    A series of one point is no trend, a count that never changed is no news, and a baseline's ratio to itself is no
-    figure: none is in the page.
+    A series is of one suite: another one measures with other settings. A series of one point is no trend, a count that
+    never changed is no news, and a baseline's ratio to itself is no figure: none is in the page.
     """
     moment_of = {one.sha256: index for index, one in enumerate(digests)}
+    by_suite: dict[str, list[Digest]] = {}
+    for digest in digests:
+        by_suite.setdefault(digest.suite, []).append(digest)
     shown = [
-        one
-        for one in series(digests)
+        (suite, one)
+        for suite, own in by_suite.items()
+        for one in series(own)
         if len(one.points) > 1
         and (one.quantity in TIMED or one.changes)
         and not (one.quantity == "ratio" and one.case.contender == one.baseline)
@@ -44,7 +48,7 @@ def trends(
             }
             for one, changed in zip(digests, _changed(digests), strict=True)
         ],
-        "series": [_series(one, moment_of, labels, strings) for one in shown],
+        "series": [_series(suite, one, moment_of, labels, strings) for suite, one in shown],
     }
 
 
@@ -66,11 +70,15 @@ def _changed(digests: Sequence[Digest]) -> list[tuple[str, ...]]:
     return found
 
 
-def _series(one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str], strings: Strings) -> dict[str, Any]:
+def _series(
+    suite: str, one: Series, moment_of: Mapping[str, int], labels: Mapping[str, str], strings: Strings
+) -> dict[str, Any]:
     case, of = one.case, _OF[one.quantity]
     return {
         "case": strings.name(case.id),
+        "suite": strings.name(suite),
         "contender": strings.name(case.contender),
+        "operator": strings.name(case.operator),
         "task": strings.name(case.task),
         "workload": strings.name(case.workload),
         "dtype": strings.add(case.dtype),

@@ -26,7 +26,7 @@ from opbench.analyse.history.store import moment
 from opbench.analyse.standings import Row, Standing
 from opbench.quantities import RATIO, SECONDS, Quantity, exact, published
 from opbench.report.escape import visible
-from opbench.report.exports.rows import finite, measured
+from opbench.report.exports.rows import ExportedRun, finite
 from opbench.schema import OpbenchError, Run
 
 BENCHMARKS = "results/benchmarks.json"
@@ -40,14 +40,15 @@ Document = dict[str, Any]
 Figure = tuple[float, float | None, float | None]  # value, quartiles
 
 
-def asv(runs: Sequence[Run], folder: Path) -> Mapping[str, bytes]:
+def asv(runs: Sequence[ExportedRun], folder: Path) -> Mapping[str, bytes]:
     """The files by their paths in `folder`; benchmarks that are described there already stay so."""
     files: dict[str, bytes] = {}
     described = _known(folder / BENCHMARKS)
-    for run in runs:
+    for found in runs:
+        run = found.run
         machine, commit = machine_key(run.environment), _commit(run)
         results = {}
-        for name, entry, result in _benchmarks(run):
+        for name, entry, result in _benchmarks(found):
             described[name] = _described_with(described.get(name), entry)
             results[name] = result
         place = f"results/{machine}"
@@ -75,18 +76,19 @@ _CONFIGURATION = {
 }
 
 
-def _benchmarks(run: Run) -> Iterator[tuple[str, Document, list[object]]]:
+def _benchmarks(found: ExportedRun) -> Iterator[tuple[str, Document, list[object]]]:
     """(name, its description, its row of results) for every panel and quantity that any contender has."""
-    began = moment(run.started)
+    began = moment(found.run.started)
     started = int(began.timestamp() * 1000) if began else None
-    standing_of = {one.standing.panel.id: one.standing for one in measured(run)}
+    standing_of = {one.standing.panel.id: one.standing for one in found.cases}
     for standing in standing_of.values():
-        skipped = _skipped(run, standing)
-        contenders = [*(visible(row.case.contender) for row in standing.rows), *skipped]
+        rows = [row for row in standing.rows if found.selection.takes(row.case.id)]
+        skipped = _skipped(found, standing)
+        contenders = [*(visible(row.case.contender) for row in rows), *skipped]
         times, counts = published("asv", "time"), exact("asv")
         wanted = [(of, name, method) for method in standing.methods for of, name in times]
         for of, told, method in (*wanted, *((of, name, "") for of, name in counts)):
-            figures = [_figure(of, row, method) for row in standing.rows]
+            figures = [_figure(of, row, method) for row in rows]
             if all(figure is None for figure in figures):
                 continue
             values = [figure[0] if figure else None for figure in figures]
@@ -126,7 +128,7 @@ def _figure(of: Quantity, row: Row, method: str) -> Figure | None:
     return found if of is SECONDS else (found[0], None, None)
 
 
-def _skipped(run: Run, standing: Standing) -> list[str]:
+def _skipped(run: ExportedRun, standing: Standing) -> list[str]:
     """Contenders of the panel that were planned away."""
     start = f"{standing.panel.id}/"
     present = {row.case.contender for row in standing.rows}

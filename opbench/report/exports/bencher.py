@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from opbench.analyse.standings import Timing
 from opbench.quantities import SECONDS, exact, published
-from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
-from opbench.schema import Run
+from opbench.report.exports.rows import ExportedCase, ExportedRun, as_json, finite, timed
 
 Metric = dict[str, float]
 
 
-def bencher(run: Run) -> bytes:
+def bencher(run: ExportedRun) -> bytes:
     """One benchmark a case for its counts, and one a timing method for its times."""
     found: dict[str, dict[str, Metric]] = {}
-    for one in passed(run):
+    for one in run.passed:
         found[one.name] = _counts(one)
         for name, method in timed(one):
             found[name] = _times(one.row.timing(method))

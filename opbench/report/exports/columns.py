@@ -13,7 +13,7 @@ import msgspec
 from opbench.analyse.history.digest import machine_key
 from opbench.analyse.standings import Timing
 from opbench.quantities import Quantity, exact
-from opbench.report.exports.rows import ExportedCase, measured
+from opbench.report.exports.rows import ExportedCase, ExportedRun
 from opbench.schema import OpbenchError, Run
 
 Kind = Literal["text", "whole", "real", "truth"]
@@ -141,12 +141,12 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def cells(runs: Sequence[Run]) -> Iterator[tuple[Cell, ...]]:
+def cells(runs: Sequence[ExportedRun]) -> Iterator[tuple[Cell, ...]]:
     """The rows of all runs, in the order of `COLUMNS`."""
-    for run in runs:
-        for one in measured(run):
+    for found in runs:
+        for one in found.cases:
             for timing in one.row.timings or (None,):
-                line = ExportRow(run, one, timing)
+                line = ExportRow(found.run, one, timing)
                 yield tuple(_checked(column, column.value(line)) for column in COLUMNS)
 
 

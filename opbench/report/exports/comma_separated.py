@@ -16,13 +16,13 @@ from collections.abc import Sequence
 
 from opbench.report.escape import visible
 from opbench.report.exports.columns import COLUMNS, Cell, cells
-from opbench.schema import Run
+from opbench.report.exports.rows import ExportedRun
 
 # The wide forms are what some spreadsheets take for the narrow ones.
 _FORMULA = re.compile(r"(^|;)(\s*)(?=[-=+@＝＋－＠])")
 
 
-def comma_separated(runs: Sequence[Run]) -> bytes:
+def comma_separated(runs: Sequence[ExportedRun]) -> bytes:
     """The table of all runs, header first."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")

@@ -6,10 +6,11 @@ import io
 from collections.abc import Sequence
 
 from opbench.report.exports.columns import COLUMNS, Cell, cells
-from opbench.schema import OpbenchError, Run
+from opbench.report.exports.rows import ExportedRun
+from opbench.schema import OpbenchError
 
 
-def parquet(runs: Sequence[Run]) -> bytes:
+def parquet(runs: Sequence[ExportedRun]) -> bytes:
     """The file. Raises `OpbenchError` where pyarrow is not installed."""
     try:
         import pyarrow

@@ -12,17 +12,16 @@ from collections.abc import Iterator, Sequence
 
 from opbench.quantities import exact
 from opbench.report.escape import visible
-from opbench.report.exports.rows import ExportedCase, as_json, finite, passed, timed
-from opbench.schema import Run
+from opbench.report.exports.rows import ExportedCase, ExportedRun, as_json, finite, timed
 from opbench.statistics.ratios import usable_samples
 
 # The version of the layout that is written, as the tool's own releases name it.
 LAYOUT = "5.0.0"
 
 
-def pytest_benchmark(run: Run) -> bytes:
+def pytest_benchmark(found: ExportedRun) -> bytes:
     """The document of one run."""
-    where = run.environment
+    where = found.run.environment
     return as_json(
         {
             "machine_info": {
@@ -46,8 +45,8 @@ def pytest_benchmark(run: Run) -> bytes:
                 "project": "opbench",
                 "branch": None,
             },
-            "benchmarks": [benchmark for one in passed(run) for benchmark in _benchmarks(one)],
-            "datetime": visible(run.started),
+            "benchmarks": [benchmark for one in found.passed for benchmark in _benchmarks(one)],
+            "datetime": visible(found.run.started),
             "version": LAYOUT,
         }
     )

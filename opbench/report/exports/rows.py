@@ -1,4 +1,4 @@
-"""What every export starts from: each case of a run once, under a name that is stable and inert."""
+"""What every export of figures starts from: each case of a run once, under a name that is stable and inert."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import msgspec
 
 from opbench.analyse.standings import Row, Standing, standings
 from opbench.report.escape import visible
-from opbench.schema import Case, Latency, OpbenchError, Run
+from opbench.report.exports.selection import Selection
+from opbench.schema import Case, Latency, OpbenchError, Run, Skipped
 
 # Longer names are refused by some readers (Bencher: 1,024 characters).
 LONGEST_NAME = 900
@@ -36,8 +37,29 @@ class ExportedCase(msgspec.Struct, frozen=True):
         return next(latency for latency in (record.latencies if record else ()) if latency.method == method)
 
 
-def measured(run: Run) -> tuple[ExportedCase, ...]:
-    """Every recorded case, in the order of the run. Raises `OpbenchError` where two go by one name."""
+class ExportedRun(msgspec.Struct, frozen=True):
+    """A run, its recorded cases that were selected, in order, and of what was planned away the selected part.
+
+    A ratio is to the baseline of the panel, whether that was selected or not.
+    """
+
+    run: Run
+    cases: tuple[ExportedCase, ...]
+    skipped: tuple[Skipped, ...]
+    selection: Selection
+
+    @property
+    def passed(self) -> tuple[ExportedCase, ...]:
+        """The cases that ended `ok`: formats without a way to say "failed" leave the others out, never as 0."""
+        return tuple(one for one in self.cases if one.row.outcome == "ok")
+
+
+def exported(run: Run, selection: Selection | None = None) -> ExportedRun:
+    """The selected part of a run; without a selection all of it. Raises `OpbenchError` where two cases go by one name.
+
+    The whole run is looked through for that: what an export holds must not depend on what else was asked for.
+    """
+    selection = selection or Selection()
     rows = ((standing, row) for standing in standings(run) for row in standing.rows if row.record is not None)
     found = {name: ExportedCase(name, standing, row) for standing, row in rows for name in [name_of(row.case)]}
     if len(found) != len(run.records):
@@ -45,12 +67,12 @@ def measured(run: Run) -> tuple[ExportedCase, ...]:
             f"the run document has {len(run.records)} records that go by {len(found)} names: "
             "an export could only keep one of each"
         )
-    return tuple(found.values())
-
-
-def passed(run: Run) -> tuple[ExportedCase, ...]:
-    """The cases that ended `ok`: formats without a way to say "failed" leave the others out, never as 0."""
-    return tuple(one for one in measured(run) if one.row.outcome == "ok")
+    return ExportedRun(
+        run,
+        tuple(one for one in found.values() if selection.takes(one.case.id)),
+        tuple(one for one in run.skipped if selection.takes(one.case)),
+        selection,
+    )
 
 
 def name_of(case: Case) -> str:

@@ -21,8 +21,7 @@ def note(shot: Shot, channels: int) -> str:
         if shot.fresh
         else f"weights drawn as in measurements, seed {shot.seed}"
     )
-    what = shot.image.name if shot.image else "a synthetic image"
-    return f"{whose}; {channels} feature channels: seeded 3x3 filters of {what}"
+    return f"{whose}; {channels} feature channels: seeded 3x3 filters of {shot.subject}"
 
 
 def places(at: Sequence[str], height: int, width: int) -> list[tuple[int, int]]:

@@ -1,12 +1,14 @@
 // Bars with the whiskers of their intervals: contenders down the side, a quantity along the bottom.
 import { figure, shorten, svg, widthOf } from "./dom.js";
-import { offered } from "./data.js";
+import { offered, styles, subjectOf } from "./data.js";
 import { extent, scale, tick } from "./scales.js";
 
 // What can be drawn of a row. A ratio is on a log axis from 1; the rest are amounts from 0.
 export const METRICS = Object.fromEntries(
   offered.map(({ key, label, unit }) => [key, { label, value: key, text: `${key}Text`, unit, log: key === "ratio" }]),
 );
+
+export const BOLD = "600 12px system-ui, sans-serif";
 
 export function speedOf(row) {
   if (row.base || !row.decided || row.low === null || row.high === null) return "undecided";
@@ -26,7 +28,7 @@ function clip(end, value) {
   return Math.min(Math.max(end, value / 10), value * 10);
 }
 
-export function ratioMark(row, x, y, height) {
+export function ratioMark(row, x, y, height, style) {
   if (!(row.ratio > 0)) return null;
   if (row.base) return svg("path", { d: `M${x(1)},${y - 4}l4,4l-4,4l-4,-4Z`, class: "baseline" });
   const [from, to] = [x(1), x(row.ratio)];
@@ -36,7 +38,7 @@ export function ratioMark(row, x, y, height) {
       y: y - height / 2,
       width: Math.max(1, Math.abs(to - from)),
       height,
-      class: `bar ${speedOf(row)}`,
+      class: `bar c${style.colour % 7} ${speedOf(row)}`,
     }),
   ];
   if (row.low !== null && row.high !== null) {
@@ -48,9 +50,15 @@ export function ratioMark(row, x, y, height) {
 
 export function barChart(rows, metric, { title, note, width, nameOf = (row) => row.contender, label }) {
   const of = METRICS[metric];
+  const looks = styles(rows.map((row) => row.contender));
+  // Among the implementations of one operator alone nothing stands out.
+  const several = new Set(rows.map((row) => row.operator)).size > 1;
+  const accented = (row) => several && subjectOf(row.operator) !== "";
+  // On a phone the interval is left to the whiskers, and to whoever taps the bar.
+  const narrow = width < 520;
   const names = rows.map((row) => shorten(nameOf(row), Math.min(260, width * 0.36)));
-  const left = Math.ceil(Math.max(...names.map((name) => widthOf(name)), 40)) + 12;
-  const texts = rows.map((row) => shorten(row[of.text], 230));
+  const left = Math.ceil(Math.max(...names.map((name) => widthOf(name, BOLD)), 40)) + 12;
+  const texts = rows.map((row) => shorten(narrow ? row[of.text].replace(/ \[.*/, "") : row[of.text], 230));
   const right = Math.ceil(Math.max(...texts.map((text) => widthOf(text)), 20)) + 14;
   const step = 22;
   const top = 4;
@@ -64,7 +72,7 @@ export function barChart(rows, metric, { title, note, width, nameOf = (row) => r
     {
       title,
       note: [
-        of.label + (of.log ? " (log scale): blue is faster, orange slower, grey undecided; whiskers: intervals" : ""),
+        of.label + (of.log ? " (log scale): left of 1x is faster; pale: undecided; whiskers: intervals" : ""),
         note,
       ]
         .filter(Boolean)
@@ -85,13 +93,13 @@ export function barChart(rows, metric, { title, note, width, nameOf = (row) => r
         "g",
         {},
         svg("title", {}, `${nameOf(row)}: ${row[of.text]}${row.message ? ` (${row.message})` : ""}`),
-        svg("rect", { x: 0, y: y - step / 2, width: to + right, height: step, class: "hit" }),
-        svg("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: "label" }, names[index]),
+        svg("rect", { x: 0, y: y - step / 2, width: to + right, height: step, class: accented(row) ? "hit accent" : "hit" }),
+        svg("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: accented(row) ? "label accented" : "label" }, names[index]),
         of.log
-          ? ratioMark(row, x, y, 12)
+          ? ratioMark(row, x, y, 12, looks.get(row.contender))
           : value === null
             ? null
-            : svg("rect", { x: x(0), y: y - 6, width: Math.max(1, x(value) - x(0)), height: 12, class: "bar amount" }),
+            : svg("rect", { x: x(0), y: y - 6, width: Math.max(1, x(value) - x(0)), height: 12, class: `bar c${looks.get(row.contender).colour % 7}` }),
         svg("text", { x: to + 8, y: y + 4, class: value === null ? "value missing" : "value" }, texts[index]),
       );
     }),
@@ -116,6 +124,6 @@ export function spark(row, [low, high], width = 150) {
     "svg",
     { width, height: 18, viewBox: `0 0 ${width} 18`, class: "spark", "aria-hidden": "true" },
     svg("path", { d: `M${x(1)},0V18`, class: "one" }),
-    ratioMark(row, x, 9, 9),
+    row.ratio > 0 ? ratioMark(row, x, 9, 9, styles([row.contender]).get(row.contender)) : null,
   );
 }

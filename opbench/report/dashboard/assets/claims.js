@@ -12,9 +12,11 @@ export const claimsView = {
   draw() {
     if (!claims.length) return [empty("No claim was evaluated for this page.")];
     const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const place = (claim) => (ORDER.includes(claim.verdict) ? ORDER.indexOf(claim.verdict) : ORDER.length);
     const kept = claims.filter((claim) =>
       words.every((word) => Object.values(claim).join(" ").toLowerCase().includes(word)),
     );
+    kept.sort((one, other) => place(one) - place(other));
     const plain = (key, label) => ({
       key,
       label,
@@ -44,7 +46,7 @@ export const claimsView = {
                 key: "verdict",
                 label: "verdict",
                 text: (claim) => claim.verdict,
-                value: (claim) => ORDER.indexOf(claim.verdict),
+                value: place,
                 kind: (claim) => KINDS[claim.verdict] ?? "",
               },
               plain("evidence", "numbers"),

@@ -1,20 +1,23 @@
 // One task's contenders side by side: bars of a quantity for each panel, and all of it in a table.
 import { el, empty, gradually } from "./dom.js";
-import { grouped, machines, nameOf, notes, titleOf } from "./data.js";
+import { grouped, machines, nameOf, notes, subjectOf, titleOf } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { METRICS, barChart } from "./bars.js";
-import { choices, filtered } from "./filters.js";
+import { choices, filtered, openingTask } from "./filters.js";
 import { COLUMNS, FIGURES, dataTable } from "./table.js";
 
 export const compare = {
   name: "Tasks",
   filters: ["task", "workload", "dtype", "device", "mode", "machine", "runPath", "text"],
-  defaults: { task: () => choices("task")[0], mode: () => choices("mode")[0] },
+  defaults: { task: openingTask, mode: () => choices("mode")[0] },
   draw(width) {
     const rows = filtered(this);
     const metric = METRICS[state().params.get("metric")] ? state().params.get("metric") : "ratio";
     if (!rows.length) return [quantity(metric), empty("No case matches these filters.")];
+    // Panels that hold what opbench is about stand before those that don't.
     const groups = grouped(rows, (row) => `${row.panel.run.place}/${row.panel.id}/${row.method}`);
+    const without = (group) => Number(!group.some((row) => subjectOf(row.operator)));
+    groups.sort((one, other) => without(one) - without(other));
     const columns = width > 1100 ? 2 : 1;
     const several = ["task", "dtype", "device", "mode"].filter(
       (name) => new Set(rows.map((row) => row[name])).size > 1,
@@ -50,7 +53,7 @@ export const compare = {
       ),
       dataTable({
         caption: "Cases",
-        rows,
+        rows: groups.flat(),
         columns: [
           c.contender,
           c.workload,
@@ -60,6 +63,7 @@ export const compare = {
           c.verdict,
           ...(machines.length > 1 ? [c.machine] : []),
           c.run,
+          c.again,
         ],
       }),
       el(

@@ -19,7 +19,34 @@ function table({ length, texts, others }) {
 
 export const version = payload.version;
 export const problems = payload.problems.map(([path, sentence]) => ({ path: text(path), sentence: text(sentence) }));
-export const subjects = new Set(payload.subjects.map(text));
+// Operators by name: colour and shape, the same everywhere, and the name under which one is accented, or "".
+const operators = new Map(
+  payload.operators.map((one) => [
+    text(one.name),
+    { ...one, subject: text(one.subject), implementations: one.implementations.map(text) },
+  ]),
+);
+export const operatorOf = (contender) => contender.split("[", 1)[0];
+export const subjectOf = (operator) => operators.get(operator)?.subject ?? "";
+const every = new Set([...operators.values()].map((one) => one.subject).filter(Boolean));
+// What opbench is about, one by one: "CARAFE and DCNv3" together are no third thing.
+export const subjects = [...every].filter((name) => ![...every].some((other) => other !== name && name.includes(other)));
+
+// How contenders of one drawing look: an operator's colour and shape; its implementations differ in filling and dash.
+export function styles(contenders) {
+  const found = new Map();
+  for (const own of grouped([...new Set(contenders)], operatorOf)) {
+    const { colour, shape, implementations, subject } = operators.get(operatorOf(own[0])) ?? UNKNOWN;
+    const place = (name) => {
+      const at = implementations.indexOf(name.replace(/^[^[]*\[([^\]]*)\].*/, "$1"));
+      return at < 0 ? implementations.length : at;
+    };
+    own.sort((one, other) => place(one) - place(other) || (one < other ? -1 : 1));
+    own.forEach((name, variant) => found.set(name, { colour, shape, variant: variant % 4, subject }));
+  }
+  return found;
+}
+const UNKNOWN = { colour: 6, shape: 0, implementations: [], subject: "" };
 
 // What a row holds figures of: titles, labels and units are said once, where they are measured.
 export const quantities = payload.quantities;
@@ -51,7 +78,17 @@ export const runs = payload.runs.map((run, place) => ({
   tables: run.tables.map(readTable),
 }));
 
+// For each machine what its runs answer, in sentences; the machine of the newest run first.
+export const lang = payload.lang;
+export const answers = payload.answers.map(({ machine, sentences }) => ({
+  machine: text(machine),
+  sentences: sentences.map(text),
+}));
+
 export const machines = [...new Set(runs.map((run) => run.machine))];
+// Where the newest run was taken: what a person who opens the page came for.
+export const home = runs.at(-1).machine;
+export const away = (machine) => (machine === home ? "" : machine);
 
 export const panels = table(payload.panels);
 for (const panel of panels) panel.run = runs[panel.run];
@@ -104,6 +141,8 @@ export const moments = payload.trends.moments.map((moment) => ({
 const NAMES = [
   "case",
   "contender",
+  "suite",
+  "operator",
   "task",
   "workload",
   "dtype",
@@ -147,10 +186,11 @@ export function nameOf(run) {
 export function titleOf(panel) {
   const spread = panel.spread === "" ? "" : `, offset spread ${panel.spread} px`;
   const seed = panel.seed ? `, seed ${panel.seed}` : "";
-  return `${panel.workload}, ${panel.dtype}, ${panel.device}${spread}${seed}`;
+  const memoryFormat = panel.memoryFormat ? `, ${panel.memoryFormat}` : "";
+  return `${panel.workload}, ${panel.dtype}, ${panel.device}${memoryFormat}${spread}${seed}`;
 }
 
-const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
+export const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
 
 // The command that measures one row again, with its baseline beside it.
 export function commandOf(row) {
@@ -158,5 +198,6 @@ export function commandOf(row) {
   for (const option of ["task", "workload", "operator", "implementation", "dtype", "device", "mode"]) {
     words.push(`--${option}`, row[option]);
   }
+  if (row.memoryFormat) words.push("--memory-format", row.memoryFormat);
   return [...words, ...row.run.carried].map(quote).join(" ");
 }

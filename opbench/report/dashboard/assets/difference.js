@@ -1,20 +1,27 @@
 // Two runs: the gate's own verdict where the page holds it, and what differs in their figures for any two.
 import { el, empty } from "./dom.js";
-import { counted, nameOf, pairs, rows, runs } from "./data.js";
+import { counted, home, nameOf, operatorOf, pairs, quote, rows, runs, subjectOf } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { chosen } from "./filters.js";
+import { command } from "./copy.js";
 import { KINDS, dataTable } from "./table.js";
 
 export const difference = {
   name: "Difference",
   filters: ["text"],
   draw() {
-    if (runs.length < 2) return [empty("A difference needs two runs; this page holds one.")];
     const { params } = state();
-    const newest = pairs.at(-1);
+    const newest = pairs.findLast((pair) => pair.head.machine === home) ?? pairs.at(-1);
     const head = runs.find((run) => run.path === params.get("head")) ?? newest?.head ?? runs.at(-1);
-    const before = pairs.find((pair) => pair.head === head)?.base ?? runs.filter((run) => run !== head).at(-1);
-    const base = runs.find((run) => run.path === params.get("base")) ?? before;
+    const others = runs.filter((run) => run !== head && run.suite === head.suite);
+    const before =
+      pairs.find((pair) => pair.head === head)?.base ??
+      others.findLast((run) => run.machine === head.machine) ??
+      others.at(-1);
+    const base = runs.find((run) => run.path === params.get("base") && run !== head) ?? before;
+    this.shown = { base: base?.path, head: head.path };
+    if (!base) return [chooser(null, head), alone(head)];
+    if (base.suite !== head.suite) return [chooser(base, head), unlike(base, head)];
     const judged = pairs.find((pair) => pair.base === base && pair.head === head);
     const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
     return [
@@ -26,8 +33,15 @@ export const difference = {
   },
 };
 
+// Another head of another suite leaves no base: the page then chooses the run before it.
+function chosenPair(base, head, change) {
+  const pair = { base: base?.path, head: head.path, ...change };
+  const suites = [pair.base, pair.head].map((path) => runs.find((run) => run.path === path)?.suite);
+  return change.head && suites[0] !== suites[1] ? { ...pair, base: "" } : pair;
+}
+
 function chooser(base, head) {
-  const choice = (id, label, value) =>
+  const choice = (id, label, value, offered) =>
     el(
       "label",
       { for: `run-${id}` },
@@ -36,29 +50,52 @@ function chooser(base, head) {
         "select",
         {
           id: `run-${id}`,
-          change: (event) => go(changed({ base: base.path, head: head.path, [id]: event.target.value })),
+          change: (event) => go(changed(chosenPair(base, head, { [id]: event.target.value }))),
         },
-        [...runs]
+        [...offered]
           .reverse()
           .map((run) =>
             el("option", { value: run.path, selected: run === value }, `${nameOf(run)} · ${run.machine} · ${run.path}`),
           ),
       ),
     );
-  return el("p", { class: "tools" }, choice("base", "Base", base), choice("head", "Head", head));
+  // Runs of one suite alone are offered: another suite measures other things, or the same with other settings.
+  const comparable = runs.filter((run) => run !== head && (run.suite === head.suite || run === base));
+  if (runs.length < 2) return null;
+  return el(
+    "p",
+    { class: "tools" },
+    choice("head", "Head", head, runs),
+    comparable.length ? choice("base", "Base", base, comparable) : null,
+  );
 }
 
-const gate = (base, head, judged) =>
+// What to do where there is nothing to compare with: measure once more, and draw the page anew.
+function alone(head) {
+  const others = runs.length - 1;
+  return el(
+    "section",
+    {},
+    empty(
+      `A difference needs two runs of one suite; this page holds one of ${head.suite}${others ? `, and ${others} of other suites, which can't be compared with it` : ""}. Measure again, at another commit or on another day, into the folder that this page is made of:`,
+    ),
+    command(`opbench run --suite ${quote(head.suite)} -o RESULTS_DIR/again\nopbench dashboard RESULTS_DIR -o SITE_DIR`),
+  );
+}
+
+const unlike = (base, head) =>
+  empty(
+    `These two can't be compared: ${base.path} is a run of the suite ${base.suite}, ${head.path} of ${head.suite}. Choose a base of ${head.suite}.`,
+  );
+
+const gate = (base, head, judged) => [
   el(
     "p",
     { class: "note" },
-    judged ? "The same in a terminal, with an exit code: " : "The gate judges these two in a terminal: ",
-    el(
-      "code",
-      {},
-      `opbench compare ${[base.path, head.path].map((path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\"'\"'")}'`)).join(" ")}`,
-    ),
-  );
+    judged ? "The same in a terminal, with an exit code:" : "The gate judges these two in a terminal:",
+  ),
+  command(`opbench compare ${[base.path, head.path].map(quote).join(" ")}`),
+];
 
 const has = (words, ...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
 
@@ -66,6 +103,8 @@ function verdict(pair, words) {
   const lines = pair.lines.filter((line) => has(words, line.contender, line.panel, line.what, line.verdict));
   const plain = (key) => ({ key, text: (line) => line[key], value: (line) => line[key] });
   const order = ["regressed", "changed", "improved", "undecided", "allowed"];
+  const about = (line) => Number(subjectOf(operatorOf(line.contender)) === "");
+  lines.sort((one, other) => order.indexOf(one.verdict) - order.indexOf(other.verdict) || about(one) - about(other));
   return [
     el("p", { class: pair.bad ? "verdict bad" : "verdict" }, pair.tally),
     lines.length

@@ -1,4 +1,5 @@
 // Elements by name. Text reaches the page as text nodes and attribute values only, so that nothing in it is markup.
+import { address, state } from "./state.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -47,15 +48,38 @@ export function shorten(text, room) {
   return `${text.slice(0, kept)}…`;
 }
 
+let taken = new Map();
+
+// Before a view is drawn: no place of it has a name yet.
+export function begin() {
+  taken = new Map();
+}
+
+// A name for a place of the page, which stands in its address: "#compare?at=cases".
+export function anchorOf(title) {
+  const plain = title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 80);
+  const times = (taken.get(plain) ?? 0) + 1;
+  taken.set(plain, times);
+  return times === 1 ? plain : `${plain}-${times}`;
+}
+
+// The link to a figure or a table, which is also the address of what is filtered and sorted around it.
+export function here(anchor, title) {
+  const { view, params } = state();
+  params.set("at", anchor);
+  return el("a", { class: "here", href: address(view, params), "aria-label": `Link to ${title}` }, "#");
+}
+
 let drawings = 0;
 
 // A drawing with its title and description for those who don't see it; the table beside it holds the same numbers.
 export function figure({ title, note, width, height, label }, ...parts) {
   const id = `figure-${(drawings += 1)}`;
+  const anchor = anchorOf(title);
   return el(
     "figure",
-    {},
-    el("figcaption", {}, el("strong", {}, title), note ? el("span", { class: "note" }, note) : null),
+    { id: `at-${anchor}` },
+    el("figcaption", {}, el("strong", {}, title, here(anchor, title)), note ? el("span", { class: "note" }, note) : null),
     svg(
       "svg",
       { role: "img", "aria-labelledby": `${id}-title ${id}-desc`, viewBox: `0 0 ${width} ${height}`, width, height },
@@ -63,6 +87,7 @@ export function figure({ title, note, width, height, label }, ...parts) {
       svg("desc", { id: `${id}-desc` }, label || note || title),
       parts,
     ),
+    el("p", { class: "readout", "aria-live": "polite" }),
   );
 }
 

@@ -1,40 +1,43 @@
 // Every operator of a task at a glance: what it costs at the least and at the most over the workloads.
-import { el, plural, svg } from "./dom.js";
-import { counted, grouped, machines, subjects } from "./data.js";
-import { address } from "./state.js";
-import { extent, scale } from "./scales.js";
+import { anchorOf, el, here, plural, svg } from "./dom.js";
+import { away, counted, grouped, machines, styles, subjectOf, subjects } from "./data.js";
+import { address, state } from "./state.js";
+import { copyButtons, linesOf } from "./copy.js";
+import { extent, mark, scale } from "./scales.js";
 import { ratioDomain } from "./bars.js";
-import { COLUMNS } from "./table.js";
+import { COLUMNS, head, sorted } from "./table.js";
 
 const MODES = ["inference", "training"];
-const WIDE = 112;
+const WIDE = 92;
 
 // One row for each operator of a task: its fastest implementation on each workload, and the range over workloads.
 export function glance(rows) {
-  const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype].join("\n"));
+  const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype, row.memoryFormat].join("\n"));
   const several = machines.length > 1;
-  const heads = [
-    "operator, fastest as",
-    "",
-    "inference latency",
-    "training latency",
-    ...counted.map((one) => one.heading.replace("{mode}", "inference")),
-    COLUMNS.error.label,
-  ];
+  const columns = glanceColumns(rows);
+  const [key, direction] = (state().params.get("glance-sort") ?? "").split(" ");
+  const by = columns.find((column) => column.key === key && column.value);
+  const anchor = anchorOf("At a glance");
   return el(
     "div",
-    { class: "scroll", tabindex: 0, role: "region", "aria-label": "At a glance" },
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": "At a glance", id: `at-${anchor}` },
     el(
       "table",
       { class: "glance" },
       el(
         "caption",
         {},
-        "At a glance ",
         el(
           "span",
-          { class: "note" },
-          "each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline, the line is 1x; newest run of each; shaded: CARAFE and DCNv3",
+          { class: "told" },
+          "At a glance",
+          here(anchor, "At a glance"),
+          copyButtons(linesOf),
+          el(
+            "span",
+            { class: "note below" },
+            `each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline, the line is 1x; newest run of each${subjects.length ? `; shaded: ${list(subjects)}` : ""}`,
+          ),
         ),
       ),
       el(
@@ -43,24 +46,20 @@ export function glance(rows) {
         el(
           "tr",
           {},
-          heads.map((head, index) =>
-            el(
-              "th",
-              { scope: "col", class: index > 1 ? "number" : undefined },
-              head || el("span", { class: "hidden" }, "inference latency, drawn"),
-            ),
-          ),
+          columns.map((column) => head(column, by === column ? direction || "asc" : "", "glance-sort")),
         ),
       ),
       sections.map((section) => {
         const [first] = section;
         const count = new Set(section.map((row) => `${row.panel.run.place}/${row.contest}`)).size;
-        const title = [first.task, first.dtype, first.device, several ? first.machine : ""].filter(Boolean).join(", ");
+        const title = [first.task, first.dtype, first.device, first.memoryFormat, several ? first.machine : ""]
+          .filter(Boolean)
+          .join(", ");
         const link = address("compare", {
           task: first.task,
           dtype: first.dtype,
           device: first.device,
-          machine: several ? first.machine : "",
+          machine: away(first.machine),
         });
         const [low, high] = ratioDomain(
           section.filter((row) => row.mode === "inference").map((row) => ({ ...row, low: row.ratio, high: row.ratio })),
@@ -68,6 +67,7 @@ export function glance(rows) {
         const x = scale({ low, high, from: 6, to: WIDE - 6, log: true });
         const operators = grouped(section, (row) => row.operator).map((group) => summary(group));
         operators.sort((one, other) => (one.place ?? Infinity) - (other.place ?? Infinity));
+        const ordered = by ? sorted(operators, by.value, direction === "desc" ? -1 : 1) : operators;
         return el(
           "tbody",
           {},
@@ -76,21 +76,58 @@ export function glance(rows) {
             { class: "section" },
             el(
               "th",
-              { colspan: heads.length, scope: "rowgroup" },
-              el("a", { href: link }, title),
+              { colspan: columns.length, scope: "rowgroup" },
               el(
                 "span",
-                { class: "note" },
-                ` against ${first.panel.baseline || "no baseline"}, ${plural(count, "workload")}`,
+                { class: "told" },
+                el("a", { href: link }, title),
+                el(
+                  "span",
+                  { class: "note" },
+                  ` against ${first.panel.baseline || "no baseline"}, ${plural(count, "workload")}`,
+                ),
               ),
             ),
           ),
-          operators.map((one) => operatorRow(one, x)),
+          ordered.map((one) => operatorRow(one, x, rows)),
         );
       }),
     ),
   );
 }
+
+const list = (names) => names.join(", ").replace(/, ([^,]*)$/, " and $1");
+
+// What heads the columns; their `value` is the least of an operator, and what a column is sorted by.
+function glanceColumns(rows) {
+  const shown = known(rows);
+  const least = (rows, key) => extent(rows.map((row) => row[key]))?.[0] ?? null;
+  return [
+    { key: "operator", label: "operator, fastest as", value: (one) => one.operator },
+    { key: "drawn", label: el("span", { class: "hidden" }, "inference latency, drawn") },
+    { key: "inference", label: "inference latency", number: true, value: (one) => least(one.best.inference, "ratio") },
+    { key: "training", label: "training latency", number: true, value: (one) => least(one.best.training, "ratio") },
+    ...shown.map((of) => ({
+      key: of.key,
+      label: of.heading.replace("{mode}", "inference"),
+      number: true,
+      value: (one) => least(telling(of, one), of.key),
+    })),
+    {
+      key: "error",
+      label: COLUMNS.error.label,
+      number: true,
+      value: (one) => worst([...one.best.inference, ...one.best.training]).error,
+    },
+  ];
+}
+
+// The quantities that any of the rows has: a column of "not measured" says nothing.
+const known = (rows) => counted.filter(({ key }) => rows.some((row) => row[key] !== null));
+
+// Which of an operator's rows tell a quantity.
+const telling = ({ heading, training }, { best, leading }) =>
+  training ? best.training : heading.includes("{mode}") ? best.inference : leading;
 
 function summary(group) {
   const best = Object.fromEntries(
@@ -117,7 +154,9 @@ function fastest(rows) {
   return timed.reduce((best, row) => (row.ratio < best.ratio ? row : best), timed[0] ?? rows[0]);
 }
 
-function operatorRow({ operator, best, leading }, x) {
+function operatorRow(one, x, section) {
+  const { operator, best, leading } = one;
+  const style = { ...styles([leading[0].contender]).get(leading[0].contender), variant: 0 };
   const names = grouped(leading, (row) => row.implementation)
     .sort((one, other) => other.length - one.length)
     .map(([row]) => row.implementation);
@@ -127,27 +166,19 @@ function operatorRow({ operator, best, leading }, x) {
     "svg",
     { width: WIDE, height: 18, viewBox: `0 0 ${WIDE} 18`, class: "spark", "aria-hidden": "true" },
     svg("path", { d: `M${x(1)},0V18`, class: "one" }),
-    ends ? svg("path", { d: `M${x(ends[0])},9H${x(ends[1])}`, class: "range" }) : null,
+    ends ? svg("path", { d: `M${x(ends[0])},9H${x(ends[1])}`, class: `range c${style.colour % 7}` }) : null,
     drawn.map((row) =>
-      svg(
-        "circle",
-        { cx: x(row.ratio), cy: 9, r: 3, class: row.base ? "dot baseline" : "dot" },
-        svg("title", {}, `${row.workload}: ${row.ratioText}`),
-      ),
+      svg("path", mark(style, x(row.ratio), 9, 3.4), svg("title", {}, `${row.workload}: ${row.ratioText}`)),
     ),
   );
   const cells = [
     [best.inference, "ratio", "ratioText"],
     [best.training, "ratio", "ratioText"],
-    ...counted.map(({ key, heading, training }) => [
-      training ? best.training : heading.includes("{mode}") ? best.inference : leading,
-      key,
-      `${key}Text`,
-    ]),
+    ...known(section).map((of) => [telling(of, one), of.key, `${of.key}Text`]),
   ];
   return el(
     "tr",
-    { class: subjects.has(operator) ? "subject" : undefined },
+    { class: subjectOf(operator) ? "subject" : undefined },
     el(
       "th",
       { scope: "row" },
@@ -159,6 +190,7 @@ function operatorRow({ operator, best, leading }, x) {
             task: leading[0].task,
             dtype: leading[0].dtype,
             device: leading[0].device,
+            machine: away(leading[0].machine),
           }),
         },
         operator,

@@ -1,9 +1,24 @@
 // What does CARAFE or DCNv3 cost me: every operator at a glance, then each workload's contenders and intervals.
-import { el, empty, gradually, plural } from "./dom.js";
-import { counted, grouped, machines, nameOf, notes, pairs, panels, problems, subjects, titleOf } from "./data.js";
+import { anchorOf, el, empty, gradually, here, plural } from "./dom.js";
+import {
+  answers,
+  away,
+  counted,
+  grouped,
+  lang,
+  machines,
+  nameOf,
+  notes,
+  pairs,
+  panels,
+  problems,
+  subjectOf,
+  titleOf,
+} from "./data.js";
 import { address } from "./state.js";
+import { copyButtons, linesOf } from "./copy.js";
 import { ratioDomain, spark } from "./bars.js";
-import { filtered } from "./filters.js";
+import { chosen, filtered } from "./filters.js";
 import { glance, worst } from "./glance.js";
 import { COLUMNS } from "./table.js";
 
@@ -12,24 +27,44 @@ export const overview = {
   filters: ["task", "workload", "dtype", "device", "machine", "runPath", "text"],
   draw() {
     const rows = filtered(this);
-    if (!rows.length) return [troubles(), empty("No case matches these filters.")];
+    if (!rows.length) return [answered(this), troubles(), empty("No case matches these filters.")];
     const kept = new Set(rows.map((row) => row.panel));
     const contests = grouped(
       panels.filter((panel) => kept.has(panel)),
       (panel) => `${panel.run.place}/${panel.contest}`,
     );
+    const without = (contest) => Number(!contest.some((panel) => panel.rows.some((row) => subjectOf(row.operator))));
+    contests.sort((one, other) => without(one) - without(other));
     const matching = new Set(rows);
     const words = rows.length < contests.flat().reduce((sum, panel) => sum + panel.rows.length, 0);
     return [
-      troubles(),
+      answered(this),
       news(rows),
       glance(rows),
+      troubles(),
       el("h2", {}, "Every workload"),
       el("p", { class: "note" }, intervals(rows)),
       gradually(contests, 12, (contest) => contestTable(contest, words ? matching : null), "workload"),
     ];
   },
 };
+
+// What a person came with a question for: the sentences on the machine that is chosen, else that of the newest run.
+function answered(view) {
+  const machine = chosen(view, "machine");
+  const found = answers.find((one) => one.machine === machine) ?? answers[0];
+  if (!found) return null;
+  return el(
+    "section",
+    { id: "answer", "aria-label": "Answer" },
+    el("p", { class: "note" }, found.machine),
+    el(
+      "ul",
+      { lang },
+      found.sentences.map((sentence) => el("li", {}, sentence)),
+    ),
+  );
+}
 
 // What a person who opens the page must not miss: cases that failed, and what the last run of each machine made worse.
 function news(rows) {
@@ -41,7 +76,7 @@ function news(rows) {
     return el(
       "li",
       {},
-      el("a", { class: "bad", href: address("proof", { outcome: of[0].outcome }) }, `${cases} ${of[0].outcome}`),
+      el("a", { class: "bad", href: address("proof", { outcome: of[0].outcome, machine: away(of[0].machine) }) }, `${cases} ${of[0].outcome}`),
     );
   });
   const newest = grouped(pairs, (pair) => `${pair.head.machine}\n${pair.head.suite}`).map((of) => of.at(-1));
@@ -75,7 +110,7 @@ function troubles() {
 
 function intervals(rows) {
   const kinds = [...new Set(rows.map((row) => row.interval).filter(Boolean))];
-  return `Latency vs baseline: above 1x is slower. In brackets: ${kinds.join("; ") || "no interval"}. ${notes} Bars: inference, log scale, the line is 1x.`;
+  return `Latency vs baseline: above 1x is slower. In brackets: ${kinds.join("; ") || "no interval"}. ${notes} Bars: inference, log scale, the line is 1x, pale where undecided.`;
 }
 
 function contestTable(contest, matching) {
@@ -85,8 +120,10 @@ function contestTable(contest, matching) {
     [...new Set(panel.rows.map((row) => row.method))].map((method) => ({ panel, method })),
   );
   const training = contest.find((panel) => panel.mode === "training");
-  const shownHere = counted.filter((one) => training || !one.training);
   const every = contest.flatMap((panel) => panel.rows);
+  const shownHere = counted.filter(
+    (one) => (training || !one.training) && every.some((row) => row[one.key] !== null),
+  );
   const names = [...new Set(every.map((row) => row.contender))].filter(
     (name) => !matching || every.some((row) => row.contender === name && (row.base || matching.has(row))),
   );
@@ -110,23 +147,32 @@ function contestTable(contest, matching) {
     device: first.device,
     run: "",
     runPath: first.current ? "" : first.run.path,
+    machine: away(first.run.machine),
   });
+  const title = `${first.task}: ${titleOf(first)}`;
+  const anchor = anchorOf(title);
   return el(
     "div",
-    { class: "scroll", tabindex: 0, role: "region", "aria-label": titleOf(first) },
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": titleOf(first), id: `at-${anchor}` },
     el(
       "table",
       { class: "contest" },
       el(
         "caption",
         {},
-        el("a", { href: link }, `${first.task}: ${titleOf(first)}`),
         el(
           "span",
-          { class: "note" },
+          { class: "told" },
+          el("a", { href: link }, title),
+          here(anchor, title),
+          copyButtons(linesOf),
+          el(
+            "span",
+            { class: "note below" },
           ` ${first.dims}${first.source ? ` · ${first.source}` : ""} · `,
           el("a", { href: address("runs", { runPath: first.run.path }) }, nameOf(first.run)),
           machines.length > 1 ? ` · ${first.run.machine}` : "",
+          ),
         ),
       ),
       el(
@@ -158,7 +204,7 @@ function contestTable(contest, matching) {
           ];
           return el(
             "tr",
-            { class: subjects.has(shown.operator) ? "subject" : undefined },
+            { class: subjectOf(shown.operator) ? "subject" : undefined },
             el(
               "th",
               { scope: "row" },
@@ -170,6 +216,7 @@ function contestTable(contest, matching) {
                     task: first.task,
                     dtype: first.dtype,
                     device: first.device,
+                    machine: away(first.run.machine),
                   }),
                 },
                 el("code", {}, name),

@@ -1,7 +1,7 @@
 // Drawings with two axes: lines over a dimension, points under a roof, a quantity over runs.
 import { figure, shorten, svg, widthOf } from "./dom.js";
 import { extent, mark, scale, tick } from "./scales.js";
-import { spaced } from "./bars.js";
+import { BOLD, spaced } from "./bars.js";
 
 // A frame with axes: `x` and `y` are {values, label, unit, log, ticks, names}. `draw` gets the scales.
 export function frame({ title, note, width, height = 300, x, y, label, legend = [] }, draw) {
@@ -34,9 +34,9 @@ export function frame({ title, note, width, height = 300, x, y, label, legend = 
     svg("text", { x: 2, y: 12, class: "axis" }, logs(y)),
     draw(px, py, inside),
     rows.map((entries, line) =>
-      entries.map(({ name, index, at }) => [
-        svg("path", mark(index, at + 6, height + line * 18 + 6)),
-        svg("text", { x: at + 16, y: height + line * 18 + 10, class: "label" }, name),
+      entries.map(({ name, style, at }) => [
+        svg("path", mark(style, at + 6, height + line * 18 + 6)),
+        svg("text", { x: at + 16, y: height + line * 18 + 10, class: style.subject ? "label accented" : "label" }, name),
       ]),
     ),
   );
@@ -53,21 +53,22 @@ function domain(axis) {
 function legendRows(legend, width) {
   const rows = [];
   let at = Infinity;
-  for (const { name, index } of legend) {
+  for (const { name, style } of legend) {
     const kept = shorten(name, 240);
-    const wide = widthOf(kept) + 32;
+    const wide = (style.subject ? widthOf(kept, BOLD) : widthOf(kept)) + 32;
     if (at + wide > width) {
       rows.push([]);
       at = 4;
     }
-    rows.at(-1).push({ name: kept, index, at });
+    rows.at(-1).push({ name: kept, style, at });
     at += wide;
   }
   return rows;
 }
 
-// Lines through points: `series` of {name, index, points: [{x, y, text}]}.
-export function lines({ series, ...options }) {
+// Points, and lines through those that differ in one dimension alone: `series` of {name, style, points: [{x, y, text}]}.
+// What differs in other dimensions too is not `joined`: a line would say how the time grows, and nothing does.
+export function lines({ series, joined = true, ...options }) {
   const every = series.flatMap((one) => one.points);
   const axes = {
     x: { ...options.x, values: every.map((point) => point.x) },
@@ -75,14 +76,14 @@ export function lines({ series, ...options }) {
   };
   return frame({ ...options, ...axes, legend: series }, (px, py) =>
     series.map((one) => [
-      one.points.length > 1
+      joined && one.points.length > 1
         ? svg("path", {
             d: `M${one.points.map((point) => `${px(point.x)},${py(point.y)}`).join("L")}`,
-            class: `line s${one.index % 7}`,
+            class: `line c${one.style.colour % 7} v${one.style.variant}`,
           })
         : null,
       one.points.map((point) =>
-        svg("path", mark(one.index, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`)),
+        svg("path", mark(one.style, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`)),
       ),
     ]),
   );
@@ -115,7 +116,7 @@ export function roof({ series, roofs, ...options }) {
       }),
       series.map((one) =>
         one.points.map((point) =>
-          svg("path", mark(one.index, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`)),
+          svg("path", mark(one.style, px(point.x), py(point.y)), svg("title", {}, `${one.name}: ${point.text}`)),
         ),
       ),
     ],

@@ -1,7 +1,7 @@
 // How close each contender comes to what the machine can do: points under the roof of copy rate and arithmetic rate.
 import { el, empty } from "./dom.js";
-import { grouped, nameOf, runs, titleOf } from "./data.js";
-import { choices, filtered } from "./filters.js";
+import { grouped, nameOf, runs, styles, titleOf } from "./data.js";
+import { filtered, openingTask } from "./filters.js";
 import { roof } from "./plots.js";
 import { COLUMNS, dataTable } from "./table.js";
 import { tick } from "./scales.js";
@@ -9,7 +9,7 @@ import { tick } from "./scales.js";
 export const roofline = {
   name: "Roofline",
   filters: ["task", "workload", "dtype", "device", "machine", "runPath", "text"],
-  defaults: { task: () => choices("task")[0] },
+  defaults: { task: openingTask },
   draw(width) {
     const rows = filtered(this);
     if (!rows.length) return [empty("No case matches these filters.")];
@@ -65,9 +65,10 @@ function chart(group, width) {
       `${what}: ${roofs.length ? "no case has MACs and a time" : `${runs.length ? "its runs hold" : "there are"} no yardsticks`}, so there is no roofline to draw.`,
     );
   }
-  const series = grouped(drawn, (row) => row.contender).map((own, index) => ({
+  const looks = styles(drawn.map((row) => row.contender));
+  const series = grouped(drawn, (row) => row.contender).map((own) => ({
     name: own[0].contender,
-    index,
+    style: looks.get(own[0].contender),
     points: own.map((row) => ({
       x: row.intensity,
       y: row.speed,

@@ -1,7 +1,8 @@
 // Where every number comes from: the runs, their machine and versions, and the exact command.
-import { el, empty, plural } from "./dom.js";
+import { anchorOf, el, empty, here, plural } from "./dom.js";
 import { commandOf, machines, nameOf, panels, problems, runs, shortCommit, when } from "./data.js";
 import { changed } from "./state.js";
+import { command, copyButtons, linesOf } from "./copy.js";
 import { chosen } from "./filters.js";
 import { dataTable } from "./table.js";
 
@@ -96,13 +97,13 @@ function details(run) {
     {},
     el("h2", {}, nameOf(run)),
     el("p", {}, `Measured on ${run.machine}. This command measures it again:`),
-    el("pre", { tabindex: 0 }, run.command || "(no command recorded)"),
+    run.command ? command(run.command) : el("pre", { tabindex: 0 }, "(no command recorded)"),
     commands.length
       ? el(
           "details",
           {},
           el("summary", {}, `The command of each row (${plural(commands.length, "row")})`),
-          el("pre", { tabindex: 0, id: "commands" }, commands.join("\n")),
+          command(commands.join("\n"), { id: "commands" }),
         )
       : el("p", { class: "note" }, "Its rows are not on this page."),
     el("div", { class: "tables" }, run.tables.map(plainTable)),
@@ -110,13 +111,14 @@ function details(run) {
 }
 
 function plainTable({ title, header, rows, note }) {
+  const anchor = anchorOf(title);
   return el(
     "div",
-    { class: "scroll", tabindex: 0, role: "region", "aria-label": title },
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": title, id: `at-${anchor}` },
     el(
       "table",
       {},
-      el("caption", {}, title),
+      el("caption", {}, el("span", { class: "told" }, title, here(anchor, title), copyButtons(linesOf))),
       el(
         "thead",
         {},
@@ -133,7 +135,10 @@ function plainTable({ title, header, rows, note }) {
           el(
             "tr",
             {},
-            row.map((cell, index) => (index ? el("td", { class: cell.length > 40 ? "text long" : "text" }, cell) : el("th", { scope: "row" }, cell))),
+            row.map((cell, index) => {
+              const kind = cell.length > 40 ? "text long" : "text";
+              return index ? el("td", { class: kind }, cell) : el("th", { scope: "row", class: kind }, cell);
+            }),
           ),
         ),
       ),

@@ -82,7 +82,7 @@ export function extent(values) {
   return low <= high ? [low, high] : null;
 }
 
-// Eight colours of Okabe and Ito, of which the style sheet holds a light and a dark set, and six shapes: 48 pairs.
+// The shapes of marks, in the order of opbench.report.marks; the style sheet has its colours, a light and a dark set.
 const SHAPES = [
   (x, y, r) => `M${x - r},${y}a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0Z`,
   (x, y, r) => `M${x - r * 0.9},${y - r * 0.9}h${r * 1.8}v${r * 1.8}h${-r * 1.8}Z`,
@@ -93,6 +93,6 @@ const SHAPES = [
     `M${x - r * 1.2},${y - r * 0.45}h${r * 0.75}v${-r * 0.75}h${r * 0.9}v${r * 0.75}h${r * 0.75}v${r * 0.9}h${-r * 0.75}v${r * 0.75}h${-r * 0.9}v${-r * 0.75}h${-r * 0.75}Z`,
 ];
 
-export function mark(index, x, y, r = 4.5) {
-  return { d: SHAPES[index % SHAPES.length](x, y, r), class: `mark c${index % 7}` };
+export function mark({ colour, shape, variant }, x, y, r = 4.5) {
+  return { d: SHAPES[shape % SHAPES.length](x, y, r), class: `mark c${colour % 7} v${variant}` };
 }

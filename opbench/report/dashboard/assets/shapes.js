@@ -1,8 +1,8 @@
 // One contender across shapes: its ratio on every workload, and how its time grows.
 import { el, empty } from "./dom.js";
-import { grouped, machines, rows, subjects, sweeps, titleOf } from "./data.js";
+import { grouped, machines, rows, styles, sweeps, titleOf } from "./data.js";
 import { METRICS, barChart } from "./bars.js";
-import { chosen, filtered } from "./filters.js";
+import { chosen, filtered, openingRow, openingTask } from "./filters.js";
 import { lines } from "./plots.js";
 import { COLUMNS, FIGURES, dataTable, natural } from "./table.js";
 
@@ -12,8 +12,8 @@ export const shapes = {
   required: ["contender"],
   always: ["contender"],
   defaults: {
-    contender: () =>
-      (rows.find((row) => subjects.has(row.operator) && row.ratio !== null && row.current) ?? rows[0])?.contender,
+    contender: () => (openingRow() ?? rows[0])?.contender,
+    task: openingTask,
     mode: () => (rows.some((row) => row.mode === "inference") ? "inference" : ""),
   },
   draw(width) {
@@ -72,6 +72,7 @@ export const shapes = {
           ...FIGURES,
           c.verdict,
           ...(machines.length > 1 ? [c.machine] : []),
+          c.again,
         ],
       }),
     ];
@@ -92,9 +93,10 @@ function growth(name, group, what, width) {
         name,
         sweep.points.map((point) => point.panel),
       );
-      const series = names.map((contender, index) => ({
+      const looks = styles(names);
+      const series = names.map((contender) => ({
         name: contender,
-        index,
+        style: looks.get(contender),
         points: sweep.points.flatMap(({ x, panel }) => point(panel, contender, method, () => x)),
       }));
       const log = sweep.points.every((one) => one.x > 0);
@@ -109,21 +111,23 @@ function growth(name, group, what, width) {
     });
   }
   const names = companions(name, [...own]);
+  const looks = styles(names);
   const series = names
-    .map((contender, index) => ({
+    .map((contender) => ({
       name: contender,
-      index,
+      style: looks.get(contender),
       points: [...own]
         .flatMap((panel) => point(panel, contender, method, (row) => row.traffic))
         .sort((one, other) => one.x - other.x),
     }))
-    .filter((one) => one.points.length > 1);
+    .filter((one) => one.points.length);
   if (!series.length) return null;
   return lines({
     title: "Scaling with the least traffic",
-    note: `${what} · every input, parameter and output moved once`,
+    note: `${what} · every input, parameter and output moved once; workloads that differ in more than their size are not joined`,
     width,
     series,
+    joined: false,
     x: { label: "least traffic per call", unit: "B", log: true },
     y: seconds,
   });

@@ -19,6 +19,7 @@ export function address(view, params = {}) {
 export function changed(changes) {
   const { view, params } = state();
   params.delete("page");
+  params.delete("at");
   for (const [name, value] of Object.entries(changes)) {
     if (value === "" || value === null || value === undefined) params.delete(name);
     else params.set(name, value);

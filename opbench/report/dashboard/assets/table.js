@@ -1,7 +1,8 @@
 // A table that sorts by its heads and stands in pages; both are in the address.
-import { el, plural } from "./dom.js";
-import { offered, quantities } from "./data.js";
+import { anchorOf, el, here, plural } from "./dom.js";
+import { commandOf, offered, quantities } from "./data.js";
 import { changed, go, state } from "./state.js";
+import { copy, copyButtons } from "./copy.js";
 
 const PAGE = 100;
 
@@ -15,6 +16,11 @@ export function dataTable({ caption, columns, rows, prefix = "" }) {
   const pages = Math.max(1, Math.ceil(rows.length / PAGE));
   const at = Math.min(pages, Math.max(1, Number.parseInt(params.get(page) ?? "1", 10) || 1));
   const shown = ordered.slice((at - 1) * PAGE, at * PAGE);
+  const anchor = anchorOf(caption);
+  const lines = () => [
+    columns.map((column) => column.label),
+    ...ordered.map((row) => columns.map((column) => column.text(row))),
+  ];
   const turn = (to, name, possible) =>
     el(
       "button",
@@ -23,7 +29,7 @@ export function dataTable({ caption, columns, rows, prefix = "" }) {
     );
   return el(
     "div",
-    { class: "table" },
+    { class: "table", id: `at-${anchor}` },
     el(
       "div",
       { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
@@ -33,13 +39,19 @@ export function dataTable({ caption, columns, rows, prefix = "" }) {
         el(
           "caption",
           {},
-          caption,
           el(
             "span",
-            { class: "note" },
+            { class: "told" },
+            caption,
+            here(anchor, caption),
+            el(
+              "span",
+              { class: "note" },
             pages > 1
               ? ` rows ${(at - 1) * PAGE + 1} to ${(at - 1) * PAGE + shown.length} of ${plural(rows.length, "row")}`
               : ` ${plural(rows.length, "row")}`,
+            ),
+            copyButtons(lines),
           ),
         ),
         el(
@@ -76,7 +88,7 @@ export function dataTable({ caption, columns, rows, prefix = "" }) {
   );
 }
 
-function head(column, direction, sort) {
+export function head(column, direction, sort) {
   const kind = column.number ? "number" : undefined;
   if (!column.value) return el("th", { scope: "col", class: kind }, column.label);
   const next = direction === "asc" ? "desc" : direction === "desc" ? null : "asc";
@@ -150,6 +162,17 @@ export const COLUMNS = {
     kind: (row) => (row.outcome === "ok" ? "" : "bad"),
   },
   machine: { key: "machine", label: "machine", ...plainText("machine") },
+  again: {
+    key: "again",
+    label: "measure again",
+    text: commandOf,
+    cell: (row) =>
+      el(
+        "button",
+        { type: "button", class: "copy", title: commandOf(row), click: () => copy(commandOf(row), "Command") },
+        "copy command",
+      ),
+  },
   run: { key: "run", label: "run", text: (row) => row.runPath, value: (row) => row.runPath },
 };
 export const FIGURES = offered.map(({ key }) => COLUMNS[key]);

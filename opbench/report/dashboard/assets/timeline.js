@@ -1,6 +1,6 @@
 // One series drawn over its runs: levels, steps with their size, spikes, failures and the versions that changed.
 import { el, shorten, svg } from "./dom.js";
-import { moments, quantities, shortCommit, when } from "./data.js";
+import { moments, quantities, shortCommit, styles, when } from "./data.js";
 import { frame } from "./plots.js";
 import { mark } from "./scales.js";
 
@@ -15,8 +15,10 @@ export function timeline(one, width) {
   const spread = Math.max(...values) / Math.min(...values);
   const log = of.log && Math.min(...values) > 0 && spread > 1.5;
   const known = xs.filter((x) => one.value[x] !== null);
+  const style = styles([one.contender]).get(one.contender);
   const facts = [
     one.machine,
+    one.suite,
     one.method,
     one.quantity === "ratio" ? `against ${one.baseline}` : "",
     one.redefined ? `${one.redefined} older runs of another definition left out` : "",
@@ -53,10 +55,10 @@ export function timeline(one, width) {
                 .reverse()
                 .map((x) => `${px(x)},${py(one.low[x] ?? one.value[x])}`)
                 .join("L")}Z`,
-              class: "band",
+              class: `band c${style.colour % 7}`,
             })
           : null,
-        svg("path", { d: `M${known.map((x) => `${px(x)},${py(one.value[x])}`).join("L")}`, class: "line s0" }),
+        svg("path", { d: `M${known.map((x) => `${px(x)},${py(one.value[x])}`).join("L")}`, class: `line c${style.colour % 7}` }),
         one.steps.map((step) => [
           svg(
             "path",
@@ -80,7 +82,7 @@ export function timeline(one, width) {
             "g",
             {},
             spike ? svg("circle", { cx: px(x), cy: py(one.value[x]), r: 9, class: "ring" }) : null,
-            svg("path", mark(0, px(x), py(one.value[x]), known.length > 80 ? 2 : 4)),
+            svg("path", mark(style, px(x), py(one.value[x]), known.length > 80 ? 2 : 4)),
             svg("title", {}, said(one, x)),
           );
         }),

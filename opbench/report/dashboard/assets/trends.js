@@ -1,8 +1,9 @@
 // How a case moved from run to run of one machine: levels, steps and spikes, and what changed around them.
 import { el, empty } from "./dom.js";
-import { machines, moments, series, shortCommit, when } from "./data.js";
+import { machines, moments, quote, runs, series, shortCommit, subjectOf, when } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { chosen } from "./filters.js";
+import { command } from "./copy.js";
 import { dataTable, natural } from "./table.js";
 import { QUANTITIES, timeline } from "./timeline.js";
 
@@ -10,12 +11,7 @@ export const trends = {
   name: "Trends",
   filters: ["task", "workload", "contender", "dtype", "device", "mode", "machine", "text"],
   draw(width) {
-    if (!series.length)
-      return [
-        empty(
-          `A trend needs a case in two runs of one machine; this page holds ${moments.length === 1 ? "one run" : `${moments.length} runs that have no case in common on one machine`}.`,
-        ),
-      ];
+    if (!series.length) return oneRun();
     const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
     const set = this.filters
       .filter((name) => name !== "text")
@@ -26,11 +22,12 @@ export const trends = {
         set.every(([name, value]) => one[name] === value) &&
         words.every((word) => one.case.toLowerCase().includes(word)),
     );
-    if (!kept.length) return [empty("No case in two runs matches these filters.")];
+    if (!kept.length) return nothing(this);
     const { params } = state();
     const steps = kept.flatMap((one) => one.steps.map((step) => ({ one, step, moment: one.moments[step.at] })));
     steps.sort((a, b) => b.one.at[b.step.at] - a.one.at[a.step.at] || size(b.step) - size(a.step));
     const shown = pick(kept, params, steps);
+    this.shown = keyOf(shown);
     return [
       selector(kept, shown),
       timeline(shown, width),
@@ -50,9 +47,34 @@ export const trends = {
   },
 };
 
+const about = (one) => Number(subjectOf(one.operator) === "");
+
+// What to do where nothing was measured twice.
+function oneRun() {
+  const suite = runs.at(-1).suite;
+  return [
+    empty(
+      `A trend needs a case in two runs of one suite on one machine; this page holds ${moments.length === 1 ? "one run" : `${moments.length} runs that have no case in common like that`}. Measure again whenever the code changes, into the folder that this page is made of:`,
+    ),
+    command(`opbench run --suite ${quote(suite)} -o RESULTS_DIR/again\nopbench dashboard RESULTS_DIR -o SITE_DIR`),
+  ];
+}
+
+function nothing(view) {
+  const machine = chosen(view, "machine");
+  const elsewhere = series.filter((one) => one.machine !== machine);
+  return [
+    empty("No case in two runs of one suite matches these filters."),
+    machine && elsewhere.length
+      ? el("p", {}, el("a", { href: changed({ machine: "*" }) }, `Trends of all machines (${elsewhere.length} series)`))
+      : null,
+  ];
+}
+
 const size = (step) => Math.abs(Math.log(step.ratio ?? Infinity));
 const keyOf = (one) => ({
   case: one.case,
+  suite: new Set(series.filter((other) => other.case === one.case).map((other) => other.suite)).size > 1 ? one.suite : "",
   quantity: one.quantity,
   on: machines.length > 1 ? one.machine : "",
   method: one.method,
@@ -60,20 +82,27 @@ const keyOf = (one) => ({
 
 function pick(kept, params, steps) {
   const wanted = kept.filter(
-    (one) => one.case === params.get("case") && (!params.get("on") || one.machine === params.get("on")),
+    (one) =>
+      one.case === params.get("case") &&
+      (!params.get("on") || one.machine === params.get("on")) &&
+      (!params.get("suite") || one.suite === params.get("suite")),
   );
   const exact = wanted.find(
     (one) =>
       one.quantity === (params.get("quantity") ?? "ratio") &&
       (!params.get("method") || one.method === params.get("method")),
   );
-  const longest = () => kept.reduce((best, one) => (one.at.length > best.at.length ? one : best));
-  return exact ?? wanted[0] ?? steps.find(({ one }) => one.quantity === "ratio")?.one ?? longest();
+  const longest = (of) => of.reduce((best, one) => (one.at.length > best.at.length ? one : best));
+  const own = kept.filter((one) => about(one) === 0 && one.quantity === "ratio");
+  const step = steps.find(({ one }) => one.quantity === "ratio" && (!own.length || about(one) === 0))?.one;
+  return exact ?? wanted[0] ?? step ?? longest(own.length ? own : kept);
 }
 
 function selector(kept, shown) {
   const cases = [...new Set(kept.map((one) => one.case))].sort(natural.compare);
-  const same = kept.filter((one) => one.case === shown.case && one.machine === shown.machine);
+  const same = kept.filter(
+    (one) => one.case === shown.case && one.machine === shown.machine && one.suite === shown.suite,
+  );
   const every = kept.filter((one) => one.case === shown.case);
   const choose = (changes) => go(changed({ ...keyOf(shown), ...changes }));
   const control = (id, label, values, value, change, name = (text) => text) =>
@@ -107,6 +136,9 @@ function selector(kept, shown) {
       [...new Set(same.filter((one) => one.quantity === shown.quantity).map((one) => one.method))],
       shown.method,
       (value) => choose({ method: value }),
+    ),
+    control("trend-suite", "Suite", [...new Set(every.map((one) => one.suite))], shown.suite, (value) =>
+      choose({ suite: value, quantity: "", method: "" }),
     ),
     control("trend-on", "On", [...new Set(every.map((one) => one.machine))], shown.machine, (value) =>
       choose({ on: value }),

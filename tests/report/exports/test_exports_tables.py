@@ -13,13 +13,16 @@ from hostile import make_hostile_run
 from opbench.report.exports import export
 from opbench.report.exports.columns import COLUMNS
 from opbench.report.exports.comma_separated import comma_separated, harmless
+from opbench.report.exports.rows import exported
 from opbench.schema import OpbenchError
 
 NAMES = [column.name for column in COLUMNS]
 
 
 def rows_of(*runs):
-    return list(csv.DictReader(io.StringIO(comma_separated(runs).decode(), newline=""), strict=True))
+    return list(
+        csv.DictReader(io.StringIO(comma_separated([exported(run) for run in runs]).decode(), newline=""), strict=True)
+    )
 
 
 def test_csv_has_a_row_a_record_with_numbers_in_the_units_of_their_names():
@@ -67,7 +70,11 @@ def test_other_text_is_left_as_it_is_but_for_hidden_characters(text):
 
 
 def test_no_cell_of_a_hostile_run_is_a_formula_and_no_number_is_quoted():
-    table = list(csv.reader(io.StringIO(comma_separated([evil_run(), make_hostile_run()]).decode(), newline="")))
+    table = list(
+        csv.reader(
+            io.StringIO(comma_separated([exported(evil_run()), exported(make_hostile_run())]).decode(), newline="")
+        )
+    )
     for row in table:
         assert len(row) == len(COLUMNS)
         for column, cell in zip(COLUMNS, row, strict=True):

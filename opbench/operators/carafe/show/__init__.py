@@ -62,6 +62,13 @@ def made(core: Core) -> nn.Module:
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """CARAFE's kernels at some output pixels of `image` (H, W, 3)."""
     core = Recorder()
+    if shot.trained:
+        from opbench.operators.carafe.show import trained  # here: studies take a while to import
+
+        height, width = (2 * side for side in image.shape[:2])
+        at = places(shot.at, height, width)
+        found = kernels(trained.restorer(core), core, trained.grey(image), image, at)
+        return draw(found, image, f"{trained.ABOUT}, on {shot.subject}")
     module = module_of(shot, "carafe", lambda: made(core), MAKERS, core)
     assert isinstance(module, CARAFE | YoloCARAFE)
     channels = module.c if isinstance(module, YoloCARAFE) else module.channels
@@ -88,28 +95,28 @@ def kernels(
     return Shown(found, output)
 
 
-def draw(shown: Shown, image: np.ndarray, words: str) -> Drawing:
-    """The picture."""
+def draw(shown: Shown, image: np.ndarray, words: str, name: str = "CARAFE") -> Drawing:
+    """The picture of the operator `name`, which enlarges the image or makes it smaller, by a whole number."""
     height, width = image.shape[:2]
-    factor = shown.output.shape[0] // height
-    scale = max(1, 300 // max(height, width)) // factor * factor or factor
+    rows, columns = shown.output.shape[:2]
+    larger = max(1, rows // height)
+    scale = max(1, 300 // max(height, width)) // larger * larger or larger
+    out_scale = scale // larger * max(1, -(-height // rows))
     k = len(shown.kernels[0].weights)
     most = max(max(map(max, kernel.weights)) for kernel in shown.kernels)
     below = TOP + height * scale + 70
     total = max(below + height * scale + 50, TOP + ROW * len(shown.kernels) + 64)
     parts = [
-        text(LEFT, 32, f"CARAFE: every output pixel has a {k}x{k} kernel of its own", size=18),
+        text(LEFT, 32, f"{name}: every output pixel has a {k}x{k} kernel of its own", size=18),
         text(LEFT, 52, words, size=12, fill=MUTED),
         text(LEFT, TOP - 28, f"input, {height}x{width} pixels, and the windows", size=12),
         raster(image, LEFT, TOP, scale),
         *axes(LEFT, TOP, height, width, scale, 8, "input pixels"),
         *(part for index, kernel in enumerate(shown.kernels) for part in _window(kernel, k, scale, index)),
-        text(
-            LEFT, below - 10, f"output, {factor * height}x{factor * width}, reassembled from the image itself", size=12
-        ),
-        raster(shown.output, LEFT, below, scale // factor),
-        *axes(LEFT, below, factor * height, factor * width, scale / factor, 16, "output pixels"),
-        *(_dot(kernel, below, scale / factor, index) for index, kernel in enumerate(shown.kernels)),
+        text(LEFT, below - 10, f"output, {rows}x{columns}, reassembled from the image itself", size=12),
+        raster(shown.output, LEFT, below, out_scale),
+        *axes(LEFT, below, rows, columns, out_scale, 16 if rows > height else 8, "output pixels"),
+        *(_dot(kernel, below, out_scale, index) for index, kernel in enumerate(shown.kernels)),
         text(RIGHT, TOP - 28, "the window of the input", size=12),
         text(RIGHT + KERNEL + 40, TOP - 28, "its kernel: weights in percent", size=12),
         *(
@@ -120,7 +127,7 @@ def draw(shown: Shown, image: np.ndarray, words: str) -> Drawing:
         *_legend(RIGHT, TOP + ROW * len(shown.kernels) + 14, most),
     ]
     described = f"{len(shown.kernels)} output pixels: where each reads, and with which weights. {words}"
-    return Drawing("CARAFE kernels", described, RIGHT + 550, total, tuple(parts))
+    return Drawing(f"{name} kernels", described, RIGHT + 550, total, tuple(parts))
 
 
 def letter(index: int) -> str:

@@ -1,0 +1,61 @@
+"""Which machines a run was measured on: the only one, or a fleet's nodes, each with its environment and yardsticks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from opbench.engine.entries import Surroundings
+from opbench.engine.journal import Journal
+from opbench.schema import Environment, Node, NodeVisit, Yardstick
+
+
+class Machines(NamedTuple):
+    """What a run document says of where it was measured; `nodes` is empty of one machine that is no fleet's."""
+
+    environment: Environment
+    yardsticks: tuple[Yardstick, ...]
+    nodes: tuple[Node, ...]
+
+
+def measured_on(journal: Journal) -> Machines:
+    """The machines of a journal that has been surveyed.
+
+    Of a fleet the environment is the first node's, from which no other's differs in what times depend on, and a
+    yardstick has the samples of every node that measured anything.
+    """
+    first = journal.surroundings
+    assert first is not None
+    if set(journal.nodes) <= {""}:
+        return Machines(first.environment, first.yardsticks, ())
+    visits: dict[str, list[NodeVisit]] = {}
+    for (process, panel), entry in sorted(journal.finished.items()):
+        visits.setdefault(entry.node, []).append(NodeVisit(panel, process, entry.wall_seconds))
+    at_work = {name: found for name, found in journal.nodes.items() if name in visits} or {first.node: first}
+    nodes = tuple(
+        Node(name, found.environment, found.yardsticks, tuple(visits.get(name, ()))) for name, found in at_work.items()
+    )
+    environment = next(iter(at_work.values())).environment
+    details = {**environment.details, "fleet": f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"}
+    return Machines(replace(environment, details=details), _pooled(at_work.values()), nodes)
+
+
+def _pooled(found: Iterable[Surroundings]) -> tuple[Yardstick, ...]:
+    """Each yardstick with the samples of all machines; what fits the caches of each fits the least of them."""
+    pooled: dict[tuple[str, str, str], Yardstick] = {}
+    for one in found:
+        for yardstick in one.yardsticks:
+            key = (yardstick.name, yardstick.device, yardstick.dtype)
+            before = pooled.get(key)
+            if before is None:
+                pooled[key] = yardstick
+                continue
+            sizes = [size for size in (before.fits_bytes, yardstick.fits_bytes) if size is not None]
+            pooled[key] = replace(
+                before,
+                samples=(*before.samples, *yardstick.samples),
+                fits_bytes=min(sizes) if sizes else None,
+            )
+    return tuple(pooled.values())

@@ -1,0 +1,100 @@
+"""`opbench check` as an assertion: a test fails with the smallest input that shows what is wrong."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import opbench
+
+if TYPE_CHECKING:
+    from opbench.conformance.findings import Conformance
+    from opbench.conformance.promises.findings import Promises
+
+
+def assert_right(
+    target: str | Callable[..., Any],
+    operator: str | None = None,
+    *,
+    quick: bool = True,
+    strict: bool = False,
+    path: Iterable[str] = (),
+    **options: Any,
+) -> Conformance | Promises:
+    """Asserts that a function or module class computes what `operator` is defined to compute.
+
+    target: a core as x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W), or a module (N, C, H, W), at the
+    top of a file, or its place "FILE.py:NAME". Without an operator a module is held to what every module promises.
+    With `strict`, what is fragile fails, too. `options` are those of `opbench.check`: only, skip, fix, arguments,
+    dtypes, shape, device, forward_only, seed. It is tried in a process of its own, for up to 20 seconds; with
+    quick=False for two minutes.
+
+    Raises AssertionError with what `opbench check` prints: also where nothing could be judged.
+    """
+    folders = (*path, *_root(target))
+    good = ("right",) if strict else ("right", "fragile")
+    if operator is None:
+        promised: Promises = opbench.check(target, path=folders, **options)
+        assert promised.verdict in good, _promises(promised)
+        return promised
+    found: Conformance = opbench.check(target, operator, quick=quick, path=folders, **options)
+    assert found.verdict in good, _conformance(found)
+    return found
+
+
+def _root(target: str | Callable[..., Any]) -> list[str]:
+    """The folder from which a file that is part of a package is imported, for its relative imports."""
+    file = None if isinstance(target, str) else inspect.getsourcefile(target)
+    if file is None:
+        return []
+    folder = Path(file).resolve().parent
+    if not (folder / "__init__.py").is_file():
+        return []
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return [str(folder)]
+
+
+def _conformance(found: Conformance) -> str:
+    from opbench.commands.check import CheckRequest, repeat
+    from opbench.report.conformance import lines
+
+    asked = found.request
+    again = CheckRequest(
+        target=asked.target,
+        operator=asked.operator,
+        only=asked.only,
+        skip=asked.skip,
+        dtype=asked.dtypes,
+        fix=asked.fix,
+        arg=asked.arguments,
+        shape=asked.shape,
+        device=asked.device,
+        forward_only=asked.forward_only,
+        quick=asked.quick,
+        path=asked.path,
+        seed=asked.seed,
+    )
+    return "\n".join(lines(found, lambda only, dtypes: repeat(again, only, dtypes)))
+
+
+def _promises(found: Promises) -> str:
+    from opbench.commands.check import CheckRequest, repeat
+    from opbench.report.promises import promise_lines
+
+    asked = found.request
+    shape = ",".join(f"{axis}={size}" for axis, size in zip("NCHW", asked.shape or (), strict=False))
+    again = CheckRequest(
+        target=asked.target,
+        only=asked.only,
+        skip=asked.skip,
+        arg=asked.arguments,
+        shape=shape,
+        device=asked.device,
+        forward_only=asked.forward_only,
+        path=asked.path,
+        seed=asked.seed,
+    )
+    return "\n".join(promise_lines(found, repeat(again)))

@@ -42,7 +42,7 @@ def run_on_fleet(
             for plan in fleet.plans:
                 place = type_folder(plan.kind, folder, len(fleet.plans))
                 delivery.plan(plan.laid_out.plan, "" if place == folder else place.name)
-        progress = shown.progress(total, "panels", "yardsticks")
+        progress = shown.progress(total, "panel", "yardsticks")
         with delivery.beside(progress) if delivery else progress as told:
             known = functools.partial(known_machine, folder)
             runs = measured_on_fleet(fleet, request, folder, tell=told, finish=report, known=known)

@@ -69,7 +69,7 @@ def test_a_run_needs_none_of_the_optional_packages(tmp_path):
     ran = bare(tmp_path, "run", "--suite", "default", *only, "--budget", "0.05", "--share-cpu", "-o", str(out))
     assert ran.returncode == 0, ran.stderr
     assert "upsample2x/yolov8n-p5-p4/float32/cpu/inference" in ran.stdout
-    assert "0 of 1 panels: upsample2x" in ran.stdout
+    assert "0 of 1 panel: upsample2x" in ran.stdout
     document = json.loads((out / "run.json").read_text())
     assert {record["outcome"] for record in document["records"]} == {"ok"}
     assert all(record["counts"]["fvcore"]["note"] == "fvcore is not installed" for record in document["records"])

@@ -100,12 +100,22 @@ def test_a_package_that_declares_operators_is_looked_through(made, tmp_path):
         lambda file: file.write_bytes(b""),
         lambda file: file.write_bytes(file.read_bytes()[:-1]),
         lambda file: file.write_bytes(b"x" * 200),
+        lambda file: file.write_bytes(file.read_bytes().replace(b'"a"', b'"z"')),
         lambda file: file.chmod(0o666),
         lambda file: file.parent.chmod(0o777),
         lambda file: (file.unlink(), user_cache.write(file, b'{"no": "listing"}')),
         lambda file: (file.unlink(), file.mkdir()),
     ],
-    ids=["empty", "cut short", "noise", "anybody's file", "anybody's folder", "another document", "a folder"],
+    ids=[
+        "empty",
+        "cut short",
+        "noise",
+        "another letter",
+        "anybody's file",
+        "anybody's folder",
+        "another document",
+        "a folder",
+    ],
 )
 def test_one_that_is_damaged_or_foreign_is_as_good_as_none(made, tmp_path, spoil):
     kept.listed("operators", "default")

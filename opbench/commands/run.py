@@ -115,7 +115,7 @@ def measured(
         if delivery is not None:
             delivery.plan(found.plan)
         total = len(found.plan.panels) * found.settings.replicas
-        shown = progress(total, "panels", "yardsticks")
+        shown = progress(total, "panel", "yardsticks")
         with delivery.beside(shown) if delivery else shown as told, Log(folder) as log:
             done = execute(
                 found.plan,

@@ -98,10 +98,10 @@ class FittedTable:
             for words in self._title(options.max_width):
                 yield Text(words, "bold", no_wrap=True, overflow="ignore")
         for part in self._parts(options.max_width):
-            for line in self._part(part, rule):
+            for laid_out in self._part(part, rule):
                 # In a terminal that is narrower than a number and its row's name nothing is lost either.
-                fits = line.cell_len <= options.max_width
-                yield line if fits else Text.assemble(line, overflow="fold")
+                fits = laid_out.cell_len <= options.max_width
+                yield laid_out if fits else Text.assemble(laid_out, overflow="fold")
             yield Text("")
 
     def _title(self, room: int) -> Iterator[str]:

@@ -50,7 +50,7 @@ class Screen(Protocol):
         ...
 
     def progress(self, total: int, unit: str, first: str) -> contextlib.AbstractContextManager[Told]:
-        """Shows how far something of `total` units has come; `first` is what it begins with."""
+        """Shows how far something has come of `total`, each a `unit`; `first` is what it begins with."""
         ...
 
 
@@ -147,13 +147,14 @@ class _Rich:
         from rich.progress import TimeRemainingColumn as TimeLeftColumn
         from rich.table import Column
 
+        units = counted(total, unit).rpartition(" ")[2]
         # Counts and times are never cut: the bar and the name of what comes next have what they leave.
         width = self._console.width
         bar_width = max(LEAST_BAR, min(40, width // 8))
         room = max(10, width - COUNTS_AND_TIMES - bar_width)
         whole = Column(no_wrap=True, min_width=7)
         columns = (
-            SpinnerColumn(), BarColumn(bar_width), MofNCompleteColumn(table_column=whole), TextColumn(unit),
+            SpinnerColumn(), BarColumn(bar_width), MofNCompleteColumn(table_column=whole), TextColumn(units),
             TimeElapsedColumn(table_column=whole), TextColumn("left"), TimeLeftColumn(table_column=whole),
             TextColumn("{task.description}", markup=False),
         )  # fmt: skip
@@ -218,7 +219,7 @@ def _counting(line: Callable[[str], None], total: int, unit: str, first: str) ->
 
     def told(done: int, text: str) -> None:
         if text:
-            line(f"{done} of {total} {unit}: {text}")
+            line(f"{done} of {counted(total, unit)}: {text}")
 
     told(0, first)
     return told

@@ -14,7 +14,7 @@ def test_the_overview_begins_with_the_answer(browse, tmp_path, lang):
     run = make_run([make_record(make_case()), make_record(make_case("carafe[cpu]"), ratio=3.0)])
     documents.save(run, tmp_path / "results" / "run.json")
     page = browse(write_site(tmp_path / "results", tmp_path / "site", lang=lang).page).open()
-    assert page.texts(".answer li") == list(answer(standings(run), lang))
-    assert page.page.locator(".answer ul").get_attribute("lang") == lang
-    first = page.page.locator(".answer").bounding_box()
+    assert page.texts("#answer li") == list(answer(standings(run), lang))
+    assert page.page.locator("#answer ul").get_attribute("lang") == lang
+    first = page.page.locator("#answer").bounding_box()
     assert first["y"] < page.page.locator("main table").first.bounding_box()["y"]

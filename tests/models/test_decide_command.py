@@ -42,7 +42,7 @@ def test_it_prices_a_slot_and_leaves_a_run_that_every_command_reads(opbench, cap
     assert [(place.workload, place.calls) for place in slot.places] == [("16x16x16", 1)]
     assert all(one.seconds > 0 and one.macs is not None for one in slot.contenders)
     assert decision.command.startswith(f"opbench decide {NETWORKS}:Small --task upsample2x --operator deconv")
-    assert "2 cases in 1 panels" in printed.err
+    assert "2 cases in 1 panel," in printed.err
     assert "Accuracy was not measured" in (tmp_path / "out" / "decide.md").read_text()
     run = documents.read(tmp_path / "out" / "run.json", Run)
     assert {record.outcome for record in run.records} == {"ok"}

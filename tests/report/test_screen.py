@@ -26,7 +26,7 @@ def test_a_pipe_is_as_wide_as_columns_says(monkeypatch, capsys, columns, width):
 @pytest.mark.parametrize("width", [80, 120])
 def test_progress_keeps_its_times_and_counts(width):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    with screens._Rich(console, "usual").progress(120, "panels", "yardsticks") as told:
+    with screens._Rich(console, "usual").progress(120, "panel", "yardsticks") as told:
         told(17, LONG)
         console.file.truncate(0)
     shown = console.file.getvalue()
@@ -40,7 +40,7 @@ def test_quietly_nothing_is_said_beside_the_answer(capsys):
     notes = screen(loudness="quiet")
     notes.line("a note")
     notes.table(("a",), [("b",)])
-    with notes.progress(2, "panels", "first") as told:
+    with notes.progress(2, "panel", "first") as told:
         told(1, "second")
     with status("loading", piped=True, loudness="quiet") as told:
         told("step")
@@ -48,7 +48,7 @@ def test_quietly_nothing_is_said_beside_the_answer(capsys):
 
 
 def test_verbosely_each_step_is_a_line(capsys):
-    with screen(loudness="verbose").progress(2, "panels", "first") as told:
+    with screen(loudness="verbose").progress(2, "panel", "first") as told:
         told(1, "second")
         told(2, "")
     with status("loading", loudness="verbose") as told:

@@ -80,6 +80,14 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     across_runtimes: Annotated[
         bool, Option("Panels of one operator in several runtimes, with torch as the baseline.")
     ] = False
+    tiles: Annotated[
+        str | None,
+        Option(
+            "Tiles of the Triton kernels: table, tune (the few candidates are timed once on a machine), or a file of "
+            "your own [table].",
+            metavar="WORD|FILE.toml",
+        ),
+    ] = None
     share_cpu: ShareCpu = False
     resume: Annotated[bool, Option("Go on with the unfinished run in -o DIR.", repeats=False)] = False
     seed: Seed = 0

@@ -74,6 +74,7 @@ def measured(
     `finish(run, folder)` writes what is kept, `say` hears of threads without a core.
     """
     from opbench.engine.supervisor import Supervisor, WorkerLimits
+    from opbench.kernels.triton.tile_table import asking
     from opbench.measure.cores import fitting, look
 
     cores = look()  # while nothing of this run is at work yet
@@ -81,7 +82,10 @@ def measured(
     memory = int(request.memory * 2**30) if request.memory else None
     limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
     # First of all, because the worker imports torch meanwhile, as planning does here.
-    with Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor:
+    with (
+        asking(request.tiles),
+        Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor,
+    ):
         from opbench.analyse.known_machine import known_machine
         from opbench.engine.log import Log
         from opbench.engine.planner import planned

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
 Finish = Callable[[Run, Path], None]
-Say = Callable[[str], None]
 
 
 def run(request: RunRequest) -> Exit:
@@ -67,7 +66,7 @@ def run(request: RunRequest) -> Exit:
 
 
 def measured(
-    request: RunRequest, folder: Path, progress: Progress, finish: Finish, say: Say
+    request: RunRequest, folder: Path, progress: Progress, finish: Finish, say: Callable[[str], None]
 ) -> tuple[Run, tuple[str, ...]]:
     """From declaring to recording, and what a reader must know of the plan.
 
@@ -77,15 +76,12 @@ def measured(
     from opbench.kernels.triton.tile_table import asking
     from opbench.measure.cores import fitting, look
 
-    cores = look()  # while nothing of this run is at work yet
-    threads = fitting(request.thread_count, say, cores)
-    memory = int(request.memory * 2**30) if request.memory else None
-    limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
+    threads = fitting(request.thread_count, say, cores := look())  # while nothing of this run is at work yet
+    seconds, memory = request.timeout or WorkerLimits().step_seconds, request.memory
+    limits = WorkerLimits(step_seconds=seconds, memory_bytes=int(memory * 2**30) if memory else None)
     # First of all, because the worker imports torch meanwhile, as planning does here.
-    with (
-        asking(request.tiles),
-        Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor,
-    ):
+    supervising = functools.partial(Supervisor, extensions=request.extensions, threads=threads)
+    with asking(request.tiles), supervising(limits=limits, cores=cores) as supervisor:
         from opbench.analyse.known_machine import known_machine
         from opbench.engine.log import Log
         from opbench.engine.planner import planned

@@ -120,6 +120,14 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     across_runtimes: Annotated[
         bool, Option("Panels of one operator in several runtimes, with torch as the baseline.", group=MEASURING)
     ] = False
+    tiles: Annotated[
+        str | None,
+        Option(
+            "Tiles of the Triton kernels: table, tune (the few candidates are timed once on a machine), or a file of "
+            "your own [table].",
+            metavar="WORD|FILE.toml",
+        ),
+    ] = None
     share_cpu: ShareCpu = False
     executor: Annotated[
         str,

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
 Finish = Callable[[Run, Path], None]
-Say = Callable[[str], None]
 
 
 def run(request: RunRequest) -> Exit:
@@ -97,6 +96,7 @@ def measured(
     to an address.
     """
     from opbench.engine.supervisor import Supervisor, WorkerLimits
+    from opbench.kernels.triton.tile_table import asking
     from opbench.measure.cores import fitting, look
 
     cores = look()  # while nothing of this run is at work yet
@@ -104,7 +104,10 @@ def measured(
     memory = int(request.memory * 2**30) if request.memory else None
     limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
     # First of all, because the worker imports torch meanwhile, as planning does here.
-    with Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor:
+    with (
+        asking(request.tiles),
+        Supervisor(extensions=request.extensions, threads=threads, limits=limits, cores=cores) as supervisor,
+    ):
         from opbench.analyse.known_machine import known_machine
         from opbench.engine.executor import LocalExecutor
         from opbench.engine.log import Log

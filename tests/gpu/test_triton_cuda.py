@@ -212,20 +212,26 @@ def test_two_backward_passes_agree_bit_for_bit(format):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-def test_whatever_tiles_are_chosen_the_results_are_the_same_bits(dtype, monkeypatch):
-    """But for x's gradient by atomics."""
-    found = []
+def test_whatever_tiles_are_chosen_outputs_are_the_same_bits_and_sums_over_channels_close(dtype, monkeypatch):
+    """But for x's gradient by atomics. Tiles share a group's channels out differently: so are these added up."""
+    found, summed = [], []
     for which in range(3):
         monkeypatch.setattr(triton_launch, "_choice", lambda kernel, tiles, *_, n=which: tiles[min(n, len(tiles) - 1)])
-        one = []
+        one, sums = [], []
         for format in FORMATS:
             x, mask, grad = carafe_tensors((2, 96, 24, 40), dtype, format)
-            one += results(carafe_triton, (x, mask), grad, **CARAFE)
+            output, grad_x, grad_mask = results(carafe_triton, (x, mask), grad, **CARAFE)
+            one += [output, grad_x]
+            sums.append(grad_mask)
         drawn = dcnv3_tensors((2, 24, 40, 96), dtype, 2.0)
         output, _, *others = results(dcnv3_triton, drawn[:3], drawn[3], **DCNV3)
-        found.append([*one, output, *others])
+        found.append([*one, output])
+        summed.append([*sums, *others])
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    for other in summed[1:]:
+        for a, b in zip(summed[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=4 * EPS[dtype], atol=96 * EPS[torch.float32] * a.abs().max().item())
 
 
 def test_a_captured_graph_takes_the_tiles_that_were_chosen(monkeypatch):

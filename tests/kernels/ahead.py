@@ -25,13 +25,15 @@ class Launch:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Resources of one kernel, in registers a thread and bytes, its PTX, and its loops before that."""
+    """Resources of one kernel, in registers a thread and bytes; its innermost loops in Triton's IR, that, PTX, code."""
 
     registers: int
     spilled: int
     shared: int
     ptx: str
     loops: str
+    ttgir: str
+    cubin: bytes
 
     def count(self, instruction):
         return len(re.findall(instruction, self.ptx))
@@ -77,9 +79,28 @@ def compiled(launch, candidate, capability):
     source = ASTSource(launch.kernel, signature, constants, attributes)
     built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=candidate.options)
     registers, stack, local = _resources(built.asm["cubin"])
-    loops = built.asm["ttgir"]
-    loops = "".join(loops.partition("scf.for")[1:]).rpartition("scf.yield")[0]
-    return Compiled(registers, stack + local, built.metadata.shared, built.asm["ptx"], loops)
+    ttgir = built.asm["ttgir"]
+    return Compiled(
+        registers, stack + local, built.metadata.shared, built.asm["ptx"], innermost(ttgir), ttgir, built.asm["cubin"]
+    )
+
+
+def innermost(ttgir):
+    """The loops of the IR that hold no other."""
+    found, begun = [], []
+    for number, line in enumerate(ttgir.splitlines()):
+        if "scf.for" in line:
+            begun.append([number, True])
+            for outer in begun[:-1]:
+                outer[1] = False
+        elif "scf.yield" in line and begun and _depth(line) == _depth(ttgir.splitlines()[begun[-1][0]]) + 2:
+            first, alone = begun.pop()
+            found += ttgir.splitlines()[first:number] if alone else []
+    return "\n".join(found)
+
+
+def _depth(line):
+    return len(line) - len(line.lstrip())
 
 
 _DTYPES = {

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from ahead import CAPABILITIES, compiled, recorded
+from gpu_facts import machine_code
 
 from opbench.kernels.triton import carafe as triton_carafe
 from opbench.kernels.triton import dcnv4 as triton_dcnv4
@@ -180,14 +181,28 @@ def test_channels_last_carafe_reads_features_and_writes_output_by_16_bytes(caraf
         assert compiled(launch, launch.candidates[0], 90).count(LOAD) >= 1, launch.kernel.__name__
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_loop_of_carafe_s_forward_shares_nothing_between_threads(carafe, format):
+def test_the_loop_of_channels_last_carafe_s_forward_shares_nothing_between_threads(carafe):
     """Weights are read where they are used, and sums stay in place until the result is stored."""
-    forward = carafe(torch.float32, format)[0]
+    forward = carafe(torch.float32, "last")[0]
     made = compiled(forward, forward.candidates[0], 90)
     assert "tt.load" in made.loops
     assert "convert_layout" not in made.loops
     assert "tt.reduce" not in made.loops
+
+
+def test_that_of_channels_first_exchanges_nothing_but_weights(carafe):
+    """Its tiles are so large, to read little beside their own pixels, that threads share out the weights' loads."""
+    forward = carafe(torch.float32, "first")[0]
+    made = compiled(forward, forward.candidates[0], 90)
+    assert made.loops.count("convert_layout") == 1
+    assert "tt.reduce" not in made.loops
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_channels_first_carafe_writes_whole_rows_by_16_bytes(carafe, dtype):
+    forward = carafe(dtype, "first")[0]
+    made = machine_code.read(machine_code.disassembled(compiled(forward, forward.candidates[0], 90).cubin))
+    assert set(made.stores) == {16}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
@@ -223,3 +238,12 @@ def test_odd_sizes_still_compile(carafe, dcnv3, dcnv4, dysample):
         dysample(torch.float32, "first", shape=(1, 7, 5, 3), g=1)[:2],
     ):
         assert_no_spills(launches, (80,), candidates=1)
+
+
+@pytest.mark.parametrize("logits", [False, True], ids=["mask", "logits"])
+def test_both_numbers_of_an_offset_are_one_load_and_nothing_is_read_twice(dcnv3, logits):
+    forward = dcnv3(torch.float16, logits=logits)[0]
+    made = compiled(forward, forward.candidates[0], 90)
+    loads = machine_code.read(machine_code.disassembled(made.cubin)).inner["global load"]
+    assert loads == 6, "four corners, an offset and a weight for each point"
+    assert made.shared == 0, "threads share nothing"

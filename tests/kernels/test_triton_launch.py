@@ -51,8 +51,8 @@ class Kernel:
 
 
 @pytest.fixture
-def choice(monkeypatch):
-    """`choice(times, capturing)`: the launcher's choice among tiles that take so long; and which were timed."""
+def choice(monkeypatch, tmp_path):
+    """`choice(times, capturing)`: the tuned choice among tiles that take so long; and which were timed."""
     timed = []
 
     def choose(times, *, capturing=False, size=1):
@@ -72,6 +72,9 @@ def choice(monkeypatch):
         return chosen.blocks["B"]
 
     monkeypatch.setattr(triton_launch, "_chosen", {})
+    monkeypatch.setenv("OPBENCH_TRITON_TILES", "tune")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     choose.timed = timed
     return choose
 

@@ -19,6 +19,7 @@ What should bound each kernel, from their loads per multiply-add (not measured o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,16 @@ from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last, check, checked_gradients, checked_output, gradients, output
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
-from opbench.kernels.triton.launch import DEVICES, Candidate, launch, power_of_two, spans_64_bits
+from opbench.kernels.triton.launch import (
+    DEVICES,
+    Candidate,
+    launch,
+    power_of_two,
+    spans_64_bits,
+    steps_of,
+    strides_of,
+)
+from opbench.kernels.triton.tile_table import Layout, entries
 
 
 def carafe_triton(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
@@ -47,18 +57,6 @@ def carafe_triton_logits(x: Tensor, logits: Tensor, *, kernel_size: int, group_s
 # --- Launches ---------------------------------------------------------------------------------------------------
 
 
-# Channels (of 4 bytes), parents and warps of a tile, the likeliest first. Channels-last takes 16 bytes of neighbouring
-# channels a thread; channels-first spreads a warp over neighbouring parents. The tile of weights, parents times
-# children, has fewer elements than the program threads: Triton then loads it right where it is used, without shared
-# memory. Only the first is taken in float64. None spills registers for sm_80, sm_90 and sm_100.
-_TILES: Mapping[tuple[str, bool], tuple[tuple[int, int, int], ...]] = {
-    ("forward", False): ((16, 32, 8), (32, 32, 8), (16, 16, 4)),
-    ("forward", True): ((64, 8, 4), (64, 16, 4), (128, 8, 4)),
-    ("grad_x", False): ((16, 32, 8), (8, 32, 8), (16, 16, 4)),
-    ("grad_x", True): ((64, 8, 4), (64, 4, 4)),
-    ("grad_mask", False): ((64, 8, 4), (64, 16, 8), (256, 8, 8)),
-    ("grad_mask", True): ((256, 2, 4), (256, 4, 8), (64, 8, 4)),
-}
 # Children of a tile at most; more are shared among programs.
 _CHILDREN = 4
 
@@ -89,25 +87,34 @@ class _Call:
         return n, c, h * self.scale, h, w * self.scale, w
 
     def tiles(self, name: str) -> list[Candidate]:
-        """The candidates for a kernel, cut down to the problem."""
-        found: dict[tuple[int, ...], Candidate] = {}
-        last = channels_last(self.x)
-        for channels, parents, warps in _TILES[name, last]:
-            if last:
-                channels = channels * 4 // self.x.element_size()
-            elif self.x.element_size() > 4:
-                channels = channels // 2
-            if found and self.x.element_size() > 4:
-                break
+        """The candidates for a kernel, cut down to the problem: the table's choice comes first."""
+        layout: Layout = "last" if channels_last(self.x) else "first"
+        elements = self.x.numel() * self.scale**2
+        suiting = entries(f"carafe_kernels.{name}", layout, self.x.element_size(), elements=elements, width=self.w)
+        found: dict[tuple[tuple[int, ...], int], Candidate] = {}
+        for entry in suiting:
             blocks = {
-                "BC": min(channels, power_of_two(self.channels)),
-                "BW": min(parents, power_of_two(self.w)),
+                "BC": min(entry.blocks["BC"], power_of_two(self.channels)),
+                "BH": min(entry.blocks["BH"], power_of_two(self.h)),
+                "BW": min(entry.blocks["BW"], power_of_two(self.w)),
                 "BJ": min(_CHILDREN, power_of_two(self.scale**2)),
             }
             if name == "grad_mask":
                 blocks["ONCE"] = int(self.channels <= blocks["BC"])
-            found.setdefault(tuple(blocks.values()), Candidate(blocks, warps))
+            found.setdefault((tuple(blocks.values()), entry.warps), Candidate(blocks, entry.warps))
         return list(found.values())
+
+    def programs(self, name: str, blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
+        """The arguments of a kernel that depend on its tile, and how many programs share the work."""
+        columns, rows = -(-self.w // blocks["BW"]), -(-self.h // blocks["BH"])
+        children = -(-(self.scale**2) // blocks["BJ"])
+        channels = -(-self.channels // blocks["BC"])
+        # Of x's gradient a program takes all children, of the mask's all channels.
+        count = self.n * self.groups * rows * columns * (1 if name == "grad_x" else children)
+        steps = channels if name == "grad_mask" else steps_of(channels, count)
+        shares = channels // steps
+        tiles = {"columns": columns, "tiles": rows * columns, "children": children, "shares": shares, "steps": steps}
+        return tiles, count * shares
 
     def launch(self, name: str, tensors: Mapping[str, Tensor], out: Tensor, stats: Tensor | None) -> None:
         """Runs a kernel over x (or its gradient), the mask and out (or its gradient)."""
@@ -116,26 +123,11 @@ class _Call:
         from opbench.kernels.triton import carafe_kernels
 
         x = tensors.get("grad_x", self.x)
-        strides = dict(zip(("xn", "xc", "xh", "xw"), x.stride(), strict=True))
+        strides = strides_of("nchw", x=x, o=out)
         strides |= dict(zip(("mn", "mt", "mh", "ma", "mw", "mb"), self.mask_strides(self.mask), strict=True))
-        strides |= dict(zip(("on", "oc", "oh", "ow"), out.stride(), strict=True))
         if "grad_mask" in tensors:
             made = self.mask_strides(tensors["grad_mask"])
             strides |= dict(zip(("tn", "tt", "th", "ta", "tw", "tb"), made, strict=True))
-        tiles = self.tiles(name)
-
-        def programs(blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
-            columns = -(-self.w // blocks["BW"])
-            children = -(-(self.scale**2) // blocks["BJ"])
-            channels = -(-self.channels // blocks["BC"])
-            count = self.n * self.groups * self.h * columns
-            count *= {"forward": channels * children, "grad_x": channels, "grad_mask": children}[name]
-            return {
-                "pixels" if name == "grad_x" else "parents": columns,
-                "children": children,
-                "blocks": channels,
-            }, count
-
         constants = {
             "K": self.size,
             "S": self.scale,
@@ -143,10 +135,13 @@ class _Call:
             "WIDE": spans_64_bits((x, self.mask, out)),
             "ACC": language.float64 if x.dtype == torch.float64 else language.float32,
         }
+        if name == "forward":
+            constants["WHOLE"] = self.scale == 2 and out.stride(3) == 1 and out.stride(1) != 1
         plane = 0 if stats is None else stats.stride(0)
         sizes = {"H": self.h, "W": self.w, "G": self.groups, "CG": self.channels, "plane": plane}
         given = {"mask": self.mask, "stats": self.mask if stats is None else stats, **tensors}
-        launch(getattr(carafe_kernels, name), tiles, programs, given, {**sizes, **strides}, constants)
+        kernel = getattr(carafe_kernels, name)
+        launch(kernel, self.tiles(name), partial(self.programs, name), given, {**sizes, **strides}, constants)
 
     def forward(self, out: Tensor, stats: Tensor | None) -> None:
         """out from x and mask."""

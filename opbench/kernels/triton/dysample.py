@@ -29,16 +29,9 @@ from opbench.kernels.dysample_shapes import check, checked_gradients, checked_ou
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import Samples, takes_atomics
 from opbench.kernels.triton.launch import DEVICES, Candidate, launch, spans_64_bits, strides_of
-from opbench.kernels.triton.tiles import SharedOutput, Tile
+from opbench.kernels.triton.tile_table import Layout
+from opbench.kernels.triton.tiles import SharedOutput
 
-# The likeliest first; of float64 only the first is taken. Channels-last takes 16 bytes of neighbouring channels a
-# thread, channels-first spreads a warp over neighbouring pixels. None spills for sm_80, sm_90 and sm_100.
-_TILES: Mapping[tuple[str, bool], tuple[Tile, ...]] = {
-    ("forward", False): ((2, 32, 16, 4), (2, 64, 32, 8), (2, 64, 16, 8)),
-    ("forward", True): ((4, 8, 64, 4), (8, 8, 64, 8), (8, 8, 16, 4)),
-    ("backward", False): ((2, 32, 8, 4), (2, 16, 16, 4), (1, 32, 8, 4)),
-    ("backward", True): ((8, 8, 32, 8), (8, 8, 16, 4), (4, 8, 16, 4)),
-}
 _CELLS = Candidate({"B": 256}, 4)
 
 
@@ -111,7 +104,8 @@ class _Call:
         strides: Mapping[str, int], wanted: Mapping[str, bool], **more: Any,
     ) -> None:  # fmt: skip
         """Launches a kernel over tiles of output pixels; `images` are what it has places in, beside the inputs."""
-        candidates = self.shared.candidates(_TILES[name, self.last], self.dtype == torch.float64)
+        layout: Layout = "last" if self.last else "first"
+        candidates = self.shared.candidates(f"dysample_kernels.{name}", layout, self.x.element_size())
         constants = {"WIDE": spans_64_bits((self.x, self.offset, *images)), "AXIS": int(self.last), **wanted}
         given = {"x": self.x, "offset": self.offset, **tensors}
         strides = {**strides_of("nchw", x=self.x, f=self.offset, o=out), **strides}

@@ -3,10 +3,12 @@
 Triton is imported with the first launch. Under its interpreter (TRITON_INTERPRET=1 before that) kernels run on CPU
 tensors, one program at a time, to be tested.
 
-Tile sizes are chosen by timing the few candidates that a kernel's launcher names, the first time a call of that kind
-and size is met in a process; each takes a few milliseconds and, once per machine, its compilation. The results are the
-same whatever is chosen: candidates differ in how the work is cut, never in the order of a sum. Nothing is timed under
-the interpreter or while a CUDA graph is captured: what was chosen before is taken, else the first candidate.
+Tile sizes are those that `tile_table` has for a call, so that nothing is timed and every process takes the same. Where
+tuning was asked for (`OPBENCH_TRITON_TILES=tune`) the few candidates of a kernel are timed the first time that a call
+of that kind and size is met on a machine, a few milliseconds each, and the choice is kept in the user's cache folder.
+Candidates differ in how the work is cut; only sums over channels, as gradients of masks and offsets are, may be added
+up in another order by another tile. Nothing is timed under the interpreter or while a CUDA graph is captured: what was
+chosen before is taken, else the first candidate.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opbench.kernels.triton import tile_cache, tile_table
+
 # Whose tensors the operations take: the CPU's for the interpreter.
 DEVICES = ("cuda", "cpu")
 # Milliseconds for which a candidate is run before and while it is timed.
 WARM_UP, TIMED = 5, 20
-# Registers that a thread can have, on every device so far.
-MOST_REGISTERS = 255
+# Registers that a thread can have, and those of a program together, on every device so far.
+MOST_REGISTERS, REGISTERS = 255, 65536
 # Programs of one launch.
 MOST = 2**31
+# Programs below which a device would be left idle: an H100 has 132 multiprocessors, an A100 108.
+ENOUGH = 200
 
 
 # Why no exporter can write a kernel down for another runtime.
@@ -52,9 +58,10 @@ class Candidate:
     @property
     def options(self) -> dict[str, int]:
         """How it is compiled. Told no limit, ptxas spills a few registers here and there to get below a round number
-        of them: it is given all there are.
+        of them: it is given all that a program of so many warps can have.
         """
-        return {"num_warps": self.warps, "num_stages": 1, "maxnreg": MOST_REGISTERS}
+        registers = min(MOST_REGISTERS, REGISTERS // (32 * self.warps))
+        return {"num_warps": self.warps, "num_stages": 1, "maxnreg": registers}
 
 
 _chosen: dict[Hashable, Candidate] = {}
@@ -123,7 +130,7 @@ def _choice(
     constants: Mapping[str, Any],
     start: Callable[[Candidate], None],
 ) -> Candidate:
-    """The fastest candidate for calls of this kind, timed once in a process."""
+    """The candidate for calls of this kind: the first, or where tuning was asked for the fastest, timed once."""
     if len(candidates) == 1:
         return candidates[0]
     kinds = tuple((tensor.dtype, tensor.device) for tensor in tensors.values())
@@ -131,17 +138,37 @@ def _choice(
     if key not in _chosen:
         if torch.cuda.is_current_stream_capturing():
             return candidates[0]
-        from triton.runtime.errors import OutOfResources
-        from triton.testing import do_bench
-
-        times: dict[int, float] = {}
-        for index, candidate in enumerate(candidates):
-            try:
-                times[index] = do_bench(lambda c=candidate: start(c), warmup=WARM_UP, rep=TIMED)
-            except OutOfResources:  # a smaller device than the candidates were compiled for
-                continue
-        _chosen[key] = candidates[min(times, key=lambda index: times[index], default=0)]
+        _chosen[key] = _tuned(key, candidates, start) if tile_table.tuning() else candidates[0]
     return _chosen[key]
+
+
+def _tuned(key: tuple[Any, ...], candidates: Sequence[Candidate], start: Callable[[Candidate], None]) -> Candidate:
+    """The fastest candidate, as it was timed once on this machine."""
+    text = repr((torch.cuda.get_device_name(), key, [(dict(one.blocks), one.warps) for one in candidates]))
+    kept = tile_cache.read(text)
+    if kept is not None and 0 <= kept < len(candidates):
+        return candidates[kept]
+    from triton.runtime.errors import OutOfResources
+    from triton.testing import do_bench
+
+    times: dict[int, float] = {}
+    for index, candidate in enumerate(candidates):
+        try:
+            times[index] = do_bench(lambda c=candidate: start(c), warmup=WARM_UP, rep=TIMED)
+        except OutOfResources:  # a smaller device than the candidates were compiled for
+            continue
+    fastest = min(times, key=lambda index: times[index], default=0)
+    tile_cache.write(text, fastest)
+    return candidates[fastest]
+
+
+def steps_of(units: int, programs: int) -> int:
+    """How many of `units` a program takes one after the other, where each of them alone would be `programs`.
+
+    As many as leave programs enough for a device; a divisor of `units`, so that all programs take as many.
+    """
+    divisors = (steps for steps in range(1, units + 1) if units % steps == 0)
+    return max((steps for steps in divisors if programs * (units // steps) >= ENOUGH), default=1)
 
 
 def power_of_two(at_least: int) -> int:

@@ -13,16 +13,9 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.triton.gathering import Samples
-from opbench.kernels.triton.launch import Candidate, launch, power_of_two, spans_64_bits, strides_of
-from opbench.kernels.triton.tiles import SharedOutput, Tile
+from opbench.kernels.triton.launch import Candidate, launch, spans_64_bits, strides_of
+from opbench.kernels.triton.tiles import SharedOutput
 
-# The likeliest first; of float64 only the first is taken. A thread takes 16 bytes of channels. None spills for sm_80,
-# sm_90 and sm_100.
-_TILES: Mapping[str, tuple[Tile, ...]] = {
-    "forward": ((4, 8, 64, 4), (8, 8, 64, 8), (8, 8, 16, 4)),
-    "backward": ((8, 8, 32, 8), (8, 8, 16, 4), (4, 8, 16, 4)),
-    "backward from logits": ((8, 8, 16, 8), (4, 8, 16, 8)),
-}
 _CELLS = Candidate({"B": 256}, 4)
 
 
@@ -42,6 +35,7 @@ class WindowCall:
             "DILATION": dilation,
             "SCALE": float(scale),
             "CENTRE": remove_center,
+            "PAIRS": _in_pairs(offset),
         }
         self.sizes = {"H": self.h, "W": self.w, "Ho": self.out_h, "Wo": self.out_w, "G": groups}
         self.out_shape = (self.n, self.out_h, self.out_w, self.c)
@@ -130,13 +124,13 @@ class WindowCall:
     ) -> None:  # fmt: skip
         """Launches a kernel over tiles of output pixels; `images` are what it has places in, beside the inputs."""
         kind = "backward from logits" if self.fused and name == "backward" else name
-        candidates = self.shared.candidates(_TILES[kind], self.dtype == torch.float64)
+        candidates = self.shared.candidates(f"sampling_kernels.{kind}", "last", self.x.element_size())
         wide = spans_64_bits((self.x, self.offset, self.mask, *images))
-        constants = {**self.window, "FUSED": self.fused, "PP": power_of_two(self.points), "WIDE": wide, **wanted}
+        constants = {**self.window, "FUSED": self.fused, "WIDE": wide, **wanted}
         given = {"x": self.x, "offset": self.offset, "mask": self.mask, **tensors}
         strides = strides_of("nhwc", x=self.x, o=out) | strides_of("nhwgc", f=self.offset, m=self.mask)
         arguments = {**self.sizes, "CG": self.shared.channels, **strides, **steps}
-        programs = self.shared.programs(by_channels=name == "forward")
+        programs = self.shared.stepping_programs() if name == "forward" else self.shared.programs(by_channels=False)
         self._launch(name, candidates, programs, given, arguments, constants, **more)
 
     def _launch(
@@ -150,3 +144,10 @@ class WindowCall:
         acc = language.float64 if self.dtype == torch.float64 else language.float32
         kernel = getattr(sampling_kernels, name)
         launch(kernel, candidates, programs, tensors, arguments, {**constants, "ACC": acc}, **more)
+
+
+def _in_pairs(offset: Tensor) -> bool:
+    """Whether both numbers of each offset (N, Ho, Wo, G, 2P) lie side by side where one access can read them."""
+    size = offset.element_size()
+    whole = offset.data_ptr() % (2 * size) == 0 and not any(stride % 2 for stride in offset.stride()[:-1])
+    return size <= 4 and offset.stride(-1) == 1 and whole

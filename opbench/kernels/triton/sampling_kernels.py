@@ -22,17 +22,39 @@ from opbench.kernels.triton.bilinear_kernels import add_gradients, add_samples, 
 
 
 @triton.jit
+def _pair(place: tl.tensor, p: tl.tensor, on: tl.tensor) -> tl.tensor:
+    """Both numbers of pair p by one access: two of 16 or 32 bits, read as one integer of twice as many."""
+    if place.dtype.element_ty.primitive_bitwidth == 16:
+        both = tl.load(place.to(tl.pointer_type(tl.int32), bitcast=True) + p, mask=on, other=0)
+        first = both.to(tl.int16).to(place.dtype.element_ty, bitcast=True)
+        second = (both >> 16).to(tl.int16).to(place.dtype.element_ty, bitcast=True)
+    else:
+        both = tl.load(place.to(tl.pointer_type(tl.int64), bitcast=True) + p, mask=on, other=0)
+        first = both.to(tl.int32).to(place.dtype.element_ty, bitcast=True)
+        second = (both >> 32).to(tl.int32).to(place.dtype.element_ty, bitcast=True)
+    return first, second
+
+
+@triton.jit
 def _locate(
     place: tl.tensor, fc: tl.tensor, p: tl.tensor, on: tl.tensor,
     base_x: tl.tensor, base_y: tl.tensor, H: tl.tensor, W: tl.tensor,
-    K: tl.constexpr, DILATION: tl.constexpr, SCALE: tl.constexpr, CENTRE: tl.constexpr, ACC: tl.constexpr,
+    K: tl.constexpr, DILATION: tl.constexpr, SCALE: tl.constexpr, CENTRE: tl.constexpr, PAIRS: tl.constexpr,
+    ACC: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Samples' upper left corners (x, y), how far they lie beyond these, and whether they count."""
+    """Samples' upper left corners (x, y), how far they lie beyond these, and whether they count.
+
+    PAIRS: an offset's two numbers are neighbours, at a multiple of their size together.
+    """
     at = p
     if CENTRE:  # there is none
         at = p + tl.where(p >= K * K // 2, 1, 0)
-    move_x = tl.load(place + 2 * p * fc, mask=on, other=0).to(ACC)
-    move_y = tl.load(place + (2 * p + 1) * fc, mask=on, other=0).to(ACC)
+    if PAIRS:
+        move_x, move_y = _pair(place, p, on)
+        move_x, move_y = move_x.to(ACC), move_y.to(ACC)
+    else:
+        move_x = tl.load(place + 2 * p * fc, mask=on, other=0).to(ACC)
+        move_y = tl.load(place + (2 * p + 1) * fc, mask=on, other=0).to(ACC)
     move_x = (at // K * DILATION - DILATION * (K - 1) // 2 + move_x) * SCALE
     move_y = (at % K * DILATION - DILATION * (K - 1) // 2 + move_y) * SCALE
     # Comparisons with a NaN are false; converting what isn't near to an integer would be undefined.
@@ -48,57 +70,72 @@ def _locate(
 
 @triton.jit
 def _softmax(
-    logits: tl.tensor, mc: tl.tensor, on: tl.tensor, P: tl.constexpr, PP: tl.constexpr, ACC: tl.constexpr
+    logits: tl.tensor, mc: tl.tensor, on: tl.tensor, P: tl.constexpr, PIXELS: tl.constexpr, ACC: tl.constexpr
 ) -> tl.tensor:
-    """Maxima and reciprocal sums over the P points of each output pixel; PP is P, rounded up to a power of two."""
-    p = tl.arange(0, PP)
-    values = tl.load(logits[:, None] + (p * mc)[None, :], mask=on[:, None] & (p < P)[None, :], other=0).to(ACC)
-    values = tl.where((p < P)[None, :], values, float("-inf"))
-    most = tl.max(values, 1)
-    return most, 1 / tl.sum(tl.exp(values - most[:, None]), 1)
+    """Maxima and reciprocal sums over the P points of each of so many output pixels.
+
+    Point by point: a tile of pixels and points would be shared among threads otherwise than the kernels' tiles are,
+    and each weight made of it would have to change hands.
+    """
+    most = tl.full([PIXELS], float("-inf"), ACC)
+    for p in tl.static_range(P):
+        most = tl.maximum(most, tl.load(logits + p * mc, mask=on, other=0).to(ACC))
+    total = tl.zeros([PIXELS], ACC)
+    for p in tl.static_range(P):
+        total += tl.exp(tl.load(logits + p * mc, mask=on, other=0).to(ACC) - most)
+    return most, 1 / total
 
 
 @triton.jit
 def forward(
     x: tl.tensor, offset: tl.tensor, mask: tl.tensor, out: tl.tensor,
     H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, CG: tl.tensor,
-    columns: tl.tensor, tiles: tl.tensor, blocks: tl.tensor,
+    columns: tl.tensor, tiles: tl.tensor, blocks: tl.tensor, shares: tl.tensor, steps: tl.tensor,
     xn: tl.tensor, xh: tl.tensor, xw: tl.tensor, xc: tl.tensor,
     fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fg: tl.tensor, fc: tl.tensor,
     mn: tl.tensor, mh: tl.tensor, mw: tl.tensor, mg: tl.tensor, mc: tl.tensor,
     on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
     K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
-    SCALE: tl.constexpr, CENTRE: tl.constexpr, FUSED: tl.constexpr, PP: tl.constexpr, WIDE: tl.constexpr,
-    ACC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
+    SCALE: tl.constexpr, CENTRE: tl.constexpr, PAIRS: tl.constexpr, FUSED: tl.constexpr,
+    WIDE: tl.constexpr, ACC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ) -> None:  # fmt: skip
-    """out: a program takes a tile of output pixels and BC channels of a group."""
+    """out: a program takes a tile of output pixels, and of all groups' blocks of BC channels `steps`.
+
+    The offsets and masks of a pixel's groups lie side by side: a program that takes several groups reads the bytes
+    that they share once from memory.
+    """
     rest = tl.program_id(0)
-    block = rest % blocks
-    rest = rest // blocks
-    g = (rest % G).to(tl.int64)
-    rest = rest // G
+    share = rest % shares
+    rest = rest // shares
     n = (rest // tiles).to(tl.int64)
     oy, ox, there = tile_pixels(rest % tiles, columns, Ho, Wo, BH, BW)
     base_y, base_x = oy * STRIDE + ORIGIN, ox * STRIDE + ORIGIN
-    c = block * BC + tl.arange(0, BC)
-    on_c = c < CG
     if WIDE:
-        oy, ox, c = oy.to(tl.int64), ox.to(tl.int64), c.to(tl.int64)
+        oy, ox = oy.to(tl.int64), ox.to(tl.int64)
         fc, mc = tl.cast(fc, tl.int64), tl.cast(mc, tl.int64)
-    x += n * xn + g * CG * xc
-    place = offset + n * fn + g * fg + (oy * fh + ox * fw)
-    weights = mask + n * mn + g * mg + (oy * mh + ox * mw)
-    if FUSED:
-        most, share = _softmax(weights, mc, there, P, PP, ACC)
-    acc = tl.zeros([BH * BW, BC], ACC)
-    for p in range(P):
-        left, top, fx, fy, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
-        weight = tl.load(weights + p * mc, mask=counts, other=0).to(ACC)
+    for step in range(steps):
+        unit = share * steps + step
+        g = (unit // blocks).to(tl.int64)
+        c = unit % blocks * BC + tl.arange(0, BC)
+        on_c = c < CG
+        if WIDE:
+            c = c.to(tl.int64)
+        image = x + n * xn + g * CG * xc
+        place = offset + n * fn + g * fg + (oy * fh + ox * fw)
+        weights = mask + n * mn + g * mg + (oy * mh + ox * mw)
         if FUSED:
-            weight = tl.where(counts, tl.exp(weight - most) * share, 0.0)
-        acc = add_samples(acc, weight, x, left, top, fx, fy, counts, c * xc, on_c, H, W, xh, xw, ACC, WIDE, 1)
-    places = out + n * on + g * CG * oc + (oy * oh + ox * ow)[:, None] + (c * oc)[None, :]
-    tl.store(places, acc, mask=there[:, None] & on_c[None, :])
+            most, even = _softmax(weights, mc, there, P, BH * BW, ACC)
+        acc = tl.zeros([BH * BW, BC], ACC)
+        for p in range(P):
+            left, top, fx, fy, counts = _locate(
+                place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, PAIRS, ACC
+            )
+            weight = tl.load(weights + p * mc, mask=counts, other=0).to(ACC)
+            if FUSED:
+                weight = tl.where(counts, tl.exp(weight - most) * even, 0.0)
+            acc = add_samples(acc, weight, image, left, top, fx, fy, counts, c * xc, on_c, H, W, xh, xw, ACC, WIDE, 1)
+        places = out + n * on + g * CG * oc + (oy * oh + ox * ow)[:, None] + (c * oc)[None, :]
+        tl.store(places, acc, mask=there[:, None] & on_c[None, :])
 
 
 @triton.jit
@@ -113,8 +150,8 @@ def backward(
     on: tl.tensor, oh: tl.tensor, ow: tl.tensor, oc: tl.tensor,
     fp: tl.tensor, fs: tl.tensor, mp: tl.tensor, ms: tl.tensor, sp: tl.tensor, ss: tl.tensor,
     K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
-    SCALE: tl.constexpr, CENTRE: tl.constexpr, FUSED: tl.constexpr, PP: tl.constexpr, WIDE: tl.constexpr,
-    ACC: tl.constexpr, TO_X: tl.constexpr, TO_OFFSET: tl.constexpr, TO_MASK: tl.constexpr,
+    SCALE: tl.constexpr, CENTRE: tl.constexpr, PAIRS: tl.constexpr, FUSED: tl.constexpr,
+    WIDE: tl.constexpr, ACC: tl.constexpr, TO_X: tl.constexpr, TO_OFFSET: tl.constexpr, TO_MASK: tl.constexpr,
     BH: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ) -> None:  # fmt: skip
     """Gradients: those of offset and mask reduce all channels of a group in the program, x's is added up by atomics.
@@ -142,10 +179,12 @@ def backward(
     place = offset + n * fn + g * fg + (oy * fh + ox * fw)
     weights = mask + n * mn + g * mg + (oy * mh + ox * mw)
     if FUSED:
-        most, share = _softmax(weights, mc, there, P, PP, ACC)
+        most, share = _softmax(weights, mc, there, P, BH * BW, ACC)
         inner = tl.zeros([BH * BW], ACC)
     for p in range(P):
-        left, top, fx, fy, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
+        left, top, fx, fy, counts = _locate(
+            place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, PAIRS, ACC
+        )
         weight = tl.load(weights + p * mc, mask=there, other=0).to(ACC)
         if FUSED:
             weight = tl.exp(weight - most) * share
@@ -187,7 +226,7 @@ def cells(
     H: tl.tensor, W: tl.tensor, Ho: tl.tensor, Wo: tl.tensor, G: tl.tensor, samples: tl.tensor, nowhere: tl.tensor,
     fn: tl.tensor, fh: tl.tensor, fw: tl.tensor, fg: tl.tensor, fc: tl.tensor,
     K: tl.constexpr, P: tl.constexpr, STRIDE: tl.constexpr, ORIGIN: tl.constexpr, DILATION: tl.constexpr,
-    SCALE: tl.constexpr, CENTRE: tl.constexpr, ACC: tl.constexpr, B: tl.constexpr,
+    SCALE: tl.constexpr, CENTRE: tl.constexpr, PAIRS: tl.constexpr, ACC: tl.constexpr, B: tl.constexpr,
 ) -> None:  # fmt: skip
     """For every sample the cell that it falls into, (N, G, H + 1, W + 1), or `nowhere`, and where in that it lies."""
     sample = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
@@ -198,7 +237,9 @@ def cells(
     ox, oy, n = pixel % Wo, pixel // Wo % Ho, pixel // Wo // Ho
     place = offset + (n * fn + oy * fh + ox * fw + g * fg)
     base_x, base_y = (ox * STRIDE + ORIGIN).to(tl.int32), (oy * STRIDE + ORIGIN).to(tl.int32)
-    left, top, fx, fy, counts = _locate(place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, ACC)
+    left, top, fx, fy, counts = _locate(
+        place, fc, p, there, base_x, base_y, H, W, K, DILATION, SCALE, CENTRE, PAIRS, ACC
+    )
     cell = ((n * G + g) * (H + 1) + top + 1) * (W + 1) + left + 1
     tl.store(keys + sample, tl.where(counts, cell, nowhere), mask=there)
     tl.store(across + sample, fx, mask=there)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from opbench.kernels.triton.launch import Candidate, power_of_two
+from opbench.kernels.triton.launch import Candidate, power_of_two, steps_of
+from opbench.kernels.triton.tile_table import Layout, entries
 
-# Rows and columns of a tile of output pixels, most channels, and warps.
-Tile = tuple[int, int, int, int]
+# What `launch` asks for: arguments and the number of programs, by the sizes of a tile.
+Programs = Callable[[Mapping[str, int]], tuple[dict[str, int], int]]
 
 
 @dataclass(frozen=True)
@@ -21,28 +22,42 @@ class SharedOutput:
     width: int
     channels: int
 
-    def candidates(self, tiles: Sequence[Tile], wide: bool) -> list[Candidate]:
-        """The tiles, cut down to the problem. `wide` (float64): only the first, with half as many channels."""
-        found: list[Candidate] = []
-        for rows, columns, channels, warps in tiles:
-            channels = channels // 2 if wide else channels
-            if found and (wide or self.channels <= channels // 2):
-                continue  # the first does, cut down
+    def candidates(self, kernel: str, layout: Layout, element: int) -> list[Candidate]:
+        """The kernel's tiles for elements of so many bytes, cut down to the problem: the table's choice comes first."""
+        elements = self.n * self.groups * self.height * self.width * self.channels
+        found: dict[tuple[tuple[int, ...], int], Candidate] = {}
+        for entry in entries(kernel, layout, element, elements=elements, width=self.width):
             blocks = {
-                "BH": min(rows, power_of_two(self.height)),
-                "BW": min(columns, power_of_two(self.width)),
-                "BC": min(channels, power_of_two(self.channels)),
+                "BH": min(entry.blocks["BH"], power_of_two(self.height)),
+                "BW": min(entry.blocks["BW"], power_of_two(self.width)),
+                "BC": min(entry.blocks["BC"], power_of_two(self.channels)),
             }
-            found.append(Candidate(blocks, warps))
-        return found
+            found.setdefault((tuple(blocks.values()), entry.warps), Candidate(blocks, entry.warps))
+        return list(found.values())
 
-    def programs(self, by_channels: bool) -> Callable[[Mapping[str, int]], tuple[dict[str, int], int]]:
-        """What `launch` asks for; `by_channels` shares out a group's channels, too."""
+    def programs(self, by_channels: bool) -> Programs:
+        """A program for each tile and group; `by_channels` shares out a group's channels, too."""
 
         def count(blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
-            across, down = -(-self.width // blocks["BW"]), -(-self.height // blocks["BH"])
-            channels = -(-self.channels // blocks["BC"])
-            programs = self.n * self.groups * across * down * (channels if by_channels else 1)
-            return {"columns": across, "tiles": across * down, "blocks": channels}, programs
+            tiles, arguments = self._tiles(blocks)
+            programs = self.n * self.groups * tiles * (arguments["blocks"] if by_channels else 1)
+            return arguments, programs
 
         return count
+
+    def stepping_programs(self) -> Programs:
+        """A program takes several blocks of channels, and groups, of its tile, where that leaves programs enough."""
+
+        def count(blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
+            tiles, arguments = self._tiles(blocks)
+            units = self.groups * arguments["blocks"]
+            steps = steps_of(units, self.n * tiles)
+            shares = units // steps
+            return {**arguments, "shares": shares, "steps": steps}, self.n * tiles * shares
+
+        return count
+
+    def _tiles(self, blocks: Mapping[str, int]) -> tuple[int, dict[str, int]]:
+        across, down = -(-self.width // blocks["BW"]), -(-self.height // blocks["BH"])
+        channels = -(-self.channels // blocks["BC"])
+        return across * down, {"columns": across, "tiles": across * down, "blocks": channels}

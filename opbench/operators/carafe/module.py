@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.operators.carafe.function import carafe, check_settings
-from opbench.operators.carafe.implementations import IMPLEMENTATIONS
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS, core_of_logits
 from opbench.operators.common.choice import Core
 from opbench.operators.common.reassembling import initialise, weights
 
@@ -70,15 +70,17 @@ class CARAFE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, channels, H, W) -> (N, channels, s*H, s*W)."""
         _check_channels("CARAFE", x, self.channels)
-        logits = F.pixel_shuffle(self.content_encoder(self.channel_compressor(x)), self.scale_factor)
-        return carafe(
-            x,
-            weights(logits, self.up_group, self.up_kernel, x),
-            kernel_size=self.up_kernel,
-            group_size=self.up_group,
-            scale_factor=self.scale_factor,
-            implementation=self.implementation,
-        )
+        logits = self.content_encoder(self.channel_compressor(x))
+        settings = {
+            "kernel_size": self.up_kernel,
+            "group_size": self.up_group,
+            "scale_factor": self.scale_factor,
+        }
+        if from_logits := core_of_logits(self.implementation, x.device.type):
+            return from_logits(x, logits.to(x.dtype), **settings)
+        logits = F.pixel_shuffle(logits, self.scale_factor)
+        mask = weights(logits, self.up_group, self.up_kernel, x)
+        return carafe(x, mask, **settings, implementation=self.implementation)
 
     def extra_repr(self) -> str:
         """The settings that the convolutions don't show."""
@@ -116,15 +118,14 @@ class YoloCARAFE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, c, H, W) -> (N, c, scale*H, scale*W)."""
         _check_channels("YoloCARAFE", x, self.c)
-        mask = F.pixel_shuffle(self.enc(self.comp(x)), self.scale).softmax(1)
-        return carafe(
-            x,
-            mask.to(x.dtype),  # under autocast, softmax returns float32
-            kernel_size=self.k_up,
-            group_size=1,
-            scale_factor=self.scale,
-            implementation=self.implementation,
-        )
+        mask = self.enc(self.comp(x))
+        settings = {"kernel_size": self.k_up, "group_size": 1, "scale_factor": self.scale}
+        if from_logits := core_of_logits(self.implementation, x.device.type):
+            return from_logits(x, mask.to(x.dtype), **settings)
+        mask = F.pixel_shuffle(mask, self.scale)
+        mask = mask.softmax(1)
+        # Under autocast, softmax returns float32.
+        return carafe(x, mask.to(x.dtype), **settings, implementation=self.implementation)
 
 
 class _ConvBN(nn.Module):

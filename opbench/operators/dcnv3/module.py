@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.errors import nearest
+from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
 from opbench.operators.dcnv3.layer import SamplingLayer
@@ -163,8 +164,11 @@ class DCNv3(SamplingLayer):
         projected = self.input_proj(x)
         features = self.features(x)
         logits = self.mask(features)
-        mask = F.softmax(logits.reshape(*logits.shape[:-1], self.group, -1), -1).flatten(-2)
         core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        if core is dcnv3_triton:
+            core, mask = dcnv3_triton_logits, logits  # it has the softmax in its kernels
+        else:
+            mask = F.softmax(logits.reshape(*logits.shape[:-1], self.group, -1), -1).flatten(-2)
         # Under autocast linear layers and softmax return different dtypes; a core takes one.
         out = core(
             projected,

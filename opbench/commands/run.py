@@ -87,7 +87,7 @@ def measured(
     folder: Path,
     progress: Progress,
     finish: Finish,
-    say: Say,
+    say: Callable[[str], None],
     delivery: Delivery | None = None,
 ) -> tuple[Run, tuple[str, ...]]:
     """From declaring to recording, and what a reader must know of the plan.

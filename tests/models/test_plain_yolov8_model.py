@@ -3,6 +3,7 @@
 import importlib.util
 
 import pytest
+import torch
 
 from opbench import registry, suites
 from opbench.engine.check_case import check_case, count_case
@@ -42,6 +43,7 @@ def test_both_upsamplers_or_every_bottleneck_of_the_backbone_are_swapped():
     assert kept == sum(value.numel() for value in plain.parameters())
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("operator", "implementation"),
     [("plain-yolov8", "torch"), ("plain-yolov8-carafe", "cpu"), ("plain-yolov8-dcnv3", "cpu")],
@@ -50,6 +52,15 @@ def test_each_is_right_and_its_closed_form_is_what_counters_see(operator, implem
     checked = check_case(case(operator, implementation))
     assert checked.verdict.correct, checked.verdict.reason
     assert contradiction(count_case(checked.built)[0]) == ""
+
+
+@pytest.mark.parametrize("operator", ["plain-yolov8", "plain-yolov8-carafe", "plain-yolov8-dcnv3"])
+def test_the_closed_form_has_the_parameters_of_the_network_and_the_network_the_stated_output(operator):
+    declared = registry.operator(TASK, operator)
+    network = module_of(operator, next(iter(declared.implementations))).eval()
+    assert declared.cost(DIMS).params == sum(value.numel() for value in network.parameters())
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 4 * 16 + 80, 8 * 8 + 4 * 4 + 2 * 2)
 
 
 def test_there_is_none_of_another_size():

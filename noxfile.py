@@ -221,7 +221,7 @@ def other_plugins(session):
 def newest(session, torch):
     """The newest torch that can be had, and the least that is declared: gigabytes, so by hand before a release."""
     asked = f"torch=={dict(declared())['torch']}" if torch == "least" else "torch"
-    free = constrained(session, (), "torch", "torchvision", "triton")
+    free = constrained(session, (), "torch", "torchvision", "triton", "sympy")  # torch pins its sympy
     session.install("--upgrade", asked, "-e", ".[all,dev]", "-c", free)
     hold(session)
 

@@ -76,7 +76,7 @@ def _backward_mask(grad: Tensor, x: Tensor, mask: Tensor, k: int, g: int, s: int
     return _like(total.masked_fill(_outside(H, W, k, x.device), 0).flatten(5), mask)
 
 
-# The schema is spelled out: before 2.7 torch infers none from `list[int]`.
+# The schema is spelled out: torch 2.6 infers none from `list[int]`.
 @torch.library.custom_op("opbench::contract", mutates_args=(), schema="(Tensor a, Tensor b, SymInt[] axes) -> Tensor")
 def contract(a: Tensor, b: Tensor, axes: list[int]) -> Tensor:
     """sum(a * b) over `axes`, without their product in memory.

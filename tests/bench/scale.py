@@ -169,7 +169,8 @@ def main():
     parser.add_argument("cases", nargs="?", type=int, default=100_000)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--only", nargs="*", choices=STEPS, default=STEPS)
-    parser.add_argument("--step")
+    parser.add_argument("--whole", action="store_true", help="not of half the cases, too")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.step:
         step(asked.step, asked.keep, asked.cases)
@@ -180,7 +181,7 @@ def main():
         print("step             seconds   CPU s   GiB   CPU s, half the cases   growth")
         for name in asked.only:
             rows = []
-            for cases in (asked.cases // 2, asked.cases):
+            for cases in (asked.cases,) if asked.whole else (asked.cases // 2, asked.cases):
                 folder = root / str(cases)
                 folder.mkdir(parents=True, exist_ok=True)
                 command = [sys.executable, __file__, str(cases), "--keep", str(folder), "--step", name]
@@ -190,12 +191,10 @@ def main():
                     break
                 *more, wall, cpu, memory = done.stdout.split()
                 rows.append((float(wall), float(cpu), float(memory), " ".join(more)))
-            if len(rows) == 2:
-                (_, before, _, _), (wall, cpu, memory, more) = rows
-                print(
-                    f"{name:16} {wall:7.1f} {cpu:7.1f} {memory:5.2f} {before:15.1f} {cpu / before:15.2f}   {more}",
-                    flush=True,
-                )
+            if rows:
+                wall, cpu, memory, more = rows[-1]
+                half = f"{rows[0][1]:15.1f} {cpu / rows[0][1]:15.2f}" if len(rows) == 2 else ""
+                print(f"{name:16} {wall:7.1f} {cpu:7.1f} {memory:5.2f} {half}   {more}", flush=True)
 
 
 if __name__ == "__main__":

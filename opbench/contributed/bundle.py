@@ -18,7 +18,6 @@ from opbench import documents
 from opbench.analyse.history.digest import digest, machine_key
 from opbench.build import seed_text
 from opbench.contributed.nouns import BundleManifest, Submission
-from opbench.documents.files import LARGEST_BYTES
 from opbench.engine.log import NAME as LOG
 from opbench.schema import OpbenchError, Run
 
@@ -30,6 +29,8 @@ MEMBERS = (MANIFEST, DOCUMENT, DIGEST, LOG)
 _MAGIC = b"PK\x03\x04"
 # A log has a line for every panel; a manifest one for each.
 LARGEST_LOG = 64 << 20
+# Of a document that a stranger sends: one of 20,000 records has 100 MB.
+LARGEST_DOCUMENT = 256 << 20
 # The same files give the same bytes: the earliest moment that a zip can name.
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
@@ -116,7 +117,7 @@ def _files(data: bytes) -> dict[str, bytes]:
                     raise OpbenchError(f"holds {entry.filename} twice")
                 if entry.flag_bits & 1:
                     raise OpbenchError(f"{entry.filename} is encrypted")
-                limit = LARGEST_LOG if entry.filename == LOG else LARGEST_BYTES
+                limit = LARGEST_LOG if entry.filename == LOG else LARGEST_DOCUMENT
                 with archive.open(entry) as file:
                     content = file.read(limit + 1)
                 if len(content) > limit:

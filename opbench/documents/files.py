@@ -15,8 +15,9 @@ from opbench.errors import OpbenchError
 from opbench.storage.address import address_of, split
 from opbench.storage.objects import ObjectStore
 
-# A document of 100 records and 60 rounds has 0.4 MB; one of this size would fill the memory when read.
-LARGEST_BYTES = 256 << 20
+# A document of 100,000 records with three processes of 60 rounds each has 0.5 GB; one of this size would fill the
+# memory of a small machine when read.
+LARGEST_BYTES = 1 << 30
 GZIP = ".gz"
 _MAGIC = b"\x1f\x8b"
 

@@ -23,6 +23,8 @@ from opbench.report.targets import targets
 from opbench.run_request import row_command
 from opbench.schema import Run
 
+# Cases of a report with charts and a page: a chart takes half a second, and a browser minutes for a hundred megabytes.
+MOST_DRAWN = 5_000
 REPORT = "report.md"
 PAGE = "report.html"
 
@@ -51,18 +53,21 @@ def report(run: Run, lang: str = "en") -> dict[str, bytes]:
     left out, and `opbench report` adds it elsewhere.
     """
     standing = standings(run)
-    drawn = charts(run, standing)
+    too_many = _too_many(standing)
+    drawn = () if too_many else charts(run, standing)
     parts = itertools.chain(
         _opening(run, standing, lang),
         _answer(standing),
         _against_the_machine(run, standing),
-        _pictures(drawn),
+        _pictures(drawn, too_many),
         _details(run, standing),
         _rest(run, standing),
     )
     text = "\n\n".join(_blocks(parts)) + "\n"
     pictures = {_path(chart): chart.svg for chart in drawn}
     drawn_files = {name: svg.encode() for name, svg in pictures.items()}
+    if too_many:
+        return {REPORT: text.encode()}
     try:
         from opbench.report.page import page
     except ImportError:  # markdown-it-py
@@ -137,8 +142,18 @@ def _against_the_machine(run: Run, standing: Sequence[Standing]) -> Iterator[Par
         yield errors
 
 
-def _pictures(drawn: Sequence[Chart]) -> Iterator[Part]:
-    if reason := missing():
+def _too_many(standing: Sequence[Standing]) -> str:
+    """Why a report draws nothing and has no page: nobody reads thousands of charts. "" of one that does."""
+    cases = sum(len(one.rows) for one in standing)
+    if cases <= MOST_DRAWN:
+        return ""
+    return f"{cases:,} cases are more than a report draws ({MOST_DRAWN:,}); `opbench dashboard` shows them"
+
+
+def _pictures(drawn: Sequence[Chart], too_many: str) -> Iterator[Part]:
+    if too_many:
+        yield f"Without charts and report.html: {too_many}."
+    elif reason := missing():
         yield f"Without charts: {reason} here. `opbench report run.json -o .` draws them where it is."
     for kind, group in itertools.groupby(drawn, key=lambda chart: chart.kind):
         yield f"## {_HEADINGS[kind]}"

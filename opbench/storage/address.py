@@ -12,7 +12,7 @@ import re
 
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,2}(?P<rest>.*)", re.DOTALL)
 # What follows is a path of this machine's, from its root.
-_ROOTED = ("file", "local")
+ROOTED = ("file", "local")
 
 
 def address_of(path: str | os.PathLike[str]) -> str | None:
@@ -25,7 +25,7 @@ def address_of(path: str | os.PathLike[str]) -> str | None:
     if found is None:
         return None
     rest = found["rest"].lstrip("/")
-    return f"{found['scheme']}://{'/' if found['scheme'] in _ROOTED else ''}{rest}".rstrip("/")
+    return f"{found['scheme']}://{'/' if found['scheme'] in ROOTED else ''}{rest}".rstrip("/")
 
 
 def split(address: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from opbench.errors import OpbenchError, said
-from opbench.storage.address import address_of
+from opbench.storage.address import ROOTED, address_of
 
 T = TypeVar("T")
 
@@ -167,5 +167,8 @@ class _NotThere(Exception):
 
 
 def _options(address: str) -> dict[str, Any]:
-    """A listing that is kept would be older than the store's own."""
-    return {"use_listings_cache": False, "skip_instance_cache": True} if address.startswith("s3://") else {}
+    """A listing that is kept would be older than the store's own; a folder is made where a file is put."""
+    scheme = address.partition("://")[0]
+    if scheme in ROOTED:
+        return {"auto_mkdir": True}
+    return {"use_listings_cache": False, "skip_instance_cache": True} if scheme == "s3" else {}

@@ -12,7 +12,7 @@ from opbench.analyse.history.store import read
 from opbench.report.dashboard.site import write_site
 from opbench.run_request import row_command
 
-VIEWS = ("overview", "compare", "shapes", "roofline", "trends", "difference", "proof", "claims", "runs")
+VIEWS = ("overview", "compare", "shapes", "roofline", "trends", "difference", "proof", "claims", "devices", "runs")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_view_opens_from_a_file_with_names_for_everything(page, view):
     assert page.page.locator("main table, main .empty").count() >= 1
 
 
-@pytest.mark.parametrize("view", [view for view in VIEWS if view != "claims"])
+@pytest.mark.parametrize("view", [view for view in VIEWS if view not in ("claims", "devices")])
 def test_a_view_of_a_single_record_says_what_it_can(browse, single, view):
     page = browse(single).open(view)
     said = page.page.locator("main").inner_text()
@@ -59,7 +59,15 @@ def test_a_view_of_a_single_record_says_what_it_can(browse, single, view):
 
 def test_a_page_without_claims_has_no_such_view(browse, single):
     page = browse(single).open()
-    assert "Claims" not in page.texts("nav a")
+    assert not {"Claims", "Devices"} & set(page.texts("nav a"))
+
+
+def test_machines_stand_side_by_side_by_their_yardsticks(page):
+    page.open("devices")
+    heads, rows = page.texts("main thead th"), page.texts("main tbody tr")
+    assert heads[:3] == ["machine", "status", "copy cpu float32"]
+    assert len(rows) == 2
+    assert all("not contributed" in row and "14.1 GB/s" in row for row in rows)
 
 
 def test_the_first_screen_says_what_each_operator_costs(page):

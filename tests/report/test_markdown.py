@@ -215,3 +215,10 @@ def test_reading_and_reporting_load_nothing_heavy_before_a_chart():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_report_of_too_many_cases_draws_nothing_and_says_so(monkeypatch):
+    monkeypatch.setattr(markdown, "MOST_DRAWN", 1)
+    files = markdown.report(make_run([make_record(make_case()), make_record(make_case("bilinear[torch]"))]))
+    assert list(files) == [markdown.REPORT]
+    assert b"Without charts and report.html: 2 cases are more than a report draws (1)" in files[markdown.REPORT]

@@ -235,8 +235,8 @@ def coverage(session):
     session.run("pytest", *APART, *packages, *report, *session.posargs, env=ONE_THREAD)
 
 
-# Of the default suite, whose visits end then; the network before it takes about a minute and a half.
-BENCH_SECONDS = "240"
+# Of the default suite, whose visits end then; the network before it takes about two minutes.
+BENCH_SECONDS = "200"
 
 
 @nox.session

@@ -51,10 +51,6 @@ def test_a_command_is_copied(page):
 
 
 def test_no_copied_cell_is_a_formula_or_markup(page):
-    found = page.page.evaluate(
-        "() => { const button = [...document.querySelectorAll('button.copy')]; return button.length; }"
-    )
-    assert found
     page.open("overview")
     page.page.evaluate("document.querySelector('.glance tbody tr:nth-child(2) th').textContent = '=cmd|<b>`x`, \"y\"'")
     lines = list(csv.reader(io.StringIO(copied(page, ".glance >> button:has-text('CSV')"))))

@@ -43,6 +43,7 @@ EXTRAS = (
     ExtraPackage("pytest", "pytest", "pytest", "`pytest --benchmark-only`"),
     ExtraPackage("pytest-benchmark", "pytest_benchmark", "pytest", "`pytest --benchmark-only`"),
     ExtraPackage("pyarrow", "pyarrow", "parquet", "`opbench export --format parquet`"),
+    ExtraPackage("ray", "ray", "ray", "`opbench run --executor ray`"),
     ExtraPackage("ultralytics", "ultralytics", "ultralytics", "YOLOv8 itself in `opbench model` (AGPL-3.0)"),
 )
 

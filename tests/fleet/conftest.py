@@ -3,10 +3,8 @@
 import contextlib
 import os
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
@@ -62,21 +60,3 @@ def toy_crew(ray_cluster):
             return crew, said
 
         yield made
-
-
-def actors():
-    """The processes of Ray in which slots live."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        with contextlib.suppress(psutil.Error):
-            if "NodeWorker" in " ".join(process.info["cmdline"] or ()):
-                found.append(process)
-    return found
-
-
-def wait_for(what, seconds=30.0):
-    """Until `what()` is true."""
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)

@@ -6,8 +6,8 @@ import time
 
 import psutil
 import pytest
-from conftest import actors, wait_for
 from msgspec.structs import replace
+from ray_processes import actors, wait_for
 from toy_plan import REPLICAS, toy_plan, toy_run, toy_settings
 
 from opbench.documents import decode, read, save

@@ -150,7 +150,7 @@ def _reached(
     if len(reached) == len(plan.panels):
         return reached, ()
     reason = f"not begun within {within_seconds:g} s (--within): the same command with --resume measures it"
-    left = (panel for panel in plan.panels if panel not in reached)
+    left = (panel for panel in plan.panels if (0, panel.id) not in journal.finished)
     return reached, tuple(Skipped(case.id, reason) for panel in left for case in panel.cases)
 
 

@@ -104,6 +104,12 @@ def test_the_modules_make_one_script_that_imports_nothing():
                 assert re.search(rf"^export (function|const) {one.strip()}\b", page.asset(f"{module}.js"), re.MULTILINE)
 
 
+def test_no_name_is_declared_in_two_modules():
+    """They share one scope: a browser refuses the whole script otherwise."""
+    names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", page.bundle(), re.MULTILINE)
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_no_module_can_turn_text_into_markup_or_ask_for_anything():
     markup = r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function"
     forbidden = rf"{markup}|fetch\(|XMLHttp|https?:(?!//www\.w3\.org/)"

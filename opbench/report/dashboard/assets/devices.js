@@ -46,12 +46,12 @@ export const devicesView = {
           { ...plain("note", "note"), kind: () => "wrap" },
         ],
       }),
-      kept.filter((one) => one.checked.length).map(details),
+      kept.filter((one) => one.checked.length).map(verificationOf),
     ];
   },
 };
 
-function details(one) {
+function verificationOf(one) {
   const list = (title, items) => [el("h4", {}, title), el("ul", {}, items.map((item) => el("li", {}, item)))];
   return el(
     "details",

@@ -1,4 +1,4 @@
-"""The commands of `nox -s gpu` with a simulated device and Triton interpreted: a panel is measured, tests are collected.
+"""The commands of `nox -s gpu` with CUDA simulated and Triton interpreted: a panel is measured, tests are collected.
 
 The suite's images are a few pixels here, and one panel of it goes the whole way. What tests/gpu holds runs on a device.
 """

@@ -20,7 +20,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
         Path | None, Option("The bundle's file [MACHINE-SUITE.bundle.zip].", short="-o", metavar="FILE")
     ] = None
     contributor: Annotated[str, Option("Your name or account, shown beside the machine.", metavar="NAME")] = ""
-    note: Annotated[str, Option("What a reader should know of the machine.", metavar="TEXT")] = ""
+    note: Annotated[str, Option("What a reader should know of the machine.", metavar="WORDS")] = ""
 
 
 def submit(request: SubmitRequest) -> Exit:

@@ -9,6 +9,7 @@ import pytest
 from factory import make_environment
 from msgspec.structs import replace
 
+from opbench.engine.fleet import describing
 from opbench.engine.fleet import run as fleet
 from opbench.engine.fleet.cluster import Cluster, ClusterNode, connected
 from opbench.engine.fleet.node import NodeDescribed, NodeSetup
@@ -98,13 +99,13 @@ def described(**versions):
 
 def test_a_node_with_another_opbench_is_left_out_and_says_so():
     here = importlib.metadata.version("opbench")
-    assert fleet._unusable(described(opbench=here)) == ""
-    assert fleet._unusable(described(opbench="0.0.1")) == f"opbench 0.0.1 is installed there, {here} here"
+    assert describing._unusable(described(opbench=here)) == ""
+    assert describing._unusable(described(opbench="0.0.1")) == f"opbench 0.0.1 is installed there, {here} here"
 
 
 def test_a_clock_that_is_off_is_told_of():
-    assert not list(fleet._skew(time.time()))
-    (sentence,) = fleet._skew(time.time() - 90)
+    assert not list(describing._skew(time.time()))
+    (sentence,) = describing._skew(time.time() - 90)
     assert sentence == "its clock is 90 s behind this machine's; no time that is measured depends on it"
 
 

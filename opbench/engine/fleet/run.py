@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import importlib.metadata
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +24,9 @@ from opbench.engine.entries import Surroundings
 from opbench.engine.entries import read as read_journal
 from opbench.engine.estimate import seconds_of
 from opbench.engine.fleet.cluster import Cluster, NodeGone, connected
+from opbench.engine.fleet.describing import described_by
 from opbench.engine.fleet.executor import RayExecutor
-from opbench.engine.fleet.node import OPENMP, NodeDescribed, NodeSetup
+from opbench.engine.fleet.node import OPENMP, NodeSetup
 from opbench.engine.fleet.node_types import NodeType, shared_out, told_apart
 from opbench.engine.fleet.slots import Crew, Slot
 from opbench.engine.log import Log, Write
@@ -39,10 +38,6 @@ from opbench.options import command_line, words
 from opbench.run_request import RunRequest
 from opbench.schema import OpbenchError, Panel, Run
 
-# Nodes that haven't said by then what they are take part when they have.
-DESCRIBE_SECONDS = 90.0
-# Clocks further apart are told of. No figure depends on them: durations are of a node's own monotonic clock.
-SKEW_SECONDS = 5.0
 GIB = 1 << 30
 
 
@@ -218,7 +213,7 @@ def _plans(
     cluster: Cluster, crew: Crew, accelerator: str | None, request: RunRequest, say: Write, taken: set[str]
 ) -> list[TypePlan]:
     """The types of the nodes with an accelerator, each with its share of the suite."""
-    described = _described(crew, crew.claim(accelerator), accelerator, say)
+    described = described_by(crew, crew.claim(accelerator), accelerator, say)
     by_name = {slot.name: (slot, found) for slot, found in described}
     kinds = told_apart({name: found.environment for name, (_, found) in by_name.items()}, taken)
     laid_out: list[LaidOut] = []
@@ -249,56 +244,3 @@ def _plans(
             for slot in slots:
                 crew.release(slot)
     return plans
-
-
-def _described(
-    crew: Crew, slots: Sequence[Slot], accelerator: str | None, say: Write
-) -> list[tuple[Slot, NodeDescribed]]:
-    """What the slots say that they are: all of them, or those that have said it in time, one at least."""
-    waiting = {slot.actor.describe.remote(): slot for slot in slots}
-    found: list[tuple[Slot, NodeDescribed]] = []
-    failed: list[str] = []
-    until, told = time.monotonic() + DESCRIBE_SECONDS, False
-    while waiting and (time.monotonic() < until or not found):
-        ready = crew.cluster.first_ready(list(waiting), 1.0)
-        if ready is None:
-            if time.monotonic() > until and not told:
-                told = True
-                say(f"waiting for a free node: {len(waiting)} are taken, or take long to start")
-            continue
-        slot = waiting.pop(ready)
-        try:
-            text = crew.cluster.answer(ready)
-            assert text is not None
-            described = decode(text, NodeDescribed)
-        except (NodeGone, RuntimeError) as error:
-            failed.append(f"{slot.name}: {str(error).splitlines()[-1]}")
-            crew.release(slot, failed=failed[-1])
-            continue
-        if why := _unusable(described):
-            failed.append(f"{slot.name}: {why}")
-            say(f"node {slot.name} is left out: {why}")
-            crew.release(slot)
-            continue
-        for sentence in (*described.said, *_skew(described.clock)):
-            say(f"node {slot.name}: {sentence}")
-        found.append((slot, described))
-    for slot in waiting.values():
-        crew.release(slot)
-    if not found:
-        asked = f" with accelerator {accelerator}" if accelerator else ""
-        raise OpbenchError(f"no node{asked} can take part: {'; '.join(failed) or 'there is none'}")
-    return found
-
-
-def _unusable(described: NodeDescribed) -> str:
-    """Why a node's results could not be told of by this opbench."""
-    there, here = described.environment.versions.get("opbench"), importlib.metadata.version("opbench")
-    return f"opbench {there} is installed there, {here} here" if there not in (None, here) else ""
-
-
-def _skew(clock: float) -> Iterator[str]:
-    apart = clock - time.time()
-    if abs(apart) > SKEW_SECONDS:
-        which = "ahead of" if apart > 0 else "behind"
-        yield f"its clock is {abs(apart):.0f} s {which} this machine's; no time that is measured depends on it"

@@ -15,7 +15,7 @@ def test_the_views_and_filters_are_folded_and_the_first_content_is_on_the_first_
     phone.reload()
     assert not phone.page.locator("#views").is_visible()
     assert not phone.page.locator("#filters").is_visible()
-    box = phone.page.locator(".glance tr.subject").first.bounding_box()
+    box = phone.page.locator("#answer li").first.bounding_box()
     assert box["y"] + box["height"] < 844
     phone.page.tap("#fold-views")
     assert phone.page.locator("#fold-views").get_attribute("aria-expanded") == "true"

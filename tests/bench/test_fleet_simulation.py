@@ -23,7 +23,8 @@ def visits(panels, replicas=2):
 
 
 def test_512_nodes_of_which_2_in_100_panels_cost_one_reach_nine_tenths_of_the_ideal():
-    every, seconds = visits(NODES * 20)
+    # An hour and a half of work a node: in less, one panel that is lost at the end decides (87 to 91 % in half of it).
+    every, seconds = visits(NODES * 40)
     found = simulated(every, seconds, NODES, seed=1)
     assert sorted(found.finished) == sorted(visit.key for visit in every), "lost or doubled"
     assert found.nodes_lost > 0.015 * len(every)

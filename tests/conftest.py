@@ -10,6 +10,11 @@ from hypothesis import HealthCheck, settings
 
 from opbench import registry
 
+# pytest imports readline, which tells all children of a process without a terminal that it is 80 columns wide: those of
+# xdist too. What is printed to a pipe has the width that opbench gives it; tests of widths say their own.
+os.environ.pop("COLUMNS", None)
+os.environ.pop("LINES", None)
+
 # Derandomised in CI, so that a red run means a change; broader and random at a desk.
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -44,6 +44,8 @@ EXTRAS = (
     ExtraPackage("pytest-benchmark", "pytest_benchmark", "pytest", "`pytest --benchmark-only`"),
     ExtraPackage("pyarrow", "pyarrow", "parquet", "`opbench export --format parquet`"),
     ExtraPackage("ray", "ray", "ray", "`opbench run --executor ray`"),
+    ExtraPackage("fsspec", "fsspec", "store", "results at an address"),
+    ExtraPackage("s3fs", "s3fs", "store", "results at s3://..."),
     ExtraPackage("ultralytics", "ultralytics", "ultralytics", "YOLOv8 itself in `opbench model` (AGPL-3.0)"),
 )
 

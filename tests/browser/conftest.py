@@ -68,7 +68,8 @@ class Watched:
             self.page.wait_for_timeout(20)
 
 
-@pytest.fixture(scope="session")
+# Of a module: other tests of this process count its children.
+@pytest.fixture(scope="module")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`)")
     if CHROMIUM is None:
@@ -79,7 +80,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def windows(chromium):
     """The pages that are open: one for each site and setting, since a new one takes longer than most tests."""
     return {}

@@ -14,7 +14,8 @@ from toy_plan import LIMITS, search_path
 WORKERS = 2
 
 
-@pytest.fixture(scope="session")
+# Of a module: other tests of this process count its children.
+@pytest.fixture(scope="module")
 def ray_cluster():
     """A head without CPUs and two nodes of one, each a raylet of its own; the address of the head."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'opbench[ray]'")

@@ -131,5 +131,5 @@ def test_a_readme_shows_targets_and_the_fastest_contenders():
 
 def test_an_unknown_view_names_the_known_ones():
     name = "run.json?fastes"
-    with pytest.raises(OpbenchError, match=r"did you mean 'fastest'\? \(known: claims, fastest, targets\)"):
+    with pytest.raises(OpbenchError, match=r"did you mean 'fastest'\? \(known: answer, claims, fastest, targets\)"):
         readme.insert(f"<!-- opbench:{name} -->\n<!-- /opbench:{name} -->", name, small_run())

@@ -373,6 +373,7 @@ def test_the_policy_lets_no_script_in(browse, single, tmp_path):
     page.complaints.clear()
 
 
+@pytest.mark.nightly
 def test_ten_thousand_records_build_open_and_filter(browse, tmp_path, record_property):
     write_many(tmp_path / "results")
     began = time.perf_counter()

@@ -119,7 +119,10 @@ def convicted(name, monkeypatch):
     return fault_on(monkeypatch, OPERATOR, made, ((DIMS, "training"), (DIMS, "inference"), (wide, "inference")))
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+# By day one in three.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] if at % 3 else []) for at, name in enumerate(MUTANTS)]
+)
 def test_every_planted_bug_is_convicted(name, monkeypatch, record_property):
     reason = convicted(name, monkeypatch)
     record_property("mutant", ("GSConv", reason))

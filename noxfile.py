@@ -36,7 +36,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 @nox.session
 def tests(session):
     """The tests, and the mutation score; timed cases are left out (see bench)."""
-    install(session, "all,dev,ultralytics")
+    install(session, "all,dev,ultralytics,ray")
     session.run("pytest", *APART, *session.posargs, env=ONE_THREAD)
 
 
@@ -138,7 +138,7 @@ def nightly(session):
     among them takes the place of a part's own.
     """
     names, arguments = chosen(session)
-    install(session, "all,dev,ultralytics")
+    install(session, "all,dev,ultralytics,ray")
     failed = []
     for name in names or (*NIGHTLY, *SESSIONS):
         if name in SESSIONS:
@@ -229,7 +229,7 @@ def newest(session, torch):
 @nox.session
 def coverage(session):
     """Line coverage of operators/ and verify/ by the plain tests; below 95 % it fails."""
-    install(session, "all,dev,ultralytics")
+    install(session, "all,dev,ultralytics,ray")
     packages = ("--cov=opbench.operators", "--cov=opbench.verify", "--cov=opbench.conformance")
     report = ("--cov-report=term-missing:skip-covered", "--cov-fail-under=95")
     session.run("pytest", *APART, *packages, *report, *session.posargs, env=ONE_THREAD)

@@ -76,6 +76,8 @@ def collected(noxfile):
     return {name: list(map(tuple, items)) for name, items in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
+# All tests are collected for these two, which takes half a minute.
+@pytest.mark.nightly
 def test_every_test_is_in_exactly_one_part(collected):
     everything = set(collected["everything"])
     assert sum(nightly for _, nightly in everything) >= 500
@@ -85,6 +87,7 @@ def test_every_test_is_in_exactly_one_part(collected):
     assert not [item for item, count in times.items() if count > 1], "in several parts"
 
 
+@pytest.mark.nightly
 def test_no_part_is_empty_and_only_that_of_the_bounds_may_lack_its_folder(noxfile, collected):
     assert set(noxfile.NIGHTLY) - set(collected) <= {"bounds"}
     assert not [name for name, items in collected.items() if not items]

@@ -63,6 +63,8 @@ opbench.check("a:b", "carafe").conformant.lower()
 """
 
 
+# A type check of everything, without its cache.
+@pytest.mark.nightly
 def test_a_client_s_file_is_strictly_typed_and_its_mistakes_are_found(tmp_path):
     pytest.importorskip("mypy", reason="mypy is not installed")
     (tmp_path / "client.py").write_text(CLIENT)

@@ -29,7 +29,7 @@ def env(request: EnvRequest) -> Exit:
     if request.clear_cache:
         return _clear_cache()
     from opbench.engine.environment import environment
-    from opbench.report.answers import answer
+    from opbench.report.json_answer import answer
     from opbench.report.lines import say, say_json
 
     found = environment()

@@ -31,7 +31,7 @@ def list_(request: ListRequest) -> Exit:
 
     found = listed(request.what, request.suite)
     if request.as_json:
-        from opbench.report.answers import answer
+        from opbench.report.json_answer import answer
         from opbench.report.lines import say_json
 
         rows = [dict(zip(found.header, row, strict=True)) for row in found.rows]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from opbench.doctor.nouns import Diagnosis, DoctorLine, Part, State
-from opbench.report.answers import answer
 from opbench.report.escape import visible
+from opbench.report.json_answer import answer
 
 # Format history of `opbench doctor --json`:
 #   1  first version

@@ -11,9 +11,9 @@ from opbench.analyse.history.store import Store, moment
 from opbench.errors import nearest
 from opbench.plural import counted
 from opbench.report import numbers
-from opbench.report.answers import answer
 from opbench.report.escape import visible
 from opbench.report.fitted import FittedTable
+from opbench.report.json_answer import answer
 from opbench.report.table import Table
 from opbench.schema import OpbenchError
 from opbench.statistics.change_points import LEAST

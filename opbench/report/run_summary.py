@@ -10,7 +10,7 @@ from opbench.analyse.targets import judge
 from opbench.options import Loudness
 from opbench.quantities import exact
 from opbench.report import tables
-from opbench.report.answers import answer
+from opbench.report.json_answer import answer
 from opbench.report.lines import say_json
 from opbench.report.screen import Screen, print_plan
 from opbench.report.terminal import closing

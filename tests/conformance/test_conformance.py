@@ -418,11 +418,11 @@ def judged(pasted, name, operator, dtype="float32", **options):
     [
         ("Pasted", "carafe", "yolo-carafe (module)", {}),
         ("Pasted", "yolo-carafe", "yolo-carafe (module)", {"arguments": ("c=4", "k_up=3")}),
-        ("OtherName", "yolo-carafe", "yolo-carafe (module)", {}),
+        pytest.param("OtherName", "yolo-carafe", "yolo-carafe (module)", {}, marks=pytest.mark.nightly),
         ("made", "carafe", "yolo-carafe (module)", {"fix": ("c=6", "c_mid=64")}),
-        ("YoloCARAFE", "carafe", "yolo-carafe (module)", {}),
+        pytest.param("YoloCARAFE", "carafe", "yolo-carafe (module)", {}, marks=pytest.mark.nightly),
         ("CARAFE", "carafe", "carafe (module)", {}),
-        ("DCNv3", "dcnv3", "dcnv3 (module)", {}),
+        pytest.param("DCNv3", "dcnv3", "dcnv3 (module)", {}, marks=pytest.mark.nightly),
         ("DCNV3_YoLo", "dcnv3", "yolo-dcnv3 (module)", {}),
     ],
 )

@@ -7,6 +7,7 @@ import email
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -97,10 +98,16 @@ EXTRAS = ("vl_convert", "markdown_it", "PIL", "pytest", "pytest_benchmark", "pya
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The source distribution, and the wheel built from it, without a network."""
+    """The source distribution, and the wheel built from it, without a network.
+
+    Of a copy: what is built leaves files in its folder, and another process of these tests may be building, too.
+    """
     pytest.importorskip("build", reason="build is not installed")
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "-o", str(folder), str(ROOT)]
+    folder, tree = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("tree") / "opbench"
+    shutil.copytree(
+        ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "site", "local")
+    )
+    command = [sys.executable, "-m", "build", "--no-isolation", "-o", str(folder), str(tree)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))

@@ -104,9 +104,8 @@ def built(tmp_path_factory):
     """
     pytest.importorskip("build", reason="build is not installed")
     folder, tree = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("tree") / "opbench"
-    shutil.copytree(
-        ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "site", "local")
-    )
+    left_out = ".git", ".nox", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "site", "local"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*left_out))
     command = [sys.executable, "-m", "build", "--no-isolation", "-o", str(folder), str(tree)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -6,18 +6,15 @@ Parts are of one run: one header, one plan. What was measured in surroundings th
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
+from opbench.engine.composing import composed, records_of, visited
 from opbench.engine.delivery import StoredParts
 from opbench.engine.entries import Entry, FirstCalled, Header, PanelFinished, Surroundings
-from opbench.engine.replicas import merge
+from opbench.engine.machines import Machines
 from opbench.engine.resuming import differences
-from opbench.schema import SCHEMA_VERSION, OpbenchError, Panel, Plan, Record, Run, Skipped, Yardstick
-from opbench.statistics.roofline import implausible, roofline
+from opbench.schema import OpbenchError, Plan, Run, Skipped
 
 
 class MergedRun(NamedTuple):
@@ -63,51 +60,21 @@ def assembled(
 ) -> tuple[Run, int]:
     """The document of one run's entries, and how many visits of its panels are not among them."""
     finished = {(entry.replica, entry.panel): entry for entry in entries if isinstance(entry, PanelFinished)}
-    first_calls = [entry for entry in entries if isinstance(entry, FirstCalled)]
     visits = header.settings.replicas
-    reached = tuple(panel for panel in plan.panels if (0, panel.id) in finished)
+    reached, left = visited(plan, finished)
     known = {panel.id for panel in reached}
-    left = [panel for panel in plan.panels if panel.id not in known]
-    held = [finished[key] for key in sorted(finished) if key[1] in known]
-    timed: list[Surroundings | PanelFinished | FirstCalled] = [place, *held, *first_calls]
-    records = (record for panel in reached for record in _records(panel, visits, finished))
-    run = Run(
-        schema_version=SCHEMA_VERSION,
-        settings=header.settings,
-        environment=place.environment,
-        command=command,
+    run = composed(
+        plan,
+        header.settings,
+        Machines(place.environment, place.yardsticks, ()),
         started=header.started,
-        wall_seconds=math.fsum(entry.wall_seconds for entry in timed),
-        called_seconds=math.fsum(entry.called_seconds for entry in timed),
+        command=command,
         panels=reached,
-        records=tuple(_plausible(record, place.yardsticks) for record in records),
-        skipped=(
-            *plan.skipped,
-            *(Skipped(case.id, "not among the parts that were merged") for panel in left for case in panel.cases),
-        ),
-        yardsticks=place.yardsticks,
-        targets=plan.targets,
-        first_calls=tuple(entry.first_call for entry in first_calls),
-        probes=tuple(entry.probes for entry in held if entry.probes is not None),
+        records=records_of(reached, visits, finished, place.yardsticks),
+        skipped=[Skipped(case.id, "not among the parts that were merged") for panel in left for case in panel.cases],
+        places=[place],
+        visits=[finished[key] for key in sorted(finished) if key[1] in known],
+        first_calls=[entry for entry in entries if isinstance(entry, FirstCalled)],
     )
     planned = {panel.id for panel in plan.panels}
     return run, len(planned) * visits - sum(panel in planned for _, panel in finished)
-
-
-def _records(panel: Panel, visits: int, finished: Mapping[tuple[int, str], PanelFinished]) -> list[Record]:
-    """The panel's records over all its visits, in the panel's order."""
-    by_case: dict[str, list[Record]] = {}
-    for visit in range(visits):
-        if entry := finished.get((visit, panel.id)):
-            for record in entry.records:
-                by_case.setdefault(record.case.id, []).append(record)
-    return [merge(found, visits) for case in panel.cases if (found := by_case.get(case.id))]
-
-
-def _plausible(record: Record, yardsticks: Sequence[Yardstick]) -> Record:
-    """The record, or its outcome where it is faster than the machine can move its bytes."""
-    limit = roofline(yardsticks, record.case, record.counts) if record.outcome == "ok" else None
-    for latency in record.latencies:
-        if why := implausible(limit, latency):
-            return replace(record, outcome="implausible", message=why, latencies=())
-    return record

@@ -14,20 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from opbench.documents import encode
-from opbench.engine.entries import FirstCalled, Header, PanelFinished, Surroundings, session
+from opbench.engine.composing import composed, records_of, visited
+from opbench.engine.entries import FirstCalled, Header, session
 from opbench.engine.executor import ANSWERS, Executor, Visit
 from opbench.engine.journal import Journal
 from opbench.engine.log import Write, finished
 from opbench.engine.log import surroundings as about
 from opbench.engine.machines import measured_on
-from opbench.engine.replicas import merge
 from opbench.engine.resuming import digests
 from opbench.engine.surveying import Known
 from opbench.schema import (
-    SCHEMA_VERSION,
     Case,
     OpbenchError,
     Panel,
@@ -36,9 +33,7 @@ from opbench.schema import (
     Run,
     Settings,
     Skipped,
-    Yardstick,
 )
-from opbench.statistics.roofline import implausible, roofline
 
 Progress = Callable[[int, Panel | None], None]
 
@@ -104,29 +99,23 @@ def execute(
         reached, skipped = _reached(plan, journal, within_seconds)
         missing = len(visits) - done
         machines = measured_on(journal)
-        merged = (record for panel in reached for record in _records(panel, settings.replicas, journal))
-        records = tuple(_plausible(record, machines.yardsticks) for record in merged)
+        records = records_of(reached, settings.replicas, journal.finished, machines.yardsticks)
         if not missing:
             for case in _first_called(plan, records):
                 _call_first(case, journal, executor)
-        entries: tuple[Surroundings | PanelFinished | FirstCalled, ...]
-        entries = (*journal.nodes.values(), *journal.finished.values(), *journal.first_calls.values())
-        run = Run(
-            schema_version=SCHEMA_VERSION,
-            settings=settings,
-            environment=machines.environment,
-            command=command,
+        run = composed(
+            plan,
+            settings,
+            machines,
             started=journal.header.started,
-            wall_seconds=repeated_seconds + sum(entry.wall_seconds for entry in entries),
-            called_seconds=sum(entry.called_seconds for entry in entries),
+            command=command,
             panels=reached,
             records=records,
-            skipped=(*plan.skipped, *skipped),
-            yardsticks=machines.yardsticks,
-            targets=plan.targets,
-            first_calls=tuple(entry.first_call for entry in journal.first_calls.values()),
-            probes=tuple(entry.probes for entry in journal.finished.values() if entry.probes is not None),
-            nodes=machines.nodes,
+            skipped=skipped,
+            places=tuple(journal.nodes.values()),
+            visits=tuple(journal.finished.values()),
+            first_calls=tuple(journal.first_calls.values()),
+            more_seconds=repeated_seconds,
         )
         finish(run)
         if missing:
@@ -146,11 +135,10 @@ def _reached(
     plan: Plan, journal: Journal, within_seconds: float | None
 ) -> tuple[tuple[Panel, ...], tuple[Skipped, ...]]:
     """The panels that were visited, and the cases of those that time did not suffice for."""
-    reached = tuple(panel for panel in plan.panels if (0, panel.id) in journal.finished)
-    if len(reached) == len(plan.panels):
+    reached, left = visited(plan, journal.finished)
+    if not left:
         return reached, ()
     reason = f"not begun within {within_seconds:g} s (--within): the same command with --resume measures it"
-    left = (panel for panel in plan.panels if (0, panel.id) not in journal.finished)
     return reached, tuple(Skipped(case.id, reason) for panel in left for case in panel.cases)
 
 
@@ -176,22 +164,3 @@ def _call_first(case: Case, journal: Journal, executor: Executor) -> None:
         began = time.perf_counter()
         result = executor.first_call(case)
         journal.append(FirstCalled(result.first_call, result.called_seconds, time.perf_counter() - began))
-
-
-def _plausible(record: Record, yardsticks: Sequence[Yardstick]) -> Record:
-    """The record, or its outcome where it is faster than the machine can move its bytes."""
-    limit = roofline(yardsticks, record.case, record.counts) if record.outcome == "ok" else None
-    for latency in record.latencies:
-        if why := implausible(limit, latency):
-            return replace(record, outcome="implausible", message=why, latencies=())
-    return record
-
-
-def _records(panel: Panel, replicas: int, journal: Journal) -> Sequence[Record]:
-    """The panel's records over all its visits, in the panel's order."""
-    by_case: dict[str, list[Record]] = {}
-    for replica in range(replicas):
-        if entry := journal.finished.get((replica, panel.id)):
-            for record in entry.records:
-                by_case.setdefault(record.case.id, []).append(record)
-    return [merge(by_case[case.id], replicas) for case in panel.cases]

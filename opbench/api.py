@@ -188,7 +188,8 @@ def run(
     >>> from opbench import run
     >>> found = run("smoke", task=["carafe_core"], budget_seconds=0.1)  # doctest: +SKIP
     """
-    from opbench.commands.run import measured, report
+    from opbench.commands.run import measured
+    from opbench.report.saving import save_reported
     from opbench.run_request import RunRequest
 
     asked = {name: dict(values) for name, values in (settings or {}).items()}
@@ -211,7 +212,7 @@ def run(
         extensions=tuple(os.fspath(path) for path in with_),
     )
     if output is not None:
-        return measured(request, Path(output), _silent, report, _unsaid)[0]
+        return measured(request, Path(output), _silent, save_reported, _unsaid)[0]
     with tempfile.TemporaryDirectory(prefix="opbench-") as folder:
         return measured(request, Path(folder), _silent, lambda done, folder: None, _unsaid)[0]
 

@@ -175,6 +175,11 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "auto" if self.threads == "auto" else int(self.threads) if self.threads else None
 
     @property
+    def memory_bytes(self) -> int | None:
+        """How much memory a worker may have; None leaves it to the machine."""
+        return int(self.memory * 2**30) if self.memory else None
+
+    @property
     def settings(self) -> dict[str, dict[str, str]]:
         """`dysample.groups=8` as {"dysample": {"groups": "8"}}: the operator says of which type its settings are."""
         found: dict[str, dict[str, str]] = {}

@@ -17,8 +17,8 @@ from opbench.network_request import Arguments, Size, Spread, parse_size
 from opbench.options import (
     CASES,
     INPUT,
-    OUTPUT,
     Argument,
+    AsJson,
     Option,
     Quiet,
     Verbose,
@@ -84,7 +84,7 @@ class DeployRequest(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         folder("Folder for deploy.json, report.md and artifacts/ [results/local/...]."),
     ] = None
-    as_json: Annotated[bool, Option("Print the answer as JSON.", flag="--json", repeats=False, group=OUTPUT)] = False
+    as_json: AsJson = False
     quiet: Quiet = False
     verbose: Verbose = False
     with_: With = ()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Option
+from opbench.options import AsJson
 
 
 class DoctorRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How what was found is shown."""
 
-    as_json: Annotated[bool, Option("Print the lines as JSON.", flag="--json", repeats=False)] = False
+    as_json: AsJson = False
 
 
 def doctor(request: DoctorRequest) -> Exit:

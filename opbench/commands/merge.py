@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option
+from opbench.options import Argument, folder
 from opbench.schema import OpbenchError
 
 
@@ -17,18 +17,15 @@ class MergeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which run, and where its document goes."""
 
     address: Annotated[Path, Argument("Where `opbench run -o` puts its parts.", metavar="ADDRESS")]
-    output: Annotated[
-        Path | None, Option("Folder or address for run.json and its report [ADDRESS].", short="-o", metavar="DIR")
-    ] = None
+    output: Annotated[Path | None, folder("Folder or address for run.json and its report [ADDRESS].")] = None
 
 
 def merge(request: MergeRequest) -> Exit:
     """Make the document of a run out of the parts that lie at an address, whoever has put them there."""
-    from opbench.documents import save
-    from opbench.engine.delivery import collected, reindexed
     from opbench.engine.merging import merged
+    from opbench.engine.parts import collected, reindexed
     from opbench.report.lines import say
-    from opbench.report.markdown import write
+    from opbench.report.saving import save_reported
     from opbench.storage.address import address_of
     from opbench.storage.mirror import written_through
     from opbench.storage.objects import ObjectStore
@@ -45,8 +42,7 @@ def merge(request: MergeRequest) -> Exit:
     with written_through(target) as folder:
         for one in merged(parts, command=f"opbench merge {address}"):
             place = folder / one.type if one.type else folder
-            save(one.run, place / "run.json")
-            write(one.run, place)
+            save_reported(one.run, place)
             missing += one.missing
             say(f"{one.type or 'run'}: {len(one.run.records)} records, {one.missing} visits of panels missing")
     reindexed(store)

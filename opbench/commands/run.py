@@ -32,7 +32,6 @@ from opbench.schema import OpbenchError, Run
 
 if TYPE_CHECKING:
     from opbench.engine.delivery import Delivery
-    from opbench.engine.planner import LaidOut
 
 # progress(total, unit, what comes first) as told: told(how many are done, what comes next)
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int, str], None]]]
@@ -45,13 +44,13 @@ def run(request: RunRequest) -> Exit:
     from opbench.engine.kept_runs import journals, kept
     from opbench.process.outliving import can_fork, outliving
     from opbench.report.lines import say
+    from opbench.report.saving import save_reported
     from opbench.report.screen import screen
-    from opbench.run_on_fleet import dry_run_on_fleet, run_on_fleet
 
     check_executor(request)
     loud = loudness(request)
     if request.dry_run:
-        return dry_run_on_fleet(request) if request.executor == "ray" else _dry_run(request)
+        return _dry_run(request)
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the run to go on with")
     folder = request.output or local_folder(request)
@@ -59,14 +58,15 @@ def run(request: RunRequest) -> Exit:
         folder = delivery.folder
     if can_fork() and outliving(lambda sentence: say(f"opbench: {sentence}", error=True)):
         request = replace(request, resume=bool(journals(request, folder)))
-    # Where the answer is JSON, everything else is on standard error.
-    notes = screen(error=request.as_json, loudness=loud)
-    write = functools.partial(report, lang=request.lang)
+    notes = screen(error=request.as_json, loudness=loud)  # beside JSON all else goes to standard error
+    write = functools.partial(save_reported, lang=request.lang)
     try:
         if delivery is not None:
             delivery.begin(resume=request.resume)
             request = replace(request, resume=bool(journals(request, folder)))
         if request.executor == "ray":
+            from opbench.run_on_fleet import run_on_fleet  # a run on one machine loads nothing of a fleet
+
             return run_on_fleet(request, folder, notes, write, delivery)
         done, said = measured(request, folder, notes.progress, write, notes.line, delivery)
     except KeyboardInterrupt:
@@ -75,9 +75,7 @@ def run(request: RunRequest) -> Exit:
         return Exit.INTERRUPTED
     from opbench.report.run_summary import show_run
 
-    if delivery is not None:
-        delivery.finish()
-    place = delivery.address if delivery else str(folder)
+    place = delivery.finish() if delivery else str(folder)
     show_run(screen(), done, said, place, as_json=request.as_json, loudness=loud, lang=request.lang)
     return of_outcomes(record.outcome for record in done.records)
 
@@ -92,17 +90,15 @@ def measured(
 ) -> tuple[Run, tuple[str, ...]]:
     """From declaring to recording, and what a reader must know of the plan.
 
-    `finish(run, folder)` writes what is kept, `say` hears of threads without a core. `delivery` puts what is finished
-    to an address.
+    `finish(run, folder)` writes what is kept, `say` hears of threads without a core, `delivery` of what is finished.
     """
-    from opbench.engine.supervisor import Supervisor, WorkerLimits
+    from opbench.engine.supervisor import STEP_SECONDS, Supervisor, WorkerLimits
     from opbench.kernels.triton.tile_table import asking
     from opbench.measure.cores import fitting, look
 
     cores = look()  # while nothing of this run is at work yet
     threads = fitting(request.thread_count, say, cores)
-    memory = int(request.memory * 2**30) if request.memory else None
-    limits = WorkerLimits(step_seconds=request.timeout or WorkerLimits().step_seconds, memory_bytes=memory)
+    limits = WorkerLimits(step_seconds=request.timeout or STEP_SECONDS, memory_bytes=request.memory_bytes)
     # First of all, because the worker imports torch meanwhile, as planning does here.
     with (
         asking(request.tiles),
@@ -113,8 +109,9 @@ def measured(
         from opbench.engine.log import Log
         from opbench.engine.planner import planned
         from opbench.engine.run import execute
+        from opbench.report.run_summary import say_broken
 
-        _say_broken(found := planned(request))
+        say_broken((found := planned(request)).broken)
         if delivery is not None:
             delivery.plan(found.plan)
         total = len(found.plan.panels) * found.settings.replicas
@@ -137,31 +134,17 @@ def measured(
 
 
 def _dry_run(request: RunRequest) -> Exit:
+    if request.executor == "ray":
+        from opbench.run_on_fleet import dry_run_on_fleet
+
+        return dry_run_on_fleet(request)
     from opbench.engine.planner import planned
-    from opbench.report.run_summary import show_plan
+    from opbench.report.run_summary import say_broken, show_plan
     from opbench.report.screen import screen
 
-    _say_broken(found := planned(request))
+    say_broken((found := planned(request)).broken)
     show_plan(screen(), found.plan, (*found.said, found.estimate), as_json=request.as_json)
     return Exit.FINE
-
-
-def _say_broken(found: LaidOut) -> None:
-    """What couldn't be loaded in the process that planned; what this one couldn't load, every command says."""
-    from opbench import registry
-    from opbench.report.lines import say
-
-    for sentence in set(found.broken) - set(registry.broken_so_far()):
-        say(f"opbench: {sentence}", error=True)
-
-
-def report(finished: Run, folder: Path, lang: str = "en") -> None:
-    """Writes run.json and its report, whose first sentences are in a language."""
-    from opbench.documents import save
-    from opbench.report.markdown import write
-
-    save(finished, folder / "run.json")
-    write(finished, folder, lang)
 
 
 COMMAND = Command("run", RunRequest, run)

@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option
+from opbench.options import OUTPUT, Argument, Option
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +17,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     run: Annotated[Path, Argument("A run document, or the folder of a run.", metavar="RUN.json")]
     output: Annotated[
-        Path | None, Option("The bundle's file [MACHINE-SUITE.bundle.zip].", short="-o", metavar="FILE")
+        Path | None, Option("The bundle's file [MACHINE-SUITE.bundle.zip].", short="-o", metavar="FILE", group=OUTPUT)
     ] = None
     contributor: Annotated[str, Option("Your name or account, shown beside the machine.", metavar="NAME")] = ""
     note: Annotated[str, Option("What a reader should know of the machine.", metavar="WORDS")] = ""

@@ -9,7 +9,7 @@ import msgspec
 
 from opbench.commands import Command
 from opbench.exit_codes import Exit
-from opbench.options import Argument, Option
+from opbench.options import Argument, AsJson, Option
 
 
 class VerifyRunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class VerifyRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     within: Annotated[
         float | None, Option("Seconds after which no other definition is evaluated.", least=0.0, metavar="SECONDS")
     ] = None
-    as_json: Annotated[bool, Option("Print what was found as JSON.", flag="--json", repeats=False)] = False
+    as_json: AsJson = False
 
 
 def verify_run(request: VerifyRunRequest) -> Exit:

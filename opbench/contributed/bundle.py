@@ -40,8 +40,8 @@ def pack(document: Path, *, contributor: str = "", note: str = "") -> bytes:
 
     Raises `OpbenchError` for what is no run document.
     """
-    run = documents.read(document, Run)
     data = documents.contents(document, Run)
+    run = _parsed(data, Run, str(document))
     folder = document if document.is_dir() else document.parent
     files = {DOCUMENT: data, DIGEST: documents.render(digest(run, data))}
     log = folder / LOG
@@ -139,8 +139,8 @@ def _beside(path: Path) -> Submission:
     """A run document with the digest and the log that lie beside it."""
     from opbench.analyse.history.store import DIGEST_SUFFIX, RUN_SUFFIX
 
-    run = documents.read(path, Run)
     data = documents.contents(path, Run)
+    run = _parsed(data, Run, str(path))
     stem = path.name.removesuffix(documents.GZIP).removesuffix(RUN_SUFFIX)
     kept = path.name.removesuffix(documents.GZIP).endswith(RUN_SUFFIX)
     folder = path if path.is_dir() else path.parent

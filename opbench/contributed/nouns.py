@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
-from opbench.schema import Environment, Run
+from opbench.schema import Environment, Record, Run
 
 # checked: everything that can be derived was. partly: something that can be was not, as `unchecked` says. refused: at
 # least one sign of a change was found.
@@ -86,8 +85,6 @@ class Submission(msgspec.Struct, frozen=True):
     manifest: BundleManifest | None = None
 
 
-def timed(run: Run) -> Iterator[tuple[int, int]]:
-    """The places of every latency: of its record, and in it."""
-    for at, record in enumerate(run.records):
-        for place in range(len(record.latencies)):
-            yield at, place
+def visited_first(record: Record) -> bool:
+    """Whether it has samples of the first visit, which counts and judges every element."""
+    return any(one.samples_seconds[:1] not in ((), ((),)) for one in record.latencies)

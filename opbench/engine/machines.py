@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from opbench.engine.entries import Surroundings
 from opbench.engine.journal import Journal
+from opbench.plural import counted
 from opbench.schema import Environment, Node, NodeVisit, Yardstick
 
 
@@ -38,7 +39,7 @@ def measured_on(journal: Journal) -> Machines:
         Node(name, found.environment, found.yardsticks, tuple(visits.get(name, ()))) for name, found in at_work.items()
     )
     environment = next(iter(at_work.values())).environment
-    details = {**environment.details, "fleet": f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"}
+    details = {**environment.details, "fleet": counted(len(nodes), "node")}
     return Machines(replace(environment, details=details), _pooled(at_work.values()), nodes)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from opbench.engine.composing import composed, records_of, visited
-from opbench.engine.delivery import StoredParts
 from opbench.engine.entries import Entry, FirstCalled, Header, PanelFinished, Surroundings
 from opbench.engine.machines import Machines
+from opbench.engine.parts import StoredParts
 from opbench.engine.resuming import differences
 from opbench.schema import OpbenchError, Plan, Run, Skipped
 

@@ -99,6 +99,9 @@ def execute(
         reached, skipped = _reached(plan, journal, within_seconds)
         missing = len(visits) - done
         machines = measured_on(journal)
+        if machines.nodes:  # the document's environment and yardsticks are of all of them
+            for line in about(machines.environment, machines.yardsticks):
+                log(line)
         records = records_of(reached, settings.replicas, journal.finished, machines.yardsticks)
         if not missing:
             for case in _first_called(plan, records):

@@ -45,6 +45,10 @@ STARTS_AT_MOST = 3
 _NOTHING = Beat(None, CaseStep.IDLE, 0, 0)
 
 
+# Of one step of a contender's, and of opbench's own work, unless something else is asked for.
+STEP_SECONDS, OWN_SECONDS = 300.0, 1800.0
+
+
 class WorkerLimits(msgspec.Struct, frozen=True):
     """How long and how large a worker may get.
 
@@ -54,8 +58,8 @@ class WorkerLimits(msgspec.Struct, frozen=True):
     that to `Child`.
     """
 
-    step_seconds: float = 300.0
-    own_seconds: float = 1800.0
+    step_seconds: float = STEP_SECONDS
+    own_seconds: float = OWN_SECONDS
     memory_bytes: int | None = None
     output_bytes: int | None = None
 

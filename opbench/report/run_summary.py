@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from opbench.analyse.standings import Row, Standing, standings
 from opbench.analyse.targets import judge
@@ -11,7 +11,7 @@ from opbench.options import Loudness
 from opbench.quantities import exact
 from opbench.report import tables
 from opbench.report.json_answer import answer
-from opbench.report.lines import say_json
+from opbench.report.lines import say, say_json
 from opbench.report.screen import Screen, print_plan
 from opbench.report.terminal import closing
 from opbench.schema import Plan, Run
@@ -43,6 +43,14 @@ def show_plan(shown: Screen, plan: Plan, notes: Sequence[str], *, as_json: bool)
         return
     print_plan(shown, plan)
     shown.line("\n".join(notes))
+
+
+def say_broken(broken: Iterable[str]) -> None:
+    """What couldn't be loaded in the process that planned; what this one couldn't load, every command says."""
+    from opbench import registry
+
+    for sentence in set(broken) - set(registry.broken_so_far()):
+        say(f"opbench: {sentence}", error=True)
 
 
 def run_summary_json(run: Run, place: str) -> bytes:

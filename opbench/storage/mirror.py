@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from opbench import user_cache
 from opbench.errors import OpbenchError
 from opbench.storage.address import address_of
 from opbench.storage.objects import ObjectStore
@@ -25,8 +25,8 @@ NOT_DOCUMENTS = ("parts", "index")
 
 def cache_folder(address: str) -> Path:
     """Where what lies at an address is kept on this machine."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "opbench" / "store" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    base = user_cache.folder("store") or Path(tempfile.gettempdir()) / "opbench-store"
+    return base / hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 def fetched(path: Path, folder: Path | None = None) -> Path:

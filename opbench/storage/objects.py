@@ -103,34 +103,22 @@ class ObjectStore:
 
     def names(self, under: str = "") -> list[str]:
         """The names below a folder, sorted, as the store lists them now, which may be without the newest."""
+        return list(self.sizes(under))
 
-        def once() -> list[str]:
-            self._files.invalidate_cache()
-            try:
-                found = self._files.find(self._path(under))
-            except FileNotFoundError:
-                return []
-            return [str(path) for path in found]
-
-        begin = f"{self.root}/"
-        found = (path if path.startswith(begin) else f"/{path}" for path in self._tried(once, self.address, "listed"))
-        return sorted(path.removeprefix(begin) for path in found if path.startswith(begin))
-
-    def sizes(self) -> dict[str, int]:
-        """The names of all objects with their bytes, as the store lists them now."""
+    def sizes(self, under: str = "") -> dict[str, int]:
+        """The names of objects below a folder, sorted, with their bytes, as the store lists them now."""
 
         def once() -> dict[str, int]:
             self._files.invalidate_cache()
             try:
-                return {
-                    str(path): int(about["size"] or 0)
-                    for path, about in self._files.find(self.root, detail=True).items()
-                }
+                found = self._files.find(self._path(under), detail=True)
             except FileNotFoundError:
                 return {}
+            return {str(path): int(about["size"] or 0) for path, about in found.items()}
 
         begin = f"{self.root}/"
-        found = self._tried(once, self.address, "listed")
+        listed = self._tried(once, self.address, "listed")
+        found = {path if path.startswith(begin) else f"/{path}": size for path, size in listed.items()}
         return {path.removeprefix(begin): size for path, size in sorted(found.items()) if path.startswith(begin)}
 
     def _now(self, name: str) -> bytes | None:

@@ -23,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from factory import make_case, make_counts, make_environment, make_latency, make_memory, make_verdict
 
 from opbench import documents
-from opbench.engine.delivery import Delivery, collected
+from opbench.engine.delivery import Delivery
 from opbench.engine.entries import NAME, Header, PanelFinished, Surroundings, read, session, written
 from opbench.engine.merging import assembled, merged
+from opbench.engine.parts import collected
 from opbench.schema import Panel, Plan, Record, Settings, Yardstick
 from opbench.storage.objects import ObjectStore
 

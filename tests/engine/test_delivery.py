@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from stores import FlakyFiles, MemoryFiles, store_of
 
 from opbench.documents import render
-from opbench.engine.delivery import Delivery, collected, kind_and_key, parsed, part_name, reindexed
+from opbench.engine.delivery import Delivery
 from opbench.engine.entries import NAME, Given, Header, Lost, PanelFinished, Session, Surroundings, read, written
 from opbench.engine.merging import merged
+from opbench.engine.parts import collected, kind_and_key, parsed, part_name, reindexed
 from opbench.schema import OpbenchError, Plan, Settings, Yardstick
 
 SETTINGS = Settings(suite="tiny", precision=0.01, budget_seconds=1.0, replicas=2)

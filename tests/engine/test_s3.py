@@ -10,8 +10,8 @@ from test_delivery import delivered, journal, working_folder
 from typer.testing import CliRunner
 
 from opbench import documents
-from opbench.engine.delivery import collected
 from opbench.engine.merging import merged
+from opbench.engine.parts import collected
 from opbench.exit_codes import Exit
 from opbench.main import application
 from opbench.schema import OpbenchError, Run

@@ -41,15 +41,22 @@ def _entry(entry: Entry, path: str) -> Iterator[Flaw]:
 
 def agree(one: Digest, other: Digest) -> bool:
     """Whether two digests say the same of the same document, up to the last digits of a float."""
-    return _same(msgspec.to_builtins(one), msgspec.to_builtins(other))
+    return next(differences(msgspec.to_builtins(one), msgspec.to_builtins(other)), None) is None
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two plain values differ by more than the last digits of a float: the path, and what stands there."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for key, value in one.items():
+            yield from differences(value, other[key], f"{path}.{key}")
+    elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        for at, (here, there) in enumerate(zip(one, other, strict=True)):
+            yield from differences(here, there, f"{path}[{at}]")
+    elif not _same(one, other):
+        yield path, one, other
 
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, int | float):
         return math.isclose(one, other, rel_tol=_TOLERANCE) or one == other or (math.isnan(one) and math.isnan(other))
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        same_size = isinstance(other, list | tuple) and len(one) == len(other)
-        return same_size and all(map(_same, one, other))
     return bool(one == other)

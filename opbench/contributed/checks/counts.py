@@ -11,10 +11,11 @@ import torch
 from opbench import registry
 from opbench.build import TORCH_DTYPES
 from opbench.contributed.checks.form import contenders_of_files
-from opbench.contributed.nouns import CheckedPart, Said, Sign, Submission, UncheckedPart
+from opbench.contributed.nouns import CheckedPart, Said, Sign, Submission, UncheckedPart, visited_first
+from opbench.errors import said
 from opbench.measure.macs import contradiction
 from opbench.measure.prediction import predict, predict_traffic
-from opbench.schema import DEFAULT_RUNTIME, Case, Cost, Record
+from opbench.schema import DEFAULT_RUNTIME, Case, Cost, Record, Run
 
 FOREIGN = "declared by a file of the contributor's"
 # What any part of opbench raises of a case that its operator refuses; nothing is known of it then.
@@ -26,7 +27,7 @@ def counts(given: Submission) -> Iterator[Said]:
     foreign, checked = contenders_of_files(given.run), 0
     for record in given.run.records:
         if record.counts is None:
-            if any(one.samples_seconds[:1] not in ((), ((),)) for one in record.latencies):
+            if visited_first(record):
                 yield Sign("counts", record.case.id, "timed at the first visit, and not counted there")
             continue
         if record.case.id in foreign:
@@ -67,13 +68,17 @@ def _cost_of(case: bytes) -> Cost | str:
     try:
         return registry.operator(one.task, one.operator).cost(registry.given(one))
     except REFUSED as error:
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return said(error)
+
+
+def _versions_of_torch(run: Run) -> tuple[str, str]:
+    """Of this process, and of the run."""
+    return torch.__version__.partition("+")[0], run.environment.versions.get("torch", "unknown").partition("+")[0]
 
 
 def traffic(given: Submission) -> Iterator[Said]:
     """Bytes that a call asks of memory: from shapes and strides, the same on every machine with one torch."""
-    here = torch.__version__.partition("+")[0]
-    there = given.run.environment.versions.get("torch", "unknown").partition("+")[0]
+    here, there = _versions_of_torch(given.run)
     foreign, checked = contenders_of_files(given.run), 0
     for record in given.run.records:
         if record.counts is None or record.counts.traffic_bytes is None:
@@ -110,8 +115,7 @@ def _derived(case: Case) -> tuple[int | None, str]:
 
 def memory(given: Submission) -> Iterator[Said]:
     """Peak and held bytes of cases on the CPU, which the tracker finds again on tensors without data."""
-    here = torch.__version__.partition("+")[0]
-    there = given.run.environment.versions.get("torch", "unknown").partition("+")[0]
+    here, there = _versions_of_torch(given.run)
     foreign, checked = contenders_of_files(given.run), 0
     for record in given.run.records:
         if record.memory is None or record.memory.peak_bytes is None:

@@ -16,7 +16,7 @@ from opbench.schema import Run
 
 # Fields that schema 1 didn't have (see the history in `opbench.schema.recorded`).
 SINCE_2: Mapping[str, frozenset[str]] = {
-    "Run": frozenset({"probes"}),
+    "Run": frozenset({"probes", "nodes"}),
     "Environment": frozenset({"share"}),
     "Settings": frozenset({"operator_settings", "share_cpu"}),
     "Case": frozenset({"settings", "variant", "runtime", "memory_format", "across_runtimes"}),

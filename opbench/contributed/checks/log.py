@@ -15,7 +15,9 @@ from opbench.engine.forgery import CLOCKS_DIFFER, SLACK_SECONDS
 from opbench.engine.log import surroundings
 from opbench.schema import Run
 
-_PANEL = re.compile(r"panel (?P<id>\S+) \(process (?P<process>\d+)\): (?P<tally>.*); (?P<seconds>[\d.]+) s")
+_PANEL = re.compile(
+    r"panel (?P<id>\S+) \(process (?P<process>\d+)\)(?: on [^:]+)?: (?P<tally>.*); (?P<seconds>[\d.]+) s"
+)
 _OUTCOME = re.compile(r"(\d+) ([a-z-]+)")
 _TOLD = 4
 

@@ -18,7 +18,7 @@ from opbench import registry
 from opbench.build import build
 from opbench.contributed.checks.counts import FOREIGN, REFUSED, cost_of
 from opbench.contributed.checks.form import contenders_of_files
-from opbench.contributed.nouns import CheckedPart, Said, Sign, Submission, UncheckedPart
+from opbench.contributed.nouns import CheckedPart, Said, Sign, Submission, UncheckedPart, visited_first
 from opbench.schema import DEFAULT_RUNTIME, Case, OpbenchError, Record, Verdict
 from opbench.verify.bounds import EPS, allowed
 from opbench.verify.gate import Reference, reference
@@ -125,7 +125,7 @@ def _held(record: Record, answer: Reference, given: Submission) -> Iterator[Said
         verdict: Verdict | None = getattr(record, name)
         if verdict is None or verdict.worst is None or (name == "final_verdict" and record.outcome != "ok"):
             continue
-        if verdict.sampled and any(one.samples_seconds[:1] not in ((), ((),)) for one in record.latencies):
+        if verdict.sampled and visited_first(record):
             yield Sign("verdict", record.case.id, f"{name}: on a sample, at a visit that judges every element")
             continue
         if verdict.sampled:

@@ -20,6 +20,8 @@ from opbench.schema import OpbenchError
 CONNECT_SECONDS = 5.0
 # What a process of opbench's is asked for, and nothing of Ray's own tasks.
 NAMESPACE = "opbench"
+# How long nodes that are wanted no more may take to end what they have started.
+LEAVE_SECONDS = 5.0
 _ACCELERATOR = "accelerator_type:"
 
 
@@ -140,6 +142,13 @@ class Cluster:
         """Ends an actor, whatever it does; what it has started ends with it."""
         with contextlib.suppress(Exception):  # it may be gone already, and so may the cluster
             self._ray.kill(actor)
+
+    def leave(self, actors: Sequence[Any]) -> None:
+        """Ends actors that have nothing to do: each is given a moment to end what it has started and take its files."""
+        with contextlib.suppress(Exception):  # some may be gone already, and so may the cluster
+            self._ray.wait([actor.close.remote() for actor in actors], num_returns=len(actors), timeout=LEAVE_SECONDS)
+        for actor in actors:
+            self.stop(actor)
 
     def first_ready(self, waited_for: Sequence[Any], seconds: float) -> Any | None:
         """The first of several answers, or streams of answers, that has something; None if nothing came for so long."""

@@ -25,8 +25,9 @@ from opbench.engine.journal import Journal
 from opbench.engine.log import Write
 from opbench.engine.messages import CalledFirst
 from opbench.engine.resuming import differences, refuse
-from opbench.engine.surveying import Known, about_phases
+from opbench.engine.surveying import Known, KnownMachine, about_phases
 from opbench.measure import phases
+from opbench.measure.probes import Probe
 from opbench.schema import Case, Device, DType, FirstCall, OpbenchError, Plan, Settings
 
 WAIT_SECONDS = 1.0
@@ -68,7 +69,8 @@ class RayExecutor:
         self._errands: list[_Errand] = []
         self._refused: set[str] = set()
         self._measured: tuple[tuple[Device, DType], ...] = ()
-        self._known: Known = lambda environment: None
+        self._machine: KnownMachine | None = None
+        self._best: Probe | None = None
         self._renewed = self._seen = time.monotonic()
 
     @property
@@ -87,7 +89,10 @@ class RayExecutor:
         A journal that began on nodes of another type is refused.
         """
         began = time.perf_counter()
-        self._known = known
+        # Once for all nodes: they differ in nothing that a selfcheck is found by.
+        self._machine = known(self.kind.environment)
+        selfcheck = self._machine.selfcheck if self._machine else None
+        self._best = phases.known(selfcheck.best if selfcheck else None, self.kind.environment.threads)
         self._measured = tuple(dict.fromkeys((panel.cases[0].device, panel.cases[0].dtype) for panel in plan.panels))
         before = journal.surroundings
         if before is not None:
@@ -142,9 +147,7 @@ class RayExecutor:
 
     def _give_surveys(self, most: int | None = None) -> None:
         for count, slot in enumerate(self._takeable(surveyed=False), start=1):
-            machine = self._known(self.kind.environment)
-            best = phases.known(machine.selfcheck.best if machine else None, self.kind.environment.threads)
-            work = NodeSurvey(self._measured, best)
+            work = NodeSurvey(self._measured, self._best)
             self._errands.append(_Errand(slot, slot.actor.survey.remote(encode(work)), survey=True))
             if count == most:
                 return
@@ -229,9 +232,8 @@ class RayExecutor:
             self.crew.release(slot)
             return
         if any(device == "cpu" for device, _ in self._measured):
-            machine = self._known(environment)
-            best = phases.known(machine.selfcheck.best if machine else None, environment.threads)
-            environment = replace(environment, details={**environment.details, **about_phases(machine, best)})
+            phase = about_phases(self._machine, self._best)
+            environment = replace(environment, details={**environment.details, **phase})
         journal.append(replace(found, environment=environment, node=slot.name))
         slot.surveyed = True
         self._log(f"node {slot.name} takes part")

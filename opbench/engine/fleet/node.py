@@ -27,7 +27,7 @@ from opbench.engine.entries import Entry, Lost, PanelFinished, Surroundings
 from opbench.engine.executor import ANSWERS
 from opbench.engine.messages import CalledFirst, Survey
 from opbench.engine.planner import planned
-from opbench.engine.supervisor import FORK_SERVER, Supervisor, WorkerLimits
+from opbench.engine.supervisor import FORK_SERVER, OWN_SECONDS, STEP_SECONDS, Supervisor, WorkerLimits
 from opbench.measure.cores import fitting, look
 from opbench.options import parse
 from opbench.process.child import MEMORY_SHARE
@@ -177,13 +177,12 @@ class NodeWorker:
             memory = setup.memory_bytes
             if memory is None and setup.slots > 1:
                 memory = int(MEMORY_SHARE * free_bytes()) // setup.slots
-            usual = WorkerLimits()
             supervisor = self._supervisor = Supervisor(
                 extensions=tuple(str(self._folder / name) for name in setup.extensions),
                 threads=fitting(setup.threads, said.append, cores),
                 limits=WorkerLimits(
-                    step_seconds=setup.step_seconds or usual.step_seconds,
-                    own_seconds=setup.own_seconds or usual.own_seconds,
+                    step_seconds=setup.step_seconds or STEP_SECONDS,
+                    own_seconds=setup.own_seconds or OWN_SECONDS,
                     memory_bytes=memory,
                 ),
                 worker=setup.worker,

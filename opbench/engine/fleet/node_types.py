@@ -99,18 +99,21 @@ def shared_out(plans: Sequence[Plan], slots: Sequence[int], seconds: Sequence[Ma
 def _panels(plan: Plan) -> dict[Share, list[Panel]]:
     found: dict[Share, list[Panel]] = {}
     for panel in plan.panels:
-        case = panel.cases[0]
-        found.setdefault((case.task, case.workload, case.device), []).append(panel)
+        found.setdefault(_share_of_panel(panel), []).append(panel)
     return found
+
+
+def _share_of_panel(panel: Panel) -> Share:
+    case = panel.cases[0]
+    return case.task, case.workload, case.device
 
 
 def _of_type(plan: Plan, place: int, owner: Mapping[Share, int]) -> Plan:
     kept = {share for share, chosen in owner.items() if chosen == place}
-    panels = tuple(panel for share, found in _panels(plan).items() if share in kept for panel in found)
-    order = {panel.id: number for number, panel in enumerate(plan.panels)}
+    panels = tuple(panel for panel in plan.panels if _share_of_panel(panel) in kept)
     skipped = tuple(one for one in plan.skipped if owner.get(_share_of(one), 0) == place)
     targets = tuple(one for one in plan.targets if (one.task, one.workload, one.device) in kept)
-    return Plan(plan.suite, tuple(sorted(panels, key=lambda panel: order[panel.id])), skipped, targets)
+    return Plan(plan.suite, panels, skipped, targets)
 
 
 def _share_of(skipped: Skipped) -> Share:

@@ -38,8 +38,6 @@ from opbench.options import command_line, words
 from opbench.run_request import RunRequest
 from opbench.schema import OpbenchError, Panel, Run
 
-GIB = 1 << 30
-
 
 class TypePlan(NamedTuple):
     """What the nodes of a type measure: their share of the suite, and how long each panel is thought to take."""
@@ -185,7 +183,7 @@ def node_setup(request: RunRequest) -> NodeSetup:
         threads=request.thread_count,
         openmp=os.environ.get(OPENMP),
         step_seconds=request.timeout,
-        memory_bytes=int(request.memory * GIB) if request.memory else None,
+        memory_bytes=request.memory_bytes,
     )
 
 

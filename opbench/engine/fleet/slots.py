@@ -69,7 +69,7 @@ class Crew:
                 if node.id in refused or self._failed[node.id] >= STARTS_AT_MOST:
                     continue
                 parts = self.parts(node)
-                setup = encode(_for_slots(self._setup, len(parts)))
+                setup = encode(replace(self._setup, slots=len(parts)))
                 for number, (cpus, gpus) in enumerate(parts):
                     if (node.id, number) not in self._slots:
                         actor = self.cluster.start(node, setup, cpus=cpus, gpus=gpus)
@@ -112,9 +112,5 @@ class Crew:
         """Ends every slot."""
         with self._lock:
             slots, self._slots = list(self._slots.values()), {}
-        for slot in slots:
-            self.cluster.stop(slot.actor)
-
-
-def _for_slots(setup: NodeSetup, slots: int) -> NodeSetup:
-    return replace(setup, slots=slots)
+        if slots:
+            self.cluster.leave([slot.actor for slot in slots])

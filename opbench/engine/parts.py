@@ -1,0 +1,131 @@
+"""The parts of a run at an address: their names, what they are of, and which are there.
+
+A part is an entry of the run's journal, checksum and all. Its name tells which panel and visit (or machine, or case)
+it is of and ends with the hash of its content, so that putting it there twice is putting it there once, a part that was
+cut short is none, and nobody has to write before anybody else. Of a visit that two writers have measured, every reader
+takes the part whose name comes first. What an index says can be had from the parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import msgspec
+
+from opbench.documents import encode
+from opbench.engine.entries import Entry, FirstCalled, Header, Lost, PanelFinished, Surroundings, entry_of
+from opbench.schema import Plan
+from opbench.storage.objects import ObjectStore
+
+PARTS, INDEX = "parts", "index"
+# A part of another version's layout is not read: it has another ending.
+SUFFIX = ".part"
+_NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<key>[0-9a-z.-]+)-(?P<hash>[0-9a-f]{16})\.part")
+# In the order that a journal has them.
+_KINDS = ("header", "where", "lost", "panel", "first")
+
+
+class StoredPart(NamedTuple):
+    """A part by its name: the folder of its node type ("" of one machine), what it is of, and the hash of its line."""
+
+    type: str
+    kind: str
+    key: str
+    name: str
+
+
+class StoredParts(NamedTuple):
+    """What was found below an address: the lines of parts by name, and a sentence for each that isn't one."""
+
+    lines: dict[StoredPart, bytes]
+    problems: tuple[str, ...]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The node types that parts are of."""
+        return tuple(dict.fromkeys(part.type for part in self.lines))
+
+    def entries(self, type_: str = "") -> list[Entry]:
+        """One journal's entries: of what has several parts, the first by name."""
+        chosen: dict[tuple[str, str], StoredPart] = {}
+        for part in sorted(self.lines, key=lambda part: part.name):
+            if part.type == type_ and part.kind in _KINDS:
+                chosen.setdefault((part.kind, part.key), part)
+        ordered = sorted(chosen.values(), key=lambda part: (_KINDS.index(part.kind), part.name))
+        return [entry_of(self.lines[part].rstrip(b"\n")) for part in ordered]
+
+    def plan(self, type_: str = "") -> Plan | None:
+        """The plan of a node type's run; None where no writer has put one there."""
+        for part in sorted(self.lines, key=lambda part: part.name):
+            if (part.type, part.kind) == (type_, "plan"):
+                return msgspec.json.decode(self.lines[part].partition(b" ")[2], type=Plan)
+        return None
+
+
+def kind_and_key(entry: Entry) -> tuple[str, str] | None:
+    """What a part of an entry is called by; None for what only the journal of one machine is asked for."""
+    match entry:
+        case Header():
+            return "header", "run"
+        case Surroundings():
+            return "where", _digest(encode(entry.environment))
+        case Lost():
+            return "lost", f"{_digest(entry.record.case.id.encode())}.{entry.replica}"
+        case PanelFinished():
+            return "panel", f"{_digest(entry.panel.encode())}.{entry.replica}"
+        case FirstCalled():
+            return "first", _digest(entry.first_call.case.encode())
+        case _:
+            return None
+
+
+def part_name(type_: str, kind: str, key: str, line: bytes) -> str:
+    """The name of a part's object."""
+    return "/".join(filter(None, (PARTS, type_, f"{kind}-{key}-{_digest(line)}{SUFFIX}")))
+
+
+def parsed(name: str) -> StoredPart | None:
+    """The part that an object's name tells of; None for another object's."""
+    path = PurePosixPath(name)
+    found = _NAME.fullmatch(path.name)
+    if found is None or path.parts[0] != PARTS or len(path.parts) > 3:
+        return None
+    return StoredPart(path.parts[1] if len(path.parts) == 3 else "", found["kind"], found["key"], name)
+
+
+def collected(store: ObjectStore) -> StoredParts:
+    """Every part below an address: those that are listed, and those that an index names."""
+    names = set(store.names(PARTS))
+    problems: list[str] = []
+    for index in store.names(INDEX):
+        data = store.read(index)
+        try:
+            names |= set(msgspec.json.decode(data or b"[]", type=list[str]))
+        except msgspec.MsgspecError:
+            problems.append(f"{index}: is damaged and passed over; the parts tell what it told")
+    lines: dict[StoredPart, bytes] = {}
+    known = {name: part for name in sorted(names) if (part := parsed(name)) is not None}
+    problems += [f"{name}: is no part that this opbench reads; passed over" for name in sorted(names - known.keys())]
+    for name, data in store.read_all(list(known)):
+        part = known[name]
+        if data is None:
+            problems.append(f"{name}: an index names it, and it isn't there")
+        elif not name.endswith(f"{_digest(data)}{SUFFIX}"):
+            problems.append(f"{name}: was cut short or changed, and is passed over: what it held is measured again")
+        else:
+            lines[part] = data
+    return StoredParts(lines, tuple(problems))
+
+
+def reindexed(store: ObjectStore) -> int:
+    """Writes an index of all parts that are listed, and says how many: an index holds nothing that parts don't."""
+    names = [name for name in store.names(PARTS) if parsed(name) is not None]
+    store.write(f"{INDEX}/all.json", msgspec.json.encode(names) + b"\n")
+    return len(names)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,5 +1,7 @@
 """A contributed run that was changed is found, by the sign of that change; one that wasn't is not."""
 
+import re
+
 import pytest
 from forging import (
     DOCUMENT,
@@ -26,7 +28,8 @@ from msgspec.structs import replace
 from opbench import documents
 from opbench.contributed.bundle import open_bundle, opened
 from opbench.contributed.checks import clocks, counts, devices, proofs
-from opbench.contributed.nouns import Sign
+from opbench.contributed.checks.log import log
+from opbench.contributed.nouns import CheckedPart, Sign
 from opbench.contributed.verifying import CHECKS, NEVER, verify
 from opbench.schema import Counted, OpbenchError
 
@@ -65,6 +68,14 @@ def test_an_honest_run_is_checked_through_and_says_what_was_not(honest):
     left = {one.what for one in found.unchecked}
     assert "what the device computed there (`got`)" in left
     assert NEVER.what in left
+
+
+def test_the_log_of_a_fleet_names_the_node_of_each_panel_and_is_read_as_any_other(honest):
+    logged = re.sub(r"(\(process \d+\)):", r"\1 on host-ab12cd:", honest.log)
+    assert logged != honest.log
+    (visits,) = {one.count for one in log(submission(honest, log=logged)) if isinstance(one, CheckedPart)}
+    assert [one for one in log(submission(honest, log=logged)) if isinstance(one, Sign)] == []
+    assert visits == len(re.findall(r"\(process \d+\)", honest.log)) > 0
 
 
 def test_the_same_run_as_if_on_a_gpu_has_no_sign_but_the_log_s(on_gpu):

@@ -11,7 +11,7 @@ import msgspec
 from opbench.analyse.compare.nouns import ComparedCase, Comparison
 from opbench.conformance.findings import BAD, Conformance, Result, VerdictWord
 from opbench.conformance.promises.findings import PromiseResult, Promises
-from opbench.exit_codes import OF_OUTCOME, Exit, of_outcomes
+from opbench.exit_codes import OF_OUTCOME, Exit, of_outcomes, of_verdict
 from opbench.report import numbers
 from opbench.report.conformance import conclusion as concluded
 from opbench.report.escape import visible
@@ -38,7 +38,6 @@ OUTCOMES: Mapping[str, str] = {
 }
 # Those that say that the answer is wrong; the others ended without one.
 _WRONG = frozenset({"incorrect", "miscounted", "implausible"})
-_CODES: Mapping[VerdictWord, Exit] = {"wrong": Exit.BAD_NEWS, "not judged": Exit.NO_ANSWER}
 
 
 def judged(document: Any, selection: Selection | None = None, at: str = "") -> Judgement:
@@ -209,8 +208,7 @@ def _of_promise(one: PromiseResult, group: str, target: FilePlace) -> JudgedCase
 
 
 def _of_check(verdict: VerdictWord, said: str, label: str, cases: tuple[JudgedCase, ...], strict: bool) -> Judgement:
-    warned = verdict == "fragile"
-    code = Exit.BAD_NEWS if warned and strict else _CODES.get(verdict, Exit.FINE)
+    code, warned = of_verdict(verdict, strict), verdict == "fragile"
     return Judgement(f"opbench check: {visible(said, 500)}", label, verdict, code, cases, warned)
 
 

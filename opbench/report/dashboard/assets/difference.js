@@ -2,7 +2,7 @@
 import { el, empty } from "./dom.js";
 import { counted, home, nameOf, operatorOf, pairs, quote, rows, runs, subjectOf } from "./data.js";
 import { changed, go, state } from "./state.js";
-import { chosen } from "./filters.js";
+import { has, wordsOf } from "./filters.js";
 import { command } from "./copy.js";
 import { KINDS, dataTable } from "./table.js";
 
@@ -23,7 +23,7 @@ export const difference = {
     if (!base) return [chooser(null, head), alone(head)];
     if (base.suite !== head.suite) return [chooser(base, head), unlike(base, head)];
     const judged = pairs.find((pair) => pair.base === base && pair.head === head);
-    const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(this);
     return [
       chooser(base, head),
       judged ? verdict(judged, words) : figures(base, head, words),
@@ -96,8 +96,6 @@ const gate = (base, head, judged) => [
   ),
   command(`opbench compare ${[base.path, head.path].map(quote).join(" ")}`),
 ];
-
-const has = (words, ...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
 
 function verdict(pair, words) {
   const lines = pair.lines.filter((line) => has(words, line.contender, line.panel, line.what, line.verdict));

@@ -1,6 +1,6 @@
 // Two runs: the gate's own verdict where the page holds it, and what differs in their figures for any two.
 import { el, empty } from "./dom.js";
-import { counted, home, nameOf, operatorOf, pairs, quote, rows, runs, subjectOf } from "./data.js";
+import { counted, home, nameOf, operatorOf, pairs, quote, rows, runs, withoutSubject } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { has, wordsOf } from "./filters.js";
 import { command } from "./copy.js";
@@ -101,7 +101,7 @@ function verdict(pair, words) {
   const lines = pair.lines.filter((line) => has(words, line.contender, line.panel, line.what, line.verdict));
   const plain = (key) => ({ key, text: (line) => line[key], value: (line) => line[key] });
   const order = ["regressed", "changed", "improved", "undecided", "allowed"];
-  const about = (line) => Number(subjectOf(operatorOf(line.contender)) === "");
+  const about = (line) => withoutSubject(operatorOf(line.contender));
   lines.sort((one, other) => order.indexOf(one.verdict) - order.indexOf(other.verdict) || about(one) - about(other));
   return [
     el("p", { class: pair.bad ? "verdict bad" : "verdict" }, pair.tally),

@@ -1,6 +1,6 @@
 // How a case moved from run to run of one machine: levels, steps and spikes, and what changed around them.
 import { el, empty } from "./dom.js";
-import { machines, moments, quote, runs, series, shortCommit, subjectOf, when } from "./data.js";
+import { machines, moments, quote, runs, series, shortCommit, when, withoutSubject } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { chosen, has, wordsOf } from "./filters.js";
 import { command } from "./copy.js";
@@ -43,7 +43,7 @@ export const trends = {
   },
 };
 
-const about = (one) => Number(subjectOf(one.operator) === "");
+const about = (one) => withoutSubject(one.operator);
 
 // What to do where nothing was measured twice.
 function oneRun() {

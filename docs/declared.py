@@ -122,7 +122,7 @@ def _exports() -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for name, found in FORMATS.items():
         holds = (
-            "a run, a comparison or a check" if found.verdicts else "one run" if found.one
+            "a run, a comparison or a check" if found.verdicts else "one run" if found.one or found.fitting
             else "several runs, one file" if found.many else "several runs, a folder"
         )  # fmt: skip
         yield f"| `{name}` | {_cell(found.reader)} | {holds} | {_module(found)} |"
@@ -130,7 +130,7 @@ def _exports() -> Iterator[str]:
 
 
 def _module(found: Any) -> str:
-    function = found.one or found.many or found.folder or found.verdicts
+    function = found.one or found.fitting or found.many or found.folder or found.verdicts
     return f"`{function.__module__}`"
 
 

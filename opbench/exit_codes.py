@@ -1,4 +1,4 @@
-"""What every command's exit code means, and which outcomes of a run make which."""
+"""What every command's exit code means, and which outcomes of a run and which verdict of a check make which."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def of_outcomes(outcomes: Iterable[str]) -> Exit:
     """
     found = {OF_OUTCOME[outcome] for outcome in outcomes}
     return next((code for code in (Exit.BAD_NEWS, Exit.FINE) if code in found), Exit.NO_ANSWER)
+
+
+def of_verdict(verdict: str, strict: bool) -> Exit:
+    """Of a check: right and fragile are fine; strictly, fragile is bad news.
+
+    >>> of_verdict("fragile", strict=False), of_verdict("fragile", strict=True), of_verdict("not judged", strict=True)
+    (<Exit.FINE: 0>, <Exit.BAD_NEWS: 1>, <Exit.NO_ANSWER: 2>)
+    """
+    if verdict == "not judged":
+        return Exit.NO_ANSWER
+    return Exit.BAD_NEWS if verdict == "wrong" or (strict and verdict == "fragile") else Exit.FINE

@@ -58,7 +58,7 @@ for name in FORMATS:
     export([newer], name, folder / "exports" / name)
 written = [path for path in (folder / "exports").rglob("*") if path.is_file()]
 (standing, *_), (contest, *_) = standings(newer), contests(standings(newer))
-panel, block = tables.panel(standing), next(iter(terminal.contents(newer)))
+panel, block = tables.panel(standing), next(iter(terminal.contents(newer, standings(newer))))
 data = documents.encode(digest(newer, b""))
 page = payload(read(folder / "store"))
 rows, strings = page["rows"], page["strings"]

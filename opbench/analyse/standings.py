@@ -69,6 +69,10 @@ class Standing(msgspec.Struct, frozen=True):
         """The row of one contender, None where it is not in this panel."""
         return next((row for row in self.rows if row.case.contender == contender), None)
 
+    def ratio(self, row: Row) -> Ratio | None:
+        """A row's ratio to the baseline by the panel's first timing method."""
+        return row.timing(self.methods[0]).ratio if self.methods else None
+
     def sampled(self, row: Row) -> Latency | None:
         """A row's raw samples by the panel's first timing method."""
         latencies = row.record.latencies if row.record else ()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from opbench.commands import Command
-from opbench.exit_codes import Exit
+from opbench.exit_codes import Exit, of_verdict
 from opbench.options import CASES, INPUT, OUTPUT, Argument, Option, Quiet, Verbose, With, command_line, loudness
 from opbench.schema import DEVICES, DTYPES, OpbenchError
 
 if TYPE_CHECKING:
-    from opbench.conformance.findings import Limits, Request, VerdictWord
+    from opbench.conformance.findings import Limits, Request
 
 # Of what can't be judged: it quotes what the target raises, which may be megabytes.
 LONGEST_ERROR = 1000
@@ -118,7 +118,7 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
         say_lines(lines(found, lambda only, dtypes: repeat(request, only, dtypes)))
         if found.verdict == "not judged" and found.attempts and not found.results:
             say_lines(["", f"what every module promises it can be held to all the same: {_without_operator(request)}"])
-    return _code(found.verdict, request.strict)
+    return of_verdict(found.verdict, request.strict)
 
 
 def _without_operator(request: CheckRequest) -> str:
@@ -149,7 +149,7 @@ def _artifact(request: CheckRequest) -> Exit:
         say_json(artifact_json(request.target, request.operator, found))
     else:
         say_lines(artifact_lines(request.target, request.operator, found))
-    return _code(verdict_of(found), request.strict)
+    return of_verdict(verdict_of(found), request.strict)
 
 
 def _promises(request: CheckRequest) -> Exit:
@@ -190,7 +190,7 @@ def _promises(request: CheckRequest) -> Exit:
         say_json(promises_json(found).encode())
     else:
         say_lines(promise_lines(found, repeat(request)))
-    return _code(found.verdict, request.strict)
+    return of_verdict(found.verdict, request.strict)
 
 
 def repeat(request: CheckRequest, only: str = "", dtypes: tuple[str, ...] = ()) -> str:
@@ -244,13 +244,6 @@ def _asked(request: CheckRequest) -> Request:
         compile=request.compile,
         export=request.export,
     )
-
-
-def _code(verdict: VerdictWord, strict: bool) -> Exit:
-    """Right and fragile are fine, unless strictly."""
-    if verdict == "not judged":
-        return Exit.NO_ANSWER
-    return Exit.BAD_NEWS if verdict == "wrong" or (strict and verdict == "fragile") else Exit.FINE
 
 
 COMMAND = Command("check", CheckRequest, check)

@@ -7,7 +7,6 @@ alike. Implementations of an operator are told apart by how its mark is filled a
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from collections.abc import Iterable, Sequence
 
@@ -25,6 +24,7 @@ DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
 BLACK = len(PALETTE) - 1
 # The first colours are for what opbench is about: each of its names, and what has several of them at once.
 _SUBJECTS = 3
+_FREE_COLOURS = range(_SUBJECTS, BLACK)
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -33,6 +33,13 @@ class Mark(msgspec.Struct, frozen=True):
     colour: int
     shape: int
     subject: str = ""
+
+
+# The pairs of the colours that no subject and no baseline has, neighbours apart in both.
+_REST = tuple(
+    Mark(_FREE_COLOURS[at % len(_FREE_COLOURS)], (at + at // len(SHAPES)) % len(SHAPES))
+    for at in range(len(_FREE_COLOURS) * len(SHAPES))
+)
 
 
 def marks(names: Iterable[str]) -> dict[str, Mark]:
@@ -51,7 +58,8 @@ def operator_of(contender: str) -> str:
 
 def implementations(operator: str) -> tuple[str, ...]:
     """The implementations that are declared of an operator, the preferred first."""
-    return _implementations().get(operator, ())
+    own = (one for one in registry.every_operator() if one.name == operator)
+    return tuple(dict.fromkeys(name for one in own for name in (*one.preferred, *one.implementations)))
 
 
 def order(contenders: Sequence[str]) -> dict[str, int]:
@@ -68,14 +76,6 @@ def order(contenders: Sequence[str]) -> dict[str, int]:
             return (known.index(name) if name in known else len(known), contender)
 
         found.update({contender: number for number, contender in enumerate(sorted(own, key=place))})
-    return found
-
-
-def _implementations() -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for operator in registry.every_operator():
-        names = dict.fromkeys((*operator.preferred, *operator.implementations))
-        found[operator.name] = tuple(dict.fromkeys((*found.get(operator.name, ()), *names)))
     return found
 
 
@@ -104,20 +104,12 @@ def _declared() -> dict[str, Mark]:
     return found
 
 
-def _rest() -> list[Mark]:
-    """The pairs of the colours that no subject and no baseline has, neighbours apart in both."""
-    colours = range(_SUBJECTS, BLACK)
-    count = len(colours) * len(SHAPES)
-    return [Mark(colours[at % len(colours)], (at + at // len(SHAPES)) % len(SHAPES)) for at in range(count)]
-
-
 def _free(taken: Iterable[Mark], start: int = 0) -> Mark:
     used = set(taken)
-    every = _rest()
-    turned = (*every[start:], *every[:start])
+    turned = (*_REST[start:], *_REST[:start])
     return next((one for one in turned if one not in used), turned[0])
 
 
 def _stranger(name: str, taken: Iterable[Mark]) -> Mark:
-    start = zlib.crc32(name.encode("utf-8", "backslashreplace")) % len(_rest())
-    return _free(itertools.chain(taken), start)
+    start = zlib.crc32(name.encode("utf-8", "backslashreplace")) % len(_REST)
+    return _free(taken, start)

@@ -67,7 +67,7 @@ def run_summary_json(run: Run, place: str) -> bytes:
             "skipped": [{"case": one.case, "reason": one.reason} for one in run.skipped],
             "panels": [_panel(standing) for standing in found],
             "targets": list(_targets(run, found)),
-            "conclusion": closing(run),
+            "conclusion": closing(run, found),
         },
     )
 

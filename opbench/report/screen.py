@@ -181,11 +181,13 @@ class _Plain:
         raise OpbenchError("what this prints is laid out by rich, which isn't installed: pip install rich")
 
     def summary(self, run: Run, lang: str = "en") -> None:
+        from opbench.analyse.standings import standings
         from opbench.report.terminal import answered, closing, contents
 
-        for table in contents(run):
+        held = standings(run)
+        for table in contents(run, held):
             print("\n".join(table.text()), flush=True)
-        self.line("\n".join([*answered(run, lang), closing(run)]))
+        self.line("\n".join([*answered(held, lang), closing(run, held)]))
 
     @contextlib.contextmanager
     def progress(self, total: int, unit: str, first: str) -> Iterator[Told]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 
-def contents(run: Run) -> Iterator[Table]:
-    """Every table of the summary, as text."""
-    yield from map(_panel, standings(run))
+def contents(run: Run, held: Sequence[Standing]) -> Iterator[Table]:
+    """Every table of the summary, as text; `held` are the run's standings."""
+    yield from map(_panel, held)
     if run.targets:
         found = targets(run)
         yield _noticed(msgspec.structs.replace(found, title="targets"), "met")
 
 
-def closing(run: Run) -> str:
-    """The sentence below the tables."""
-    tally = evidence.tally(standings(run), run)
+def closing(run: Run, held: Sequence[Standing]) -> str:
+    """The sentence below the tables; `held` are the run's standings."""
+    tally = evidence.tally(held, run)
     said = f"{tally}. Above 1x is slower than the baseline; {tables.MACS_UNIT}."
     return visible(" ".join(filter(None, (said, sentence(quality(run))))))
 
 
-def answered(run: Run, lang: str = "en") -> list[str]:
-    """What the run answers, a line a sentence: below the tables, where a reader's eyes are when it ends."""
-    return [visible(sentence) for sentence in answer(standings(run), lang)]
+def answered(held: Sequence[Standing], lang: str = "en") -> list[str]:
+    """What the standings answer, a line a sentence: below the tables, where a reader's eyes are when the run ends."""
+    return [visible(sentence) for sentence in answer(held, lang)]
 
 
 def summary(run: Run, lang: str = "en") -> Group:
@@ -46,8 +46,9 @@ def summary(run: Run, lang: str = "en") -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    said = "\n".join([*answered(run, lang), closing(run)])
-    return Group(*(table.rich() for table in contents(run)), Text(said))
+    held = standings(run)
+    said = "\n".join([*answered(held, lang), closing(run, held)])
+    return Group(*(table.rich() for table in contents(run, held)), Text(said))
 
 
 def _panel(standing: Standing) -> Table:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from opbench.analyse.compare.runs import compare
 from opbench.analyse.quality import quality, sentence
+from opbench.analyse.standings import standings
 from opbench.report import markdown, terminal
 from opbench.schema import ProbedPanel
 
@@ -34,7 +35,7 @@ def test_what_was_left_out_and_what_is_missing_is_one_line():
 
 
 def test_it_stands_in_the_report_and_in_the_terminal():
-    assert SAID in terminal.closing(RUN)
+    assert SAID in terminal.closing(RUN, standings(RUN))
     assert SAID.split("; ")[1] in markdown.report(RUN)[markdown.REPORT].decode()
 
 

@@ -74,6 +74,10 @@ class Stored:
             raise OpbenchError(f"{self.path}: is not the document that its digest was made from; delete the digest")
         return parse(data, Run)
 
+    def held_or_opened(self) -> Run:
+        """The same, from memory where it is held there."""
+        return vars(self).get("run") or self.opened()
+
 
 @dataclass(frozen=True)
 class Store:
@@ -166,8 +170,7 @@ def checked(store: Store, opened: Iterable[Stored]) -> Store:
 
 def remade(one: Stored) -> Digest:
     """The digest that the document gives."""
-    run = vars(one).get("run") or one.opened()
-    made = digest(run, b"")
+    made = digest(one.held_or_opened(), b"")
     return msgspec.structs.replace(made, sha256=one.digest.sha256, document_bytes=one.digest.document_bytes)
 
 

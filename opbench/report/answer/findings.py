@@ -8,6 +8,7 @@ import msgspec
 
 from opbench import registry
 from opbench.analyse.standings import Row, Standing
+from opbench.report.marks import operator_of
 from opbench.schema import DEFAULT_RUNTIME, Case
 from opbench.statistics.ratios import Ratio
 
@@ -31,7 +32,7 @@ class SpokenSite(msgspec.Struct, frozen=True):
     @property
     def ratio(self) -> Ratio | None:
         """Its latency over the baseline's."""
-        return ratio_of(self.standing, self.row)
+        return self.standing.ratio(self.row)
 
     @property
     def baseline(self) -> Row | None:
@@ -62,7 +63,7 @@ class SpokenOperator(msgspec.Struct, frozen=True):
     @property
     def baseline(self) -> str:
         """The operator of the baseline."""
-        return operator_in(self.lead.standing.panel.baseline)
+        return operator_of(self.lead.standing.panel.baseline)
 
 
 class FormatEffect(msgspec.Struct, frozen=True):
@@ -78,16 +79,6 @@ class FormatEffect(msgspec.Struct, frozen=True):
 def is_network(case: Case) -> bool:
     """Whether what competes are whole networks."""
     return case.task.endswith(NETWORK)
-
-
-def operator_in(contender: str) -> str:
-    """`nearest[torch]` -> nearest."""
-    return contender.partition("[")[0]
-
-
-def ratio_of(standing: Standing, row: Row) -> Ratio | None:
-    """A row's ratio by the first timing method of its panel."""
-    return row.timing(standing.methods[0]).ratio if standing.methods else None
 
 
 def seconds_of(standing: Standing, row: Row | None) -> float | None:
@@ -123,10 +114,10 @@ def subjects(standings: Sequence[Standing], order: Sequence[str]) -> tuple[Spoke
 
 def at_site(standing: Standing, operator: str) -> SpokenSite | None:
     """An operator in a panel, the baseline aside; None where it is nothing else there."""
-    rows = [row for row in standing.rows if row.case.operator == operator and not row.is_baseline]
+    rows = [row for row in standing.ranked() if row.case.operator == operator and not row.is_baseline]
     if not rows:
         return None
-    timed = sorted(((found.value, row) for row in rows if (found := ratio_of(standing, row))), key=lambda one: one[0])
+    timed = [(found.value, row) for row in rows if (found := standing.ratio(row))]
     if not timed:
         return SpokenSite(standing, rows[0])
     (least, fastest), (most, slowest) = timed[0], timed[-1]
@@ -151,7 +142,7 @@ def _is_choice(one: SpokenOperator) -> bool:
     if task not in registry.tasks():
         return name != one.baseline
     declared = registry.operators(task).get(name)
-    if declared is None or any(key == task and operator_in(who) == name for key, who in registry.extensions()):
+    if declared is None or any(key == task and operator_of(who) == name for key, who in registry.extensions()):
         return name != one.baseline
     return declared.replaces is not None
 

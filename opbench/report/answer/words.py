@@ -18,11 +18,10 @@ from opbench.report.answer.findings import (
     FormatEffect,
     SpokenOperator,
     SpokenSite,
-    operator_in,
-    ratio_of,
     seconds_of,
 )
 from opbench.report.escape import visible
+from opbench.report.marks import operator_of
 from opbench.schema import Case, OpbenchError
 from opbench.statistics.ratios import FEWEST_ROUNDS, Ratio
 
@@ -100,7 +99,7 @@ class Language(msgspec.Struct, frozen=True):
             )
             for one in effect.others
         ]
-        baseline = self.name(operator_in(effect.default.panel.baseline))
+        baseline = self.name(operator_of(effect.default.panel.baseline))
         said = self.say(
             "format",
             baseline=baseline,
@@ -194,7 +193,7 @@ class Language(msgspec.Struct, frozen=True):
 
     def _slowest(self, site: SpokenSite) -> str:
         """The implementation that takes much longer, as a pasted module may."""
-        found = ratio_of(site.standing, site.slowest) if site.slowest else None
+        found = site.standing.ratio(site.slowest) if site.slowest else None
         if site.slowest is None or found is None:
             return ""
         return self.say("slowest", implementation=self.short(site.slowest.case.implementation), cost=self.ratio(found))

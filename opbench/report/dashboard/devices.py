@@ -41,7 +41,7 @@ def _opened(
     """Without those that changed while they were read: they are among the page's problems."""
     for one, found in newest:
         with contextlib.suppress(OpbenchError):
-            yield one, vars(one).get("run") or one.opened(), found
+            yield one, one.held_or_opened(), found
 
 
 def _yardstick(one: Yardstick) -> str:

@@ -9,7 +9,6 @@ from opbench.deploy.answer import title
 from opbench.deploy.nouns import BAD_PROOFS, Deployment, DeviceProof
 from opbench.report.numbers import ratio as shown_ratio
 from opbench.schema import DEFAULT_RUNTIME, Run
-from opbench.statistics.ratios import Ratio
 
 # Of files that are wrong, before the rest is counted only.
 MOST_NAMED = 3
@@ -64,7 +63,7 @@ def _costs(target: str, standing: Standing) -> Iterator[str]:
     where = f"In {title(standing.case.runtime)}"
     for operator in operators:
         rows = [row for row in standing.rows if row.case.operator == operator and not row.is_baseline]
-        timed = sorted(((found.value, at, found) for at, row in enumerate(rows) if (found := _ratio(standing, row))))
+        timed = sorted(((found.value, at, found) for at, row in enumerate(rows) if (found := standing.ratio(row))))
         if not timed:
             outcomes = ", ".join(dict.fromkeys(row.outcome for row in rows))
             yield f"{where} {operator} has no latency ({outcomes})."
@@ -91,14 +90,10 @@ def _others(standing: Standing, best: Row, rows: Sequence[Row]) -> Iterator[str]
 
 def _across(standing: Standing) -> Iterator[str]:
     for row in standing.rows:
-        found = _ratio(standing, row)
+        found = standing.ratio(row)
         if row.is_baseline or found is None:
             continue
         where = title(row.case.runtime)
         inside = f" in {title(DEFAULT_RUNTIME)}" if row.case.runtime != DEFAULT_RUNTIME else ""
         taken = f"takes {shown_ratio(found)} the time of {standing.panel.baseline}{inside}"
         yield f"In {where} {row.case.named} {taken}."
-
-
-def _ratio(standing: Standing, row: Row) -> Ratio | None:
-    return row.timing(standing.methods[0]).ratio if standing.methods else None

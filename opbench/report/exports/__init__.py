@@ -15,12 +15,7 @@ from opbench.documents import replace_file
 from opbench.report.exports.asv import asv
 from opbench.report.exports.bencher import bencher
 from opbench.report.exports.comma_separated import comma_separated
-from opbench.report.exports.github_action import (
-    bigger_is_better,
-    bigger_left_out,
-    smaller_is_better,
-    smaller_left_out,
-)
+from opbench.report.exports.github_action import bigger_is_better, smaller_is_better
 from opbench.report.exports.metrics.grafana import grafana
 from opbench.report.exports.metrics.openmetrics import backfill, openmetrics
 from opbench.report.exports.metrics.prometheus import prometheus
@@ -40,28 +35,26 @@ from opbench.schema import OpbenchError, Run
 class Format(msgspec.Struct, frozen=True):
     """One export, of exactly one of these.
 
-    `one` (a run), `many` (runs, one file), `folder` (runs, paths to contents) and `verdicts` (a run, a comparison or a
-    check). `needs_ok`: its reader takes an empty file for a fault, so a run in which nothing ended `ok` is refused.
-    `left_out` says in a sentence what the file does not hold of what was selected. `text`: it can be printed.
+    `one` (a run), `fitting` (a run, and in a sentence what the file does not hold of what was selected), `many` (runs,
+    one file), `folder` (runs, paths to contents) and `verdicts` (a run, a comparison or a check). `needs_ok`: its
+    reader takes an empty file for a fault, so a run in which nothing ended `ok` is refused. `text`: it can be printed.
     """
 
     reader: str
     one: Callable[[ExportedRun], bytes] | None = None
+    fitting: Callable[[ExportedRun], tuple[bytes, str]] | None = None
     many: Callable[[Sequence[ExportedRun]], bytes] | None = None
     folder: Callable[[Sequence[ExportedRun], Path], Mapping[str, bytes]] | None = None
     verdicts: Callable[[Judgement], bytes] | None = None
     needs_ok: bool = False
-    left_out: Callable[[ExportedRun], str] | None = None
     text: bool = True
 
 
 FORMATS: dict[str, Format] = {
     "github-action-benchmark": Format(
-        "customSmallerIsBetter of the GitHub action", smaller_is_better, needs_ok=True, left_out=smaller_left_out
+        "customSmallerIsBetter of the GitHub action", fitting=smaller_is_better, needs_ok=True
     ),
-    "github-action-benchmark-bigger": Format(
-        "customBiggerIsBetter", bigger_is_better, needs_ok=True, left_out=bigger_left_out
-    ),
+    "github-action-benchmark-bigger": Format("customBiggerIsBetter", fitting=bigger_is_better, needs_ok=True),
     "bencher": Format("bencher run --adapter json", bencher, needs_ok=True),
     "pytest-benchmark": Format("pytest-benchmark compare", pytest_benchmark, needs_ok=True),
     "asv": Format("asv publish", folder=asv, text=False),
@@ -115,9 +108,11 @@ def contents(
         return {output / path: content for path, content in chosen.folder(runs, output).items()}, ()
     if chosen.many:
         return {output: chosen.many(runs)}, ()
+    if chosen.fitting:
+        content, said = chosen.fitting(runs[0])
+        return {output: content}, (said,) if said else ()
     assert chosen.one is not None
-    said = chosen.left_out(runs[0]) if chosen.left_out else ""
-    return {output: chosen.one(runs[0])}, (said,) if said else ()
+    return {output: chosen.one(runs[0])}, ()
 
 
 def export(

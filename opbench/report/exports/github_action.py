@@ -33,26 +33,18 @@ _AROUND = 1_536
 _ROW, _ROW_WITH_RANGE = 60, 120
 # Least traffic from which on a case is a large one.
 _LARGE_BYTES = 1 << 20
+# The quantities of which more is better, what decides first.
+_SPEED_UP, _MAC_RATE = _BIGGER_ORDER = ("speed-up", "MAC rate")
 
 
-def smaller_is_better(run: ExportedRun) -> bytes:
-    """Latency, its ratio to the panel's baseline, and bytes."""
-    return as_json(_chosen(run, _smaller, _smaller_order())[0])
+def smaller_is_better(run: ExportedRun) -> tuple[bytes, str]:
+    """Latency, its ratio to the panel's baseline, and bytes; and in a sentence what is left out, or ""."""
+    return _chosen(run, _smaller, _smaller_order())
 
 
-def bigger_is_better(run: ExportedRun) -> bytes:
-    """How many times as fast as the panel's baseline, and MACs a second."""
-    return as_json(_chosen(run, _bigger, ("speed-up", "MAC rate"))[0])
-
-
-def smaller_left_out(run: ExportedRun) -> str:
-    """What `smaller_is_better` does not hold, in a sentence; "" where it holds everything."""
-    return _chosen(run, _smaller, _smaller_order())[1]
-
-
-def bigger_left_out(run: ExportedRun) -> str:
-    """What `bigger_is_better` does not hold, in a sentence; "" where it holds everything."""
-    return _chosen(run, _bigger, ("speed-up", "MAC rate"))[1]
+def bigger_is_better(run: ExportedRun) -> tuple[bytes, str]:
+    """How many times as fast as the panel's baseline, and MACs a second; and in a sentence what is left out, or ""."""
+    return _chosen(run, _bigger, _BIGGER_ORDER)
 
 
 def _smaller_order() -> tuple[str, ...]:
@@ -61,30 +53,33 @@ def _smaller_order() -> tuple[str, ...]:
     return (told[RATIO], told[SECONDS], *(title for _, title in exact("github-action")))
 
 
-def _chosen(run: ExportedRun, entries: Entries, order: Sequence[str]) -> tuple[list[Entry], str]:
-    """The entries that are written, and a sentence of those that aren't, or of a comment that would be too long.
+def _chosen(run: ExportedRun, entries: Entries, order: Sequence[str]) -> tuple[bytes, str]:
+    """The entries that fit, as JSON, and a sentence of those that don't, or of a comment that would be too long.
 
     `order` is that in which quantities are kept.
     """
-    groups: dict[str, list[Entry]] = {name: [] for name in order}
-    for one in run.passed:
-        for quantity, entry in entries(one, run.run):
-            groups[quantity].append(entry)
     # As they come of each case: a reader has all of one case together.
-    everything = [entry for one in run.passed for _, entry in entries(one, run.run)]
+    pairs = [pair for one in run.passed for pair in entries(one, run.run)]
+    wanted, left_out = _kept(pairs, order, selected=bool(run.selection.patterns))
+    return as_json(wanted), left_out
+
+
+def _kept(pairs: Sequence[tuple[str, Entry]], order: Sequence[str], *, selected: bool) -> tuple[list[Entry], str]:
+    groups: dict[str, list[Entry]] = {name: [] for name in order}
+    for quantity, entry in pairs:
+        groups[quantity].append(entry)
+    everything = [entry for _, entry in pairs]
     if _length(everything) <= COMMENT - _AROUND:
         return everything, ""
-    if run.selection.patterns:
+    if selected:
         return everything, f"{len(everything)} entries make a longer comment than GitHub takes: select fewer"
     present = [name for name in order if groups[name]]
     kept: list[str] = []
     for quantity in present:
         if _length([entry for name in (*kept, quantity) for entry in groups[name]]) <= COMMENT - _AROUND:
             kept.append(quantity)
-    if not kept:  # not even the first of them: as many of its entries as there is room for
-        wanted = _fitting(groups[present[0]])
-    else:
-        wanted = [entry for one in run.passed for name, entry in entries(one, run.run) if name in kept]
+    # Where not even the first of them is kept: as many of its entries as there is room for.
+    wanted = [entry for name, entry in pairs if name in kept] if kept else _fitting(groups[present[0]])
     gone = ", ".join(name for name in present if name not in kept)
     left = len(everything) - len(wanted)
     return wanted, (
@@ -139,10 +134,10 @@ def _bigger(one: ExportedCase, run: Run) -> Iterator[tuple[str, Entry]]:
         if timing.ratio and not one.row.is_baseline and finite(timing.ratio.value) and timing.ratio.value > 0:
             ends = [numbers.plain(1 / end if end else float("inf")) for end in (timing.ratio.high, timing.ratio.low)]
             speed_up = _rounded(1 / timing.ratio.value)
-            yield "speed-up", _entry(f"{name} speed-up", speed_up, "x", f"[{', '.join(ends)}]", extra)
+            yield _SPEED_UP, _entry(f"{name} {_SPEED_UP}", speed_up, "x", f"[{', '.join(ends)}]", extra)
         if timing.latency and macs:
             rate = _rounded(macs / timing.latency.median_seconds / 1e9)
-            yield "MAC rate", _entry(f"{name} MAC rate", rate, "GMAC/s", "", extra)
+            yield _MAC_RATE, _entry(f"{name} {_MAC_RATE}", rate, "GMAC/s", "", extra)
 
 
 def _units(one: ExportedCase) -> tuple[str, float, str, int]:

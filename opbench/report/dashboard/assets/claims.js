@@ -1,7 +1,7 @@
 // Published claims, each with what the runs make of it.
 import { el, empty } from "./dom.js";
 import { claims } from "./data.js";
-import { chosen } from "./filters.js";
+import { has, wordsOf } from "./filters.js";
 import { KINDS, dataTable } from "./table.js";
 
 const ORDER = ["refuted", "confirmed", "undecided"];
@@ -11,11 +11,9 @@ export const claimsView = {
   filters: ["text"],
   draw() {
     if (!claims.length) return [empty("No claim was evaluated for this page.")];
-    const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(this);
     const place = (claim) => (ORDER.includes(claim.verdict) ? ORDER.indexOf(claim.verdict) : ORDER.length);
-    const kept = claims.filter((claim) =>
-      words.every((word) => Object.values(claim).join(" ").toLowerCase().includes(word)),
-    );
+    const kept = claims.filter((claim) => has(words, ...Object.values(claim)));
     kept.sort((one, other) => place(one) - place(other));
     const plain = (key, label) => ({
       key,

@@ -43,7 +43,7 @@ export function save(name, type, text) {
 }
 
 // `lines`: rows of texts, the header first.
-export function markdownOf([header, ...lines]) {
+function markdownOf([header, ...lines]) {
   const cell = (text) => String(text ?? "").replace(/[\\`*_<>|[\]~$]/g, "\\$&").replace(/\s+/g, " ");
   const row = (texts) => `| ${texts.map(cell).join(" | ")} |`;
   return `${[row(header), `|${header.map(() => " --- |").join("")}`, ...lines.map(row)].join("\n")}\n`;

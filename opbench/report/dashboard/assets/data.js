@@ -28,6 +28,8 @@ const operators = new Map(
 );
 export const operatorOf = (contender) => contender.split("[", 1)[0];
 export const subjectOf = (operator) => operators.get(operator)?.subject ?? "";
+// What sorts rows: 0 where one of the operators is of what opbench is about, else 1.
+export const withoutSubject = (...names) => Number(!names.some((name) => subjectOf(name)));
 const every = new Set([...operators.values()].map((one) => one.subject).filter(Boolean));
 // What opbench is about, one by one: "CARAFE and DCNv3" together are no third thing.
 export const subjects = [...every].filter((name) => ![...every].some((other) => other !== name && name.includes(other)));

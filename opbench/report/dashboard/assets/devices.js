@@ -2,7 +2,7 @@
 import { el, empty } from "./dom.js";
 import { devices } from "./data.js";
 import { address } from "./state.js";
-import { chosen } from "./filters.js";
+import { has, wordsOf } from "./filters.js";
 import { dataTable } from "./table.js";
 
 const OF_STATUS = { checked: "good", "partly checked": "", refused: "bad", "not verified": "bad" };
@@ -11,11 +11,9 @@ export const devicesView = {
   name: "Devices",
   filters: ["text"],
   draw() {
-    const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(this);
     const kept = devices.machines.filter((one) =>
-      words.every((word) =>
-        `${one.machine} ${one.status} ${one.contributor} ${one.note} ${one.suite}`.toLowerCase().includes(word),
-      ),
+      has(words, one.machine, one.status, one.contributor, one.note, one.suite),
     );
     if (!kept.length) return [empty("No machine matches the search.")];
     const plain = (key, label) => ({ key, label, text: (one) => one[key], value: (one) => one[key] });

@@ -1,8 +1,8 @@
 // Two runs: the gate's own verdict where the page holds it, and what differs in their figures for any two.
 import { el, empty } from "./dom.js";
-import { counted, home, nameOf, operatorOf, pairs, quote, rows, runs, subjectOf } from "./data.js";
+import { counted, home, nameOf, operatorOf, pairs, quote, rows, runs, withoutSubject } from "./data.js";
 import { changed, go, state } from "./state.js";
-import { chosen } from "./filters.js";
+import { has, wordsOf } from "./filters.js";
 import { command } from "./copy.js";
 import { KINDS, dataTable } from "./table.js";
 
@@ -23,7 +23,7 @@ export const difference = {
     if (!base) return [chooser(null, head), alone(head)];
     if (base.suite !== head.suite) return [chooser(base, head), unlike(base, head)];
     const judged = pairs.find((pair) => pair.base === base && pair.head === head);
-    const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(this);
     return [
       chooser(base, head),
       judged ? verdict(judged, words) : figures(base, head, words),
@@ -97,13 +97,11 @@ const gate = (base, head, judged) => [
   command(`opbench compare ${[base.path, head.path].map(quote).join(" ")}`),
 ];
 
-const has = (words, ...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
-
 function verdict(pair, words) {
   const lines = pair.lines.filter((line) => has(words, line.contender, line.panel, line.what, line.verdict));
   const plain = (key) => ({ key, text: (line) => line[key], value: (line) => line[key] });
   const order = ["regressed", "changed", "improved", "undecided", "allowed"];
-  const about = (line) => Number(subjectOf(operatorOf(line.contender)) === "");
+  const about = (line) => withoutSubject(operatorOf(line.contender));
   lines.sort((one, other) => order.indexOf(one.verdict) - order.indexOf(other.verdict) || about(one) - about(other));
   return [
     el("p", { class: pair.bad ? "verdict bad" : "verdict" }, pair.tally),

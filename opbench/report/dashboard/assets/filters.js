@@ -43,6 +43,10 @@ function opening(view, name) {
   return name === "machine" ? (runs.find((run) => run.path === state().params.get("runPath"))?.machine ?? home) : "";
 }
 
+// The words of a view's search, and whether texts hold all of them.
+export const wordsOf = (view) => chosen(view, "text").toLowerCase().split(/\s+/).filter(Boolean);
+export const has = (words, ...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
+
 // The row that views open on: the first of what opbench is about, as far as the address leaves the choice.
 export function openingRow() {
   const { params } = state();
@@ -80,7 +84,7 @@ export function filtered(view, { except = [] } = {}) {
     .filter((name) => name !== "text" && !except.includes(name))
     .map((name) => [name, chosen(view, name)])
     .filter(([, value]) => value);
-  const words = chosen(view, "text").toLowerCase().split(/\s+/).filter(Boolean);
+  const words = wordsOf(view);
   const current = !set.some(([name]) => name === "runPath");
   return rows.filter(
     (row) =>

@@ -14,6 +14,7 @@ import {
   problems,
   subjectOf,
   titleOf,
+  withoutSubject,
 } from "./data.js";
 import { address } from "./state.js";
 import { copyButtons, linesOf } from "./copy.js";
@@ -33,7 +34,7 @@ export const overview = {
       panels.filter((panel) => kept.has(panel)),
       (panel) => `${panel.run.place}/${panel.contest}`,
     );
-    const without = (contest) => Number(!contest.some((panel) => panel.rows.some((row) => subjectOf(row.operator))));
+    const without = (contest) => withoutSubject(...contest.flatMap((panel) => panel.rows.map((row) => row.operator)));
     contests.sort((one, other) => without(one) - without(other));
     const matching = new Set(rows);
     const words = rows.length < contests.flat().reduce((sum, panel) => sum + panel.rows.length, 0);

@@ -3,7 +3,7 @@ import { anchorOf, el, empty, here, plural } from "./dom.js";
 import { commandOf, machines, nameOf, panels, problems, runs, shortCommit, when } from "./data.js";
 import { changed } from "./state.js";
 import { command, copyButtons, linesOf } from "./copy.js";
-import { chosen } from "./filters.js";
+import { chosen, has, wordsOf } from "./filters.js";
 import { dataTable } from "./table.js";
 
 export const runsView = {
@@ -13,14 +13,12 @@ export const runsView = {
   required: ["runPath"],
   defaults: { runPath: () => runs.at(-1).path },
   draw() {
-    const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(this);
     const machine = chosen(this, "machine");
     const kept = runs.filter(
       (run) =>
         (!machine || run.machine === machine) &&
-        words.every((word) =>
-          `${run.path} ${run.suite} ${run.commit} ${run.started} ${run.tally}`.toLowerCase().includes(word),
-        ),
+        has(words, run.path, run.suite, run.commit, run.started, run.tally),
     );
     const picked =
       runs.find((run) => run.path === chosen(this, "runPath")) ??

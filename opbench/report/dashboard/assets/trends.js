@@ -1,8 +1,8 @@
 // How a case moved from run to run of one machine: levels, steps and spikes, and what changed around them.
 import { el, empty } from "./dom.js";
-import { machines, moments, quote, runs, series, shortCommit, subjectOf, when } from "./data.js";
+import { machines, moments, quote, runs, series, shortCommit, when, withoutSubject } from "./data.js";
 import { changed, go, state } from "./state.js";
-import { chosen } from "./filters.js";
+import { chosen, has, wordsOf } from "./filters.js";
 import { command } from "./copy.js";
 import { dataTable, natural } from "./table.js";
 import { QUANTITIES, timeline } from "./timeline.js";
@@ -12,16 +12,12 @@ export const trends = {
   filters: ["task", "workload", "contender", "dtype", "device", "mode", "machine", "text"],
   draw(width) {
     if (!series.length) return oneRun();
-    const words = chosen(this, "text").toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(this);
     const set = this.filters
       .filter((name) => name !== "text")
       .map((name) => [name, chosen(this, name)])
       .filter(([, value]) => value);
-    const kept = series.filter(
-      (one) =>
-        set.every(([name, value]) => one[name] === value) &&
-        words.every((word) => one.case.toLowerCase().includes(word)),
-    );
+    const kept = series.filter((one) => set.every(([name, value]) => one[name] === value) && has(words, one.case));
     if (!kept.length) return nothing(this);
     const { params } = state();
     const steps = kept.flatMap((one) => one.steps.map((step) => ({ one, step, moment: one.moments[step.at] })));
@@ -47,7 +43,7 @@ export const trends = {
   },
 };
 
-const about = (one) => Number(subjectOf(one.operator) === "");
+const about = (one) => withoutSubject(one.operator);
 
 // What to do where nothing was measured twice.
 function oneRun() {

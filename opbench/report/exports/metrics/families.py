@@ -41,13 +41,18 @@ class MetricSample(msgspec.Struct, frozen=True):
 
 
 class MetricFamily(msgspec.Struct, frozen=True):
-    """A metric and its samples. Of an `info` the name of a sample is the family's with `_info`."""
+    """A metric and its samples."""
 
     name: str
     type: Literal["gauge", "info"]
     unit: str
     help: str
     samples: tuple[MetricSample, ...]
+
+    @property
+    def sample_name(self) -> str:
+        """The name of every sample: the family's, of an `info` with `_info`."""
+        return f"{self.name}_info" if self.type == "info" else self.name
 
 
 def _timed(of: Quantity, end: int) -> Callable[[Timing], float | None]:

@@ -25,7 +25,7 @@ def openmetrics(run: ExportedRun) -> bytes:
     lines: list[str] = []
     for family in families(run):
         lines += _head(family)
-        lines += [f"{_of_sample(family)}{written(sample.labels)} {sample.value!r}" for sample in family.samples]
+        lines += [f"{family.sample_name}{written(sample.labels)} {sample.value!r}" for sample in family.samples]
     return _ended(lines)
 
 
@@ -54,7 +54,7 @@ def backfill(runs: Sequence[ExportedRun]) -> bytes:
     for name, family in heads.items():
         lines += _head(family)
         # A series' samples stand together, the oldest first.
-        lines += [f"{_of_sample(family)}{labels} {value!r} {at!r}" for labels, at, value in sorted(samples[name])]
+        lines += [f"{family.sample_name}{labels} {value!r} {at!r}" for labels, at, value in sorted(samples[name])]
     return _ended(lines)
 
 
@@ -63,10 +63,6 @@ def _head(family: MetricFamily) -> Iterator[str]:
     if family.unit:
         yield f"# UNIT {family.name} {family.unit}"
     yield f"# HELP {family.name} {family.help}"
-
-
-def _of_sample(family: MetricFamily) -> str:
-    return f"{family.name}_info" if family.type == "info" else family.name
 
 
 def _ended(lines: list[str]) -> bytes:

@@ -16,7 +16,7 @@ def prometheus(run: ExportedRun) -> bytes:
     """The exposition of one run."""
     lines = []
     for family in families(run):
-        name = f"{family.name}_info" if family.type == "info" else family.name
+        name = family.sample_name
         lines += [f"# HELP {name} {family.help}", f"# TYPE {name} gauge"]
         lines += [f"{name}{written(sample.labels)} {sample.value!r}" for sample in family.samples]
     return "".join(f"{line}\n" for line in lines).encode()

@@ -11,7 +11,7 @@ import msgspec
 from opbench.analyse.compare.nouns import ComparedCase, Comparison
 from opbench.conformance.findings import BAD, Conformance, Result, VerdictWord
 from opbench.conformance.promises.findings import PromiseResult, Promises
-from opbench.exit_codes import OF_OUTCOME, Exit, of_outcomes
+from opbench.exit_codes import OF_OUTCOME, Exit, of_outcomes, of_verdict
 from opbench.report import numbers
 from opbench.report.conformance import conclusion as concluded
 from opbench.report.escape import visible
@@ -38,7 +38,8 @@ OUTCOMES: Mapping[str, str] = {
 }
 # Those that say that the answer is wrong; the others ended without one.
 _WRONG = frozenset({"incorrect", "miscounted", "implausible"})
-_CODES: Mapping[VerdictWord, Exit] = {"wrong": Exit.BAD_NEWS, "not judged": Exit.NO_ANSWER}
+# Of a relation and of a promise.
+_FINE = frozenset({"holds", "kept"})
 
 
 def judged(document: Any, selection: Selection | None = None, at: str = "") -> Judgement:
@@ -96,15 +97,15 @@ def _of_one(one: ExportedCase, label: str, answer: str) -> tuple[str, str]:
 
 
 def _of_record(one: ExportedCase, place: FilePlace) -> JudgedCase:
-    record, outcome, group = one.row.record, one.row.outcome, visible(one.standing.panel.id)
+    outcome, group = one.row.outcome, visible(one.standing.panel.id)
     latency = one.row.timings[0].latency if one.row.timings else None
     if outcome in OUTCOMES:
         state: State = "failed" if outcome in _WRONG else "error"
-        said = f"{outcome}: {record.message if record else ''}"
+        said = f"{outcome}: {one.row.message}"
         rule = Rule(f"outcome/{outcome}", OUTCOMES[outcome], "The report of the run says what was seen.")
         return JudgedCase(one.name, group, state, (ExportedFinding(rule, "error", _short(said), place),))
     if OF_OUTCOME[outcome] != Exit.FINE:
-        return JudgedCase(one.name, group, "skipped", (), _short(f"{outcome}: {record.message if record else ''}"))
+        return JudgedCase(one.name, group, "skipped", (), _short(f"{outcome}: {one.row.message}"))
     return JudgedCase(one.name, group, "passed", seconds=latency.median_seconds if latency else 0.0)
 
 
@@ -172,16 +173,13 @@ def _conformance(found: Conformance, selection: Selection) -> Judgement:
 
 
 def _of_result(one: Result, group: str, place: FilePlace, strict: bool) -> JudgedCase:
-    name = visible(f"{one.property} in {one.dtype}", 200)
+    name = f"{one.property} in {one.dtype}"
+    finding = None
     if one.status in BAD:
-        said = f"{one.property} in {one.dtype}: {one.status}: {one.cause or one.message}"
         rule = Rule(f"check/{visible(one.property, 80)}", visible(one.statement, LONGEST), "")
-        level = _level(one.tier, strict)
-        state: State = "failed" if level == "error" else "passed"
-        return JudgedCase(name, group, state, (ExportedFinding(rule, level, _short(said), place),), seconds=one.seconds)
-    if one.status == "holds":
-        return JudgedCase(name, group, "passed", seconds=one.seconds)
-    return JudgedCase(name, group, "skipped", (), _short(f"{one.status}: {one.message}"), one.seconds)
+        said = _short(f"{name}: {one.status}: {one.cause or one.message}")
+        finding = ExportedFinding(rule, _level(one.tier, strict), said, place)
+    return _of_tried(one, name, group, finding)
 
 
 def _promises(found: Promises, selection: Selection) -> Judgement:
@@ -192,25 +190,29 @@ def _promises(found: Promises, selection: Selection) -> Judgement:
 
 
 def _of_promise(one: PromiseResult, group: str, target: FilePlace) -> JudgedCase:
-    name = visible(one.promise, 200)
+    finding = None
     if one.status == "broken":
         place = _file(one.where.file, one.where.line) if one.where else target
         rule = Rule(
             f"promise/{visible(one.promise, 80)}", visible(one.statement, LONGEST), visible(one.advice, LONGEST)
         )
-        level = _level(one.tier, strict=False)
-        state: State = "failed" if level == "error" else "passed"
-        return JudgedCase(
-            name, group, state, (ExportedFinding(rule, level, _short(one.message), place),), seconds=one.seconds
-        )
-    if one.status == "kept":
+        finding = ExportedFinding(rule, _level(one.tier, strict=False), _short(one.message), place)
+    return _of_tried(one, one.promise, group, finding)
+
+
+def _of_tried(one: Result | PromiseResult, name: str, group: str, finding: ExportedFinding | None) -> JudgedCase:
+    """A relation or a promise; `finding` is what is wrong with it."""
+    name = visible(name, 200)
+    if finding:
+        state: State = "failed" if finding.level == "error" else "passed"
+        return JudgedCase(name, group, state, (finding,), seconds=one.seconds)
+    if one.status in _FINE:
         return JudgedCase(name, group, "passed", seconds=one.seconds)
     return JudgedCase(name, group, "skipped", (), _short(f"{one.status}: {one.message}"), one.seconds)
 
 
 def _of_check(verdict: VerdictWord, said: str, label: str, cases: tuple[JudgedCase, ...], strict: bool) -> Judgement:
-    warned = verdict == "fragile"
-    code = Exit.BAD_NEWS if warned and strict else _CODES.get(verdict, Exit.FINE)
+    code, warned = of_verdict(verdict, strict), verdict == "fragile"
     return Judgement(f"opbench check: {visible(said, 500)}", label, verdict, code, cases, warned)
 
 

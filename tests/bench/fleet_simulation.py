@@ -15,6 +15,7 @@ planner's estimate; everything follows from the seed, so that the same code writ
 from __future__ import annotations
 
 import argparse
+import gzip
 import heapq
 import itertools
 import json
@@ -297,7 +298,7 @@ def chart(rows: Sequence[Row]) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-o", dest="output", type=Path, help="folder for fleet.md and fleet.svg")
+    parser.add_argument("-o", dest="output", type=Path, help="folder for fleet.md, fleet.svg and fleet.jsonl.gz")
     parser.add_argument("--workloads", type=int, help="only so many of the sweep's shapes")
     asked = parser.parse_args()
     visits, seconds = sweep(asked.workloads)
@@ -315,6 +316,16 @@ def main() -> None:
         asked.output.mkdir(parents=True, exist_ok=True)
         (asked.output / "fleet.md").write_text("\n".join(_page(visits, rows)) + "\n", encoding="utf-8")
         (asked.output / "fleet.svg").write_bytes(chart(rows))
+        lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in outcomes(rows))
+        (asked.output / "fleet.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+
+
+def outcomes(rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+    """What each seed came to, which every figure of the page is made of."""
+    for failed, nodes, found in rows:
+        for seed, one in enumerate(found):
+            told = {name: getattr(one, name) for name in ("took", "ideal", "worked", "lost", "nodes_lost", "doubled")}
+            yield {"failed": failed, "nodes": nodes, "seed": seed, **told}
 
 
 def _page(visits: Sequence[Visit], rows: Sequence[Row]) -> Iterator[str]:
@@ -336,7 +347,8 @@ def _page(visits: Sequence[Visit], rows: Sequence[Row]) -> Iterator[str]:
     yield from table(rows)
     yield ""
     yield "Throughput is the ideal, in which nothing fails and nobody waits, as a share of what the sweep took. Lost is"
-    yield "the share of node hours that came to nothing. Written by `python tests/bench/fleet_simulation.py -o DIR`."
+    yield "the share of node hours that came to nothing. Written by `python tests/bench/fleet_simulation.py -o DIR`;"
+    yield "fleet.jsonl.gz has each seed."
 
 
 if __name__ == "__main__":

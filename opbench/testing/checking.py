@@ -48,15 +48,13 @@ def assert_right(
 
 def _root(target: str | Callable[..., Any]) -> list[str]:
     """The folder from which a file that is part of a package is imported, for its relative imports."""
+    from opbench.conformance.target import package_root
+
     file = None if isinstance(target, str) else inspect.getsourcefile(target)
     if file is None:
         return []
-    folder = Path(file).resolve().parent
-    if not (folder / "__init__.py").is_file():
-        return []
-    while (folder / "__init__.py").is_file():
-        folder = folder.parent
-    return [str(folder)]
+    root = package_root(Path(file))
+    return [] if root == Path(file).resolve().parent else [str(root)]
 
 
 def _conformance(found: Conformance) -> str:

@@ -118,7 +118,7 @@ def load() -> None:
         return
     _begun.append("all")
     built_in = contenders()
-    for entry in importlib.metadata.entry_points(group="opbench"):
+    for entry in entry_points():
         load_entry_point(entry)
     _extensions.update(contenders() - built_in)
     for path in added_files():
@@ -142,9 +142,9 @@ def begun() -> bool:
     return bool(_begun or _operators)
 
 
-def installed() -> list[str]:
-    """The names of the entry points that other packages have installed, whether loaded or not."""
-    return sorted(entry.name for entry in importlib.metadata.entry_points(group="opbench"))
+def entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """The entry points that other packages have installed, whether loaded or not."""
+    return tuple(importlib.metadata.entry_points(group="opbench"))
 
 
 def load_entry_point(entry: importlib.metadata.EntryPoint) -> str:

@@ -89,12 +89,18 @@ def _named(module: ModuleType, target: TargetName) -> Any:
     return found
 
 
+def package_root(file: Path) -> Path:
+    """The folder that a file's outermost package lies in; the file's own folder where it is part of none."""
+    folder = file.resolve().parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
 def _what_to_add(error: BaseException, target: TargetName) -> str:
     """What mends an import that failed for want of a package; "" for anything else."""
     if isinstance(error, ImportError) and "relative import" in str(error):
-        above = Path(target.source).resolve().parent
-        while (above / "__init__.py").is_file():
-            above = above.parent
+        above = package_root(Path(target.source))
         return f": it is part of a package; add --path {above if above != Path.cwd() else '.'}, the folder it lies in"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""

@@ -7,7 +7,6 @@ another goes on with the next.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 from collections.abc import Iterator
 
@@ -21,7 +20,6 @@ from opbench.process.death import Death
 
 OWN_SECONDS = 600.0
 IMPORT_SECONDS = 60.0
-GROUP = "opbench"
 
 
 class EntryPointsToTry(msgspec.Struct, frozen=True):
@@ -46,7 +44,9 @@ class EntryPointLoaded(msgspec.Struct, frozen=True, tag=True):
 
 def extensions() -> Iterator[DoctorLine]:
     """A line for each entry point of the group `opbench`."""
-    found = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    from opbench import registry
+
+    found = {entry.name: entry for entry in registry.entry_points()}
     if not found:
         yield DoctorLine("extensions", "entry points", "fine", "no other package declares operators")
         return
@@ -110,7 +110,7 @@ def answer(wanted: EntryPointsToTry) -> Iterator[EntryPointNext | EntryPointLoad
     from opbench import registry
 
     registry.load_built_in()
-    entries = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    entries = {entry.name: entry for entry in registry.entry_points()}
     for name in wanted.names:
         yield EntryPointNext(name)
         before = registry.contenders()

@@ -11,6 +11,7 @@ from opbench.doctor.nouns import DoctorLine, State
 from opbench.errors import said
 from opbench.measure import disturbance
 from opbench.measure.cores import FREE_BELOW, CoreCount, look
+from opbench.plural import counted
 
 _NO_TURBO = "echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo (AMD: 0 into cpufreq/boost)"
 
@@ -45,7 +46,7 @@ def _load(cores: CoreCount) -> DoctorLine:
     return _line(
         "load",
         "fine" if calm else "note",
-        f"{load:.2f} over the last minute, on {_counted(cores.allowed, 'core')}",
+        f"{load:.2f} over the last minute, on {counted(cores.allowed, 'core')}",
         "" if calm else "measure when the machine is idle: `uptime` tells when",
     )
 
@@ -60,7 +61,7 @@ def _free_cores(cores: CoreCount) -> DoctorLine:
 def _affinity(cores: CoreCount) -> DoctorLine:
     every = os.cpu_count() or cores.allowed
     all_of_them = cores.allowed >= every
-    found = f"this process may use {'all' if all_of_them else f'{cores.allowed} of'} {_counted(every, 'core')}"
+    found = f"this process may use {'all' if all_of_them else f'{cores.allowed} of'} {counted(every, 'core')}"
     if cores.hyperthreads == "on" and cores.physical is not None:
         found += f", {cores.physical} of them physical"
     cure = "" if all_of_them else "deliberate (taskset, a container)? else start it without"
@@ -126,7 +127,7 @@ def _cache() -> DoctorLine:
         above = next(one for one in (folder, *folder.parents) if one.exists())
         return _writable(above, f"{folder} (made on the first run)")
     count = len(list(folder.glob("*.o")))
-    return _writable(folder, f"{folder}, {_counted(count, 'kernel')}")
+    return _writable(folder, f"{folder}, {counted(count, 'kernel')}")
 
 
 def _writable(folder: Path, found: str) -> DoctorLine:
@@ -145,7 +146,3 @@ def _gpu() -> DoctorLine:
     if built is None:
         return _line("GPU", "note", "none that this torch, built for the CPU alone, could use")
     return _line("GPU", "note", f"torch, built for CUDA {built}, sees none; where there is one, `nvidia-smi` says why")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

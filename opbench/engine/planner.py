@@ -57,7 +57,7 @@ def planned(request: RunRequest) -> LaidOut:
     """The plan of a run. Raises OpbenchError for wrong usage, of which a file that can't be imported is one kind."""
     from opbench import registry
 
-    if not (request.extensions or registry.installed() or registry.added_files()):
+    if not (request.extensions or registry.entry_points() or registry.added_files()):
         return lay_out(request)
     with Child[Importing | LaidOut](
         ["-m", "opbench.engine.planner"], Importing | LaidOut, broken="planning failed, not a contender"
@@ -108,7 +108,7 @@ def answer(wanted: RunToPlan) -> Iterator[Importing | LaidOut]:
 
     request = parse(RunRequest, wanted.words)
     registry.load_built_in()
-    if names := registry.installed():
+    if names := sorted(entry.name for entry in registry.entry_points()):
         yield Importing(f"installed entry points ({', '.join(names)})")
     with contextlib.chdir(os.getcwd()):  # back to where a relative path means what it did
         registry.load()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -90,6 +89,8 @@ def _digest(what: What, suite: str) -> str | None:
 
 def _signs(suite: str) -> Iterator[str]:
     """Raises OSError where something can't be read."""
+    from opbench import registry
+
     yield sys.version
     yield f"{platform.node()} {platform.machine()} {platform.release()}"
     yield from (f"{name}={os.environ.get(name)}" for name in VARIABLES)
@@ -102,7 +103,7 @@ def _signs(suite: str) -> Iterator[str]:
         with os.scandir(place) as entries:
             # A distribution's folder says its name and version.
             yield from sorted(entry.name for entry in entries if entry.name.endswith((".dist-info", ".egg-info")))
-    for entry in importlib.metadata.entry_points(group="opbench"):
+    for entry in registry.entry_points():
         yield f"{entry.name}={entry.value}"
         yield from _files_of(entry.module.partition(".")[0])
 

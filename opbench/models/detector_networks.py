@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from opbench.models.closed_form import Formulas, Shape
 from opbench.models.detectors import DetectorFamily, Scale, detector, forget_anchors
-from opbench.models.networks import image, image_of_32, plain, register_network
+from opbench.models.networks import image, image_of_32, no_such_size, plain, register_network
 from opbench.models.ultralytics_package import import_ultralytics
 from opbench.operators.carafe import IMPLEMENTATIONS
 from opbench.operators.common.choice import Core
@@ -117,9 +117,8 @@ def register_detectors(family: DetectorFamily, sizes: Sizes) -> None:
     )
 
     def requires(dims: Dims) -> str | None:
-        if (dims["width"], dims["depth"]) not in sizes:
-            known = ", ".join(f"{width} and {depth} ({size})" for (width, depth), size in sizes.items())
-            return f"no {family.title} has width={dims['width']} and depth={dims['depth']} (known: {known})"
+        if reason := no_such_size(f"no {family.title} has", dims, sizes):
+            return reason
         if importlib.util.find_spec("ultralytics") is None:
             return "ultralytics is not installed (pip install 'opbench[ultralytics]'; it is AGPL-3.0)"
         return image_of_32(dims)

@@ -56,6 +56,14 @@ def image_of_32(dims: Dims) -> str | None:
     return None if dims["H"] % 32 == dims["W"] % 32 == 0 else f"{dims['H']} x {dims['W']} is no multiple of 32"
 
 
+def no_such_size(beginning: str, dims: Dims, sizes: Mapping[tuple[int, int], str]) -> str | None:
+    """Why a family has no network of this width and depth, after these words; None where it has one."""
+    if (dims["width"], dims["depth"]) in sizes:
+        return None
+    known = ", ".join(f"{width} and {depth} ({size})" for (width, depth), size in sizes.items())
+    return f"{beginning} width={dims['width']} and depth={dims['depth']} (known: {known})"
+
+
 def formulas() -> dict[str, Callable[[Sequence[Any]], int]]:
     """What counters are told of: the operations of cores. Nearest interpolation copies, by whatever factor."""
     own = [(operator, registry.tasks()[operator.task].formulas) for operator in registry.every_operator()]

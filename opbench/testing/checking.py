@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import opbench
 
 if TYPE_CHECKING:
-    from opbench.conformance.findings import Conformance
-    from opbench.conformance.promises.findings import Promises
+    from opbench.commands.check import CheckRequest
+    from opbench.conformance.findings import Conformance, Request
+    from opbench.conformance.promises.findings import PromiseRequest, Promises
 
 
 def assert_right(
@@ -47,55 +48,46 @@ def assert_right(
 
 def _root(target: str | Callable[..., Any]) -> list[str]:
     """The folder from which a file that is part of a package is imported, for its relative imports."""
+    from opbench.conformance.target import package_root
+
     file = None if isinstance(target, str) else inspect.getsourcefile(target)
     if file is None:
         return []
-    folder = Path(file).resolve().parent
-    if not (folder / "__init__.py").is_file():
-        return []
-    while (folder / "__init__.py").is_file():
-        folder = folder.parent
-    return [str(folder)]
+    root = package_root(Path(file))
+    return [] if root == Path(file).resolve().parent else [str(root)]
 
 
 def _conformance(found: Conformance) -> str:
-    from opbench.commands.check import CheckRequest, repeat
+    from opbench.commands.check import repeat
     from opbench.report.conformance import lines
 
     asked = found.request
-    again = CheckRequest(
-        target=asked.target,
-        operator=asked.operator,
-        only=asked.only,
-        skip=asked.skip,
-        dtype=asked.dtypes,
-        fix=asked.fix,
-        arg=asked.arguments,
-        shape=asked.shape,
-        device=asked.device,
-        forward_only=asked.forward_only,
-        quick=asked.quick,
-        path=asked.path,
-        seed=asked.seed,
+    again = _again(
+        asked, operator=asked.operator, dtype=asked.dtypes, fix=asked.fix, shape=asked.shape, quick=asked.quick
     )
     return "\n".join(lines(found, lambda only, dtypes: repeat(again, only, dtypes)))
 
 
 def _promises(found: Promises) -> str:
-    from opbench.commands.check import CheckRequest, repeat
+    from opbench.commands.check import repeat
     from opbench.report.promises import promise_lines
 
-    asked = found.request
-    shape = ",".join(f"{axis}={size}" for axis, size in zip("NCHW", asked.shape or (), strict=False))
-    again = CheckRequest(
+    shape = ",".join(f"{axis}={size}" for axis, size in found.request.shape.items())
+    return "\n".join(promise_lines(found, repeat(_again(found.request, shape=shape))))
+
+
+def _again(asked: Request | PromiseRequest, **more: Any) -> CheckRequest:
+    """What the command line would ask for, to check the same once more."""
+    from opbench.commands.check import CheckRequest
+
+    return CheckRequest(
         target=asked.target,
         only=asked.only,
         skip=asked.skip,
         arg=asked.arguments,
-        shape=shape,
         device=asked.device,
         forward_only=asked.forward_only,
         path=asked.path,
         seed=asked.seed,
+        **more,
     )
-    return "\n".join(promise_lines(found, repeat(again)))

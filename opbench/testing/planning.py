@@ -26,21 +26,21 @@ class CollectedCase(NamedTuple):
 def of_suite(name: str) -> list[CollectedCase]:
     """Every case of a suite. Raises OpbenchError for one that there isn't."""
     registry.load()
-    return _of_plan(_laid_out(suites.load(name), {}), lambda case: True)
+    return _of_plan(_laid_out(suites.load(name), {}), lambda contestant: True)
 
 
 def of_marker(
     operator: str | Operator,
     *,
-    core: Callable[..., torch.Tensor] | None = None,
-    module: Callable[[Mapping[str, Any]], torch.nn.Module] | None = None,
-    name: str = "",
-    task: str = "",
-    suite: str = "smoke",
-    workloads: Mapping[str, Mapping[str, int]] | None = None,
-    dtypes: Sequence[DType] = ("float32",),
-    modes: Sequence[Mode] = ("inference", "training"),
-    devices: Sequence[Device] = ("cpu",),
+    core: Callable[..., torch.Tensor] | None,
+    module: Callable[[Mapping[str, Any]], torch.nn.Module] | None,
+    name: str,
+    task: str,
+    suite: str,
+    workloads: Mapping[str, Mapping[str, int]] | None,
+    dtypes: Sequence[DType],
+    modes: Sequence[Mode],
+    devices: Sequence[Device],
 ) -> list[CollectedCase]:
     """The cases of `opbench.testing.cases`. Raises OpbenchError for what isn't known, and where there is none."""
     registry.load()
@@ -66,32 +66,26 @@ def of_marker(
         raise OpbenchError(
             f"suite {given.name!r} has no workload of task {' or '.join(sorted(by_task))}; give workloads={{...}}"
         )
-    wanted = set(found)
     implementations = sorted({one.name.partition("[")[2].removesuffix("]") for one in found})
     planned = _laid_out(
         msgspec.structs.replace(given, workloads=chosen, targets=()), {"implementation": implementations}
     )
-    return _of_plan(planned, lambda case: Contestant(case.task, case.named) in wanted)
+    return _of_plan(planned, set(found).__contains__)
 
 
 def _laid_out(suite: Suite, filters: Filters) -> Plan:
     return plan.plan(suite, filters, cuda=torch.cuda.is_available())
 
 
-def _of_plan(planned: Plan, wanted: Callable[[Case], bool]) -> list[CollectedCase]:
+def _of_plan(planned: Plan, wanted: Callable[[Contestant], bool]) -> list[CollectedCase]:
     runnable = [case for panel in planned.panels for case in panel.cases]
-    found = [CollectedCase(case.id, case) for case in runnable if wanted(case)]
+    found = [CollectedCase(case.id, case) for case in runnable if wanted(Contestant(case.task, case.named))]
     for skipped in planned.skipped:
         task, named = skipped.case.partition("/")[0], skipped.contender.partition("]")[0] + "]"
         # Only what stands in its id is known of a case that was planned away.
-        if wanted(_named(task, named)):
+        if wanted(Contestant(task, named)):
             found.append(CollectedCase(skipped.case, None, skipped.reason))
     return found
-
-
-def _named(task: str, named: str) -> Case:
-    operator, _, implementation = named.removesuffix("]").partition("[")
-    return Case(task, "", operator, implementation, {}, "float32", "cpu", "inference")
 
 
 def _written(workloads: Mapping[str, Mapping[str, int]], tasks: Iterable[str]) -> Suite:

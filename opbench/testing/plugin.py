@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from opbench.testing.planning import CollectedCase
     from opbench.testing.proven import ProvenCase
 
 FIXTURE = "opbench_case"
@@ -57,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if FIXTURE not in metafunc.fixturenames:
         return
     from opbench.errors import OpbenchError
-    from opbench.testing.planning import CollectedCase, of_marker, of_suite
+    from opbench.testing.planning import of_marker, of_suite
     from opbench.testing.proven import deprecations_ignored
 
     marks = list(metafunc.definition.iter_markers(MARKER))
@@ -71,14 +72,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 found = of_suite(metafunc.config.getoption("--opbench") or "smoke")
     except OpbenchError as error:
         raise pytest.Collector.CollectError(f"{metafunc.function.__name__}: {error}") from error
-    metafunc.parametrize(
-        FIXTURE,
-        [
-            pytest.param(one.case, id=one.id, marks=[pytest.mark.skip(reason=one.skipped)] if one.skipped else [])
-            for one in found
-        ],
-        indirect=True,
-    )
+    metafunc.parametrize(FIXTURE, parameters(found), indirect=True)
+
+
+def parameters(found: Iterable[CollectedCase]) -> list[Any]:
+    """What a test is run with: each case under its id; one that can't run is skipped with its reason."""
+    return [
+        pytest.param(one.case, id=one.id, marks=[pytest.mark.skip(reason=one.skipped)] if one.skipped else [])
+        for one in found
+    ]
 
 
 @pytest.hookimpl(tryfirst=True)  # so that what others deselect, skip or shuffle holds these, too

@@ -32,6 +32,7 @@ from opbench import registry, suites
 from opbench.engine.estimate import panel_seconds
 from opbench.engine.executor import Visit
 from opbench.engine.fleet.scheduling import Scheduler
+from opbench.report.charts import svg
 from opbench.report.drawing import PALETTE, STYLE
 from opbench.schema import Settings
 
@@ -254,8 +255,6 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 def chart(rows: Sequence[Row]) -> bytes:
     """Throughput by the number of nodes, a point a seed and a line through the medians: SVG."""
-    import vl_convert
-
     data = [
         {"failed": failed, "nodes": nodes, "share": one.throughput} for failed, nodes, found in rows for one in found
     ]
@@ -292,8 +291,7 @@ def chart(rows: Sequence[Row]) -> bytes:
         ],
         "config": STYLE,
     }
-    drawn: str = vl_convert.vegalite_to_svg(json.dumps(spec))
-    return drawn.encode()
+    return svg(spec).encode()
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from opbench.conformance.promises.findings import (
 from opbench.conformance.promises.worker import FRAGILE, WRONG, work
 from opbench.report.promises import conclusion, promise_lines
 from opbench.schema import OpbenchError
+from opbench.testing import assert_right
 
 FILE = Path(__file__).with_name("planted_modules.py")
 
@@ -282,6 +283,12 @@ def test_the_verdict_is_the_first_line_and_the_exit_code():
     assert first.startswith("wrong: MeanOverBatch mixes the images of a batch in evaluation: image 0's output[")
     assert f"  line {line_of('MeanOverBatch')}: context = y.mean((0, 2, 3), keepdim=True)  # here" in rest
     assert f"reproduce: opbench check {FILE}:MeanOverBatch --shape C=8 --seed 0" in rest
+
+
+def test_an_assertion_that_fails_names_the_command_with_the_shape_that_was_asked_for():
+    with pytest.raises(AssertionError) as caught:
+        assert_right(f"{FILE}:MeanOverBatch", shape={"C": 8, "H": 16})
+    assert f"reproduce: opbench check {FILE}:MeanOverBatch --shape C=8,H=16 --seed 0\n" in str(caught.value)
 
 
 def test_fragile_alone_is_no_bad_news_and_json_has_everything(capsys):

@@ -6,7 +6,8 @@ import torch
 from opbench.kernels.triton.carafe import carafe_triton
 from opbench.kernels.triton.dcnv3 import dcnv3_triton
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.carafe.implementations import core_of_logits
+from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
+from opbench.operators.common.choice import choose
 from opbench.operators.dcnv3 import DCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3
 
@@ -92,13 +93,17 @@ def test_under_autocast_too(interpreted, name):
     interpreted(meets_autocast, name)
 
 
+def chosen(implementation, device):
+    return choose(implementation, IMPLEMENTATIONS, device, PREFERRED, FALLBACK)
+
+
 def test_where_there_is_a_device_auto_takes_them_and_nothing_else_does(monkeypatch):
     pytest.importorskip("triton", reason="triton is not installed")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert core_of_logits("auto", "cuda").__name__ == "carafe_triton_logits"
-    assert core_of_logits("triton", "cuda").__name__ == "carafe_triton_logits"
+    assert chosen("auto", "cuda") is carafe_triton
+    assert chosen("triton", "cuda") is carafe_triton
     for implementation, device in (("auto", "cpu"), ("unfold", "cuda"), (lambda *tensors, **settings: None, "cuda")):
-        assert core_of_logits(implementation, device) is None
+        assert chosen(implementation, device) is not carafe_triton
 
 
 def test_a_core_of_ones_own_is_called_with_offset_and_mask():

@@ -181,12 +181,20 @@ def test_a_choice_that_cannot_be_read_is_made_again(choose, asked, content, tmp_
     asked("tune")
     choose({16: 3.0, 32: 1.0, 64: 2.0})
     (file,) = (tmp_path / "cache").rglob("*.tile")
-    file.write_text(content)
+    tile_cache.user_cache.write(file, content.encode())
+    assert choose({16: 1.0, 32: 3.0, 64: 2.0}) == 16
+
+
+def test_a_choice_that_somebody_else_wrote_or_damaged_is_made_again(choose, asked, tmp_path):
+    asked("tune")
+    choose({16: 3.0, 32: 1.0, 64: 2.0})
+    (file,) = (tmp_path / "cache").rglob("*.tile")
+    file.write_text("2")
     assert choose({16: 1.0, 32: 3.0, 64: 2.0}) == 16
 
 
 def test_without_a_folder_to_write_to_nothing_is_kept(choose, asked, monkeypatch):
     asked("tune")
-    monkeypatch.setattr(tile_cache, "cache_folder", lambda: None)
+    monkeypatch.setattr(tile_cache.user_cache, "folder", lambda name: None)
     assert choose({16: 3.0, 32: 1.0, 64: 2.0}) == 32
     assert choose({16: 1.0, 32: 3.0, 64: 2.0}) == 16

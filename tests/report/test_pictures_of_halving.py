@@ -38,7 +38,7 @@ def test_flat_places_of_a_difference_are_grey():
 
 def test_a_kernel_adds_up_the_window_around_every_second_pixel():
     shown = image.synthetic()
-    core = carafe_downsample.Recorder()
+    core = carafe_downsample.Recorder(carafe_downsample.shift_add)
     module = CARAFEDownsample(8, implementation=core).eval()
     with torch.no_grad():
         module(image.features(shown, 8, 0))

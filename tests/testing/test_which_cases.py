@@ -41,7 +41,8 @@ class Renamed(nn.Module):
 
 
 def planned(operator, **asked):
-    return of_marker(operator, **{"workloads": TINY, "modes": ("inference",), **asked})
+    mark = cases(operator, **{"workloads": TINY, "modes": ("inference",), **asked}).mark
+    return of_marker(*mark.args, **mark.kwargs)
 
 
 def the_case(*asked, **more):

@@ -37,6 +37,7 @@ from opbench.kernels.triton.launch import (
     strides_of,
 )
 from opbench.kernels.triton.tile_table import Layout, entries
+from opbench.kernels.triton.tiles import cut
 
 
 def carafe_triton(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
@@ -91,18 +92,14 @@ class _Call:
         layout: Layout = "last" if channels_last(self.x) else "first"
         elements = self.x.numel() * self.scale**2
         suiting = entries(f"carafe_kernels.{name}", layout, self.x.element_size(), elements=elements, width=self.w)
-        found: dict[tuple[tuple[int, ...], int], Candidate] = {}
-        for entry in suiting:
-            blocks = {
-                "BC": min(entry.blocks["BC"], power_of_two(self.channels)),
-                "BH": min(entry.blocks["BH"], power_of_two(self.h)),
-                "BW": min(entry.blocks["BW"], power_of_two(self.w)),
-                "BJ": min(_CHILDREN, power_of_two(self.scale**2)),
-            }
+        children = min(_CHILDREN, power_of_two(self.scale**2))
+        found = []
+        for candidate in cut(suiting, {"BC": self.channels, "BH": self.h, "BW": self.w}):
+            blocks = {**candidate.blocks, "BJ": children}
             if name == "grad_mask":
                 blocks["ONCE"] = int(self.channels <= blocks["BC"])
-            found.setdefault((tuple(blocks.values()), entry.warps), Candidate(blocks, entry.warps))
-        return list(found.values())
+            found.append(Candidate(blocks, candidate.warps))
+        return found
 
     def programs(self, name: str, blocks: Mapping[str, int]) -> tuple[dict[str, int], int]:
         """The arguments of a kernel that depend on its tile, and how many programs share the work."""

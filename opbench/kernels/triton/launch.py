@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -162,6 +163,7 @@ def _tuned(key: tuple[Any, ...], candidates: Sequence[Candidate], start: Callabl
     return candidates[fastest]
 
 
+@cache  # it is asked with every launch
 def steps_of(units: int, programs: int) -> int:
     """How many of `units` a program takes one after the other, where each of them alone would be `programs`.
 

@@ -99,7 +99,6 @@ class WindowCall:
         images = (self.n, self.groups, self.h, self.w)
         samples = Samples(mask.numel(), images, self.dtype, grad.device)
         block = _CELLS.blocks["B"]
-        strides = strides_of("nhwgc", f=self.offset)
         self._launch(
             "cells",
             [_CELLS],

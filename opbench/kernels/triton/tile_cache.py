@@ -7,47 +7,36 @@ versions of Triton and of the kernels' sources.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from opbench.kernels.cpu.jit import cache_folder
+from opbench import user_cache
 
 
 def read(call: str) -> int | None:
     """The number of the candidate that was fastest for a call, or None where it was not timed or can't be read."""
     file = _file(call)
-    if file is None:
-        return None
+    content = user_cache.read(file) if file else None
     try:
-        return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        return None if content is None else int(content)
+    except ValueError:
         return None
 
 
 def write(call: str, fastest: int) -> None:
     """Keeps it; readers see the whole file or none. Without a writable folder nothing is kept."""
     file = _file(call)
-    if file is None:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as opened:
-            opened.write(str(fastest))
-        Path(name).replace(file)
-    except OSError:
-        return
+    if file is not None:
+        user_cache.write(file, str(fastest).encode())
 
 
 def _file(call: str) -> Path | None:
-    folder = cache_folder()
+    folder = user_cache.folder("triton")
     if folder is None:
         return None
     name = hashlib.sha256("\n".join((call, version("triton"), _sources())).encode()).hexdigest()[:32]
-    return folder.parent / "triton" / f"{name}.tile"
+    return folder / f"{name}.tile"
 
 
 @cache

@@ -60,7 +60,11 @@ def entries(kernel: str, layout: Layout, element: int, *, elements: int, width: 
     `elements` are those of the output, `width` is the image's. Raises OpbenchError where a file of one's own can't be
     read, or has no tile for this kernel, layout and element.
     """
-    asked = _asked()
+    return _entries(_asked(), kernel, layout, element, elements, width)
+
+
+@cache  # it is asked with every launch
+def _entries(asked: str, kernel: str, layout: Layout, element: int, elements: int, width: int) -> tuple[TileEntry, ...]:
     own = {} if asked in (TABLE, TUNE) else read(asked)
     found = own.get(kernel, {}).get(layout) or read(str(_FILE))[kernel][layout]
     usable = [entry for entry in found if element in entry.bytes]

@@ -1,15 +1,27 @@
-"""How programs of a kernel that samples share out its output: tiles of pixels, of the channels of a group."""
+"""How programs of a kernel share out its output: tiles of pixels, of the channels of a group."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from opbench.kernels.triton.launch import Candidate, power_of_two, steps_of
-from opbench.kernels.triton.tile_table import Layout, entries
+from opbench.kernels.triton.tile_table import Layout, TileEntry, entries
 
 # What `launch` asks for: arguments and the number of programs, by the sizes of a tile.
 Programs = Callable[[Mapping[str, int]], tuple[dict[str, int], int]]
+
+
+def cut(tiles: Iterable[TileEntry], sides: Mapping[str, int]) -> list[Candidate]:
+    """Tiles cut down to a problem, in their order: a block is no longer than the side that it divides needs.
+
+    `sides` are lengths by the names of blocks; tiles that have become alike are one candidate.
+    """
+    found: dict[tuple[tuple[int, ...], int], Candidate] = {}
+    for tile in tiles:
+        blocks = {name: min(tile.blocks[name], power_of_two(side)) for name, side in sides.items()}
+        found.setdefault((tuple(blocks.values()), tile.warps), Candidate(blocks, tile.warps))
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -25,15 +37,8 @@ class SharedOutput:
     def candidates(self, kernel: str, layout: Layout, element: int) -> list[Candidate]:
         """The kernel's tiles for elements of so many bytes, cut down to the problem: the table's choice comes first."""
         elements = self.n * self.groups * self.height * self.width * self.channels
-        found: dict[tuple[tuple[int, ...], int], Candidate] = {}
-        for entry in entries(kernel, layout, element, elements=elements, width=self.width):
-            blocks = {
-                "BH": min(entry.blocks["BH"], power_of_two(self.height)),
-                "BW": min(entry.blocks["BW"], power_of_two(self.width)),
-                "BC": min(entry.blocks["BC"], power_of_two(self.channels)),
-            }
-            found.setdefault((tuple(blocks.values()), entry.warps), Candidate(blocks, entry.warps))
-        return list(found.values())
+        suiting = entries(kernel, layout, element, elements=elements, width=self.width)
+        return cut(suiting, {"BH": self.height, "BW": self.width, "BC": self.channels})
 
     def programs(self, by_channels: bool) -> Programs:
         """A program for each tile and group; `by_channels` shares out a group's channels, too."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from opbench.models.networks import image, image_of_32, plain, register_network
+from opbench.models.networks import image, image_of_32, no_such_size, plain, register_network
 from opbench.models.plain_yolov8 import PlainBottleneck, PlainYolov8
 from opbench.operators.carafe import IMPLEMENTATIONS, YoloCARAFE
 from opbench.operators.common.choice import Core
@@ -54,10 +54,7 @@ def with_dcnv3(network: PlainYolov8, core: Core | str) -> None:
 
 def requires(dims: Dims) -> str | None:
     """Why there is no such network, or None."""
-    if (dims["width"], dims["depth"]) not in SIZES:
-        known = ", ".join(f"{width} and {depth} ({size})" for (width, depth), size in SIZES.items())
-        return f"there is none of width={dims['width']} and depth={dims['depth']} (known: {known})"
-    return image_of_32(dims)
+    return no_such_size("there is none of", dims, SIZES) or image_of_32(dims)
 
 
 def _register(

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.carafe import carafe_cpu
 from opbench.kernels.triton import launch
-from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
+from opbench.kernels.triton.carafe import carafe_triton
 from opbench.operators.carafe import traffic
 from opbench.operators.carafe.contraction import compiled
 from opbench.operators.carafe.cores import shift_add, slices, unfold
 from opbench.operators.common import compiling
-from opbench.operators.common.choice import Core, choose
 from opbench.operators.external.peers import CARAFE_PEERS
 from opbench.schema import Implementation
 
@@ -62,13 +61,3 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
 PREFERRED = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("slices",)}
 FALLBACK = "shift-add"
 AUTOMATIC = ("triton", "cpu", FALLBACK)
-
-
-def core_of_logits(implementation: str | Core, device: str) -> Core | None:
-    """What computes pixel shuffle, softmax and reassembly in one, if the implementation for a device type has it.
-
-    Takes (x, logits, *, kernel_size, group_size, scale_factor), logits (N, s*s*g*k*k, H, W) as an encoder returns them:
-    the mask is never written. Raises what `choose` raises.
-    """
-    core = choose(implementation, IMPLEMENTATIONS, device, PREFERRED, FALLBACK)
-    return carafe_triton_logits if core is carafe_triton else None

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.errors import nearest
+from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe.function import carafe, check_settings
-from opbench.operators.carafe.implementations import IMPLEMENTATIONS, core_of_logits
-from opbench.operators.common.choice import Core
+from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
+from opbench.operators.common.choice import Core, choose
 from opbench.operators.common.reassembling import initialise, weights
 
 
@@ -76,11 +77,12 @@ class CARAFE(nn.Module):
             "group_size": self.up_group,
             "scale_factor": self.scale_factor,
         }
-        if from_logits := core_of_logits(self.implementation, x.device.type):
-            return from_logits(x, logits.to(x.dtype), **settings)
+        core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
+        if core is carafe_triton:  # it has pixel shuffle and softmax in its kernels
+            return carafe_triton_logits(x, logits.to(x.dtype), **settings)
         logits = F.pixel_shuffle(logits, self.scale_factor)
         mask = weights(logits, self.up_group, self.up_kernel, x)
-        return carafe(x, mask, **settings, implementation=self.implementation)
+        return carafe(x, mask, **settings, implementation=core)
 
     def extra_repr(self) -> str:
         """The settings that the convolutions don't show."""
@@ -120,12 +122,13 @@ class YoloCARAFE(nn.Module):
         _check_channels("YoloCARAFE", x, self.c)
         mask = self.enc(self.comp(x))
         settings = {"kernel_size": self.k_up, "group_size": 1, "scale_factor": self.scale}
-        if from_logits := core_of_logits(self.implementation, x.device.type):
-            return from_logits(x, mask.to(x.dtype), **settings)
+        core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
+        if core is carafe_triton:
+            return carafe_triton_logits(x, mask.to(x.dtype), **settings)
         mask = F.pixel_shuffle(mask, self.scale)
         mask = mask.softmax(1)
         # Under autocast, softmax returns float32.
-        return carafe(x, mask.to(x.dtype), **settings, implementation=self.implementation)
+        return carafe(x, mask.to(x.dtype), **settings, implementation=core)
 
 
 class _ConvBN(nn.Module):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.carafe.show import MOST_TAPS, Kernel, Shown, draw
+from opbench.operators.carafe.show import MOST_TAPS, Kernel, Recorder, Shown, draw
 from opbench.operators.carafe_downsample.cores import shift_add
 from opbench.operators.carafe_downsample.module import CARAFEDownsample
 from opbench.report.show.image import features
@@ -21,20 +20,9 @@ from opbench.report.show.weights import Core, Makers, State, computed, module_of
 CHANNELS = 64  # of a module that no file gives
 
 
-class Recorder:
-    """A core that keeps the mask it is given."""
-
-    mask: Tensor | None = None
-
-    def __call__(self, x: Tensor, mask: Tensor, **settings: Any) -> Tensor:
-        """Keeps the mask and computes what any core does."""
-        self.mask, self.settings = mask, settings
-        return shift_add(x, mask, **settings)
-
-
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """The kernels at some output pixels of `image` (H, W, 3), and the image made smaller by all of them."""
-    recorder = Recorder()
+    recorder = Recorder(shift_add)
     module = module_of(
         shot,
         "carafe-downsample",

@@ -119,14 +119,10 @@ class _Trace:
         while frame is not None:
             name = frame.f_code.co_filename.rpartition("/")[2]
             if name in self.by_place:
-                near = [a for a in self.by_place[name] if a.kind == kind and _same(a.shape, shape)]
+                near = [a for a in self.by_place[name] if a.kind == kind and tuple(a.shape) == tuple(shape)]
                 return min(near, key=lambda a: abs(a.line - frame.f_lineno), default=None)
             frame = frame.f_back
         return None
-
-
-def _same(a, b):
-    return tuple(a) == tuple(b)
 
 
 def _interpreted(kernel, grid, numbers, given, trace):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe
+from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe, shift_add
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
 from opbench.report.show.svg import INK, MUTED, Value, axes, element, mixed, raster, text
@@ -44,14 +45,17 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """A core that keeps the mask it is given."""
+    """A core that keeps the mask it is given, and computes what `core` does."""
 
     mask: Tensor | None = None
 
-    def __call__(self, x: Tensor, mask: Tensor, **settings: int) -> Tensor:
+    def __init__(self, core: Core = shift_add) -> None:
+        self.core = core
+
+    def __call__(self, x: Tensor, mask: Tensor, **settings: Any) -> Tensor:
         """Keeps the mask and computes what any core does."""
         self.mask, self.settings = mask, settings
-        return carafe(x, mask, **settings, implementation="shift-add")
+        return self.core(x, mask, **settings)
 
 
 def made(core: Core) -> nn.Module:

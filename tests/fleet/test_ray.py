@@ -7,28 +7,16 @@ import time
 import psutil
 import pytest
 from msgspec.structs import replace
-from ray_processes import actors, wait_for
+from ray_processes import actors, fleet, wait_for
 from toy_plan import REPLICAS, toy_plan, toy_run, toy_settings
 
-from opbench.documents import decode, read, save
+from opbench.documents import read, save
 from opbench.engine.entries import NAME, NodeLost, PanelFinished
 from opbench.engine.entries import read as read_journal
-from opbench.engine.fleet.executor import RayExecutor
-from opbench.engine.fleet.node import NodeDescribed
-from opbench.engine.fleet.node_types import told_apart
 from opbench.engine.run import execute
 from opbench.schema import OpbenchError
 
 KILLS = 20
-
-
-def fleet(crew, **more):
-    """An executor on all nodes of the cluster."""
-    slots = crew.claim(None)
-    waiting = {slot.actor.describe.remote(): slot for slot in slots}
-    described = {slot.name: decode(crew.cluster.answer(ref), NodeDescribed) for ref, slot in waiting.items()}
-    ((kind, _),) = told_apart({name: found.environment for name, found in described.items()})
-    return RayExecutor(crew, kind, slots, **more)
 
 
 def run_on(executor, folder, plan, settings=None, **more):
@@ -116,27 +104,6 @@ def test_two_nodes_that_are_one_machine_take_turns_unless_cores_are_shared(toy_c
     )  # fmt: skip
     assert max(most) == 0, "one is begun where another is measured"
     assert len(run.records) == 6
-
-
-@pytest.mark.nightly
-def test_two_workers_do_at_least_1_8_times_the_panels_of_one(toy_crew, tmp_path):
-    plan, settings = toy_plan(24, ("slow",)), toy_settings(replicas=1)
-    took = []
-    for workers in (1, 2):
-        crew, _ = toy_crew()
-        executor = fleet(crew)
-        for slot in executor.slots[workers:]:
-            executor._refused.add(slot.node.id)
-            crew.release(slot)
-        del executor.slots[workers:]
-        began = []
-        run_on(
-            executor, tmp_path / str(workers), plan, settings,
-            log=lambda line, began=began: began.append(time.monotonic()) if "takes part" in line else None,
-        )  # fmt: skip
-        took.append(time.monotonic() - began[0])
-        crew.close()
-    assert took[0] / took[1] >= 1.8, took
 
 
 @pytest.mark.nightly

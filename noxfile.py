@@ -120,6 +120,10 @@ NIGHTLY = {
         "documents of every kind, and 2,000 changed ones through the commands that read them",
         ("tests/documents", "tests/fuzz"),
     ),
+    "kills": Part(
+        "keep, dashboard, export and study killed at every step and 100 times at random; 20 that keep at once",
+        ("tests/kills",),
+    ),
     "docs": Part("every block of the pages, those that take minutes too", ("tests/docs",)),
     "plugin": Part("the pytest plugin, beside those that people have", ("tests/testing",)),
     "command-line": Part(

@@ -6,14 +6,19 @@ nobody else can write to, and only with the digest that it was written with.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 _DIGEST_BYTES = 32
+_TEMPORARY = ".tmp"
+# A write takes milliseconds: what is as old as this was left by a writer that was killed.
+LEFT_SECONDS = 3600.0
 
 
 def folder(name: str) -> Path | None:
@@ -49,16 +54,27 @@ def read(file: Path) -> bytes | None:
 
 def write(file: Path, content: bytes) -> None:
     """Readers see the whole file or none; without a writable folder there is no cache."""
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _own(file.parent.stat()):
             return
-        handle, temporary = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(hashlib.sha256(content).digest() + content)
-        os.replace(temporary, file)
-    except OSError:
-        return
+        clear_left(file.parent, LEFT_SECONDS)
+        handle, temporary = tempfile.mkstemp(suffix=_TEMPORARY, dir=file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(hashlib.sha256(content).digest() + content)
+            os.replace(temporary, file)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+
+def clear_left(folder: Path, seconds: float) -> None:
+    """Takes away the files of writers that were killed: those of at least this age."""
+    for left in folder.glob(f"*{_TEMPORARY}"):
+        with contextlib.suppress(OSError):  # another may do the same
+            if time.time() - left.stat().st_mtime >= seconds:
+                left.unlink()
 
 
 def _own(status: os.stat_result) -> bool:

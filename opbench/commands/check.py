@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 LONGEST_ERROR = 1000
 
 
+# Whoever ends the checker as often as this ends it every time.
+KILLED = 2
+
+
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Whose code, as what, and how much of it."""
 
@@ -99,10 +103,16 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
 def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
     """Prove anyone's CARAFE, DCNv3 or other operator right or show, on a small input, what it breaks."""
     from opbench.conformance.check import check as judge
+    from opbench.process.outliving import can_fork, outliving
     from opbench.report.conformance import as_json, lines
     from opbench.report.lines import say_json, say_lines
     from opbench.report.screen import status
 
+    if can_fork() and outliving(_say_error, "the check", "it is begun anew") >= KILLED:
+        raise OpbenchError(
+            f"target {request.target!r}: not judged: the checker was killed {KILLED} times while it was tried, "
+            "which the target may have done"
+        )
     if request.target.endswith(".onnx"):
         return _artifact(request)
     if request.names:
@@ -119,6 +129,12 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
         if found.verdict == "not judged" and found.attempts and not found.results:
             say_lines(["", f"what every module promises it can be held to all the same: {_without_operator(request)}"])
     return of_verdict(found.verdict, request.strict)
+
+
+def _say_error(sentence: str) -> None:
+    from opbench.report.lines import say
+
+    say(f"opbench: {sentence}", error=True)
 
 
 def _without_operator(request: CheckRequest) -> str:

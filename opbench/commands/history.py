@@ -24,12 +24,13 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def history(request: HistoryRequest) -> Exit:
     """Show a case over the runs of a results folder: where it got slower, and with which commit."""
+    from opbench.analyse.history.commits import by_commit
     from opbench.analyse.history.store import checked, read
     from opbench.report.history import history_json, problems, shown
     from opbench.report.lines import say, say_json
     from opbench.report.screen import screen
 
-    store = read(request.results)
+    store = by_commit(read(request.results))
     store = checked(store, store.runs[-request.last :])
     for problem in problems(store):
         say(f"opbench: {problem}", error=True)

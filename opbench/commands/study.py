@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,7 @@ class StudyRequest(msgspec.Struct, frozen=True, kw_only=True):
         int, Option("Trainings side by side [as many as there are cores].", least=0, group=MEASURING)
     ] = 0
     quick: Annotated[bool, Option("Two steps of tiny data, to see that it works.", group=CASES)] = False
+    resume: Annotated[bool, Option("Go on with the interrupted study in -o DIR.", repeats=False)] = False
     document: Annotated[
         Path | None, Option("Train nothing: write this document's report.", flag="--from", metavar="STUDY.json")
     ] = None
@@ -70,7 +72,7 @@ def study(request: StudyRequest) -> Exit:
             told(f"study: {done} of {total} trainings ({what})")
 
         try:
-            found = run_study(extent, repeated, output, progress)
+            found = run_study(extent, repeated, output, progress, resume=request.resume)
         except KeyboardInterrupt:
             code, why = Exit.INTERRUPTED, "interrupted"
         except TrainingLostError as lost:
@@ -80,7 +82,8 @@ def study(request: StudyRequest) -> Exit:
             return Exit.FINE
     part = output / PART
     again = command_line("study", StudyRequest(document=part))
-    shown.line(f"{why}; what was trained is in {part} (its report: {again} -o FOLDER)")
+    shown.line(f"{why}; what was trained is in {part} (its report: {again} -o FOLDER); to go on:")
+    shown.line(f"{repeated} -o {shlex.quote(str(output))} --resume")
     return code
 
 

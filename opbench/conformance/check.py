@@ -123,6 +123,9 @@ class _Log:
                 return self._overdue(message.message, limit)
             if isinstance(message, Death):
                 return "died", message.message
+            if forged := self._forged(message):
+                self.current = self.current or self._next()
+                return "died", forged
             self.take(message)
             if self.finished:
                 return None
@@ -152,6 +155,26 @@ class _Log:
         if self.call.elements <= SMALL and limit >= self.limits.hang_seconds:
             return "hangs", f"hangs: {death}: {what}; {OTHER_LIMIT}"
         return "not-run", f"not judged: {death}: {what}, of {self.call.elements:,} elements; {OTHER_LIMIT}"
+
+    def _forged(self, message: Message) -> str:
+        """Why the checker can't have sent the message just now, so that the target has; "" where it may have.
+
+        What is tried is announced before, and its outcome comes when no call of the target is outstanding.
+        """
+        if not isinstance(message, Planned | Started | Tried | Finished):
+            return ""
+        if self.outstanding:
+            return "sent an outcome out of one of its calls, which nobody has tried"
+        if isinstance(message, Planned) and self.plan is not None and message.steps != self.plan.steps:
+            return "sent a plan of its own"
+        if isinstance(message, Tried) and message.result.status != "not-run":
+            step = message.result.property, message.result.dtype
+            return "" if step == self.current else "sent the outcome of what nobody has tried"
+        return ""
+
+    def _next(self) -> Step | None:
+        """The first step of which no outcome is known."""
+        return next((step for step in self.plan.steps if step not in self.done), None) if self.plan else None
 
     def take(self, message: Message) -> None:
         """One message."""

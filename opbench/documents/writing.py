@@ -97,13 +97,21 @@ def _own(target: Path) -> tuple[Path, int]:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC | BINARY, 0o666)
         except FileExistsError:
             continue
-        # A file system without locks says so: then none is taken away either.
-        with contextlib.suppress(OSError):
-            lock(descriptor)
-        if os.fstat(descriptor).st_nlink:
+        if _locked(descriptor) and os.fstat(descriptor).st_nlink:
             return temporary, descriptor
-        os.close(descriptor)  # taken away before it was locked
+        os.close(descriptor)  # it is being taken away, or was before it was locked
     raise OSError("no name for a temporary file is free")
+
+
+def _locked(descriptor: int) -> bool:
+    """Locks a new file; False where another has it locked, who takes it for one that was left."""
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: then none is taken away either
+        pass
+    return True
 
 
 def _clear(folder: Path) -> None:

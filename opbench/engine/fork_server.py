@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 from opbench import registry
+from opbench.engine import state
 from opbench.engine.fingerprint import Fingerprint
 from opbench.engine.messages import Assignment, Ended
 from opbench.engine.worker import Worker
@@ -48,16 +49,27 @@ def main() -> None:
         importlib.import_module("torch.utils.flop_counter")
         with contextlib.suppress(ImportError):  # the counts then say that it is missing
             importlib.import_module("fvcore.nn")
-        fingerprint = Fingerprint()
+        fingerprint, known = Fingerprint(), state.state()
         registry.load()
-        fingerprint.put_back()  # an installed package's contenders are called with torch as it is
-        worker = Worker(wire, Heartbeat(int(sys.argv[1])), fingerprint)
+        left = _left(fingerprint, known)
+        worker = Worker(wire, Heartbeat(int(sys.argv[1])), fingerprint, left)
         gc.collect()
         gc.freeze()  # what is here now is never garbage; the workers' collections skip it
         while (assignment := wire.receive(Assignment)) is not None:
             if not alone() or not _forked(worker, assignment):
                 worker.work(assignment)
                 break
+
+
+def _left(fingerprint: Fingerprint, known: state.State) -> tuple[str, ...]:
+    """What importing installed packages has changed of this process, put back: notes on what those have declared."""
+    try:
+        changes = state.restore(known)
+    except state.Unrestorable as error:  # then every panel begins with it
+        changes = [str(error)]
+    judges, tools = fingerprint.put_back()
+    changes += [f"replaced {name}; put back" for name in (*judges, *tools)]
+    return tuple(f"importing installed packages {change}" for change in changes)
 
 
 def _forked(worker: Worker, assignment: Assignment) -> bool:

@@ -1,39 +1,21 @@
 """State that the whole process shares: what a contender changes of it is put back and said, so that it moves no other.
 
-`SETTINGS` is the one list of it. Every panel begins with all of it as it was before any foreign file was loaded, and
-every block of calls ends with it as it began. What can't be put back costs the process, and him who changed it: the
-panel is measured again without him, in another one.
+`SETTINGS` is the one list of it; what Python and the system keep is in `process_state`. Every panel begins with all of
+it as it was before any foreign file was loaded, and every block of calls ends with it as it began. What can't be put
+back costs the process, and him who changed it: the panel is measured again without him, in another one.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` without its enumerations, in a tenth of the time
 import _thread
-import gc
-import os
-import signal
-import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.nn.modules import module as modules
 
-try:
-    import resource
-except ImportError:  # not a Unix
-    resource = None  # type: ignore[assignment]
-
-
-class Setting(NamedTuple):
-    """One piece of the state. What `restore` can't put back it leaves, or raises."""
-
-    name: str
-    read: Callable[[], Any]
-    restore: Callable[[Any], Any]
-    shown: bool = True  # whether its values say something in a sentence
+from opbench.engine.process_state import PROCESS_SETTINGS, Setting
 
 
 def _cannot(value: object) -> None:
@@ -53,11 +35,6 @@ def _device() -> Any:
 
 def _put_back_print_options(values: dict[str, Any]) -> None:
     vars(torch._tensor_str.PRINT_OPTS).update(values)
-
-
-def _put_back_filters(filters: tuple[Any, ...]) -> None:
-    warnings.filters[:] = filters  # type: ignore[index]
-    getattr(warnings, "_filters_mutated", lambda: None)()
 
 
 _HOOKS = [found for name, found in vars(modules).items() if name.startswith("_global_") and isinstance(found, dict)]
@@ -80,77 +57,14 @@ def _flushes() -> bool:
     return _smallest * 0.5 == 0.0
 
 
-_LIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")] if resource else []
+def _saved_hooks() -> Any:
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)
 
 
-def _limits() -> tuple[Any, ...]:
-    return tuple(resource.getrlimit(getattr(resource, name)) for name in _LIMITS)
-
-
-def _put_back_limits(limits: tuple[Any, ...]) -> None:
-    for name, limit in zip(_LIMITS, limits, strict=True):
-        if resource.getrlimit(getattr(resource, name)) != limit:
-            resource.setrlimit(getattr(resource, name), limit)
-
-
-_FIXED = [getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")]  # nobody handles these
-_SIGNALS = tuple(int(number) for number in signal.valid_signals() if number not in _FIXED)
-
-
-def _handlers() -> tuple[Any, ...]:
-    return tuple(map(_signal.getsignal, _SIGNALS))
-
-
-def _put_back_handlers(handlers: tuple[Any, ...]) -> None:
-    for number, handler in zip(_SIGNALS, handlers, strict=True):
-        if handler is not None and _signal.getsignal(number) != handler:
-            signal.signal(number, handler)
-
-
-_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF) if hasattr(signal, "setitimer") else ()
-
-
-def _timers() -> tuple[bool, ...]:
-    return tuple(signal.getitimer(timer) != (0.0, 0.0) for timer in _TIMERS)
-
-
-def _stop_timers(running: tuple[bool, ...]) -> None:
-    for timer, runs in zip(_TIMERS, running, strict=True):
-        if not runs:
-            signal.setitimer(timer, 0.0)
-
-
-def _folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return "a folder that is gone"
-
-
-def _environment() -> dict[Any, Any]:
-    return dict(os.environ._data) if hasattr(os.environ, "_data") else dict(os.environ)
-
-
-def _put_back_environment(held: dict[Any, Any]) -> None:
-    now = _environment()
-    text = os.environ.decodevalue if held and isinstance(next(iter(held)), bytes) else str
-    for name in now.keys() - held.keys():
-        del os.environ[text(name)]
-    for name, value in held.items():
-        if now.get(name) != value:
-            os.environ[text(name)] = text(value)
-
-
-def _of_the_system() -> Iterator[Setting]:
-    if hasattr(os, "sched_getaffinity"):
-        put_back = lambda cores: os.sched_setaffinity(0, cores)  # noqa: E731
-        yield Setting("the cores it may run on", lambda: os.sched_getaffinity(0), put_back)
-    if hasattr(os, "getpriority"):
-        who = (os.PRIO_PROCESS, 0)
-        put_back_priority = lambda value: os.setpriority(*who, value)  # noqa: E731
-        yield Setting("the process's priority", lambda: os.getpriority(*who), put_back_priority)
-    if resource is not None:
-        yield Setting("the system's limits", _limits, _put_back_limits, shown=False)
+def _put_back_saved_hooks(held: Any) -> None:
+    """Takes away those on top; ones that were taken away are gone for good."""
+    while (top := _saved_hooks()) is not None and top != held:
+        torch._C._autograd._pop_saved_tensors_default_hooks()
 
 
 def _switches() -> Iterator[Setting]:
@@ -169,6 +83,7 @@ def _switches() -> Iterator[Setting]:
         ("fused attention", "_get_flash_sdp_enabled", "_set_sdp_use_flash"),
         ("memory-saving attention", "_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient"),
         ("plain attention", "_get_math_sdp_enabled", "_set_sdp_use_math"),
+        ("the engine of quantized products", "_get_qengine", "_set_qengine"),
         ("threads of the backward pass", "_is_multithreading_enabled", "_set_multithreading_enabled"),
     ):
         if hasattr(torch._C, read) and hasattr(torch._C, restore):
@@ -208,21 +123,9 @@ SETTINGS = (
     Setting("hooks on every module", _hooks, _put_back_hooks, shown=False),
     Setting("modes that see every call of torch", torch._C._len_torch_function_stack, _cannot),
     Setting("modes that see every operation of torch", torch._C._len_torch_dispatch_stack, _cannot),
-    Setting("the garbage collector", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
-    Setting("the garbage collector's thresholds", gc.get_threshold, lambda held: gc.set_threshold(*held)),
-    Setting("what the garbage collector calls", lambda: list(gc.callbacks),
-            lambda held: gc.callbacks.__setitem__(slice(None), held), shown=False),
-    Setting("how often Python's threads take turns", sys.getswitchinterval, sys.setswitchinterval),
-    Setting("how deep Python may recurse", sys.getrecursionlimit, sys.setrecursionlimit),
-    Setting("what sees every call of Python", sys.getprofile, sys.setprofile, shown=False),
-    Setting("what sees every line of Python", sys.gettrace, sys.settrace, shown=False),
-    Setting("what sees every call of new threads", threading.getprofile, threading.setprofile, shown=False),
-    Setting("which warnings are shown", lambda: tuple(warnings.filters), _put_back_filters, shown=False),
-    Setting("what is done on a signal", _handlers, _put_back_handlers, shown=False),
-    Setting("timers that interrupt", _timers, _stop_timers, shown=False),
-    Setting("the current folder", _folder, os.chdir),
-    Setting("the environment's variables", _environment, _put_back_environment, shown=False),
-    *_of_the_system(),
+    Setting("hooks on what is saved for the backward pass", _saved_hooks, _put_back_saved_hooks, shown=False),
+    Setting("what NumPy says of errors", np.geterr, lambda held: np.seterr(**held), shown=False),
+    *PROCESS_SETTINGS,
 )  # fmt: skip
 
 # One thread may be a library's own; one more with every call is a leak, and each slows down all that follows.

@@ -43,13 +43,19 @@ from opbench.schema import OpbenchError, Yardstick
 class Worker:
     """What a worker holds from one assignment to the next."""
 
-    def __init__(self, wire: Channel, heartbeat: Heartbeat, fingerprint: Fingerprint | None = None) -> None:
+    def __init__(
+        self,
+        wire: Channel,
+        heartbeat: Heartbeat,
+        fingerprint: Fingerprint | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.wire, self.heartbeat = wire, heartbeat
         # Made before foreign code is loaded; this file's own is that early where nobody has made one before.
         self._fingerprint = fingerprint or Fingerprint()
         self._process: OwnProcess | None = None
         self._extensions: tuple[str, ...] = ()
-        self._notes: tuple[str, ...] = ()
+        self._notes = notes
 
     def work(self, first: Assignment) -> int:
         """Takes one assignment after the other; the exit code when there are no more, or this process is worn."""

@@ -30,11 +30,11 @@ def can_fork() -> bool:
     return hasattr(signal, "sigwaitinfo") and single and "torch" not in sys.modules
 
 
-def outliving(say: Callable[[str], None]) -> int:
+def outliving(say: Callable[[str], None], what: str = "the run", then: str = "it goes on from its journal") -> int:
     """Returns in a fork, with the number of those before it that were killed; the caller itself never gets beyond it.
 
-    It ends as its last fork does. `say` hears of each that was killed. Signals that a person or a system sends are
-    handed on; of one that comes from below nobody hears.
+    It ends as its last fork does. `say` hears of each that was killed: `what` it was, and what comes `then`. Signals
+    that a person or a system sends are handed on; of one that comes from below nobody hears.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     for number in range(FORKS):
@@ -52,7 +52,7 @@ def outliving(say: Callable[[str], None]) -> int:
             raise SystemExit(code)
         if -code in handed_on or number == FORKS - 1:
             break
-        say(f"the run was killed by {signal.Signals(-code).name}, from below or outside; it goes on from its journal")
+        say(f"{what} was killed by {signal.Signals(-code).name}, from below or outside; {then}")
     if -code in handed_on:  # its end is this one's
         signal.signal(-code, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -66,8 +66,11 @@ def _end_of(pid: int) -> tuple[int, set[int]]:
     while True:
         found = signal.sigwaitinfo(_AWAITED)
         if found.si_signo == signal.SIGCHLD:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
+            ended, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+            if ended and os.WIFSTOPPED(status):
+                if os.WSTOPSIG(status) == signal.SIGSTOP:  # a terminal's stop has another number, and stops both
+                    os.kill(pid, signal.SIGCONT)
+            elif ended:
                 return os.waitstatus_to_exitcode(status), handed_on
         elif found.si_pid not in (pid, *descendants(pid)):
             handed_on.add(found.si_signo)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import itertools
 import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from opbench.analyse.standings import Standing
+from opbench.process.death import crashed
 from opbench.report.drawing import Spec
 from opbench.report.families import families, pages
 from opbench.report.plots import PLOTS
-from opbench.schema import Run
+from opbench.schema import OpbenchError, Run
 from opbench.slug import slug
 
 
@@ -59,11 +65,44 @@ def missing() -> str | None:
         importlib.import_module("vl_convert")
     except ImportError:
         return "vl-convert-python is not installed"
-    return None
+    return _dies()
+
+
+@functools.cache
+def _dies() -> str | None:
+    """How the renderer would end this process, which may map too little memory for it; None where it draws.
+
+    It reserves gigabytes that it never touches, and there is no catching its end. So where there is a limit another
+    process tries it first, with what this one has left; asked once, as this one's own renderer takes its share then.
+    """
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    mapped = 0
+    with contextlib.suppress(OSError):
+        mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    left = max(0, limit - mapped)
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({left}, {left}))\n"
+        "import vl_convert; vl_convert.vegalite_to_svg({'mark': 'point', 'data': {'values': [{}]}})"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=False)
+    if not done.returncode:
+        return None
+    return f"vl-convert-python {crashed(done.returncode).message} where {left / 2**30:.1f} GiB of memory can be mapped"
 
 
 def svg(spec: Spec) -> str:
-    """Vega-Lite to SVG. The renderer numbers its clip paths across a process; here they start at 0 in every chart."""
+    """Vega-Lite to SVG. The renderer numbers its clip paths across a process; here they start at 0 in every chart.
+
+    Raises OpbenchError where none can be drawn.
+    """
+    if reason := missing():
+        raise OpbenchError(f"no chart can be drawn: {reason} here (pip install 'opbench[report]' brings the renderer)")
     import vl_convert
 
     text: str = vl_convert.vegalite_to_svg(spec)

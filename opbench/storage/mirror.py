@@ -49,7 +49,7 @@ def fetched(path: Path, folder: Path | None = None) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
     for gone in {str(one.relative_to(root)) for one in root.rglob("*") if one.is_file()} - set(sizes):
-        (root / gone).unlink()
+        (root / gone).unlink(missing_ok=True)  # another command may do the same
     return root
 
 

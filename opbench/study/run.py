@@ -36,6 +36,7 @@ from opbench.study.document import (
     Training,
 )
 from opbench.study.images import Source, pictures
+from opbench.study.resuming import earlier
 from opbench.study.steps import step_seconds, watch
 from opbench.study.studies import study_named
 from opbench.study.training import SCHEDULE, TrainingJob, examples, train
@@ -77,12 +78,12 @@ class TrainingLostError(Exception):
     """A process ended in the middle of a training."""
 
 
-def run_study(extent: Extent, command: str, output: Path, progress: Progress) -> StudyDocument:
+def run_study(extent: Extent, command: str, output: Path, progress: Progress, *, resume: bool = False) -> StudyDocument:
     """Runs the studies and writes study.json into `output`. `progress(done, total, what)` is told of every training.
 
     After each training study.part.json holds what there is: that much outlasts Ctrl-C, and a process that is killed
-    (TrainingLostError). Raises OpbenchError for a study or images that there aren't, too few seeds, or a folder that
-    can't be written.
+    (TrainingLostError). With `resume` what is there is not trained again. Raises OpbenchError for a study or images
+    that there aren't, too few seeds, a folder that can't be written, or trainings of another study to go on with.
     """
     if extent.seeds < 2:
         raise OpbenchError(f"--seeds {extent.seeds}: an interval needs at least 2")
@@ -93,6 +94,12 @@ def run_study(extent: Extent, command: str, output: Path, progress: Progress) ->
     surroundings = msgspec.structs.replace(environment(), threads=1)
     results = [_laid_out(study, extent, source) for study in studies]
     total = sum(result.planned for result in results)
+    before = earlier(output, results, surroundings, extent.quick) if resume else None
+    if before is not None and before.complete:  # what is left is its report
+        return before
+    if before is not None:
+        results = list(before.studies)
+        started, began = before.started, began - before.wall_seconds
 
     def document() -> StudyDocument:
         seconds = time.perf_counter() - began
@@ -173,8 +180,12 @@ def _carried_out(
         purpose: Purpose = "search" if seed == SEARCH_SEED else "scored"
         return TrainingJob(study.name, contender.name, purpose, rate, seed, result.steps, source, extent.quick)
 
+    def left(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
+        done = {(one.contender, one.purpose, one.rate, one.seed) for one in result.trainings}
+        return [job for job in jobs if (job.contender, job.purpose, job.rate, job.seed) not in done]
+
     search = [job(contender, rate, SEARCH_SEED) for contender in result.contenders for rate in result.rates]
-    for trained in carry_out(search):
+    for trained in carry_out(left(search)):
         result = _with(result, trained)
         yield result
     contenders = tuple(
@@ -184,7 +195,7 @@ def _carried_out(
     result = msgspec.structs.replace(result, contenders=contenders)
     # Seed by seed: where it is interrupted, the contenders can be compared over the seeds that all had.
     scored = [job(c, c.rate or 0.0, seed) for seed in result.seeds for c in contenders]
-    for trained in carry_out(scored):
+    for trained in carry_out(left(scored)):
         result = _with(result, trained)
         yield result
 

@@ -6,6 +6,7 @@ import os
 import pytest
 from factory import make_case, make_environment, make_record, make_run
 
+from opbench.analyse.history import retention
 from opbench.analyse.history.digest import Digest
 from opbench.analyse.history.retention import keep, let_go
 from opbench.analyse.history.sound import agree
@@ -129,3 +130,14 @@ def test_twenty_that_keep_at_once_lose_nothing(tmp_path):
     left = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
     assert len(left) == 40
     assert {one.run.started for one in store.runs} == {f"2026-01-{number + 1:02}" for number in range(20)}
+
+
+def test_a_document_that_another_command_lets_go_meanwhile_is_let_go(tmp_path, monkeypatch):
+    results, paths = kept(tmp_path)
+
+    def digested(root, one):
+        (root / one.path).unlink()
+        return True
+
+    monkeypatch.setattr(retention, "_digested", digested)
+    assert len(let_go(results, 0)) == len(paths)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from opbench.documents import content, read, replace_file
+from opbench.documents import content, read, replace_file, writing
 from opbench.schema import OpbenchError, Run
 
 
@@ -151,4 +151,25 @@ def test_processes_that_write_one_file_leave_one_of_their_texts(tmp_path):
     found = (tmp_path / "file").read_bytes()
     assert len(found) == 50_000
     assert len(set(found)) == 1
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_new_file_that_another_takes_for_a_left_one_is_not_written(tmp_path, monkeypatch):
+    """Whoever takes away what killed writers left may have the new file locked before its own writer has."""
+    real, replace, taken = writing.lock, os.replace, []
+
+    def lock(descriptor):
+        if not taken:
+            taken.extend(tmp_path.glob(".*.tmp"))
+            raise BlockingIOError
+        real(descriptor)
+
+    def replaces(old, new):
+        taken[0].unlink()
+        replace(old, new)
+
+    monkeypatch.setattr(writing, "lock", lock)
+    monkeypatch.setattr(os, "replace", replaces)
+    replace_file(tmp_path / "file", b"text")
+    assert (tmp_path / "file").read_bytes() == b"text"
     assert names(tmp_path) == ["file"]

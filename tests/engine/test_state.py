@@ -1,6 +1,8 @@
 """The list of what a process shares: each piece of it, changed, is put back and said; the code that judges, too."""
 
 import gc
+import io
+import locale
 import os
 import resource
 import signal
@@ -10,6 +12,7 @@ import time
 import types
 import warnings
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as functional
@@ -35,6 +38,22 @@ def use_one_core():
     if len(cores) < 2:
         pytest.skip("one core")
     os.sched_setaffinity(0, {min(cores)})
+
+
+def keep_on_saving():
+    torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x).__enter__()
+
+
+def another_engine():
+    now = torch.backends.quantized.engine
+    others = [name for name in torch.backends.quantized.supported_engines if name not in (now, "none")]
+    if not others:
+        pytest.skip("torch has one engine of quantized products here")
+    torch.backends.quantized.engine = others[0]
+
+
+def other_digits():
+    locale.setlocale(locale.LC_NUMERIC, "C.UTF-8" if locale.setlocale(locale.LC_NUMERIC) == "C" else "C")
 
 
 # How each piece of the state is changed. What isn't here can't be put back, and costs the process.
@@ -74,6 +93,15 @@ CHANGES = {
     "timers that interrupt": lambda: signal.setitimer(signal.ITIMER_VIRTUAL, 1000.0),
     "the current folder": lambda: os.chdir("/"),
     "the environment's variables": lambda: os.environ.update(OMP_PROC_BIND="true"),
+    "hooks on what is saved for the backward pass": keep_on_saving,
+    "what NumPy says of errors": lambda: numpy.seterr(all="ignore"),
+    "the engine of quantized products": another_engine,
+    "what sees every line of new threads": lambda: threading.settrace(lambda *_: None),
+    "the standard streams": lambda: setattr(sys, "stderr", io.StringIO()),
+    "the locale": other_digits,
+    "the mode of new files": lambda: os.umask(0o077),
+    "which signals are blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {ANY}),
+    "how the system schedules it": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
     "the cores it may run on": use_one_core,
     "the system's limits": lower_a_limit,
 }

@@ -66,3 +66,8 @@ def test_a_process_with_torch_or_threads_is_not_forked():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "True False\n"
+
+
+def test_work_that_is_stopped_goes_on():
+    work = "if os.fork() == 0: os.kill(os.getppid(), signal.SIGSTOP); os._exit(0)\nos.wait(); sys.exit(5)"
+    assert subprocess.run(command(work), capture_output=True, check=False, timeout=60).returncode == 5

@@ -88,24 +88,63 @@ def test_the_report_is_the_documents_alone(study, folder, tmp_path):
     assert all((folder / name).read_bytes() == content for name, content in written.items())
 
 
-def test_ctrl_c_keeps_what_was_trained_and_leaves_a_finished_study_alone(folder, tmp_path, monkeypatch, capsys):
-    finished = (folder / NAME).read_bytes()
-    (tmp_path / NAME).write_bytes(finished)
-    trained = []
+def stopping_after(count, monkeypatch, trained):
+    """Ctrl-C comes after so many trainings, which are added to `trained`."""
+    from opbench.study.training import train
 
     def impatient(job):
-        if len(trained) == 3:
+        if len(trained) == count:
             raise KeyboardInterrupt
         trained.append(train(job))
         return trained[-1]
 
-    from opbench.study.training import train
-
     monkeypatch.setattr("opbench.study.run.train", impatient)
+
+
+def test_ctrl_c_keeps_what_was_trained_and_leaves_a_finished_study_alone(folder, tmp_path, monkeypatch, capsys):
+    finished = (folder / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(finished)
+    trained = []
+    stopping_after(3, monkeypatch, trained)
     assert quick(tmp_path) == 130
     assert (tmp_path / NAME).read_bytes() == finished
     assert read(tmp_path / PART, StudyDocument).studies[0].trainings == tuple(trained)
     assert PART in capsys.readouterr().out
+
+
+def test_resuming_trains_what_is_missing_and_nothing_twice(study, tmp_path, monkeypatch, capsys):
+    before, after, count = [], [], 9  # some of the search is left, or some of what is scored
+    stopping_after(count, monkeypatch, before)
+    assert quick(tmp_path, studies=("upsample",)) == 130
+    assert f"-o {tmp_path} --resume" in capsys.readouterr().out.splitlines()[-1]
+    stopping_after(None, monkeypatch, after)
+    assert quick(tmp_path, studies=("upsample",), resume=True) == 0
+    assert len(before) == count
+    assert len(before) + len(after) == study.studies[0].planned
+    found = read(tmp_path / NAME, StudyDocument)
+    assert found.complete
+    assert found.studies[0].trainings == next(one for one in study.studies if one.name == "upsample").trainings
+    assert not (tmp_path / PART).exists()
+
+
+def test_a_finished_study_that_is_resumed_has_its_report_written_and_trains_nothing(folder, tmp_path, monkeypatch):
+    (tmp_path / NAME).write_bytes((folder / NAME).read_bytes())
+    monkeypatch.setattr("opbench.study.run.train", lambda job: pytest.fail("trained"))
+    assert quick(tmp_path, resume=True) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
+
+
+def test_another_study_and_another_machine_s_are_not_resumed(folder, study, tmp_path, monkeypatch):
+    monkeypatch.setattr("opbench.study.run.train", lambda job: pytest.fail("trained"))
+    (tmp_path / NAME).write_bytes((folder / NAME).read_bytes())
+    with pytest.raises(OpbenchError, match=r"--resume: .* is of another run: the study \w+ is not what it was"):
+        quick(tmp_path, resume=True, studies=("upsample",))
+    elsewhere = msgspec.structs.replace(study.environment, cpu="Another CPU")
+    save(msgspec.structs.replace(study, environment=elsewhere), tmp_path / NAME)
+    with pytest.raises(OpbenchError, match="is of another run: cpu: Another CPU there, "):
+        quick(tmp_path, resume=True)
 
 
 def test_a_training_that_diverged_never_chooses_the_rate(study):

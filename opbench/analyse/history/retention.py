@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from opbench import documents
+from opbench.analyse.history.commits import by_commit
 from opbench.analyse.history.digest import Digest, digest
 from opbench.analyse.history.series import series
 from opbench.analyse.history.sound import agree
@@ -69,7 +70,7 @@ def let_go(root: Path, newest: int) -> tuple[str, ...]:
     held = [one for one in store.runs if one.path.startswith(f"{HISTORY}/") and one.path.endswith(RUN_SUFFIX)]
     # The digests on the disk may be anybody's: what is let go, and what is kept of it, the documents say.
     store = checked(store, held)
-    asked_for = _around_steps(store)
+    asked_for = _around_steps(by_commit(store))  # the steps that a history shows
     by_machine: dict[str, list[Stored]] = {}
     kept = {one.path for one in held}
     for one in store.runs:
@@ -138,5 +139,7 @@ def name_of(made: Digest) -> str:
 def _delete(path: Path) -> None:
     try:
         os.unlink(path)
+    except FileNotFoundError:  # by another `opbench keep`, at the same time
+        pass
     except OSError as error:
         raise OpbenchError(f"{path}: can't be deleted: {error.strerror or error}") from None

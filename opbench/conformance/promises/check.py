@@ -123,6 +123,8 @@ class _Followed:
                 case PromiseStarted():
                     self.current, self.shape = message.promise, message.shape
                     self.progress(len(self.results), len(self.plan), message.promise)
+                case PromiseTried() if message.result.status == "kept" and message.result.promise != self.current:
+                    return Death("crash", "sent the outcome of what nobody has tried")
                 case PromiseTried():
                     self.results[message.result.promise] = message.result
                     self.notes += message.notes

@@ -85,9 +85,12 @@ def _sources() -> str:
 def clear_cache() -> int:
     """Empties the cache folder; how many kernels were in it. Raises OSError where it can't be emptied."""
     folder = cache_folder()
-    files = sorted(folder.glob("*.o")) if folder and folder.is_dir() else []
+    if folder is None or not folder.is_dir():
+        return 0
+    files = sorted(folder.glob("*.o"))
     for file in files:
         file.unlink(missing_ok=True)
+    user_cache.clear_left(folder, 0.0)
     return len(files)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from opbench.analyse.claims.nouns import Answer
+from opbench.analyse.history.commits import by_commit
 from opbench.analyse.history.store import read
 from opbench.documents import replace_file
 from opbench.report.dashboard.page import html
@@ -35,12 +36,12 @@ def _none(runs: Sequence[Run]) -> Iterable[Answer]:
 def write_site(
     results: str | os.PathLike[str], site: str | os.PathLike[str], claims: Judge = _none, lang: str = "en"
 ) -> WrittenSite:
-    """Writes `site`/index.html. The same folder gives the same bytes.
+    """Writes `site`/index.html. The same folder, in the same repository, gives the same bytes.
 
     `claims` judges published claims by the newest run of each suite and machine. `lang` is the language of the answer.
     Raises `OpbenchError` where no run of `results` can be shown.
     """
-    store = read(results)
+    store = by_commit(read(results))
     said = tuple(f"{problem.path}: {problem.sentence}" for problem in store.problems)
     if not store.runs:
         digests = f"; its {len(store.digests)} digests hold no rows" if store.digests else ""

@@ -143,10 +143,10 @@ def _templates(task: Task, workload: Workload, filters: Filters, seed: int) -> I
 
 
 def _runtimes(workload: Workload, filters: Filters, device: Device, mode: Mode) -> Iterator[str]:
-    """What executes the contenders; beside torch, of inference on the CPU alone."""
+    """What executes the contenders; beside torch, of inference alone, on the CPU or where the runtime executes."""
     listed = workload.runtimes if workload.across_runtimes else filters.get("runtime") or workload.runtimes
     for runtime in listed:
-        if runtime == DEFAULT_RUNTIME or (device == "cpu" and mode == "inference"):
+        if runtime == DEFAULT_RUNTIME or (mode == "inference" and device in ("cpu", RUNTIMES[runtime].device)):
             yield runtime
 
 
@@ -214,6 +214,8 @@ def _obstacle(case: Case, operator: Operator, *, cuda: bool, here: bool) -> str 
         return f"{case.contender} can't be exported: {implementation.obstacle_to_export}"
     if here and (reason := runtime.missing()):
         return reason
+    if runtime.device not in ("", case.device):
+        return f"{runtime.name} runs on {runtime.device} only"
     try:
         return operator.requires(registry.given(case)) or (implementation.missing() if here else None)
     except Exception as error:  # of a user's own declaration

@@ -83,7 +83,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     runtime: Annotated[
         tuple[str, ...],
         Option(
-            "What executes the contenders: torch, torch-compile, torch-export, torchscript, onnxruntime, openvino.",
+            "What executes: torch, torch-compile, torch-export, torchscript, onnxruntime, openvino, ncnn, tensorrt.",
             group=CASES,
         ),
     ] = ()

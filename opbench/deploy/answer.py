@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from opbench.analyse.standings import standings
-from opbench.deploy.nouns import RuntimeLatency
+from opbench.deploy.nouns import BAD_PROOFS, Deployment, RuntimeLatency
+from opbench.exit_codes import Exit, of_outcomes
 from opbench.runtimes import RUNTIMES
 from opbench.schema import Run
 
@@ -29,4 +30,15 @@ def latencies(run: Run) -> Iterator[RuntimeLatency]:
                 seconds=timing.latency.median_seconds if timing.latency else None,
                 ratio=None if row.is_baseline else timing.ratio,
                 message=row.message,
+                dtype=row.case.dtype,
             )
+
+
+def exit_of(answer: Deployment, run: Run | None) -> Exit:
+    """Bad news where a file is not right or a row failed; no answer where none could be judged."""
+    proofs = [one.proof for one in answer.proofs]
+    if any(proof in BAD_PROOFS for proof in proofs):
+        return Exit.BAD_NEWS
+    if "right" not in proofs:
+        return Exit.NO_ANSWER
+    return of_outcomes(record.outcome for record in run.records) if run else Exit.FINE

@@ -7,23 +7,32 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from opbench.deploy import on_device
-from opbench.deploy.nouns import DeviceProof, DeviceRun, ProvenAt, RefusedArtifact, ShippedArtifact
-from opbench.deploy.writing import Answer, EverythingWritten, RefusedFile, WriteJob, WrittenFile, WrittenInputs
+from opbench.deploy.nouns import DeviceProof, DeviceRun, ProvenAt, QuantisedArtifact, RefusedArtifact, ShippedArtifact
+from opbench.deploy.progress import CaseQuantised, CaseWritten, DeploymentProgress, RuntimeProven
+from opbench.deploy.quantising import quantised
+from opbench.deploy.writing import (
+    Answer,
+    EverythingWritten,
+    RefusedFile,
+    WriteJob,
+    WrittenFile,
+    WrittenInputs,
+    wanted,
+)
 from opbench.documents import read, replace_file
 from opbench.process.child import Child
 from opbench.process.death import Death
-from opbench.schema import DEFAULT_RUNTIME, Case, Panel
+from opbench.schema import DEFAULT_RUNTIME, Case, OpbenchError, Plan
 from opbench.slug import slug
 
 Tell = Callable[[str], None]
-FOLDER = "artifacts"
 MANIFEST = "manifest.json"
 SCRIPT = "on_device.py"
 # Writing one file of a large network, and proving one.
@@ -38,9 +47,23 @@ class MadeFiles(msgspec.Struct, frozen=True):
     inputs: dict[str, tuple[str, tuple[str, ...]]]
 
 
-def exportable(panels: Sequence[Panel]) -> tuple[Case, ...]:
-    """The cases of a plan that another runtime executes, as torch builds them; each contender once."""
-    cases = [case for panel in panels for case in panel.cases if case.runtime != DEFAULT_RUNTIME]
+class FoundFiles(NamedTuple):
+    """The files of a deployment, what each runtime makes of them, and of them in int8."""
+
+    made: MadeFiles
+    proofs: tuple[DeviceProof, ...]
+    quantised: tuple[QuantisedArtifact, ...] = ()
+
+
+def exportable(plan: Plan, target: str) -> tuple[Case, ...]:
+    """The cases of a plan that another runtime executes, as torch builds them; each contender once.
+
+    Raises OpbenchError where there are none.
+    """
+    cases = [case for panel in plan.panels for case in panel.cases if case.runtime != DEFAULT_RUNTIME]
+    if not cases:
+        reasons = dict.fromkeys(one.reason for one in plan.skipped)
+        raise OpbenchError(f"{target}: nothing of it can be exported: {'; '.join(reasons)}")
     plain = [msgspec.structs.replace(case, runtime=DEFAULT_RUNTIME, across_runtimes=False) for case in cases]
     return tuple({case.id: case for case in plain}.values())
 
@@ -56,51 +79,68 @@ def make(
     folder: Path,
     formats: tuple[str, ...],
     opsets: tuple[int, ...],
+    progress: DeploymentProgress,
     tell: Tell,
 ) -> MadeFiles:
-    """Writes every case in every format. What hangs or crashes is refused with how, and the next goes on."""
+    """Writes every case in every format, but for those that were written before an interruption.
+
+    What hangs or crashes is refused with how, and the next goes on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     artifacts: list[ShippedArtifact] = []
     refused: list[RefusedArtifact] = []
     inputs: dict[str, tuple[str, tuple[str, ...]]] = {}
     for case in cases:
         key = inputs_key(case)
-        job = WriteJob(case, extensions, str(folder), formats, opsets, "" if key in inputs else f"{slug(key)}.npz")
-        tell(f"writing {case.contender}")
-        for answer in _answers(job):
+        name = "" if key in inputs else f"{slug(key)}.npz"
+        found = progress.written(case.id)
+        if found is None:
+            tell(f"writing {case.contender}")
+            found = CaseWritten(case.id, _answers(WriteJob(case, extensions, str(folder), formats, opsets, name)), name)
+            progress.append(found)
+        for answer in found.answers:
             match answer:
                 case WrittenFile():
                     artifacts.append(answer.artifact)
                 case RefusedFile():
                     refused.append(answer.refused)
                 case WrittenInputs():
-                    inputs[key] = (job.inputs, answer.sets)
-                case Death():
-                    reason = f"its process {answer.message}"
-                    refused += [RefusedArtifact(case.contender, one, 0, "fixed", reason) for one in formats]
+                    inputs[key] = (found.inputs, answer.sets)
     return MadeFiles(tuple(artifacts), tuple(refused), inputs)
 
 
 def inputs_key(case: Case) -> str:
     """What inputs and weights depend on, beside the workload."""
-    return "-".join((case.operator, *case.variant))
+    return "-".join((case.operator, *case.variant, *([] if case.dtype == "float32" else [case.dtype])))
 
 
-def _answers(job: WriteJob) -> list[Answer | Death]:
-    found: list[Answer | Death] = []
+def _answers(job: WriteJob) -> tuple[Answer, ...]:
+    """What was written and what wasn't. How its process was lost is the reason why all that is missing is."""
+    found: list[Answer] = []
     with Child[Answer](["-m", "opbench.deploy.writing"], Answer, broken="writing a file failed") as child:
         child.send(job)
-        while not found or not isinstance(found[-1], EverythingWritten | Death):
-            found.append(child.receive(SECONDS))
-    return found
+        while not isinstance(answer := child.receive(SECONDS), EverythingWritten):
+            if isinstance(answer, Death):
+                return (*found, *_lost_with(answer, job, found))
+            found.append(answer)
+    return tuple(found)
+
+
+def _lost_with(death: Death, job: WriteJob, found: Sequence[Answer]) -> Iterator[RefusedFile]:
+    said = [one.artifact for one in found if isinstance(one, WrittenFile)]
+    refused = [one.refused for one in found if isinstance(one, RefusedFile)]
+    there = {(one.format, one.opset, one.axes) for one in said} | {(one.format, one.opset, one.axes) for one in refused}
+    for one in wanted(job):
+        if one not in there:
+            yield RefusedFile(RefusedArtifact(job.case.named, *one, f"its process {death.message}", job.case.dtype))
 
 
 def ship(made: MadeFiles, cases: Sequence[Case], folder: Path, target: str, definition: str) -> None:
     """Puts the manifest and the script beside the files."""
-    of = {case.named: made.inputs.get(inputs_key(case)) for case in cases}
+    of = {(case.named, str(case.dtype)): made.inputs.get(inputs_key(case)) for case in cases}
     files = []
     for one in made.artifacts:
-        if (found := of.get(one.contender)) is None:
+        if (found := of.get((one.contender, one.dtype))) is None:
             continue
         name, sets = found
         about = {"file": one.file, "contender": one.contender, "format": one.format, "axes": one.axes}
@@ -110,14 +150,20 @@ def ship(made: MadeFiles, cases: Sequence[Case], folder: Path, target: str, defi
     shutil.copyfile(on_device.__file__, folder / SCRIPT)
 
 
-def prove(made: MadeFiles, folder: Path, runtimes: Sequence[str], threads: int, tell: Tell) -> tuple[DeviceProof, ...]:
+def prove(
+    made: MadeFiles, folder: Path, runtimes: Sequence[str], threads: int, progress: DeploymentProgress, tell: Tell
+) -> tuple[DeviceProof, ...]:
     """What the script says of every file, in each runtime that loads files, on this machine; nothing is timed."""
     found: list[DeviceProof] = []
     for runtime in runtimes:
         files = [one for one in made.artifacts if one.format == on_device.RUNTIMES.get(runtime)]
-        if files:
+        if not files:
+            continue
+        if (proofs := progress.proven(runtime, files)) is None:
             tell(f"proving {len(files)} files in {runtime}")
-            found += _proven(files, folder, runtime, threads)
+            proofs = _proven(files, folder, runtime, threads)
+            progress.append(RuntimeProven(runtime, proofs))
+        found += proofs
     return tuple(found)
 
 
@@ -141,3 +187,29 @@ def _proven(files: Sequence[ShippedArtifact], folder: Path, runtime: str, thread
 def _lost(files: Sequence[ShippedArtifact], runtime: str, reason: str) -> tuple[DeviceProof, ...]:
     at = (ProvenAt((), "crashed", reason=reason),)
     return tuple(DeviceProof(one.contender, one.file, one.sha256, runtime, "", "", at) for one in files)
+
+
+def quantise(
+    made: MadeFiles,
+    cases: Sequence[Case],
+    extensions: tuple[str, ...],
+    folder: Path,
+    runtimes: Sequence[str],
+    threads: int,
+    progress: DeploymentProgress,
+    tell: Tell,
+) -> tuple[QuantisedArtifact, ...]:
+    """What becomes of each contender's first float32 ONNX file with fixed axes in int8."""
+    found: list[QuantisedArtifact] = []
+    for case in cases:
+        plain = (case.named, "float32", "onnx", "fixed")
+        own = (one for one in made.artifacts if (one.contender, one.dtype, one.format, one.axes) == plain)
+        artifact = next(own, None)
+        if artifact is None or case.dtype != "float32":
+            continue
+        if case.id not in progress.quantised:
+            tell(f"quantising {case.contender}")
+            some = quantised(case, extensions, folder, artifact, runtimes, threads)
+            progress.append(CaseQuantised(case.id, some))
+        found += progress.quantised[case.id]
+    return tuple(found)

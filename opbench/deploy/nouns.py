@@ -16,6 +16,9 @@ BAD_PROOFS: tuple[Proof, ...] = ("crashed", "timed-out", "wrong")
 # Whether batch, height and width are written down as they were, or left open.
 Axes = Literal["fixed", "free"]
 INT8_NOT_MEASURED = "int8: not measured"
+INT8_NOT_PROVEN = "int8: signal over error against float64, not proven"
+# Of an ncnn artifact, which is two files: the first ends so, the second as the other.
+PARAM, BIN = ".param", ".bin"
 
 
 class ShippedArtifact(msgspec.Struct, frozen=True):
@@ -34,6 +37,14 @@ class ShippedArtifact(msgspec.Struct, frozen=True):
     nodes: int
     sha256: str
     operations: dict[str, int] = {}
+    dtype: str = "float32"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The files that it consists of, itself first; `sha256` is of them all, one after the other."""
+        if not self.file.endswith(PARAM):
+            return (self.file,)
+        return (self.file, self.file.removesuffix(PARAM) + BIN)
 
 
 class RefusedArtifact(msgspec.Struct, frozen=True):
@@ -44,6 +55,7 @@ class RefusedArtifact(msgspec.Struct, frozen=True):
     opset: int
     axes: Axes
     reason: str
+    dtype: str = "float32"
 
 
 class ProvenAt(msgspec.Struct, frozen=True):
@@ -120,6 +132,24 @@ class RuntimeLatency(msgspec.Struct, frozen=True):
     seconds: float | None = None
     ratio: Ratio | None = None
     message: str = ""
+    dtype: str = "float32"
+
+
+class QuantisedArtifact(msgspec.Struct, frozen=True):
+    """A contender in int8 in a runtime: how far its signal is above the error against float64. No proof.
+
+    `method` is what quantised it, over so many `calibration` draws of its inputs; `decibels` are 10 log10 of the sum of
+    the squares of the definition's output over that of the error, None where there is none for the `reason` given.
+    """
+
+    contender: str
+    runtime: str
+    method: str
+    calibration: int
+    file: str = ""
+    bytes: int = 0
+    decibels: float | None = None
+    reason: str = ""
 
 
 class ApplyingIssue(msgspec.Struct, frozen=True):
@@ -152,6 +182,7 @@ class Deployment(msgspec.Struct, frozen=True):
     not_tried: tuple[str, ...] = ()
     verdict: tuple[str, ...] = ()
     quality: str = ""
+    quantised: tuple[QuantisedArtifact, ...] = ()
     int8: str = INT8_NOT_MEASURED
 
     def proofs_of(self, contender: str) -> Iterator[DeviceProof]:

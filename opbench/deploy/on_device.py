@@ -1,7 +1,7 @@
 """Proves the files beside it on this machine, times them, and writes a document that `opbench report` reads.
 
     python on_device.py                          every file, in ONNX Runtime on the CPU
-    python on_device.py --runtime openvino
+    python on_device.py --runtime openvino          or ncnn, torchscript
     python on_device.py --provider CUDAExecutionProvider --file NAME.onnx
 
 It needs numpy and the runtime alone. manifest.json names the files, and for each the inputs in its .npz, the outputs of
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "torchscript": "torchscript"}
+RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "torchscript": "torchscript", "ncnn": "ncnn"}
 CPU = "CPUExecutionProvider"
 SECONDS = 600
 
@@ -65,7 +65,7 @@ class OnnxRuntime:
 
     def run(self, inputs: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         """The first output."""
-        found = self._session.run(self._output, dict(zip(self._names, inputs, strict=True)))
+        found = self._session.run(self._output, dict(zip(fitting(self._names, inputs), inputs, strict=True)))
         return np.asarray(found[0])
 
     def elsewhere(self, inputs: list[np.ndarray[Any, Any]]) -> dict[str, int]:
@@ -95,6 +95,8 @@ class OpenVino:
 
     def run(self, inputs: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         """The first output."""
+        # One that is not given would be what lies in its memory.
+        fitting([f"input {at}" for at in range(len(self._compiled.inputs))], inputs)
         self._request.infer(dict(enumerate(inputs)), share_inputs=True)
         return np.array(self._request.get_output_tensor(0).data)
 
@@ -134,7 +136,59 @@ class TorchScript:
         return {}
 
 
-STARTED: dict[str, Any] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "torchscript": TorchScript}
+class Ncnn:
+    """A pair of files in ncnn on the CPU, in float32. It has no batch: the first axis is taken off and put back."""
+
+    def __init__(self, path: Path, provider: str, threads: int) -> None:
+        import ncnn
+
+        self.version, self.provider = f"ncnn {ncnn.__version__}", provider or "cpu"
+        text = path.read_text(encoding="utf-8").splitlines()[2:]
+        kinds = {line.split(maxsplit=1)[0] for line in text if line.strip()}
+        # It would be loaded and crash when it is called.
+        if foreign := sorted(kind for kind in kinds if "." in kind or ":" in kind):
+            raise ValueError(f"it has no layer for {', '.join(foreign)}")
+        self._ncnn, self._net = ncnn, ncnn.Net()
+        self._net.opt.num_threads = threads
+        self._net.opt.use_vulkan_compute = False
+        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "int8_inference"):
+            if hasattr(self._net.opt, f"use_{name}"):
+                setattr(self._net.opt, f"use_{name}", False)
+        if self._net.load_param(str(path)) or self._net.load_model(str(path.with_suffix(".bin"))):
+            raise ValueError("it can't load the files: it says why on standard error alone")
+        self._names, self._output = list(self._net.input_names()), next(iter(self._net.output_names()))
+
+    def run(self, inputs: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        """The first output."""
+        if any(len(one) != 1 for one in inputs):
+            raise ValueError("it takes one image at a time")
+        extractor = self._net.create_extractor()
+        held = [np.ascontiguousarray(one[0]) for one in inputs]  # a Mat only points to it
+        for name, value in zip(fitting(self._names, inputs), held, strict=True):
+            extractor.input(name, self._ncnn.Mat(value))
+        code, found = extractor.extract(self._output)
+        if code:
+            raise ValueError(f"it gives no output: code {code}")
+        return np.array(found.numpy())[None]
+
+    def elsewhere(self, inputs: list[np.ndarray[Any, Any]]) -> dict[str, int]:
+        """None: it has no other provider on the CPU."""
+        return {}
+
+
+def fitting(names: list[str], inputs: list[np.ndarray[Any, Any]]) -> list[str]:
+    """The names of a file's inputs; ValueError where it has another number of them than are given."""
+    if len(names) != len(inputs):
+        raise ValueError(f"the file has {len(names)} inputs ({', '.join(names)}), there are {len(inputs)} to give it")
+    return names
+
+
+STARTED: dict[str, Any] = {
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "torchscript": TorchScript,
+    "ncnn": Ncnn,
+}
 
 
 def judged(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], bound: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -169,7 +223,9 @@ def one(entry: dict[str, Any], runtime: str, provider: str, threads: int, rounds
     data = np.load(HERE / entry["inputs"])
     sets = [(name, _inputs(data, name)) for name in entry["sets"]]
     try:
-        found["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        found["sha256"] = hashlib.sha256(
+            b"".join((HERE / name).read_bytes() for name in _parts(entry["file"]))
+        ).hexdigest()
         begin = time.perf_counter()
         loaded = STARTED[runtime](path, provider, threads)
         found |= {"load_seconds": time.perf_counter() - begin, "version": loaded.version, "provider": loaded.provider}
@@ -195,6 +251,11 @@ def one(entry: dict[str, Any], runtime: str, provider: str, threads: int, rounds
         except Exception as error:  # what it says of itself is no part of the proof
             found["note"] = f"what runs elsewhere is not known: {_said(error)}"
     return found
+
+
+def _parts(file: str) -> list[str]:
+    """A file of ncnn has its weights in another one beside it."""
+    return [file, file.removesuffix(".param") + ".bin"] if file.endswith(".param") else [file]
 
 
 def _inputs(data: Any, name: str) -> list[np.ndarray[Any, Any]]:

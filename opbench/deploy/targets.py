@@ -48,7 +48,7 @@ class DeployTarget(NamedTuple):
     definition: str
     declared: str = ""
 
-    def suite(self, runtimes: Sequence[str], spread: float) -> str:
+    def suite(self, runtimes: Sequence[str], spread: float, dtypes: Sequence[str] = ("float32",)) -> str:
         """Its TOML."""
         dims = ", ".join(f"{name} = {value}" for name, value in self.dims.items())
         lines = [
@@ -60,7 +60,7 @@ class DeployTarget(NamedTuple):
             f"source = {_quoted(self.name)}",
             f"dims = {{ {dims} }}",
             f"contenders = [{', '.join(map(_quoted, self.contenders))}]",
-            'dtypes = ["float32"]',
+            f"dtypes = [{', '.join(map(_quoted, dtypes))}]",
             'devices = ["cpu"]',
             'modes = ["inference"]',
             f"spreads = [{spread!r}]",

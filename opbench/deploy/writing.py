@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from opbench import registry
 from opbench.build import Built, build
-from opbench.deploy.nouns import Axes, RefusedArtifact, ShippedArtifact
+from opbench.deploy.nouns import BIN, PARAM, Axes, RefusedArtifact, ShippedArtifact
+from opbench.documents import replace_file
 from opbench.models.deployed import free_sizes
 from opbench.process.channel import serve
-from opbench.runtimes import of_onnx, of_torch
+from opbench.runtimes import of_ncnn, of_onnx, of_torch
 from opbench.runtimes.prepared import CantBeMade
 from opbench.schema import Case, OpbenchError
 from opbench.slug import slug
@@ -77,50 +79,70 @@ def written(job: WriteJob) -> Iterator[Answer]:
     for path in job.extensions:
         registry.load_file(path)
     made = build(job.case)
-    for format_, opset, axes in _wanted(job):
+    for format_, opset, axes in wanted(job):
         try:
             yield WrittenFile(_artifact(job, made, format_, opset, axes))
         except CantBeMade as error:
-            yield RefusedFile(RefusedArtifact(job.case.named, format_, opset, axes, str(error)))
+            yield RefusedFile(RefusedArtifact(job.case.named, format_, opset, axes, str(error), job.case.dtype))
     if job.inputs:
         yield WrittenInputs(tuple(_save_inputs(job, made)))
     yield EverythingWritten()
 
 
-def _wanted(job: WriteJob) -> Iterator[tuple[str, int, Axes]]:
-    axes: tuple[Axes, ...] = ("fixed", "free")
-    if "onnx" in job.formats:
-        yield from (("onnx", opset, one) for one in axes for opset in job.opsets)
-    if "torchscript" in job.formats:
-        yield "torchscript", 0, "fixed"
+def wanted(job: WriteJob) -> Iterator[tuple[str, int, Axes]]:
+    """Format, opset and axes of every file, those with fixed axes first."""
+    opsets = job.opsets if "onnx" in job.formats else ()
+    yield from (("onnx", opset, "fixed") for opset in opsets)
+    yield from ((format_, 0, "fixed") for format_ in ("torchscript", "ncnn") if format_ in job.formats)
+    yield from (("onnx", opset, "free") for opset in opsets)
+
+
+class _Content(NamedTuple):
+    """What goes into one or two files, by the ends of their names, with who wrote it and what is in it."""
+
+    exporter: str
+    files: Mapping[str, bytes]
+    nodes: int
+    operations: Mapping[str, int] = {}
 
 
 def _artifact(job: WriteJob, made: Built, format_: str, opset: int, axes: Axes) -> ShippedArtifact:
-    operations: Mapping[str, int] = {}
-    stem = slug(f"{job.case.operator}-{job.case.implementation}")
-    if format_ == "onnx":
-        if axes == "free":
-            free_sizes(made.module)
-        content = of_onnx.write(made.module, made.inputs, opset=opset, free=axes == "free")
-        operations = dict(sorted(Counter(of_onnx.operations(content)).items()))
-        name, exporter = f"{stem}-opset{opset}{'-free' if axes == 'free' else ''}.onnx", of_onnx.EXPORTER
-        nodes = sum(operations.values())
-    else:
-        content, nodes = of_torch.traced(made.module, made.inputs)
-        name, exporter = f"{stem}.torchscript", of_torch.TRACER
-    (Path(job.folder) / name).write_bytes(content)
+    found = _content(made, format_, opset, axes)
+    precision = "" if job.case.dtype == "float32" else f"-{job.case.dtype}"
+    stem = slug(f"{job.case.operator}-{job.case.implementation}{precision}")
+    for end, content in found.files.items():
+        replace_file(Path(job.folder) / f"{stem}{end}", content)
+    whole = b"".join(found.files.values())
     return ShippedArtifact(
         contender=job.case.named,
-        file=name,
+        file=stem + next(iter(found.files)),
         format=format_,
-        exporter=exporter,
+        exporter=found.exporter,
         opset=opset,
         axes=axes,
-        bytes=len(content),
-        nodes=nodes,
-        sha256=hashlib.sha256(content).hexdigest(),
-        operations=dict(operations),
+        bytes=len(whole),
+        nodes=found.nodes,
+        sha256=hashlib.sha256(whole).hexdigest(),
+        operations=dict(sorted(found.operations.items())),
+        dtype=job.case.dtype,
     )
+
+
+def _content(made: Built, format_: str, opset: int, axes: Axes) -> _Content:
+    if format_ == "torchscript":
+        content, nodes = of_torch.traced(made.module, made.inputs)
+        return _Content(of_torch.TRACER, {".torchscript": content}, nodes)
+    if format_ == "ncnn":
+        written = of_ncnn.write(made.module, made.inputs)
+        layers = Counter(of_ncnn.layers(written.param))
+        files = {f".ncnn{PARAM}": written.param.encode(), f".ncnn{BIN}": written.weights}
+        return _Content(of_ncnn.EXPORTER, files, sum(layers.values()), layers)
+    if axes == "free":
+        free_sizes(made.module)
+    content = of_onnx.write(made.module, made.inputs, opset=opset, free=axes == "free")
+    operations = Counter(of_onnx.operations(content))
+    end = f"-opset{opset}{'-free' if axes == 'free' else ''}.onnx"
+    return _Content(of_onnx.exporter(opset), {end: content}, sum(operations.values()), operations)
 
 
 def _save_inputs(job: WriteJob, made: Built) -> Iterator[str]:
@@ -136,7 +158,9 @@ def _save_inputs(job: WriteJob, made: Built) -> Iterator[str]:
             allowed(found.terms["output"], found.dtype).expand_as(found.expected["output"]).numpy()
         )
         yield name
-    np.savez_compressed(Path(job.folder) / job.inputs, **arrays)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    replace_file(Path(job.folder) / job.inputs, content.getvalue())
 
 
 def _at_another_size(case: Case, made: Built) -> Built | None:

@@ -119,6 +119,7 @@ def _runtimes() -> Iterator[DoctorLine]:
         yield DoctorLine("optional", "runtimes", "broken", said(error), "`opbench run --runtime`")
         return
     yield looked_up("onnx", "onnx", "`opbench check FILE.onnx`", "pip install 'opbench[deploy]'")
+    yield looked_up("onnxscript", "onnxscript", "`opbench deploy --opset 21`", "pip install 'opbench[deploy]'")
     for name, runtime in RUNTIMES.items():
         # What torch brings itself stands there with torch.
         if not name.startswith("torch"):

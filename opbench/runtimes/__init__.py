@@ -17,22 +17,30 @@ from opbench.schema import DEFAULT_RUNTIME
 if TYPE_CHECKING:
     from opbench.runtimes.prepared import Prepare
 
+# Apart from the extra: ncnn brings OpenCV along.
+NCNN = "ncnn pnnx"
 
-def _no_module(name: str, package: str) -> str | None:
+
+def _no_module(name: str, package: str, cure: str = "'opbench[deploy]'") -> str | None:
     if importlib.util.find_spec(name) is None:
-        return f"{package} is not installed: pip install 'opbench[deploy]'"
+        return f"{package} is not installed: pip install {cure}"
     return None
 
 
-def _onnx_and(name: str, package: str) -> str | None:
-    return _no_module("onnx", "onnx") or _no_module(name, package)
+def _onnx_and(name: str, package: str, cure: str = "'opbench[deploy]'") -> str | None:
+    return _no_module(name, package, cure) or _no_module("onnx", "onnx")
+
+
+def _ncnn_and_pnnx() -> str | None:
+    return _no_module("ncnn", "ncnn", NCNN) or _no_module("pnnx", "pnnx, which writes files for ncnn,", NCNN)
 
 
 @dataclass(frozen=True)
 class Runtime:
     """`missing()` gives the reason why it can't run here, or None; `prepare` is "module:function" (see `Prepare`).
 
-    `records` says that it executes a graph which an exporter has written down.
+    `records` says that it executes a graph which an exporter has written down; `device` is where it executes it, "" for
+    wherever torch does.
     """
 
     name: str
@@ -40,6 +48,7 @@ class Runtime:
     prepare: str = ""
     missing: Callable[[], str | None] = lambda: None
     records: bool = True
+    device: str = "cpu"
 
     def load(self) -> Prepare:
         """The function that makes a module ready for it; imported now, with the runtime itself."""
@@ -51,7 +60,7 @@ class Runtime:
 RUNTIMES: Mapping[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
-        Runtime(DEFAULT_RUNTIME, "torch, eager", records=False),
+        Runtime(DEFAULT_RUNTIME, "torch, eager", records=False, device=""),
         Runtime("torch-compile", "torch.compile", "opbench.runtimes.of_torch:compiled", records=False),
         Runtime("torch-export", "the program of torch.export", "opbench.runtimes.of_torch:program"),
         Runtime("torchscript", "TorchScript: traced and frozen", "opbench.runtimes.of_torch:script"),
@@ -66,6 +75,14 @@ RUNTIMES: Mapping[str, Runtime] = {
             "OpenVINO, CPU, float32 kept",
             "opbench.runtimes.of_onnx:openvino",
             partial(_onnx_and, "openvino", "openvino"),
+        ),
+        Runtime("ncnn", "ncnn, CPU, float32 kept", "opbench.runtimes.of_ncnn:ncnn", _ncnn_and_pnnx),
+        Runtime(
+            "tensorrt",
+            "TensorRT, float32 kept",
+            "opbench.runtimes.of_tensorrt:tensorrt",
+            partial(_onnx_and, "tensorrt", "tensorrt", "tensorrt, beside a CUDA device"),
+            device="cuda",
         ),
     )
 }

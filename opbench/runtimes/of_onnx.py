@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import inspect
 import io
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +21,10 @@ from opbench.schema import Artifact
 # TensorRT's parser takes it for nearest.
 OPSET = 17
 EXPORTER = "torch.onnx (TorchScript)"
-# The first that has GridSample, and the last that this exporter writes.
-OPSETS = (16, 20)
+DYNAMO = "torch.onnx (dynamo)"
+# The first that has GridSample, and the last that some exporter of torch writes: beyond TRACED that of torch.export.
+OPSETS = (16, 23)
+TRACED = 20
 
 
 def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, free: bool = False) -> bytes:
@@ -28,6 +33,8 @@ def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, 
     Raises CantBeMade with the exporter's own words.
     """
     names = [f"input{position}" for position in range(len(inputs))]
+    if opset > TRACED:
+        return _by_dynamo(module, inputs, names, opset, free=free)
     axes = {name: {0: "batch", 2: f"height{name[5:]}", 3: f"width{name[5:]}"} for name in names}
     written = io.BytesIO()
     try:
@@ -49,6 +56,48 @@ def write(module: nn.Module, inputs: tuple[Tensor, ...], *, opset: int = OPSET, 
     except Exception as error:  # of whatever kind the exporter raises
         raise refused("torch.onnx can't write it down", error) from error
     return written.getvalue()
+
+
+def exporter(opset: int) -> str:
+    """Who writes a file of an opset."""
+    return EXPORTER if opset <= TRACED else DYNAMO
+
+
+def _by_dynamo(module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], opset: int, *, free: bool) -> bytes:
+    if importlib.util.find_spec("onnxscript") is None:
+        raise CantBeMade(f"opset {opset} needs onnxscript, which is not installed: pip install 'opbench[deploy]'")
+    auto = torch.export.Dim.AUTO
+    axes: Any = tuple({0: auto, 2: auto, 3: auto} for _ in inputs)
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        axes = (axes,)
+    try:
+        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program: Any = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                opset_version=opset,
+                input_names=names,
+                output_names=["output"],
+                dynamic_shapes=axes if free else None,
+                external_data=False,
+            )
+        content: bytes = program.model_proto.SerializeToString()
+    except Exception as error:  # of whatever kind the exporter raises
+        raise refused("torch.onnx can't write it down", error) from error
+    if (written := opset_of(content)) != opset:
+        raise CantBeMade(f"torch.onnx wrote opset {written} where {opset} was asked for")
+    return content
+
+
+def opset_of(content: bytes) -> int:
+    """The version of ONNX's own operations in a file."""
+    import onnx
+
+    imported = onnx.load_model_from_string(content).opset_import
+    return next((one.version for one in imported if one.domain in ("", "ai.onnx")), 0)
 
 
 def onnxruntime(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Executed:
@@ -87,6 +136,21 @@ def openvino(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Exe
 
 def openvino_request(content: bytes, threads: int) -> Callable[..., Tensor]:
     """What executes an ONNX file in OpenVINO: torch tensors in, its first output out."""
+    return openvino_compiled(openvino_model(content), threads)
+
+
+def openvino_model(content: bytes) -> Any:
+    """An ONNX file as OpenVINO reads it. Raises CantBeMade with its own words."""
+    import openvino
+
+    try:
+        return openvino.Core().read_model(model=io.BytesIO(content))
+    except Exception as error:  # RuntimeError for the most part
+        raise refused("OpenVINO can't load it", error) from error
+
+
+def openvino_compiled(model: Any, threads: int) -> Callable[..., Tensor]:
+    """What executes a model that OpenVINO has read: torch tensors in, its first output out."""
     import openvino
 
     settings = {
@@ -96,9 +160,8 @@ def openvino_request(content: bytes, threads: int) -> Callable[..., Tensor]:
         "PERFORMANCE_HINT": "LATENCY",
     }
     try:
-        core = openvino.Core()
-        compiled = core.compile_model(core.read_model(model=io.BytesIO(content)), "CPU", settings)
-    except Exception as error:  # RuntimeError for the most part
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+    except Exception as error:  # likewise
         raise refused("OpenVINO can't load it", error) from error
     request = compiled.create_infer_request()
 
@@ -144,3 +207,29 @@ def operations(content: bytes) -> Iterator[str]:
                     yield from of(attribute.g)
 
     return of(onnx.load_model_from_string(content).graph)
+
+
+def external_files(content: bytes) -> set[str]:
+    """The other files that an ONNX file keeps tensors in, as it names them, wherever in it a tensor may stand."""
+    import onnx
+
+    def of_nodes(nodes: Any) -> Iterator[Any]:
+        for attribute in (attribute for node in nodes for attribute in node.attribute):
+            yield from (
+                attribute.t,
+                *attribute.tensors,
+                attribute.sparse_tensor.values,
+                attribute.sparse_tensor.indices,
+            )
+            for graph in (attribute.g, *attribute.graphs):
+                yield from of_graph(graph)
+
+    def of_graph(graph: Any) -> Iterator[Any]:
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        yield from of_nodes(graph.node)
+
+    model = onnx.load_model_from_string(content)
+    tensors = [*of_graph(model.graph), *(one for function in model.functions for one in of_nodes(function.node))]
+    return {entry.value for one in tensors for entry in one.external_data if entry.key == "location"}

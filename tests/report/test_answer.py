@@ -114,6 +114,21 @@ def test_other_memory_formats_and_runtimes_are_no_first_answer():
     assert "9.00" not in all_of(away)
 
 
+def test_the_first_answer_says_eager_and_deployed_cost_in_one_sentence():
+    away = {"runtime": "onnxruntime"}
+    records = [
+        *slot_run(1.25).records,
+        exactly(slot("nearest[torch]", **away), 2e-3),
+        exactly(slot("carafe[slices]", **away), 2e-3, 1.5),
+        exactly(slot("nearest[torch]", runtime="openvino"), 2e-3),
+    ]
+    first, *_ = said_of(make_run(records))
+    assert first == (
+        "In place of nearest, CARAFE[cpu] costs 25.0 % [25.0, 25.0] more time (1.25 ms instead of 1.00 ms) at p5-p4; "
+        "where it is deployed, as slices it costs 50.0 % [50.0, 50.0] more time in ONNX Runtime."
+    )
+
+
 def test_what_is_no_choice_for_a_network_is_left_to_the_tables():
     """A rival without a place of its own, and the core of an operator beside its module."""
     run = slot_run(

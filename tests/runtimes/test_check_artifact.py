@@ -12,7 +12,7 @@ from opbench.conformance import artifact
 from opbench.operators.carafe import CARAFE, carafe
 from opbench.operators.carafe.cores import unfold
 from opbench.operators.dcnv3 import dcnv3
-from opbench.runtimes.of_onnx import write
+from opbench.runtimes.of_onnx import external_files, write
 
 for needed in ("onnx", "onnxruntime"):
     pytest.importorskip(needed, reason="the extra opbench[deploy] is not installed")
@@ -159,6 +159,61 @@ def test_what_is_no_model_is_not_judged(tmp_path, check, content, sentence):
     assert "Traceback" not in said
     assert said.startswith("not judged: ")
     assert sentence in said or "ONNX Runtime" in said
+
+
+def with_external_data(content, location):
+    """The file with a tensor that another file holds."""
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    tensor = model.graph.initializer.add()
+    tensor.name, tensor.data_type, tensor.data_location = "stray", onnx.TensorProto.FLOAT, onnx.TensorProto.EXTERNAL
+    tensor.dims.append(4)
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", location
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("location", ["../../secret", "/etc/passwd", "beside.bin"])
+def test_a_file_that_would_read_others_is_not_judged_and_none_is_opened(tmp_path, check, location):
+    file = written(tmp_path, reassembly(), *masked())
+    file.write_bytes(with_external_data(file.read_bytes(), location))
+    code, said = check(file, "--operator", "carafe")
+    assert code == 2
+    assert said.startswith("not judged: ")
+    assert f"it keeps tensors in other files ({location!r})" in said.replace("\n", " ")
+
+
+def test_tensors_of_other_files_are_found_inside_nested_graphs():
+    import onnx
+    from onnx import helper
+
+    outer = onnx.load_model_from_string(write(Core(reassembly()).eval(), masked()))
+    inner = onnx.load_model_from_string(with_external_data(outer.SerializeToString(), "deep.bin")).graph
+    outer.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=inner, else_branch=outer.graph))
+    assert external_files(outer.SerializeToString()) == {"deep.bin"}
+    assert external_files(write(Core(reassembly()).eval(), masked())) == set()
+
+
+def test_a_file_that_asks_for_terabytes_is_not_judged(tmp_path):
+    """In a process of its own, which may have a part of the memory that is free."""
+    from onnx import TensorProto, helper
+
+    shape = helper.make_tensor("size", TensorProto.INT64, [4], [1, 8, 1 << 20, 1 << 20])
+    nodes = [helper.make_node("ConstantOfShape", ["size"], ["huge"]), helper.make_node("Add", ["huge", "x"], ["y"])]
+    given = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 6, 7]),
+        helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1, 25, 12, 14]),
+    ]
+    taken = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "huge", given, taken, [shape])
+    file = tmp_path / "huge.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    file.write_bytes(model.SerializeToString())
+    code, said = command(file, "--operator", "carafe")
+    assert code == 2, said
+    assert said.startswith("not judged: ")
+    assert "Traceback" not in said
 
 
 def test_another_operators_file_is_not_judged(tmp_path, check):

@@ -212,7 +212,9 @@ def test_a_hostile_document_is_shown_and_obeyed_by_nothing(tmp_path, text):
     ("words", "said"),
     [
         (["carrafe"], "unknown operator 'carrafe'"),
-        (["carafe", "--opset", "21"], "--opset 21: expected 16 to 20"),
+        (["carafe", "--opset", "24"], "--opset 24: expected 16 to 23"),
+        (["carafe", "--opset", "15"], "--opset 15: expected 16 to 23"),
+        (["carafe", "--dtype", "bfloat16"], "--dtype: unknown dtype 'bfloat16'"),
         (["carafe", "--runtime", "onnx"], "unknown runtime 'onnx'"),
         (["carafe", "--runtime", "torch"], "there is no runtime to deploy to"),
         (["carafe", "--shape", "Q=3"], "--shape Q: unknown size 'Q'"),

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from opbench.operators.common.exporting import exporting, recording
+
 
 def outside(size: int, kernel_size: int, device: torch.device) -> Tensor:
     """(size, kernel_size) booleans along one axis: does this tap of this pixel's window fall outside the image?"""
@@ -54,9 +56,12 @@ def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
     border = k // 2 * s
     dtype, sums = x.dtype, _SUM_DTYPE.get(x.dtype, x.dtype)
     x, mask = x.to(sums), mask.to(sums)
-    rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
-    columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
-    mask = mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
+    if exporting() or not recording():
+        # Left out of a plain trace, which goes to runtimes that have no such operation (ncnn): the border's zeros do
+        # the same to every mask that is finite, as one that comes out of a softmax is.
+        rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
+        columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
+        mask = mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
     wide = F.pad(F.interpolate(x, scale_factor=float(s), mode="nearest"), (border, border, border, border))
 
     def reassembled(block: Tensor, weights: Tensor) -> Tensor:

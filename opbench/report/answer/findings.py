@@ -41,9 +41,13 @@ class SpokenSite(msgspec.Struct, frozen=True):
 
 
 class SpokenOperator(msgspec.Struct, frozen=True):
-    """One operator of a task on one device in one dtype, at every place where it was measured; the first leads."""
+    """One operator of a task on one device in one dtype, at every place where it was measured; the first leads.
+
+    `deployed` is that place in other runtimes than torch, each over the same baseline there.
+    """
 
     sites: tuple[SpokenSite, ...]
+    deployed: tuple[SpokenSite, ...] = ()
 
     @property
     def lead(self) -> SpokenSite:
@@ -99,7 +103,7 @@ def subjects(standings: Sequence[Standing], order: Sequence[str]) -> tuple[Spoke
             if (found := at_site(standing, operator)) is not None:
                 case = standing.case
                 groups.setdefault((case.task, operator, case.device, case.dtype), []).append(found)
-    found_subjects = [SpokenOperator(tuple(_of_leading_mode(sites))) for sites in groups.values()]
+    found_subjects = [_spoken(tuple(_of_leading_mode(sites)), standings) for sites in groups.values()]
     choices = [one for one in found_subjects if one.network or _is_choice(one)]
     kept = choices or found_subjects
     tasks = list(dict.fromkeys(one.case.task for one in kept))
@@ -110,6 +114,20 @@ def subjects(standings: Sequence[Standing], order: Sequence[str]) -> tuple[Spoke
         return not one.network, tasks.index(one.case.task), rank
 
     return tuple(sorted(kept, key=place))
+
+
+def _spoken(sites: tuple[SpokenSite, ...], standings: Sequence[Standing]) -> SpokenOperator:
+    """With its leading place in other runtimes, where it has a figure there."""
+    here = sites[0].standing.case
+    there = [
+        standing
+        for standing in standings
+        if standing.case.runtime != DEFAULT_RUNTIME
+        and not standing.case.unusual_format
+        and (standing.case.workload, _in_torch(standing.case)) == (here.workload, _site(here))
+    ]
+    found = (at_site(standing, sites[0].row.case.operator) for standing in there)
+    return SpokenOperator(sites, tuple(one for one in found if one is not None and one.ratio is not None))
 
 
 def at_site(standing: Standing, operator: str) -> SpokenSite | None:
@@ -168,6 +186,10 @@ def _site(case: Case) -> tuple[object, ...]:
     """What two panels have in common that differ in memory format; a suite may call them differently."""
     dims = tuple(sorted(case.dims.items()))
     return case.task, dims, case.dtype, case.device, case.mode, case.runtime, case.across_runtimes, case.spread
+
+
+def _in_torch(case: Case) -> tuple[object, ...]:
+    return _site(msgspec.structs.replace(case, runtime=DEFAULT_RUNTIME))
 
 
 def in_weak_format(one: SpokenOperator) -> bool:

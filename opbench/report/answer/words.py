@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from opbench.deploy.answer import title
 from opbench.errors import nearest
 from opbench.quantities import PARAMS
 from opbench.report import numbers
@@ -65,6 +66,7 @@ class Language(msgspec.Struct, frozen=True):
             cost=self._cost(lead),
             params=self._params(lead),
             slowest=self._slowest(lead),
+            deployed=self._deployed(one),
             elsewhere=self._elsewhere(one.sites[1:]),
             where=self._where(one.case),
         )
@@ -84,6 +86,7 @@ class Language(msgspec.Struct, frozen=True):
             sites=self.phrases["semicolon"].join(
                 self.say("site", cost=self._cost(site), site=self._site(site, one)) for site in named
             ),
+            deployed=self._deployed(one),
             elsewhere=self._elsewhere(one.sites[len(named) :]),
             where=self._where(one.case),
         )
@@ -197,6 +200,20 @@ class Language(msgspec.Struct, frozen=True):
         if site.slowest is None or found is None:
             return ""
         return self.say("slowest", implementation=self.short(site.slowest.case.implementation), cost=self.ratio(found))
+
+    def _deployed(self, one: SpokenOperator) -> str:
+        """What the leading place costs in other runtimes, each with the graph that is fastest there."""
+        parts = [
+            self.say(
+                "deployed-as" if _implementation([site]) else "deployed-in",
+                runtime=self.short(title(site.row.case.runtime)),
+                implementation=self.short(site.row.case.implementation),
+                cost=self.ratio(site.ratio),
+            )
+            for site in one.deployed
+            if site.ratio is not None
+        ]
+        return self.say("deployed", parts=self.listed(parts)) if parts else ""
 
     def _elsewhere(self, sites: Sequence[SpokenSite]) -> str:
         """The range over the places that aren't named."""

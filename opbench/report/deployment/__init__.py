@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from opbench.deploy.answer import title
-from opbench.deploy.nouns import Deployment, DeviceProof, DeviceRun
+from opbench.deploy.nouns import Deployment, DeviceProof, DeviceRun, RuntimeLatency
 from opbench.documents import replace_file
 from opbench.report import numbers
 from opbench.report.escape import block, prose, visible
@@ -30,6 +30,11 @@ def write_deployment(answer: Deployment, folder: Path) -> Path:
         proof_table(answer.proofs, answer).markdown(),
         prose(PROOF_NOTE.format(definition=answer.definition)),
         *(["## Latency", latency.markdown(), prose(latency.note)] if answer.latencies else []),
+        *(
+            ["## int8, not proven", (small := int8_table(answer)).markdown(), prose(small.note)]
+            if answer.quantised
+            else []
+        ),
         "## Files",
         file_table(answer).markdown(),
     ]
@@ -63,6 +68,8 @@ def shown_deployment(answer: Deployment) -> Iterator[RenderableType]:
     yield summary_table(answer).rich()
     if answer.latencies:
         yield latency_table(answer).rich()
+    if answer.quantised:
+        yield int8_table(answer).rich()
     if answer.refused:
         yield refused_table(answer).rich()
     for sentence in answer.verdict:
@@ -130,7 +137,7 @@ def latency_table(answer: Deployment) -> Table:
     """A row for each contender in each runtime that was timed."""
     rows = tuple(
         (
-            title(one.runtime),
+            _where(one),
             one.contender,
             numbers.seconds(one.seconds, one.outcome),
             numbers.ratio(one.ratio, one.outcome) if one.baseline else "baseline",
@@ -144,12 +151,39 @@ def latency_table(answer: Deployment) -> Table:
     return Table(("runtime", "contender", "latency", "over", "baseline", "why"), rows, note, (1, 4), numbers=(2, 3))
 
 
+def _where(one: RuntimeLatency) -> str:
+    return title(one.runtime) if one.dtype == "float32" else f"{title(one.runtime)}, {one.dtype}"
+
+
+def int8_table(answer: Deployment) -> Table:
+    """A row for each contender in each runtime that executes it in int8."""
+    rows = tuple(
+        (
+            one.contender,
+            title(one.runtime),
+            one.method,
+            "-" if one.decibels is None else f"{one.decibels:.1f} dB",
+            numbers.size(one.bytes or None, "-"),
+            one.reason,
+        )
+        for one in answer.quantised
+    )
+    draws = max((one.calibration for one in answer.quantised), default=0)
+    note = (
+        f"Not proven: signal over error is that of the float64 definition's output over its difference from int8's, at "
+        f"the inputs that the files are proven at; the ranges are those of {draws} other draws of the inputs."
+    )
+    header = ("contender", "runtime", "quantised by", "signal over error", "size", "why")
+    return Table(header, rows, note, (0,), numbers=(3, 4))
+
+
 def file_table(answer: Deployment) -> Table:
     """A row for each file."""
     rows = tuple(
         (
             one.file,
             one.contender,
+            one.dtype,
             one.exporter,
             str(one.opset) if one.opset else "-",
             one.axes,
@@ -158,12 +192,17 @@ def file_table(answer: Deployment) -> Table:
         )
         for one in answer.artifacts
     )
-    return Table(("file", "contender", "exporter", "opset", "axes", "size", "nodes"), rows, "", (0, 1), numbers=(5, 6))
+    return Table(
+        ("file", "contender", "dtype", "exporter", "opset", "axes", "size", "nodes"), rows, "", (0, 1), numbers=(6, 7)
+    )
 
 
 def refused_table(answer: Deployment) -> Table:
     """What could not be written, and why."""
-    rows = tuple((one.contender, one.format, str(one.opset or "-"), one.axes, one.reason) for one in answer.refused)
+    rows = tuple(
+        (one.contender, f"{one.format}, {one.dtype}", str(one.opset or "-"), one.axes, one.reason)
+        for one in answer.refused
+    )
     return Table(("contender", "format", "opset", "axes", "why"), rows)
 
 

@@ -27,7 +27,7 @@ def verdict(answer: Deployment, run: Run | None) -> Iterator[str]:
         yield f"{issue.runtime} was not tried here: {issue.sentence} ({', '.join(issue.sources)})."
     for one in answer.not_tried:
         yield f"Not tried: {one}."
-    yield f"{answer.int8}."
+    yield from _int8(answer)
 
 
 def _proofs(answer: Deployment) -> Iterator[str]:
@@ -48,7 +48,21 @@ def _proofs(answer: Deployment) -> Iterator[str]:
         those = [one for one in answer.proofs if one.proof == "refused" and one.reason == reason]
         yield f"{title(those[0].runtime)} refuses {', '.join(dict.fromkeys(one.file for one in those))}: {reason}"
     for refusal in answer.refused:
-        yield f"{refusal.contender} can't be written as {refusal.format}: {refusal.reason}"
+        precision = "" if refusal.dtype == "float32" else f" in {refusal.dtype}"
+        yield f"{refusal.contender} can't be written as {refusal.format}{precision}: {refusal.reason}"
+
+
+def _int8(answer: Deployment) -> Iterator[str]:
+    yield f"{answer.int8}."
+    for runtime, method in dict.fromkeys((one.runtime, one.method) for one in answer.quantised):
+        own = [one for one in answer.quantised if (one.runtime, one.method) == (runtime, method)]
+        figures = {one.contender: one.decibels for one in own if one.decibels is not None}
+        if figures:
+            told = ", ".join(f"{name} {figure:.1f} dB" for name, figure in figures.items())
+            yield f"In int8 by {method}, {title(runtime)} keeps: {told}."
+        for reason in dict.fromkeys(one.reason for one in own if one.decibels is None):
+            those = ", ".join(one.contender for one in own if one.reason == reason)
+            yield f"In int8 by {method}, {title(runtime)} has no figure of {those}: {reason}."
 
 
 def _words(one: DeviceProof) -> str:
@@ -60,7 +74,8 @@ def _costs(target: str, standing: Standing) -> Iterator[str]:
         yield from _across(standing)
         return
     operators = dict.fromkeys(row.case.operator for row in standing.rows if not row.is_baseline)
-    where = f"In {title(standing.case.runtime)}"
+    dtype = "" if standing.case.dtype == "float32" else f" in {standing.case.dtype}"
+    where = f"In {title(standing.case.runtime)}{dtype}"
     for operator in operators:
         rows = [row for row in standing.rows if row.case.operator == operator and not row.is_baseline]
         timed = sorted(((found.value, at, found) for at, row in enumerate(rows) if (found := standing.ratio(row))))
@@ -89,6 +104,7 @@ def _others(standing: Standing, best: Row, rows: Sequence[Row]) -> Iterator[str]
 
 
 def _across(standing: Standing) -> Iterator[str]:
+    dtype = "" if standing.case.dtype == "float32" else f" in {standing.case.dtype}"
     for row in standing.rows:
         found = standing.ratio(row)
         if row.is_baseline or found is None:
@@ -96,4 +112,4 @@ def _across(standing: Standing) -> Iterator[str]:
         where = title(row.case.runtime)
         inside = f" in {title(DEFAULT_RUNTIME)}" if row.case.runtime != DEFAULT_RUNTIME else ""
         taken = f"takes {shown_ratio(found)} the time of {standing.panel.baseline}{inside}"
-        yield f"In {where} {row.case.named} {taken}."
+        yield f"In {where}{dtype} {row.case.named} {taken}."

@@ -1,7 +1,6 @@
 """A real local Ray cluster, and the toys of tests/engine on it."""
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
 
-from toy_plan import LIMITS, search_path
+from local_clusters import local_cluster, mixed_nodes
+from toy_plan import LIMITS
 
 WORKERS = 2
 
@@ -17,24 +17,16 @@ WORKERS = 2
 # Of a module: other tests of this process count its children.
 @pytest.fixture(scope="module")
 def ray_cluster():
-    """A head without CPUs and two nodes of one, each a raylet of its own; the address of the head."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'opbench[ray]'")
-    from ray.cluster_utils import Cluster as LocalCluster
+    """Two nodes that are alike."""
+    with local_cluster(*[{}] * WORKERS) as address:
+        yield address
 
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = search_path()  # of the raylets' workers; toys are imported there
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    memory = {"object_store_memory": 80 << 20}
-    head = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
-    for _ in range(WORKERS):
-        head.add_node(num_cpus=1, **memory)
-    try:
-        yield head.address
-    finally:
-        head.shutdown()
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+
+@pytest.fixture(scope="module")
+def mixed_cluster(tmp_path_factory):
+    """Three nodes that are not, of which one is left out."""
+    with local_cluster(*mixed_nodes(tmp_path_factory.mktemp("mixed"))) as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opbench.analyse.known_machine import known_machine
-from opbench.engine.fleet.run import Fleet, measured_on_fleet, planned_fleet, type_folder
+from opbench.engine.fleet.run import Fleet, measured_on_fleet, planned_fleet, type_folders
 from opbench.exit_codes import Exit, of_outcomes
 from opbench.options import loudness
+from opbench.plural import counted
 from opbench.report.lines import say
 from opbench.report.run_summary import show_run
 from opbench.report.screen import Screen, print_plan, screen
@@ -37,15 +38,15 @@ def run_on_fleet(
     """
     with planned_fleet(request, _note) as fleet:
         found = [plan.laid_out for plan in fleet.plans]
+        places = type_folders(fleet, folder)
         total = sum(len(one.plan.panels) * one.settings.replicas for one in found)
         if delivery is not None:
-            for plan in fleet.plans:
-                place = type_folder(plan.kind, folder, len(fleet.plans))
+            for plan, place in zip(fleet.plans, places, strict=True):
                 delivery.plan(plan.laid_out.plan, "" if place == folder else place.name)
         progress = shown.progress(total, "panel", "yardsticks")
         with delivery.beside(progress) if delivery else progress as told:
             known = functools.partial(known_machine, folder)
-            runs = measured_on_fleet(fleet, request, folder, tell=told, finish=report, known=known)
+            runs = measured_on_fleet(fleet, request, places, tell=told, finish=report, known=known)
     if delivery is not None:
         delivery.finish()
     said = dict.fromkeys(sentence for one in found for sentence in (*one.broken, *one.said))
@@ -72,8 +73,7 @@ def dry_run_on_fleet(request: RunRequest) -> Exit:
 
 
 def _print_types(shown: Screen, fleet: Fleet) -> None:
-    count = len(fleet.plans)
-    shown.table(HEADER, [plan.told for plan in fleet.plans], f"{count} node {'type' if count == 1 else 'types'}")
+    shown.table(HEADER, [plan.told for plan in fleet.plans], counted(len(fleet.plans), "node type"))
 
 
 def _note(sentence: str) -> None:

@@ -18,6 +18,7 @@ from factory import (
     make_selfcheck,
     make_verdict,
 )
+from hostile import make_hostile_run
 
 from opbench import documents
 from opbench.analyse.claims.answers import evaluate
@@ -413,3 +414,26 @@ def test_no_selfcheck_is_looked_for(tmp_path, monkeypatch):
 def test_a_folder_stands_for_its_selfcheck(tmp_path):
     (tmp_path / "selfcheck.json.gz").write_bytes(gzip.compress(documents.render(make_selfcheck())))
     assert selfcheck_of(tmp_path, make_environment()) == make_selfcheck()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [], [1, 2.5, True, None], [[1e308, 1e308]], {"a": [float("nan")]}, [float("inf"), 1], ["µ", "a"],
+        {"µ": "\ud800"}, [1, "x"], [[], [{}]], 2**63, [2**1030], "\udc80", make_run(), make_hostile_run(),
+    ],
+)  # fmt: skip
+def test_what_json_holds_as_it_is_is_written_as_everything_else(value):
+    """Most nouns are written as they are; the others by way of builtins, which takes ten times as long."""
+    from opbench.documents.text import _storable
+
+    def by_way_of_builtins():
+        return msgspec.json.encode(_storable(msgspec.to_builtins(value)))
+
+    try:
+        expected = by_way_of_builtins()
+    except OverflowError:
+        with pytest.raises(OverflowError):
+            documents.encode(value)
+    else:
+        assert documents.encode(value) == expected

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -133,8 +134,14 @@ def _header(kind: DocumentKind) -> type[msgspec.Struct]:
 
 def render(noun: msgspec.Struct) -> bytes:
     """The document of a noun as bytes, its kind first."""
+    return b"".join(_pieces(noun))
+
+
+def _pieces(noun: msgspec.Struct) -> Iterator[bytes]:
+    """The same piece by piece."""
     before = [encode(name) + b":" + encode(value) for name, value in header(noun).items()]
-    return text.braced([*before, *text.lines(noun, kind_of(type(noun)).depth)]) + b"\n"
+    yield from text.lines(noun, kind_of(type(noun)).depth, before)
+    yield b"\n"
 
 
 def header(noun: msgspec.Struct) -> dict[str, str | int]:
@@ -146,7 +153,7 @@ def header(noun: msgspec.Struct) -> dict[str, str | int]:
 
 def save(noun: msgspec.Struct, path: str | os.PathLike[str]) -> None:
     """Writes the document; a reader, or a crash, sees the old file or the new one and nothing between."""
-    replace_file(path, render(noun))
+    replace_file(path, _pieces(noun))
 
 
 def _short(rows: list[DocumentKind]) -> str:

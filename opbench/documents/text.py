@@ -10,6 +10,7 @@ import codecs
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,7 +31,36 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def encode(value: Any) -> bytes:
     """One noun (a `Record`, a `Run`) as one line of JSON that `decode` gives back unchanged."""
-    return msgspec.json.encode(_storable(msgspec.to_builtins(value)))
+    if not _plain(value):
+        value = _storable(msgspec.to_builtins(value))
+    return msgspec.json.encode(value)
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON holds all of it as it is. A hundred samples are looked at as one number: there are millions."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii() or _encodable(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is tuple or kind is list:
+        try:
+            return math.isfinite(sum(value))
+        except (TypeError, OverflowError):
+            return all(map(_plain, value))
+    if kind is dict:
+        return all(map(_plain, value)) and all(map(_plain, value.values()))
+    if issubclass(kind, msgspec.Struct):
+        return all(_plain(getattr(value, name)) for name in kind.__struct_fields__)
+    return kind is int or kind is bool or value is None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def decode(data: bytes, type_: type[T]) -> T:
@@ -78,10 +108,20 @@ def _keys_once(data: bytes) -> bool:
     if rb"\u0022" in data or any(space + b":" in data for space in (b" ", b"\t", b"\n", b"\r")):
         return False
     try:
-        again = msgspec.json.encode(msgspec.json.decode(data))
+        return _keys_written_again(data) == data.count(b'":')
     except (OverflowError, ValueError):  # an integer that JSON has and msgspec doesn't write
         return False
-    return again.count(b'":') == data.count(b'":')
+
+
+def _keys_written_again(data: bytes) -> int:
+    """How often `":` is in what is read and written again. Items of lists are looked at one by one."""
+    fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    count = msgspec.json.encode(dict.fromkeys(fields)).count(b'":')
+    for value in fields.values():
+        listed = bytes(memoryview(value)[:1]) == b"["
+        for item in msgspec.json.decode(value, type=list[msgspec.Raw]) if listed else (value,):
+            count += msgspec.json.encode(msgspec.json.decode(item)).count(b'":')
+    return count
 
 
 def _as_written(noun: Any, written: Any, path: str) -> None:
@@ -107,26 +147,31 @@ def _as_written(noun: Any, written: Any, path: str) -> None:
                 )
 
 
-def lines(noun: msgspec.Struct, depth: int) -> list[bytes]:
-    """The fields of a noun, `"name":value` each; the nouns that a field lists stand a line each.
+def lines(noun: msgspec.Struct, depth: int, before: Iterable[bytes] = ()) -> Iterator[bytes]:
+    """A noun as an object with a field a line; the nouns that a field lists stand a line each.
 
-    A `depth` of 2 lays those out in lines as well.
+    In pieces, so that a large one is written without being held. `before` are fields that come first. A `depth` of 2
+    lays out the listed nouns in lines as well.
     """
-    found = []
+    begin = b"{\n"
+    for field in before:
+        yield begin + field
+        begin = b",\n"
     for name in noun.__struct_fields__:
+        yield begin + encode(name) + b":"
+        begin = b",\n"
         value = getattr(noun, name)
         if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
-            items = [braced(lines(item, depth - 1)) for item in value] if depth > 1 else map(encode, value)
-            body = b"[\n" + b",\n".join(items) + b"\n]"
+            for place, item in enumerate(value):
+                yield b",\n" if place else b"[\n"
+                if depth > 1:
+                    yield from lines(item, depth - 1)
+                else:
+                    yield encode(item)
+            yield b"\n]"
         else:
-            body = encode(value)
-        found.append(encode(name) + b":" + body)
-    return found
-
-
-def braced(fields: list[bytes]) -> bytes:
-    """Fields as an object, a line each."""
-    return b"{\n" + b",\n".join(fields) + b"\n}"
+            yield encode(value)
+    yield b"\n}"
 
 
 def malformed(data: bytes, error: Exception, expected: str) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from opbench.documents.opening import BINARY, CLOEXEC, CLOSE_FIRST, NOCTTY, NOFOLLOW, NONBLOCK, lock
@@ -26,20 +27,21 @@ _NAME = 200
 _PIECE = 1 << 16
 
 
-def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes `content` beside `path`, flushes it to the disk and renames it into place.
+def replace_file(path: str | os.PathLike[str], content: bytes | Iterable[bytes]) -> None:
+    """Writes `content`, or its pieces in turn, beside `path`, flushes it to the disk and renames it into place.
 
     A link is followed: the file that it names is replaced, and the link stays. A device or a pipe takes the content
     itself and is never replaced. Raises `OpbenchError` where it can't be written.
     """
     target = Path(path)
+    pieces = (content,) if isinstance(content, bytes) else content
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         kind = _kind(target)
         if kind is not None and not stat.S_ISREG(kind):
-            _pour(target, content, kind)
+            _pour(target, pieces, kind)
         else:
-            _replace(Path(os.path.realpath(target)) if target.is_symlink() else target, content)
+            _replace(Path(os.path.realpath(target)) if target.is_symlink() else target, pieces)
     except OSError as error:
         raise OpbenchError(f"{target}: can't be written: {error.strerror or error}") from None
 
@@ -52,7 +54,7 @@ def _kind(target: Path) -> int | None:
         return None
 
 
-def _pour(target: Path, content: bytes, kind: int) -> None:
+def _pour(target: Path, pieces: Iterable[bytes], kind: int) -> None:
     """Writes to a device or a pipe that somebody reads."""
     if stat.S_ISDIR(kind):
         raise OSError("Is a directory")
@@ -64,19 +66,20 @@ def _pour(target: Path, content: bytes, kind: int) -> None:
         raise OSError("a pipe that nobody reads" if stat.S_ISFIFO(kind) else error.strerror) from None
     try:
         os.set_blocking(descriptor, True)
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest[:_PIECE]) :]
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(descriptor, rest[:_PIECE]) :]
     finally:
         os.close(descriptor)
 
 
-def _replace(target: Path, content: bytes) -> None:
+def _replace(target: Path, pieces: Iterable[bytes]) -> None:
     _clear(target.parent)
     temporary, descriptor = _own(target)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
             if CLOSE_FIRST:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from opbench.engine.entries import FirstCalled, PanelFinished, Surroundings
 from opbench.engine.machines import Machines
 from opbench.engine.replicas import merge
-from opbench.schema import SCHEMA_VERSION, Panel, Plan, Record, Run, Settings, Skipped, Yardstick
+from opbench.schema import SCHEMA_VERSION, Case, Panel, Plan, Record, Run, Settings, Skipped, Yardstick
 from opbench.statistics.roofline import implausible, roofline
 
 # What was finished, by visit and panel.
@@ -27,8 +27,8 @@ def records_of(
     panels: Sequence[Panel], visits: int, finished: Finished, yardsticks: Sequence[Yardstick]
 ) -> tuple[Record, ...]:
     """Each case's record over all its visits, panel by panel; what no machine can have done is implausible."""
-    merged = (record for panel in panels for record in _of_panel(panel, visits, finished))
-    return tuple(_plausible(record, yardsticks) for record in merged)
+    merged = (record for panel in panels for record in of_panel(panel, visits, finished))
+    return tuple(plausible(record, yardsticks) for record in merged)
 
 
 def composed(
@@ -68,17 +68,22 @@ def composed(
     )
 
 
-def _of_panel(panel: Panel, visits: int, finished: Finished) -> list[Record]:
+def of_panel(panel: Panel, visits: int, finished: Finished) -> list[Record]:
     """The panel's records over all its visits, in the panel's order."""
     by_case: dict[str, list[Record]] = {}
     for visit in range(visits):
         if entry := finished.get((visit, panel.id)):
             for record in entry.records:
                 by_case.setdefault(record.case.id, []).append(record)
-    return [merge(found, visits) for case in panel.cases if (found := by_case.get(case.id))]
+    return [_planned(case, merge(found, visits)) for case in panel.cases if (found := by_case.get(case.id))]
 
 
-def _plausible(record: Record, yardsticks: Sequence[Yardstick]) -> Record:
+def _planned(case: Case, record: Record) -> Record:
+    """The record with the plan's own case, which it was measured as: a large run holds each of them once."""
+    return replace(record, case=case) if record.case == case else record
+
+
+def plausible(record: Record, yardsticks: Sequence[Yardstick]) -> Record:
     """The record, or its outcome where it is faster than the machine can move its bytes."""
     limit = roofline(yardsticks, record.case, record.counts) if record.outcome == "ok" else None
     for latency in record.latencies:

@@ -12,27 +12,23 @@ Below the address lie
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import shutil
 import socket
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from opbench.documents import encode
-from opbench.engine.entries import (
-    NAME,
-    Entry,
-    Header,
-    entry_of,
-    written,
-)
+from opbench.engine.entries import NAME
 from opbench.engine.executor import ANSWERS
-from opbench.engine.parts import INDEX, collected, kind_and_key, part_name
+from opbench.engine.parts import INDEX, StoredPart, collected, named, part_name
 from opbench.schema import OpbenchError, Plan
 from opbench.slug import slug
 from opbench.storage.address import address_of
@@ -92,17 +88,27 @@ class Delivery:
         self._delivered |= dict.fromkeys(part.name for part in found.lines)
         self._indexed = len(self._delivered)
         for type_ in found.types if resume else ():
-            self._add(self.folder / type_ / NAME, found.entries(type_))
+            self._add(self.folder / type_ / NAME, found.journal(type_))
 
-    def _add(self, journal: Path, entries: Sequence[Entry]) -> None:
-        """What of the entries a journal doesn't hold, behind what it does; a header comes first or not at all."""
-        own = journal.read_bytes() if journal.exists() else b""
-        own = own[: own.rfind(b"\n") + 1]  # a kill may have torn the last line
-        held = {kind_and_key(entry_of(line)) for line in own.splitlines()}
-        more = [entry for entry in entries if kind_and_key(entry) not in held]
-        if own or any(isinstance(entry, Header) for entry in more):
-            journal.parent.mkdir(parents=True, exist_ok=True)
-            journal.write_bytes(own + b"".join(map(written, more)))
+    def _add(self, journal: Path, lines: Iterator[tuple[StoredPart, bytes]]) -> None:
+        """What of the lines a journal doesn't hold, behind what it does; a header comes first or not at all."""
+        held: set[tuple[str, str] | None] = set()
+        end = 0
+        if journal.exists():
+            with journal.open("rb") as file:
+                for line in _whole(file):
+                    held.add(named(line.rstrip(b"\n")))
+                    end += len(line)
+        more = ((part, line) for part, line in lines if (part.kind, part.key) not in held)
+        first = next(more, None)
+        if first is None or not (end or first[0].kind == "header"):
+            return
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with journal.open("r+b" if end else "wb") as file:
+            file.truncate(end)  # a kill may have torn the last line
+            file.seek(end)
+            for _, line in itertools.chain([first], more):
+                file.write(line.rstrip(b"\n") + b"\n")
 
     def plan(self, plan: Plan, type_: str = "") -> None:
         """Puts there what is going to be measured, so that whoever merges knows what belongs together."""
@@ -125,9 +131,9 @@ class Delivery:
         for journal in self._journals():
             type_ = "" if journal.parent == self.folder else journal.parent.name
             for line in self._new_lines(journal):
-                named = kind_and_key(entry_of(line.rstrip(b"\n")))
-                if named is not None:
-                    self._put(type_, *named, line)
+                of = named(line.rstrip(b"\n"))
+                if of is not None:
+                    self._put(type_, *of, line)
                 self._read[journal] = self._read.get(journal, 0) + len(line)
         # Each time that there are twice as many: all indexes together are as long as the last one is, twice.
         if len(self._delivered) >= 2 * max(1, self._indexed):
@@ -178,10 +184,14 @@ class Delivery:
         """Whole lines since the last time; a torn one is not yet written."""
         begin = self._read.get(journal, 0)
         try:
-            with journal.open("rb") as file:
-                file.seek(begin)
-                data = file.read()
+            file = journal.open("rb")
         except FileNotFoundError:  # the run has just finished
             return
-        end = data.rfind(b"\n") + 1
-        yield from data[:end].splitlines(keepends=True)
+        with file:
+            file.seek(begin)
+            yield from _whole(file)
+
+
+def _whole(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a journal that are whole, one by one: together they may be half a gigabyte."""
+    return itertools.takewhile(lambda line: line.endswith(b"\n"), file)

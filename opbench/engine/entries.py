@@ -12,6 +12,7 @@ import os
 import socket
 import zlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -140,12 +141,11 @@ def written(entry: Entry) -> bytes:
     return f"{zlib.crc32(text):08x} ".encode() + text + b"\n"
 
 
-def entry_of(line: bytes) -> Entry:
-    """The entry on a line; ValueError says what is wrong with it."""
+def entry_of(line: bytes, wanted: Any = Entry) -> Any:
+    """The entry on a line, as one of the `wanted` types; ValueError says what is wrong with it."""
     crc, _, text = line.partition(b" ")
     if len(crc) != 8 or not text:
         raise ValueError("no checksum")
     if f"{zlib.crc32(text):08x}".encode() != crc:
         raise ValueError("the checksum is wrong")
-    entry: Entry = decode(text, Entry)  # type: ignore[arg-type]  # msgspec's errors are ValueErrors
-    return entry
+    return decode(text, wanted)  # msgspec's errors are ValueErrors

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from opbench.engine.entries import Surroundings
-from opbench.engine.journal import Journal
+from opbench.engine.entries import PanelFinished, Surroundings
 from opbench.plural import counted
 from opbench.schema import Environment, Node, NodeVisit, Yardstick
 
@@ -21,29 +20,28 @@ class Machines(NamedTuple):
     nodes: tuple[Node, ...]
 
 
-def measured_on(journal: Journal) -> Machines:
-    """The machines of a journal that has been surveyed.
+def measured_on(nodes: Mapping[str, Surroundings], finished: Mapping[tuple[int, str], PanelFinished]) -> Machines:
+    """The machines of a run: what was surveyed, by the names of nodes ("" of the only machine), and the visits.
 
     Of a fleet the environment is the first node's, from which no other's differs in what times depend on, and a
     yardstick has the samples of every node that measured anything.
     """
-    first = journal.surroundings
-    assert first is not None
-    if set(journal.nodes) <= {""}:
+    name, first = next(iter(nodes.items()))
+    if set(nodes) <= {""}:
         return Machines(first.environment, first.yardsticks, ())
     visits: dict[str, list[NodeVisit]] = {}
-    for (process, panel), entry in sorted(journal.finished.items()):
+    for (process, panel), entry in sorted(finished.items()):
         visits.setdefault(entry.node, []).append(NodeVisit(panel, process, entry.wall_seconds))
-    at_work = {name: found for name, found in journal.nodes.items() if name in visits} or {first.node: first}
-    nodes = tuple(
-        Node(name, found.environment, found.yardsticks, tuple(visits.get(name, ()))) for name, found in at_work.items()
+    at_work = {node: found for node, found in nodes.items() if node in visits} or {name: first}
+    listed = tuple(
+        Node(node, found.environment, found.yardsticks, tuple(visits.get(node, ()))) for node, found in at_work.items()
     )
     environment = next(iter(at_work.values())).environment
-    details = {**environment.details, "fleet": counted(len(nodes), "node")}
-    return Machines(replace(environment, details=details), _pooled(at_work.values()), nodes)
+    details = {**environment.details, "fleet": counted(len(listed), "node")}
+    return Machines(replace(environment, details=details), pooled(at_work.values()), listed)
 
 
-def _pooled(found: Iterable[Surroundings]) -> tuple[Yardstick, ...]:
+def pooled(found: Iterable[Surroundings]) -> tuple[Yardstick, ...]:
     """Each yardstick with the samples of all machines; what fits the caches of each fits the least of them."""
     pooled: dict[tuple[str, str, str], Yardstick] = {}
     for one in found:

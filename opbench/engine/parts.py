@@ -10,13 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import msgspec
 
 from opbench.documents import encode
-from opbench.engine.entries import Entry, FirstCalled, Header, Lost, PanelFinished, Surroundings, entry_of
+from opbench.engine.entries import (
+    Entry,
+    FirstCalled,
+    Given,
+    Header,
+    Lost,
+    NodeLost,
+    PanelFinished,
+    Session,
+    Stopped,
+    Surroundings,
+    entry_of,
+)
 from opbench.schema import Plan
 from opbench.storage.objects import ObjectStore
 
@@ -24,8 +37,8 @@ PARTS, INDEX = "parts", "index"
 # A part of another version's layout is not read: it has another ending.
 SUFFIX = ".part"
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<key>[0-9a-z.-]+)-(?P<hash>[0-9a-f]{16})\.part")
-# In the order that a journal has them.
-_KINDS = ("header", "where", "lost", "panel", "first")
+# Of the entries of a journal, in its order.
+KINDS = ("header", "where", "lost", "panel", "first")
 
 
 class StoredPart(NamedTuple):
@@ -35,6 +48,22 @@ class StoredPart(NamedTuple):
     kind: str
     key: str
     name: str
+
+
+class StoredVisits:
+    """The lines of finished panels of one node type, each taken once."""
+
+    def __init__(self, lines: dict[StoredPart, bytes], chosen: dict[tuple[str, str], StoredPart]) -> None:
+        self._lines, self._chosen = lines, chosen
+
+    def take(self, replica: int, panel: str) -> PanelFinished | None:
+        """The visit of a panel, whose line is let go; None where it is not there."""
+        part = self._chosen.pop(("panel", _visit_key(replica, panel)), None)
+        if part is None:
+            return None
+        entry = entry_of(self._lines.pop(part).rstrip(b"\n"))
+        assert isinstance(entry, PanelFinished)
+        return entry
 
 
 class StoredParts(NamedTuple):
@@ -48,38 +77,71 @@ class StoredParts(NamedTuple):
         """The node types that parts are of."""
         return tuple(dict.fromkeys(part.type for part in self.lines))
 
-    def entries(self, type_: str = "") -> list[Entry]:
-        """One journal's entries: of what has several parts, the first by name."""
-        chosen: dict[tuple[str, str], StoredPart] = {}
-        for part in sorted(self.lines, key=lambda part: part.name):
-            if part.type == type_ and part.kind in _KINDS:
-                chosen.setdefault((part.kind, part.key), part)
-        ordered = sorted(chosen.values(), key=lambda part: (_KINDS.index(part.kind), part.name))
-        return [entry_of(self.lines[part].rstrip(b"\n")) for part in ordered]
+    def entries(self, type_: str = "", *kinds: str) -> list[Entry]:
+        """One journal's entries, or those of some kinds: of what has several parts, the first by name."""
+        return [entry_of(line.rstrip(b"\n")) for _, line in self.journal(type_, *kinds)]
+
+    def journal(self, type_: str = "", *kinds: str) -> Iterator[tuple[StoredPart, bytes]]:
+        """The same as lines, in the order that a journal has them."""
+        chosen = self._chosen(type_, kinds or KINDS).values()
+        for part in sorted(chosen, key=lambda part: (KINDS.index(part.kind), part.name)):
+            yield part, self.lines[part]
+
+    def visits(self, type_: str = "") -> StoredVisits:
+        """The finished panels, to be taken one by one: together they are most of what the parts hold."""
+        return StoredVisits(self.lines, self._chosen(type_, ("panel",)))
 
     def plan(self, type_: str = "") -> Plan | None:
         """The plan of a node type's run; None where no writer has put one there."""
-        for part in sorted(self.lines, key=lambda part: part.name):
-            if (part.type, part.kind) == (type_, "plan"):
-                return msgspec.json.decode(self.lines[part].partition(b" ")[2], type=Plan)
+        for part in self._chosen(type_, ("plan",)).values():
+            return msgspec.json.decode(self.lines[part].partition(b" ")[2], type=Plan)
         return None
 
+    def _chosen(self, type_: str, kinds: Sequence[str]) -> dict[tuple[str, str], StoredPart]:
+        """The part that every reader takes, by what it is of."""
+        chosen: dict[tuple[str, str], StoredPart] = {}
+        for part in self.lines:
+            if part.type == type_ and part.kind in kinds:
+                key = (part.kind, part.key)
+                if key not in chosen or part.name < chosen[key].name:
+                    chosen[key] = part
+        return chosen
 
-def kind_and_key(entry: Entry) -> tuple[str, str] | None:
+
+class _NamedPanel(msgspec.Struct, frozen=True, tag="Finished"):
+    """Of a finished panel, what its part is called by: its records, which are most of a journal, are passed over."""
+
+    replica: int
+    panel: str
+
+
+_Named = Header | Session | Surroundings | Lost | _NamedPanel | FirstCalled | Given | NodeLost | Stopped
+
+
+def named(line: bytes) -> tuple[str, str] | None:
+    """What the part of a journal's line is called by; see `kind_and_key`."""
+    return kind_and_key(entry_of(line, _Named))
+
+
+def kind_and_key(entry: Entry | _NamedPanel) -> tuple[str, str] | None:
     """What a part of an entry is called by; None for what only the journal of one machine is asked for."""
     match entry:
         case Header():
             return "header", "run"
         case Surroundings():
-            return "where", _digest(encode(entry.environment))
+            return "where", _digest(encode(entry.environment) + entry.node.encode())
         case Lost():
             return "lost", f"{_digest(entry.record.case.id.encode())}.{entry.replica}"
-        case PanelFinished():
-            return "panel", f"{_digest(entry.panel.encode())}.{entry.replica}"
+        case PanelFinished() | _NamedPanel():
+            return "panel", _visit_key(entry.replica, entry.panel)
         case FirstCalled():
             return "first", _digest(entry.first_call.case.encode())
         case _:
             return None
+
+
+def _visit_key(replica: int, panel: str) -> str:
+    return f"{_digest(panel.encode())}.{replica}"
 
 
 def part_name(type_: str, kind: str, key: str, line: bytes) -> str:

@@ -98,7 +98,7 @@ def execute(
         progress(done, None)
         reached, skipped = _reached(plan, journal, within_seconds)
         missing = len(visits) - done
-        machines = measured_on(journal)
+        machines = measured_on(journal.nodes, journal.finished)
         if machines.nodes:  # the document's environment and yardsticks are of all of them
             for line in about(machines.environment, machines.yardsticks):
                 log(line)

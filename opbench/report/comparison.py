@@ -219,7 +219,4 @@ def _table(listed: Sequence[FindingText]) -> Table:
 
 def _side(side: ComparedRun) -> str:
     commit = (side.commit or "no commit")[:12] + (" (dirty)" if side.dirty else "")
-    return (
-        f"{commit}, suite {side.suite}, {side.started}, {side.cpu}, "
-        f"{side.threads} {'thread' if side.threads == 1 else 'threads'}"
-    )
+    return f"{commit}, suite {side.suite}, {side.started}, {side.cpu}, {counted(side.threads, 'thread')}"

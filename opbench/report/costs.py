@@ -104,7 +104,7 @@ def _about(costs: Costs) -> Iterator[str]:
         )
     training = "; in training forward and backward of the mean of the outputs" if costs.mode == "training" else ""
     load = "" if costs.load is None else f", load {costs.load:.1f} when it ended"
-    yield f"Side by side in random order, {costs.threads} thread{'' if costs.threads == 1 else 's'}{load}{training}."
+    yield f"Side by side in random order, {counted(costs.threads, 'thread')}{load}{training}."
 
 
 def _taken(one: TakenPlaces) -> str:

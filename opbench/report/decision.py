@@ -10,6 +10,7 @@ from rich.text import Text
 
 from opbench.decision.nouns import NetworkDecision, OutOfReach, PricedContender, PricedSlot, Versus
 from opbench.documents import replace_file
+from opbench.plural import counted
 from opbench.quantities import MACS, PARAMS, PEAK, SAVED, TRAFFIC
 from opbench.report import numbers
 from opbench.report.charts import missing, svg
@@ -97,7 +98,7 @@ def shown(decision: NetworkDecision) -> Iterator[RenderableType]:
 def setting(decision: NetworkDecision) -> str:
     """Where and how it was measured."""
     batch, _, height, width = decision.input_shape
-    threads = numbers.threads(decision.threads)
+    threads = counted(decision.threads, "thread")
     return (
         f"{height}x{width}, batch {batch}, {decision.dtype}, {decision.mode} on {decision.device} "
         f"({decision.machine}, {threads}), {decision.started}"

@@ -14,6 +14,7 @@ from opbench.analyse.quality import quality as of_run
 from opbench.analyse.quality import sentence
 from opbench.analyse.standings import Contest, Standing, contests, standings
 from opbench.documents import replace_file
+from opbench.plural import counted
 from opbench.report import evidence, limits, numbers, tables
 from opbench.report.answer import answer
 from opbench.report.charts import Chart, charts, missing
@@ -102,7 +103,7 @@ def _opening(run: Run, standing: Sequence[Standing], lang: str) -> Iterator[Part
     yield f"# {prose(run.settings.suite)}: contenders against their baselines"
     yield from map(prose, answer(standing, lang))
     yield (
-        f"{prose(evidence.tally(standing, run))}. Measured on {prose(device)} ({where.threads} threads), "
+        f"{prose(evidence.tally(standing, run))}. Measured on {prose(device)} ({counted(where.threads, 'thread')}), "
         f"torch {prose(where.versions.get('torch', 'unknown'))}, commit {prose(where.commit or 'unknown')}"
         f"{' with uncommitted changes' if where.dirty else ''}, {prose(run.started)}."
     )

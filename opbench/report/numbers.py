@@ -50,11 +50,6 @@ def exactly(value: int | None, missing: str = NOT_MEASURED) -> str:
     return missing if value is None else f"{value:,}"
 
 
-def threads(count: int) -> str:
-    """`1 thread`, `2 threads`."""
-    return "1 thread" if count == 1 else f"{count} threads"
-
-
 def ratio(value: Ratio | None, missing: str = NOT_MEASURED) -> str:
     """`3.21x [3.15, 3.28]`; an interval of too few rounds, or of one visit of several, says so."""
     if value is None:

@@ -30,6 +30,7 @@ from pathlib import Path
 from opbench.analyse.standings import Contest, Row, Standing, contests, standings
 from opbench.documents import read
 from opbench.errors import nearest
+from opbench.plural import counted
 from opbench.quantities import MACS, RATIO, exact
 from opbench.report import markdown, numbers, tables
 from opbench.report.answer import answer
@@ -215,7 +216,7 @@ def _of_run(run: Run, view: str, selection: str, lang: str) -> str:
 def _measured_on(run: Run) -> str:
     where = run.environment
     return (
-        f"Measured on {prose(where.gpu or where.cpu)} ({where.threads} threads), torch "
+        f"Measured on {prose(where.gpu or where.cpu)} ({counted(where.threads, 'thread')}), torch "
         f"{prose(where.versions.get('torch', 'unknown'))}, suite {prose(run.settings.suite)}, {prose(run.started)}."
     )
 

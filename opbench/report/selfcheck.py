@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from opbench.analyse.compare.runs import MINIMUM_EFFECT
+from opbench.plural import counted
 from opbench.report import numbers
 from opbench.report.drawing import STYLE, WIDTH
 from opbench.report.escape import block, prose, visible
@@ -34,7 +35,7 @@ def _table(selfcheck: Selfcheck, minimum_effect: float) -> Table:
 def markdown(selfcheck: Selfcheck, minimum_effect: float = MINIMUM_EFFECT) -> str:
     """The document as tables; the same document gives the same bytes."""
     where = selfcheck.environment
-    threads = numbers.threads(where.threads)
+    threads = counted(where.threads, "thread")
     torch = prose(where.versions.get("torch", "unknown"))
     parts = [
         "# Selfcheck",

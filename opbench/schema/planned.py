@@ -85,7 +85,7 @@ class Case(msgspec.Struct, frozen=True, gc=False):
         return f"{self.panel_id}/{self.contender}"
 
 
-class Panel(msgspec.Struct, frozen=True):
+class Panel(msgspec.Struct, frozen=True, gc=False):
     """All cases that differ only in contender: measured together, interleaved, in one process. Baseline first."""
 
     id: str
@@ -104,7 +104,7 @@ class Panel(msgspec.Struct, frozen=True):
         return {**found, **{name: value for name, value in named if len(values[name]) == 1}}
 
 
-class Skipped(msgspec.Struct, frozen=True):
+class Skipped(msgspec.Struct, frozen=True, gc=False):
     """A case that was planned away, and why."""
 
     case: str

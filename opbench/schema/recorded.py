@@ -41,7 +41,9 @@ StopReason = Literal["precision", "plateau", "budget", "throttled", "disturbed"]
 Phase = Literal["", "clear", "shared"]
 
 
-class Worst(msgspec.Struct, frozen=True):
+# gc=False of what a run has a hundred thousand of: it can't be part of a cycle, and looking for one takes longer than
+# reading the document.
+class Worst(msgspec.Struct, frozen=True, gc=False):
     """The element closest to, or furthest beyond, its error bound."""
 
     tensor: str
@@ -51,7 +53,7 @@ class Worst(msgspec.Struct, frozen=True):
     bound: float
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """Whether an output (and, in training mode, every gradient) meets the error bound against the definition.
 
     `worst_ratio` is the largest |error| / bound: correct means at most 1. `max_error` and `rms_error` are in units
@@ -70,7 +72,7 @@ class Verdict(msgspec.Struct, frozen=True):
     basis: str = ""
 
 
-class Counted(msgspec.Struct, frozen=True):
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """What one counter saw: MACs, and operations it has no formula for, with how often they ran."""
 
     macs: int | None
@@ -78,7 +80,7 @@ class Counted(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Counts(msgspec.Struct, frozen=True):
+class Counts(msgspec.Struct, frozen=True, gc=False):
     """Parameters, MACs three ways and least traffic of one call; training counts forward and backward.
 
     `min_bytes` is the forward call's alone, in either mode: what a backward pass must move depends on what was kept.
@@ -98,7 +100,7 @@ class Counts(msgspec.Struct, frozen=True):
     traffic_bytes: int | None = None
 
 
-class Memory(msgspec.Struct, frozen=True):
+class Memory(msgspec.Struct, frozen=True, gc=False):
     """Peak bytes above inputs and parameters, and bytes kept for backward. None: not measured, `note` says why.
 
     `held_bytes` are those of the inputs, parameters and buffers themselves.
@@ -112,7 +114,7 @@ class Memory(msgspec.Struct, frozen=True):
     held_bytes: int | None = None
 
 
-class Latency(msgspec.Struct, frozen=True):
+class Latency(msgspec.Struct, frozen=True, gc=False):
     """Raw samples of one timing method: `samples_seconds[process][round]`, seconds per call.
 
     A sample is a block of `calls_per_sample` calls. Round r of a process pairs with round r of every contender of
@@ -148,7 +150,7 @@ class Latency(msgspec.Struct, frozen=True):
         )
 
 
-class Artifact(msgspec.Struct, frozen=True):
+class Artifact(msgspec.Struct, frozen=True, gc=False):
     """What a runtime executes in a module's place: who wrote it, its bytes, operations, and seconds to load it."""
 
     exporter: str
@@ -157,7 +159,7 @@ class Artifact(msgspec.Struct, frozen=True):
     load_seconds: float
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One case's outcome: a full measurement or a named failure with its message."""
 
     case: Case
@@ -172,7 +174,7 @@ class Record(msgspec.Struct, frozen=True):
     artifact: Artifact | None = None
 
 
-class Yardstick(msgspec.Struct, frozen=True):
+class Yardstick(msgspec.Struct, frozen=True, gc=False):
     """A limit of the machine, measured in the same run.
 
     copy: beyond the caches. copy-cached: within them, the limit of what moves up to `fits_bytes`. matmul: the fastest
@@ -187,7 +189,7 @@ class Yardstick(msgspec.Struct, frozen=True):
     fits_bytes: int | None = None
 
 
-class ProbedPanel(msgspec.Struct, frozen=True):
+class ProbedPanel(msgspec.Struct, frozen=True, gc=False):
     """The probes beside a panel in one process, round by round, in nanoseconds (see `opbench.measure.probes`).
 
     0 where the cores never ran together.
@@ -200,7 +202,7 @@ class ProbedPanel(msgspec.Struct, frozen=True):
     product: tuple[int, ...]
 
 
-class FirstCall(msgspec.Struct, frozen=True):
+class FirstCall(msgspec.Struct, frozen=True, gc=False):
     """Seconds of a case's first call, each in a process of its own: nothing compiled yet, and from the caches."""
 
     case: str

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import msgspec
 
+from opbench.plural import counted
 from opbench.schema import Selfcheck, Trial
 from opbench.statistics.change import Allowance, Decision, decide, detectable, p_value
 from opbench.statistics.layout import floors
@@ -173,7 +174,7 @@ def quote(selfcheck: Selfcheck, minimum_effect: float) -> Quote:
     parts = list(_parts(selfcheck, minimum_effect, identical))
     threads = selfcheck.environment.threads
     return Quote(
-        f"Selfcheck of this machine ({selfcheck.started[:10]}, {threads} thread{'s' if threads > 1 else ''}, side by "
+        f"Selfcheck of this machine ({selfcheck.started[:10]}, {counted(threads, 'thread')}, side by "
         f"side): {'; '.join(parts)}.",
         allowance(selfcheck),
     )

@@ -25,7 +25,8 @@ from pathlib import Path
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "fleet")]
 
-from ray_processes import fleet, local_cluster, toy_crews
+from local_clusters import local_cluster
+from ray_processes import fleet, toy_crews
 from toy_plan import toy_plan, toy_settings
 
 from opbench.analyse.standings import standings
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=6, help="how many real runs each executor makes [6]")
     asked = parser.parse_args()
     rows: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as scratch, local_cluster() as address:
+    with tempfile.TemporaryDirectory() as scratch, local_cluster({}, {}) as address:
         for turn, workers in itertools.product(range(asked.times), (1, 2)):
             rows.append(sleeping(address, workers, Path(scratch) / f"{turn}-{workers}"))
             print(json.dumps(rows[-1]), flush=True)

@@ -109,7 +109,10 @@ def resume(folder, cases):
 
 def merge(folder, cases):
     entries, _ = read(folder / NAME)
-    return assembled(the_plan(folder), entries[0], PLACE, entries, "scale")[0]
+    header = entries[0]
+    visits = {(entry.replica, entry.panel): entry for entry in entries if isinstance(entry, PanelFinished)}
+    del entries
+    return assembled(the_plan(folder), header, [PLACE], lambda *key: visits.pop(key, None), (), "scale")[0]
 
 
 def save(folder, cases):

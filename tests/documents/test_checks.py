@@ -137,6 +137,15 @@ def test_a_key_that_stands_twice_is_refused(name):
             documents.parse(f"{{{again}, {data[1:]}".encode(), Run)
 
 
+@pytest.mark.parametrize("inside", ['"outcome": "ok"', '"case": ', '"macs": 1000'])
+def test_a_key_that_stands_twice_within_a_record_is_refused(inside):
+    data = json.dumps(raw_run())
+    name = inside.partition(":")[0]
+    assert inside in data
+    with pytest.raises(OpbenchError, match=f"the key .{name[1:-1]}. stands twice"):
+        documents.parse(data.replace(inside, f"{name}: 1, {inside}", 1).encode(), Run)
+
+
 def test_a_key_in_a_text_is_no_key():
     noun = make_run([make_failure(message='{"a":1,"a":2} "b" : "c":')])
     assert documents.parse(documents.render(noun)) == noun
@@ -147,6 +156,28 @@ def test_a_byte_order_mark_is_passed_over_and_utf_16_is_named():
     assert documents.parse(b"\xef\xbb\xbf" + data.encode()) == documents.parse(data.encode())
     with pytest.raises(OpbenchError, match="UTF-16 text, by its byte order mark"):
         documents.parse(data.encode("utf-16"), Run)
+
+
+@pytest.mark.parametrize("holds", sorted({rule for rule, _ in EXCEPTIONS.values()}, key=lambda rule: rule.__qualname__))
+def test_a_rule_that_takes_two_numbers_takes_all_between_them(holds):
+    ends = (-(2.0**70), -3.0, -1.0, -0.5, 0.0, 1e-9, 0.5, 1.0, 12.0, 13.0, 1e30)
+    for place, low in enumerate(ends):
+        for high in ends[place:]:
+            if holds(low) and holds(high):
+                assert all(holds(value) for value in ends if low <= value <= high)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("inf")])
+def test_one_number_among_many_is_found(bad):
+    samples = [1e-3] * 60
+    samples[17] = bad
+    path = "records.0.latencies.0.samples_seconds"
+    documents.parse(changed(raw_run(), path, [[1e-3] * 60]))
+    documents.parse(changed(raw_run(), path, [[*[1e-3] * 59, "NaN"]]))
+    said = "Infinity" if bad == float("inf") else bad
+    samples[17] = said
+    with pytest.raises(OpbenchError, match=r"samples_seconds\[0\]\[17\]"):
+        documents.parse(changed(raw_run(), path, [samples]))
 
 
 def test_each_exception_names_a_field_of_a_document():

@@ -237,6 +237,69 @@ def test_machines_that_make_no_one_run_are_kept_apart_by_name(tmp_path):
     assert set(collected(store_of(files)).types) == {"", "gpu-node"}
 
 
+def test_the_yardsticks_of_every_node_survive_with_what_it_measured(tmp_path):
+    """Two nodes that are alike in everything but their rates; one of them was surveyed twice."""
+    plan, entries = journal(2)
+    copies = {"one": (14e9, 15e9), "two": (7e9,)}
+    places = [
+        replace(PLACE, yardsticks=(replace(PLACE.yardsticks[0], samples=samples),), node=node)
+        for node, samples in copies.items()
+    ]
+    again = replace(places[1], environment=make_environment(details={"load before": "3"}))
+    work = [
+        replace(entry, node="two" if entry.panel == plan.panels[0].id else "one")
+        for entry in entries
+        if isinstance(entry, PanelFinished)
+    ]
+    store = store_of(MemoryFiles())
+    folder = working_folder(tmp_path / "run", [entries[0], *places, again, *work])
+    delivered(store, folder, plan)
+    (one,) = merged(collected(store))
+    assert [(node.name, node.yardsticks[0].samples) for node in one.run.nodes] == [
+        ("one", (14e9, 15e9)),
+        ("two", (7e9, 7e9)),
+    ]
+    assert [[visit.panel for visit in node.visits] for node in one.run.nodes] == [
+        [plan.panels[1].id] * 2,
+        [plan.panels[0].id] * 2,
+    ]
+    assert one.run.yardsticks[0].samples == (14e9, 15e9, 7e9, 7e9)
+    assert one.run.environment.details["fleet"] == "2 nodes"
+
+
+def test_machines_without_a_name_at_one_address_keep_all_their_samples(tmp_path):
+    plan, entries = journal(1)
+    other = replace(PLACE, environment=make_environment(details={"load before": "3"}))
+    store = store_of(MemoryFiles())
+    delivered(store, working_folder(tmp_path / "run", [*entries, other]), plan)
+    (one,) = merged(collected(store))
+    assert one.run.yardsticks[0].samples == (14e9,) * 4
+    assert one.run.nodes == ()
+    assert one.run.wall_seconds == pytest.approx(2 * 2.0 + 2 * 0.6)
+
+
+def test_what_is_taken_out_of_the_parts_is_read_once(tmp_path):
+    plan, entries = journal(2)
+    store = store_of(MemoryFiles())
+    delivered(store, working_folder(tmp_path / "run", entries), plan)
+    parts = collected(store)
+    assert merged(parts)[0].missing == 0
+    assert {part.kind for part in parts.lines} == {"header", "plan", "where"}
+
+
+def test_a_journal_is_read_line_by_line_whatever_its_length(tmp_path):
+    plan, entries = journal(40)
+    store = store_of(MemoryFiles())
+    folder = working_folder(tmp_path / "run", entries)
+    torn = (folder / NAME).read_bytes() + b"0badc0de {"
+    (folder / NAME).write_bytes(torn)
+    delivered(store, folder, plan)
+    assert merged(collected(store))[0].missing == 0
+    elsewhere = Delivery("x", tmp_path / "elsewhere", store)
+    elsewhere.begin(resume=True)
+    assert sum(isinstance(one, PanelFinished) for one in read(tmp_path / "elsewhere" / NAME)[0]) == 80
+
+
 def test_without_a_plan_nothing_is_merged(tmp_path):
     _, entries = journal()
     store = store_of(MemoryFiles())

@@ -1,15 +1,24 @@
 """A real local Ray cluster, and the toys of tests/engine on it."""
 
 import pytest
-from ray_processes import local_cluster, toy_crews
+from local_clusters import local_cluster, mixed_nodes
+from ray_processes import toy_crews
+
+WORKERS = 2
 
 
 # Of a module: other tests of this process count its children.
 @pytest.fixture(scope="module")
 def ray_cluster():
-    """The address of the head of a cluster of two nodes."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'opbench[ray]'")
-    with local_cluster() as address:
+    """Two nodes that are alike."""
+    with local_cluster(*[{}] * WORKERS) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def mixed_cluster(tmp_path_factory):
+    """Three nodes that are not, of which one is left out."""
+    with local_cluster(*mixed_nodes(tmp_path_factory.mktemp("mixed"))) as address:
         yield address
 
 

@@ -1,7 +1,6 @@
-"""A real local Ray cluster, crews of toys on it, and the processes in which slots live."""
+"""Crews of toys on a local Ray cluster, and the processes in which slots live."""
 
 import contextlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -10,30 +9,7 @@ import psutil
 
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
 
-from toy_plan import LIMITS, search_path
-
-WORKERS = 2
-
-
-@contextlib.contextmanager
-def local_cluster():
-    """A head without CPUs and two nodes of one, each a raylet of its own; the address of the head."""
-    from ray.cluster_utils import Cluster as LocalCluster
-
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = search_path()  # of the raylets' workers; toys are imported there
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    memory = {"object_store_memory": 80 << 20}
-    head = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
-    for _ in range(WORKERS):
-        head.add_node(num_cpus=1, **memory)
-    try:
-        yield head.address
-    finally:
-        head.shutdown()
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+from toy_plan import LIMITS
 
 
 @contextlib.contextmanager

@@ -29,12 +29,16 @@ def journal(folder, *entries):
     return opened
 
 
+def machines_of(opened):
+    return measured_on(opened.nodes, opened.finished)
+
+
 def finished(panel, replica, node):
     return PanelFinished(replica, panel, (make_record(),), 1.0, 3.0, node=node)
 
 
 def test_of_one_machine_a_document_says_nothing_of_nodes(tmp_path):
-    found = measured_on(journal(tmp_path, surroundings("", copies(1.0)), finished("a", 0, "")))
+    found = machines_of(journal(tmp_path, surroundings("", copies(1.0)), finished("a", 0, "")))
     assert found.nodes == ()
     assert found.yardsticks == (copies(1.0),)
     assert found.environment == make_environment()
@@ -49,7 +53,7 @@ def test_every_node_that_measured_is_listed_with_its_visits_and_yardsticks_are_p
         finished("a", 1, "two"),
         finished("b", 0, "two"),
     )
-    found = measured_on(journal(tmp_path, *entries))
+    found = machines_of(journal(tmp_path, *entries))
     assert [(node.name, node.visits) for node in found.nodes] == [
         ("one", (NodeVisit("a", 0, 3.0),)),
         ("two", (NodeVisit("b", 0, 3.0), NodeVisit("a", 1, 3.0))),

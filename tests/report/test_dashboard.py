@@ -73,15 +73,15 @@ def test_columns_tell_texts_from_numbers():
     assert columns.built() == {"length": 2, "texts": {"name": [1, 2]}, "others": {"size": [1, None]}}
 
 
-def test_the_policy_names_the_one_style_and_script_and_forbids_all_requests(tmp_path):
+def test_the_policy_names_the_one_style_and_the_scripts_and_forbids_all_requests(tmp_path):
     html = write_site_of(tmp_path, make_run([make_record(make_case())]))
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    for element in ("style", 'script type="module"'):
+    for element in ("style", "script", 'script type="module"'):
         inside = re.search(rf"<{element}>(.*?)</{element.split()[0]}>", html, re.DOTALL)[1]
         told = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
-        assert f"-src 'sha256-{told}'" in policy
+        assert f"'sha256-{told}'" in policy
 
 
 def write_site_of(tmp_path, *runs):
@@ -123,14 +123,24 @@ def test_every_asset_is_in_the_package():
     packed = {path for pattern in globs for path in (root / "opbench").glob(pattern)}
     assets = set((root / "opbench/report/dashboard/assets").iterdir())
     assert assets <= packed
-    assert {path.name for path in assets} == {f"{name}.js" for name in page.MODULES} | {"index.html", "style.css"}
+    assert {path.name for path in assets} == {f"{name}.js" for name in page.MODULES} | {
+        "opening.js", "index.html", "style.css",
+    }  # fmt: skip
 
 
-def test_a_hostile_document_is_text_in_the_data_and_nowhere_else(tmp_path):
+ANSWER = re.compile(r'<section id="answer".*?</section>', re.DOTALL)
+
+
+def test_a_hostile_document_is_text_in_the_data_and_in_the_answer_and_nowhere_else(tmp_path):
     html = write_site_of(tmp_path, make_hostile_run())
     clean = write_site_of(tmp_path / "clean", make_run([make_record(make_case())]))
-    without = [re.sub(r"(id=\"data\">).*?(</script>)", r"\1\2", text, flags=re.DOTALL) for text in (html, clean)]
+    without = [
+        ANSWER.sub("", re.sub(r"(id=\"data\">).*?(</script>)", r"\1\2", text, flags=re.DOTALL))
+        for text in (html, clean)
+    ]
     assert without[0] == without[1]
+    for text in (html, clean):
+        assert set(re.findall(r"<(\w+)", ANSWER.search(text)[0])) == {"section", "p", "ul", "li"}
     assert tables.ERROR_UNIT not in EVIL
     assert any("<script>alert(1)</script>" in text for text in data_of(html)["strings"])
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ from opbench.engine.run import execute
 from opbench.engine.surveying import Known
 from opbench.options import command_line, words
 from opbench.run_request import RunRequest
-from opbench.schema import OpbenchError, Panel, Run
+from opbench.schema import Environment, OpbenchError, Panel, Run
 
 
 class TypePlan(NamedTuple):
@@ -91,14 +91,16 @@ def planned_fleet(request: RunRequest, say: Write) -> Iterator[Fleet]:
 def measured_on_fleet(
     fleet: Fleet,
     request: RunRequest,
-    folder: Path,
+    places: Sequence[Path],
     *,
     tell: Callable[[int, str], None],
     finish: Callable[[Run, Path], None],
     known: Known = lambda environment: None,
 ) -> tuple[tuple[Run, Path], ...]:
-    """Every type's run with its folder. `tell(done, what)` hears of every panel that is begun."""
-    places = [type_folder(plan.kind, folder, len(fleet.plans)) for plan in fleet.plans]
+    """Every type's run with its folder, one of `places` (see `type_folders`).
+
+    `tell(done, what)` hears of every panel that is begun.
+    """
     counts = [0] * len(places)
 
     def run_of(number: int) -> tuple[Run, Path]:
@@ -187,17 +189,21 @@ def node_setup(request: RunRequest) -> NodeSetup:
     )
 
 
-def type_folder(kind: NodeType, folder: Path, types: int) -> Path:
-    """Where a type's document stands: in the run's folder if it is the only one, or was when the run began."""
-    if types == 1:
-        return folder
-    began_there = folder / JOURNAL
-    if began_there.exists():
-        entries = read_journal(began_there)[0]
-        first = next((entry for entry in entries if isinstance(entry, Surroundings)), None)
-        if first is not None and not differences(first.environment, kind.environment):
-            return folder
-    return folder / kind.name
+def type_folders(fleet: Fleet, folder: Path) -> tuple[Path, ...]:
+    """Where each type's document stands: in the run's folder if it is the only one, or was when the run began."""
+    kinds = [plan.kind for plan in fleet.plans]
+    if len(kinds) == 1:
+        return (folder,)
+    began = _began_on(folder / JOURNAL)
+    alone = next((kind for kind in kinds if began is not None and not differences(began, kind.environment)), None)
+    return tuple(folder if kind is alone else folder / kind.name for kind in kinds)
+
+
+def _began_on(journal: Path) -> Environment | None:
+    """The environment of the first node of a run that a journal is of."""
+    entries = read_journal(journal)[0] if journal.exists() else []
+    first = next((entry for entry in entries if isinstance(entry, Surroundings)), None)
+    return first.environment if first else None
 
 
 def _finished_before(place: Path) -> Run | None:

@@ -1,8 +1,8 @@
 """One HTML file from the page's parts: markup, style, modules and data, with a policy that forbids all else.
 
 Data of a document are JSON in a block that no browser executes, with every character escaped that could end the
-block. The script reads them and writes text nodes; the policy names the hashes of our own style and script, and
-allows no other, nor any request.
+block. The script reads them and writes text nodes; the policy names the hashes of our own style and scripts, and
+allows no other, nor any request. The first answer alone stands in the markup, escaped: it is read before the script is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+from html import escape
 from importlib import resources
 from typing import Any
 
@@ -49,19 +50,38 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 
 def html(payload: dict[str, Any]) -> bytes:
     """The whole page. The same payload gives the same bytes."""
-    style, script = asset("style.css"), bundle()
+    style, opening, script = asset("style.css"), asset("opening.js"), bundle()
     policy = "; ".join(
         (
             "default-src 'none'",
             f"style-src '{_hash(style)}'",
-            f"script-src '{_hash(script)}'",
+            f"script-src '{_hash(opening)}' '{_hash(script)}'",
             "img-src data:",
             "base-uri 'none'",
             "form-action 'none'",
         )
     )
-    parts = {"policy": policy, "style": style, "script": script, "data": embedded(payload)}
+    parts = {
+        "policy": policy,
+        "style": style,
+        "opening": opening,
+        "answer": first_answer(payload),
+        "script": script,
+        "data": embedded(payload),
+    }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset("index.html")).encode()
+
+
+def first_answer(payload: dict[str, Any]) -> str:
+    """What the overview begins with, which a browser shows while it still reads the data; the script draws it anew."""
+    if not payload["answers"]:
+        return ""
+    first, strings = payload["answers"][0], payload["strings"]
+    said = "".join(f"<li>{escape(strings[place])}</li>" for place in first["sentences"])
+    return (
+        f'<section id="answer" aria-label="Answer"><p class="note">{escape(strings[first["machine"]])}</p>'
+        f'<ul lang="{escape(payload["lang"])}">{said}</ul></section>'
+    )
 
 
 def embedded(payload: dict[str, Any]) -> str:

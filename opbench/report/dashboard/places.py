@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from opbench.analyse.history.digest import machine_key
+from opbench.plural import counted
 from opbench.schema import Case, Environment
 
 
@@ -14,7 +15,7 @@ def labels(environments: Iterable[Environment]) -> dict[str, str]:
     for where in environments:
         key = machine_key(where)
         if key not in found:
-            name = f"{where.cpu} ({where.threads} thread{'' if where.threads == 1 else 's'})"
+            name = f"{where.cpu} ({counted(where.threads, 'thread')})"
             name = f"{where.gpu}, {name}" if where.gpu else name
             found[key] = f"{name} {key.rpartition('-')[2]}" if name in found.values() else name
     return found

@@ -11,6 +11,7 @@ from rich.text import Text
 from opbench.deploy.answer import title
 from opbench.deploy.nouns import Deployment, DeviceProof, DeviceRun, RuntimeLatency
 from opbench.documents import replace_file
+from opbench.plural import counted
 from opbench.report import numbers
 from opbench.report.escape import block, prose, visible
 from opbench.report.table import Table
@@ -78,7 +79,7 @@ def shown_deployment(answer: Deployment) -> Iterator[RenderableType]:
 
 def setting(answer: Deployment) -> str:
     """Where and how."""
-    threads = numbers.threads(answer.threads)
+    threads = counted(answer.threads, "thread")
     sizes = " ".join(f"{name}={value}" for name, value in answer.shape.items())
     return f"{sizes}, {answer.dtype}, inference on the CPU ({answer.machine}, {threads}), {answer.started}"
 
@@ -209,7 +210,7 @@ def refused_table(answer: Deployment) -> Table:
 def write_device(found: DeviceRun, folder: Path) -> Path:
     """The report of a document that `on_device.py` wrote."""
     table = device_table(found)
-    threads = numbers.threads(found.threads)
+    threads = counted(found.threads, "thread")
     parts = [
         f"# {prose(found.target)} on {prose(found.machine)}",
         prose(f"{found.system}, Python {found.python}, {threads}, {found.started}"),

@@ -110,6 +110,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("dtype", "text", _case("dtype")),
     Column("device", "text", _case("device")),
     Column("mode", "text", _case("mode")),
+    Column("runtime", "text", _case("runtime")),
+    Column("memory_format", "text", _case("memory_format")),
     Column("offset_spread_pixels", "real", _case("spread")),
     Column("seed", "whole", _case("seed")),
     Column("baseline", "text", lambda line: line.one.standing.panel.baseline or None),

@@ -46,6 +46,20 @@ def test_rows_of_several_runs_stand_below_each_other():
     assert [row["started"][:4] for row in rows_of(small_run(), later)] == ["2025"] * 3 + ["2026"] * 3
 
 
+def test_cases_that_differ_in_memory_format_or_runtime_alone_are_told_apart():
+    cases = (
+        make_case("nearest[torch]"),
+        make_case("nearest[torch]", memory_format="channels_last"),
+        make_case("nearest[torch]", runtime="onnxruntime"),
+    )
+    rows = rows_of(make_run([make_record(case) for case in cases]))
+    assert [(row["runtime"], row["memory_format"]) for row in rows] == [
+        ("torch", "contiguous"),
+        ("torch", "channels_last"),
+        ("onnxruntime", "contiguous"),
+    ]
+
+
 def test_a_record_of_two_timing_methods_has_two_rows():
     rows = rows_of(two_methods_run())
     assert [row["timing_method"] for row in rows] == ["cuda-cold", "cuda-hot"] * 2

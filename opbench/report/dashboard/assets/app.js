@@ -48,6 +48,7 @@ function render() {
   drawViews(key, params);
   drawFilters(view, form);
   begin();
+  delete document.documentElement.dataset.elsewhere;
   if (shownView !== view) unfolded = "";
   shownView = view;
   fold();

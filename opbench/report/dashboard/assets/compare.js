@@ -1,6 +1,6 @@
 // One task's contenders side by side: bars of a quantity for each panel, and all of it in a table.
 import { el, empty, gradually } from "./dom.js";
-import { grouped, machines, nameOf, notes, titleOf, withoutSubject } from "./data.js";
+import { grouped, machines, nameOf, notes, subjectsFirst, titleOf } from "./data.js";
 import { changed, go, state } from "./state.js";
 import { METRICS, barChart } from "./bars.js";
 import { choices, filtered, openingTask } from "./filters.js";
@@ -16,8 +16,7 @@ export const compare = {
     if (!rows.length) return [quantity(metric), empty("No case matches these filters.")];
     // Panels that hold what opbench is about stand before those that don't.
     const groups = grouped(rows, (row) => `${row.panel.run.place}/${row.panel.id}/${row.method}`);
-    const without = (group) => withoutSubject(...group.map((row) => row.operator));
-    groups.sort((one, other) => without(one) - without(other));
+    subjectsFirst(groups, (group) => group.map((row) => row.operator));
     const columns = width > 1100 ? 2 : 1;
     const several = ["task", "dtype", "device", "mode"].filter(
       (name) => new Set(rows.map((row) => row[name])).size > 1,

@@ -34,6 +34,12 @@ const every = new Set([...operators.values()].map((one) => one.subject).filter(B
 // What opbench is about, one by one: "CARAFE and DCNv3" together are no third thing.
 export const subjects = [...every].filter((name) => ![...every].some((other) => other !== name && name.includes(other)));
 
+// What holds one of them stands first; else the order stays. `operators(item)` are the names in an item.
+export function subjectsFirst(items, operators) {
+  const without = new Map(items.map((item) => [item, withoutSubject(...operators(item))]));
+  return items.sort((one, other) => without.get(one) - without.get(other));
+}
+
 // How contenders of one drawing look: an operator's colour and shape; its implementations differ in filling and dash.
 export function styles(contenders) {
   const found = new Map();
@@ -95,14 +101,39 @@ export const away = (machine) => (machine === home ? "" : machine);
 export const panels = table(payload.panels);
 for (const panel of panels) panel.run = runs[panel.run];
 
-// A row carries what its panel says, so that a filter reads one object.
-export const rows = table(payload.rows);
-for (const row of rows) {
-  const panel = panels[row.panel];
-  Object.assign(row, panel, { panel, machine: panel.run.machine, runPath: panel.run.path });
-  (panel.rows ??= []).push(row);
-  row.haystack = `${row.contender} ${row.workload} ${row.task} ${row.dims} ${row.outcome}`.toLowerCase();
+// A row says what its panel says, so that a filter reads one object. It reads its columns when it is asked: to fill in
+// seventy fields of each of a hundred thousand rows would take seconds.
+class Row {
+  constructor(place) {
+    this.place = place;
+  }
+  get panel() {
+    return panels[payload.rows.others.panel[this.place]];
+  }
+  get machine() {
+    return this.panel.run.machine;
+  }
+  get runPath() {
+    return this.panel.run.path;
+  }
+  get haystack() {
+    return `${this.contender} ${this.workload} ${this.task} ${this.dims} ${this.outcome}`.toLowerCase();
+  }
 }
+function reads(name, of) {
+  if (!Object.hasOwn(Row.prototype, name))
+    Object.defineProperty(Row.prototype, name, {
+      get() {
+        return of(this);
+      },
+    });
+}
+for (const name of Object.keys(panels[0] ?? {})) reads(name, (row) => row.panel[name]);
+for (const [name, column] of Object.entries(payload.rows.texts)) reads(name, (row) => strings[column[row.place]]);
+for (const [name, column] of Object.entries(payload.rows.others)) reads(name, (row) => column[row.place]);
+
+export const rows = Array.from({ length: payload.rows.length }, (_, place) => new Row(place));
+for (const row of rows) (row.panel.rows ??= []).push(row);
 
 const byPlace = new Map(panels.map((panel) => [`${panel.run.place}/${panel.id}`, panel]));
 export const sweeps = payload.sweeps

@@ -14,7 +14,8 @@ const WIDE = 92;
 export function glance(rows) {
   const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype, row.memoryFormat].join("\n"));
   const several = machines.length > 1;
-  const columns = glanceColumns(rows);
+  const shown = known(rows);
+  const columns = glanceColumns(shown);
   const [key, direction] = (state().params.get("glance-sort") ?? "").split(" ");
   const by = columns.find((column) => column.key === key && column.value);
   const anchor = anchorOf("At a glance");
@@ -62,7 +63,7 @@ export function glance(rows) {
           machine: away(first.machine),
         });
         const [low, high] = ratioDomain(
-          section.filter((row) => row.mode === "inference").map((row) => ({ ...row, low: row.ratio, high: row.ratio })),
+          section.filter((row) => row.mode === "inference").map(({ ratio }) => ({ ratio, low: ratio, high: ratio })),
         );
         const x = scale({ low, high, from: 6, to: WIDE - 6, log: true });
         const operators = grouped(section, (row) => row.operator).map((group) => summary(group));
@@ -89,7 +90,7 @@ export function glance(rows) {
               ),
             ),
           ),
-          ordered.map((one) => operatorRow(one, x, rows)),
+          ordered.map((one) => operatorRow(one, x, shown)),
         );
       }),
     ),
@@ -99,8 +100,7 @@ export function glance(rows) {
 const list = (names) => names.join(", ").replace(/, ([^,]*)$/, " and $1");
 
 // What heads the columns; their `value` is the least of an operator, and what a column is sorted by.
-function glanceColumns(rows) {
-  const shown = known(rows);
+function glanceColumns(shown) {
   const least = (rows, key) => extent(rows.map((row) => row[key]))?.[0] ?? null;
   return [
     { key: "operator", label: "operator, fastest as", value: (one) => one.operator },
@@ -154,7 +154,7 @@ function fastest(rows) {
   return timed.reduce((best, row) => (row.ratio < best.ratio ? row : best), timed[0] ?? rows[0]);
 }
 
-function operatorRow(one, x, section) {
+function operatorRow(one, x, shown) {
   const { operator, best, leading } = one;
   const style = { ...styles([leading[0].contender]).get(leading[0].contender), variant: 0 };
   const names = grouped(leading, (row) => row.implementation)
@@ -167,14 +167,14 @@ function operatorRow(one, x, section) {
     { width: WIDE, height: 18, viewBox: `0 0 ${WIDE} 18`, class: "spark", "aria-hidden": "true" },
     svg("path", { d: `M${x(1)},0V18`, class: "one" }),
     ends ? svg("path", { d: `M${x(ends[0])},9H${x(ends[1])}`, class: `range c${style.colour % 7}` }) : null,
-    drawn.map((row) =>
+    apart(drawn, x).map((row) =>
       svg("path", mark(style, x(row.ratio), 9, 3.4), svg("title", {}, `${row.workload}: ${row.ratioText}`)),
     ),
   );
   const cells = [
     [best.inference, "ratio", "ratioText"],
     [best.training, "ratio", "ratioText"],
-    ...known(section).map((of) => [telling(of, one), of.key, `${of.key}Text`]),
+    ...shown.map((of) => [telling(of, one), of.key, `${of.key}Text`]),
   ];
   return el(
     "tr",
@@ -204,6 +204,16 @@ function operatorRow(one, x, section) {
   );
 }
 
+// The rows whose marks don't lie on each other: of thousands of workloads most do.
+function apart(rows, x) {
+  const found = new Map();
+  for (const row of rows) {
+    const place = Math.round(2 * x(row.ratio));
+    if (!found.has(place)) found.set(place, row);
+  }
+  return [...found.values()];
+}
+
 // `1.45 – 6.58x` from the texts of the rows with the least and the largest value.
 function range(rows, value, text) {
   const known = rows.filter((row) => row[value] !== null);
@@ -212,7 +222,7 @@ function range(rows, value, text) {
       ? el("span", { class: "missing" }, rows[0][text])
       : el("span", { class: "missing" }, "not planned");
   const short = (row) => row[text].replace(/ \[.*/, "");
-  const [low, high] = [Math.min, Math.max].map((pick) => pick(...known.map((row) => row[value])));
+  const [low, high] = extent(known.map((row) => row[value]));
   const [first, last] = [low, high].map((end) => short(known.find((row) => row[value] === end)));
   if (first === last) return known.length === 1 && value === "ratio" ? known[0][text] : first;
   const unit = /[^\d.,]*$/.exec(last)[0];

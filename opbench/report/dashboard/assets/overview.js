@@ -13,8 +13,8 @@ import {
   panels,
   problems,
   subjectOf,
+  subjectsFirst,
   titleOf,
-  withoutSubject,
 } from "./data.js";
 import { address } from "./state.js";
 import { copyButtons, linesOf } from "./copy.js";
@@ -34,8 +34,7 @@ export const overview = {
       panels.filter((panel) => kept.has(panel)),
       (panel) => `${panel.run.place}/${panel.contest}`,
     );
-    const without = (contest) => withoutSubject(...contest.flatMap((panel) => panel.rows.map((row) => row.operator)));
-    contests.sort((one, other) => without(one) - without(other));
+    subjectsFirst(contests, (contest) => contest.flatMap((panel) => panel.rows.map((row) => row.operator)));
     const matching = new Set(rows);
     const words = rows.length < contests.flat().reduce((sum, panel) => sum + panel.rows.length, 0);
     return [

@@ -1,6 +1,6 @@
 // Whether each row computes what it should: the verdict, the worst error against its bound, and every failure by name.
 import { el, empty } from "./dom.js";
-import { machines, withoutSubject } from "./data.js";
+import { machines, subjectsFirst } from "./data.js";
 import { address, state } from "./state.js";
 import { filtered } from "./filters.js";
 import { COLUMNS, dataTable } from "./table.js";
@@ -16,7 +16,7 @@ export const proof = {
       return !seen.has(id) && seen.add(id);
     });
     // What opbench is about stands first, as long as nothing else is asked for.
-    once.sort((one, other) => withoutSubject(one.operator) - withoutSubject(other.operator));
+    subjectsFirst(once, (row) => [row.operator]);
     if (!once.length) return [tally(every), empty("No case matches these filters.")];
     const failed = once.filter((row) => row.outcome !== "ok");
     const c = COLUMNS;

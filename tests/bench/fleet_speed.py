@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "fleet")]
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("", "engine", "fleet")]
 
 from local_clusters import local_cluster
 from ray_processes import fleet, toy_crews

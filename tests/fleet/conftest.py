@@ -1,6 +1,12 @@
 """A real local Ray cluster, and the toys of tests/engine on it."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "engine"))
+
 from local_clusters import local_cluster, mixed_nodes
 from ray_processes import toy_crews
 

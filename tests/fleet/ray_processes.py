@@ -1,14 +1,9 @@
 """Crews of toys on a local Ray cluster, and the processes in which slots live."""
 
 import contextlib
-import sys
 import time
-from pathlib import Path
 
 import psutil
-
-sys.path.append(str(Path(__file__).parents[1] / "engine"))
-
 from toy_plan import LIMITS
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import sys
 import tempfile
 import threading
 import time
@@ -20,7 +22,7 @@ import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from opbench.conformance.deployed import DEPLOYED_EXAMPLES
-from opbench.conformance.findings import BAD, DEPLOYED, Refusal, Result
+from opbench.conformance.findings import BAD, DEPLOYED, Refusal, Request, Result
 from opbench.conformance.judged import Judged
 from opbench.conformance.judging import prepare
 from opbench.conformance.messages import (
@@ -35,13 +37,15 @@ from opbench.conformance.messages import (
     TargetNext,
     Tried,
 )
-from opbench.conformance.raised import raises_on
+from opbench.conformance.promises.lines import raised_in
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES, raises_on
 from opbench.conformance.search import Searched, search
 from opbench.conformance.shown import counterexample
 from opbench.conformance.walking import WalkExtent, walk
+from opbench.errors import said
 from opbench.process.channel import Channel, take_one
 from opbench.relations import Relation, Space
-from opbench.schema import DType
+from opbench.schema import DType, OpbenchError
 
 # With --first, what is tried before sizes are.
 FOREMOST = ("state-dict", "definition", "definition-gradients")
@@ -51,6 +55,8 @@ WEIGHTY = 6
 REFUSED = 3
 # So many failures have the whole time that shrinking may take.
 SHRUNK = 6
+# Of what a target says in an error.
+LONGEST_SAID = 300
 STOPPED = "stopped at the first failure (--first)"
 # Of the time for sizes, what the first of several dtypes has; the others have equal parts of the rest.
 FIRST_DTYPE = 0.6
@@ -105,7 +111,7 @@ def work(job: Job, wire: Wire) -> None:
     request = job.request
     torch.set_num_threads(1)  # examples are small
     wire.send(TargetNext())
-    judged = prepare(request, lambda: wire.send(TargetImported()))
+    judged = _prepared(request, wire)
     properties = {prop.name: prop for prop in judged.properties}
     steps = tuple((name, dtype) for dtype in judged.dtypes for name in properties if name not in DEPLOYED)
     if request.first:  # sizes find soonest what the definition's own examples don't
@@ -149,6 +155,21 @@ def work(job: Job, wire: Wire) -> None:
                 shut = f"{name} has to hold first"
             elif request.first and (request.strict or tried.result.tier == "wrong"):
                 shut = STOPPED
+
+
+def _prepared(request: Request, wire: Wire) -> Judged:
+    """What will be tried. Code of the target's runs where nobody calls it, in a property, and may raise anything."""
+    try:
+        return prepare(request, lambda: wire.send(TargetImported()))
+    except OpbenchError:
+        raise
+    except WHAT_A_TARGET_RAISES as error:
+        source = request.target.rpartition(":")[0]
+        where = raised_in(error, (os.path.abspath(getattr(sys.modules.get(source), "__file__", None) or source),))
+        if where is None:
+            raise
+        reason = f"its line {where.line} raises {said(error, LONGEST_SAID)}: {where.text}"
+        raise OpbenchError(f"target {request.target!r}: not judged: {reason}") from error
 
 
 def _plain(name: str) -> str:

@@ -44,7 +44,7 @@ TIMES_AS_LONG_AS_IN_BLOCKS = 5.0
 UNSEEN_SECONDS = 20e-6
 ASKED_AGAIN = 20
 FEW = 1024
-KINDS = 3
+KINDS = ("picked", "unseen", "fresh")
 
 # Taken before foreign code is loaded, which may put others in their place.
 _now = time.perf_counter
@@ -118,6 +118,15 @@ class Audit:
         if self._block and self._due("fresh"):
             self._timing("fresh", self._ask_in_a_block)
 
+    @property
+    def complete(self) -> bool:
+        """Whether there were as many of each kind as always happen."""
+        return all(self._done.count(kind) >= self._first() for kind in KINDS)
+
+    def repeat(self) -> None:
+        """A block of calls that is not timed, for audits that the timed ones were too few for."""
+        self._repeat(self._block or 1)
+
     def abandon(self) -> None:
         """Puts the inputs back as they were, wherever an audit was left."""
         if self._before:
@@ -126,7 +135,7 @@ class Audit:
 
     def _due(self, kind: str) -> bool:
         done = self._done.count(kind)
-        turn = KINDS * done <= len(self._done)  # no kind uses up the time of another
+        turn = len(KINDS) * done <= len(self._done)  # no kind uses up the time of another
         # A block of its own is as long as a timed one.
         cost = self._known[-1] * self._block if kind == "fresh" else 0.0
         return done < self._first() or (turn and self._spent + cost < SHARE * self._timed)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 
 from opbench.engine import state
-from opbench.engine.audit import Audit, Caught
+from opbench.engine.audit import FIRST, Audit, Caught
 from opbench.engine.case_state import CaseState, end_with_the_device, one_line
 from opbench.engine.check_case import Stopwatch
 from opbench.engine.steps import CaseStep
@@ -101,6 +101,7 @@ def _time_once(
         else:
             calls[case.case.contender] = timed
             audit.sample = functools.partial(clock.clock.sample, timed)
+    blocks = _Blocks({case.case.contender: case for case in running}, audits, announce, guilty)
     try:
         latencies = measure_panel(
             calls,
@@ -112,12 +113,14 @@ def _time_once(
             first_call_seconds={case.case.contender: case.after_check().first_call_seconds for case in running},
             seed=settings.seed + zlib.crc32(panel.id.encode()),
             calls_per_sample=calls_per_sample,
-            watch=_Blocks({case.case.contender: case for case in running}, audits, announce, guilty),
+            watch=blocks,
             guard=guard,
             around=around,
         )
         for case in running:
             _hold_against_the_books(case, latencies.get(case.case.contender), clock, calls, guilty)
+        for name in calls.keys() & audits.keys():
+            _complete(name, audits[name], blocks)
         return latencies
     except Exception as error:  # a contender may raise anything; anything else is a fault of opbench
         if not guilty:
@@ -169,6 +172,16 @@ def _hold_against_the_books(
     if latency is not None and not clock.agrees(calls[case.case.contender], latency):
         guilty.append(case)
         raise Caught("its samples are not those that the clock has shown")
+
+
+def _complete(name: str, audit: Audit, blocks: _Blocks) -> None:
+    """Makes up for the audits that a contender's rounds were too few for, as where a budget is spent in the first."""
+    for _ in range(2 * FIRST):
+        if audit.complete:
+            return
+        blocks.before(name)
+        audit.repeat()
+        blocks.after(name)
 
 
 class _Blocks:

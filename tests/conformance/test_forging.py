@@ -23,6 +23,7 @@ from opbench.conformance.promises.findings import (
     ShapesAccepted,
 )
 from opbench.report.conformance import conclusion
+from opbench.schema import OpbenchError
 
 LIMITS = Limits(
     examples=1, further_examples=1, search_seconds=5.0, shrink_seconds=1.0, call_seconds=30.0, import_seconds=60.0,
@@ -108,6 +109,27 @@ def test_a_promise_that_was_not_tried_is_not_kept(tmp_path, monkeypatch):
     one, other = check_promises(request).promises
     assert (one.status, other.status) == ("broken", "not-run")
     assert "sent the outcome of what nobody has tried" in one.message
+
+
+RAISES = """
+class Core:
+    def __call__(self, *given, **options):
+        return given[0]
+
+    @property
+    def {name}(self):
+        raise {error}
+
+core = Core()
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "SystemExit(0)", "RuntimeError('no')"])
+def test_what_a_target_raises_where_nobody_calls_it_is_no_fault_of_the_checker_s(tmp_path, monkeypatch, error):
+    (tmp_path / "raises.py").write_text(RAISES.format(name="__signature__", error=error))
+    monkeypatch.setattr(checking, "Child", CheckingHere)
+    with pytest.raises(OpbenchError, match=r"not judged: its line 8 raises .*: raise "):
+        check(Request(f"{tmp_path / 'raises.py'}:core", "carafe"), LIMITS)
 
 
 KILLS = """

@@ -45,6 +45,20 @@ def test_an_honest_contender_passes():
     blocks(audit(lambda x: 2 * x))
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_the_rounds_were_too_few_for_is_made_up_for(count):
+    held = audit(lambda x: 2 * x)
+    blocks(held, count=count)
+    assert not held.complete
+    tries = 0
+    while not held.complete:
+        held.begin()
+        held.repeat()
+        held.end()
+        tries += 1
+    assert tries <= 2 * FIRST
+
+
 def test_garbage_between_the_checked_calls_is_found():
     calls = [0]
 

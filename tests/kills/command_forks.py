@@ -5,11 +5,13 @@ command. A line of JSON has its words, the step at which it kills itself and the
 (null: never); answered is its exit code, negative for a signal.
 
 A step is what changes the files below FOLDER: one that is opened to be written, renamed, deleted or locked, a folder
-that is made. The fork dies before it takes the step.
+that is made. The fork dies before it takes the step; a file that is opened is a step more, in which the fork dies when
+the first byte is written.
 """
 
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -40,10 +42,16 @@ class DiesAtStep:
             path = self.folder  # a command locks nothing but what it writes
         else:
             return
-        if isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(self.folder):
+        if not (isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(self.folder)):
+            return
+        self.taken += 1
+        if self.taken == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if event == "open":
             self.taken += 1
-            if self.taken == self.step:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self.taken == self.step:  # the first byte is written, and the second one kills
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
 
 
 def become(words, step, folder):

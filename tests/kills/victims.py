@@ -60,8 +60,8 @@ def write_documents(folder):
     shutil.copytree(folder, folder / "older", ignore=lambda *_: ["2.json", "3.json", "4.json", "5.json"])
     study = toy_study.make_study()
     save(study, folder / "study.json")
-    first = study.studies[0].trainings[0]
-    trainings = (replace(first, losses=first.losses[::-1]), *study.studies[0].trainings[1:])
+    last = study.studies[0].trainings[-1]
+    trainings = (*study.studies[0].trainings[:-1], replace(last, losses=last.losses[::-1]))
     save(replace(study, studies=(replace(study.studies[0], trainings=trainings),)), folder / "older" / "study.json")
 
 

@@ -78,6 +78,7 @@ def _by_name(asked: ModuleAsked) -> Judged | str:
         if asked.fixed:  # which are settings of the operator's own module, and no other attempt's
             raise OpbenchError(f"target {asked.target.text!r}: not judged: at what is fixed, {candidate}")
         return candidate
+    candidate = renaming.as_it_is_called(candidate)
     judged = as_module(asked.request, candidate)
     otherwise = _chosen_otherwise(candidate) if _operator(asked).anatomy else ()
     if otherwise:  # another module round the core is no other core, though weights fit by name
@@ -173,10 +174,16 @@ ATTEMPTS: tuple[tuple[str, JudgingAttempt], ...] = (
 )
 
 
+def _where_its_channels_are(candidate: modules.ModuleTarget) -> str:
+    if not isinstance(candidate, renaming.RenamedTarget) or not candidate.turned:
+        return ""
+    return ", channels first" if candidate.kind.channels_last else ", channels last"
+
+
 def as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
     """Held to the relations of its kind, and to those of the ways in which a module is used."""
     return Judged(
-        f"{candidate.kind.name} (module)",
+        f"{candidate.kind.name} (module{_where_its_channels_are(candidate)})",
         candidate,
         (*modules.module_relations(candidate.kind), *living.living_relations(candidate)),
         candidate.fixed,

@@ -14,6 +14,7 @@ from opbench.conformance.findings import Attempted, Request
 from opbench.conformance.inside import asking, renaming
 from opbench.conformance.inside.relations import convicting, core_relations, further_relations, namesake
 from opbench.conformance.inside.surroundings import chosen_otherwise
+from opbench.conformance.inside.thin import judged_apart
 from opbench.conformance.inside.tracing import recorded
 from opbench.conformance.judged import Judged, OtherCore
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES
@@ -122,7 +123,7 @@ def _by_its_core(asked: ModuleAsked) -> Judged | str:
         return f"nothing is declared of {operator.name} by which its core would be known"
     inside = asking.look_inside(request, operator, asked.target.name)
     if inside.kind == "right" and inside.core is not None and inside.found is not None:
-        relations = core_relations(operator, inside.found)
+        core, relations = judged_apart(inside.core, inside.found, core_relations(operator, inside.found))
         others: dict[str, OtherCore] = {}
         for number, other in enumerate(inside.further, start=2):
             of_other = further_relations(operator, other, number)
@@ -131,7 +132,7 @@ def _by_its_core(asked: ModuleAsked) -> Judged | str:
             others |= {relation.name: OtherCore(other.core, fixed) for relation in of_other}
         return Judged(
             f"{request.operator} (core inside the module)",
-            inside.core,
+            core,
             relations,
             dict(inside.found.options),
             dtypes_of(request, BOTH_OF_TRAINING),

@@ -87,3 +87,10 @@ def test_modules_are_asked_by_name_and_by_the_core_inside():
     assert modules_causes("Published", "carafe") == []
     assert modules_causes("OnceDifferentiable", "carafe") == [second.NONE]
     assert modules_causes("Inside", "carafe") == []
+
+
+def test_a_parameter_s_wrong_gradient_is_called_a_gradient():
+    judged = prepare(Request(f"{MODULES}:WrongGradients", "carafe"))
+    relation = next(one for one in judged.properties if one.name == "evaluation")
+    done = search(relation, judged.core, Space(fixed=judged.fixed), examples=1, seed=0, shrink_seconds=0.0)
+    assert done.finding.message.startswith("gradient of ")

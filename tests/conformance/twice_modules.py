@@ -37,3 +37,18 @@ class Inside(nn.Module):
     def forward(self, x):
         mask = F.pixel_shuffle(self.taps(F.silu(self.narrow(x))), 2).softmax(1)
         return unfold(x, mask, kernel_size=3, group_size=1, scale_factor=2)
+
+
+class _Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad
+
+
+class WrongGradients(CARAFE):
+    def forward(self, x):
+        return _Doubled.apply(super().forward(x))

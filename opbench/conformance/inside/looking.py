@@ -19,6 +19,7 @@ from opbench.conformance.inside.outcome import FurtherCore, Inside
 from opbench.conformance.inside.preparing import PreparedModule
 from opbench.conformance.inside.surroundings import differences
 from opbench.conformance.inside.tracing import CallResult, Trace, exchanged, recorded
+from opbench.conformance.raised import line_of
 from opbench.errors import said
 from opbench.schema import OpbenchError
 
@@ -120,9 +121,13 @@ def _recorded(name: str, module: nn.Module, images: Iterator[_Image], prepared: 
                 continue
             if trace.output:
                 return trace, image
-    raise OpbenchError(
-        f"{name}: not judged: it takes no image of {IMAGES[0]} pixels" + (f": it raises {said(first)}" if first else "")
-    ) from first
+    why = f": it raises {said(first)}{_at(first)}" if first else ""
+    raise OpbenchError(f"{name}: not judged: it takes no image of {IMAGES[0]} pixels{why}") from first
+
+
+def _at(error: BaseException) -> str:
+    line = line_of(error)
+    return f" ({line})" if line else ""
 
 
 def _of_found(

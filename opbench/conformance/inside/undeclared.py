@@ -22,7 +22,7 @@ from opbench.conformance.comparing import record, run
 from opbench.conformance.general_checks import Checks
 from opbench.conformance.inside.found import Found
 from opbench.conformance.inside.layouts import shape
-from opbench.conformance.oracle import Oracle, answers
+from opbench.conformance.oracle import Oracle, answers, titled
 from opbench.conformance.sizes import LADDER, NAME
 from opbench.conformance.strategies import example, noise
 from opbench.relations import Core, Example, Relation, Sizes, Space, Tier, Violation
@@ -183,7 +183,7 @@ class _Held:
 
     def _judge(self, got: Mapping[str, Tensor], call: Example, incoming: Tensor | None) -> None:
         expected, terms, basis = self._expected(call, incoming, _dtype(call))
-        verdict = judge(got, expected, terms, _dtype(call), basis)
+        verdict = judge(titled(got), titled(expected), titled(terms), _dtype(call), basis)
         record(verdict.worst_ratio)
         if not verdict.correct:
             raise Violation(verdict.reason, call)

@@ -14,6 +14,7 @@ from opbench.conformance.findings import Attempted, Request
 from opbench.conformance.inside import asking, renaming
 from opbench.conformance.inside.relations import convicting, core_relations, further_relations, namesake
 from opbench.conformance.inside.surroundings import chosen_otherwise
+from opbench.conformance.inside.thin import judged_apart
 from opbench.conformance.inside.tracing import recorded
 from opbench.conformance.judged import Judged, OtherCore
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES
@@ -78,6 +79,7 @@ def _by_name(asked: ModuleAsked) -> Judged | str:
         if asked.fixed:  # which are settings of the operator's own module, and no other attempt's
             raise OpbenchError(f"target {asked.target.text!r}: not judged: at what is fixed, {candidate}")
         return candidate
+    candidate = renaming.as_it_is_called(candidate)
     judged = as_module(asked.request, candidate)
     otherwise = _chosen_otherwise(candidate) if _operator(asked).anatomy else ()
     if otherwise:  # another module round the core is no other core, though weights fit by name
@@ -121,7 +123,7 @@ def _by_its_core(asked: ModuleAsked) -> Judged | str:
         return f"nothing is declared of {operator.name} by which its core would be known"
     inside = asking.look_inside(request, operator, asked.target.name)
     if inside.kind == "right" and inside.core is not None and inside.found is not None:
-        relations = core_relations(operator, inside.found)
+        core, relations = judged_apart(inside.core, inside.found, core_relations(operator, inside.found))
         others: dict[str, OtherCore] = {}
         for number, other in enumerate(inside.further, start=2):
             of_other = further_relations(operator, other, number)
@@ -130,7 +132,7 @@ def _by_its_core(asked: ModuleAsked) -> Judged | str:
             others |= {relation.name: OtherCore(other.core, fixed) for relation in of_other}
         return Judged(
             f"{request.operator} (core inside the module)",
-            inside.core,
+            core,
             relations,
             dict(inside.found.options),
             dtypes_of(request, BOTH_OF_TRAINING),
@@ -173,10 +175,16 @@ ATTEMPTS: tuple[tuple[str, JudgingAttempt], ...] = (
 )
 
 
+def _where_its_channels_are(candidate: modules.ModuleTarget) -> str:
+    if not isinstance(candidate, renaming.RenamedTarget) or not candidate.turned:
+        return ""
+    return ", channels first" if candidate.kind.channels_last else ", channels last"
+
+
 def as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
     """Held to the relations of its kind, and to those of the ways in which a module is used."""
     return Judged(
-        f"{candidate.kind.name} (module)",
+        f"{candidate.kind.name} (module{_where_its_channels_are(candidate)})",
         candidate,
         (*modules.module_relations(candidate.kind), *living.living_relations(candidate)),
         candidate.fixed,

@@ -11,6 +11,7 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
+from opbench.conformance import second
 from opbench.conformance.general_checks import Checks
 from opbench.conformance.oracle import Magnitude, Oracle
 from opbench.conformance.strategies import laid_out, narrowed
@@ -191,6 +192,15 @@ def general(
             checks.has_the_derivative_of_differences,
             smooth or draws,
             needs_gradients=True,
+        ),
+        of(
+            second.NAME,
+            "bounded",
+            second.STATEMENT,
+            second.is_twice_differentiable(oracle),
+            smooth or draws,
+            needs_gradients=True,
+            tier="fragile",
         ),
     )
 

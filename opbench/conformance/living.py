@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from opbench.conformance import second
 from opbench.conformance.comparing import run
+from opbench.conformance.module_kinds import ModuleKind
 from opbench.conformance.modules import ModuleTarget, calls
 from opbench.conformance.outstanding import target_runs
 from opbench.conformance.promises.subject import difference
-from opbench.relations import Core, Example, Relation, Space, Violation
+from opbench.constructors import Settings
+from opbench.relations import Core, Example, Relation, Space, Tier, Violation
 
 # Of the largest value: the same calculation done twice.
 SAME = 1e-5
@@ -55,20 +58,53 @@ def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
         for how, copied in made.items():
             _agrees(core, example, copied(module), x, f"after {how}")
 
-    def of(name: str, statement: str, check: Callable[[Core, Example], None]) -> Relation:
+    def twice(core: Core, example: Example) -> None:
+        settings = {name: value for name, value in example.options.items() if name != "training"}
+        buffers = candidate.kind.buffers(settings)
+        second.compare(
+            lambda tensors: run(core, example.replace(None, **tensors)),
+            lambda tensors: candidate.kind.definition(settings, tensors, False),
+            example,
+            [name for name in example.tensors if name not in buffers],
+        )
+
+    def constants(core: Core, example: Example) -> None:
+        settings = {name: value for name, value in example.options.items() if name != "training"}
+        own = dict(candidate.constructed(settings, example.tensors["x"]).named_buffers())
+        for name, value in _constants(candidate.kind, settings).items():
+            if name in own and not torch.allclose(own[name].double(), value, atol=1e-6):
+                number = int((own[name].double() - value).abs().flatten().argmax())
+                expected, got = (float(one.flatten()[number]) for one in (value, own[name]))
+                said = f"buffer {name}, as it is made: expected {expected:.6g} at number {number}, got {got:.6g}"
+                raise Violation(said, example)
+
+    def of(
+        name: str, statement: str, check: Callable[[Core, Example], None], *, tier: Tier = "wrong", grads: bool = False
+    ) -> Relation:
         def watched(core: Core, example: Example) -> None:
             with target_runs(example):  # an instance is held to another one: all of it is the target's time
                 check(core, example)
 
-        return Relation(name, "bounded", statement, watched, draws, of_use=True)
+        return Relation(name, "bounded", statement, watched, draws, grads, tier=tier, of_use=True)
 
-    found = (
+    found: tuple[Relation, ...] = (
         of("calls-in-a-row", "one instance, called four times, computes what a new one does each time", in_a_row),
         of("gradient-modes", "under no_grad and in inference mode an instance computes the same", in_every_mode),
+        of(second.NAME, second.STATEMENT, twice, tier="fragile", grads=True),
     )
     if candidate.made_from is nn.Module:  # a function in the operator's own module, which nobody copies
         return found
+    plainest = {name: candidate.fixed.get(name, values[0]) for name, values in candidate.kind.settings.items()}
+    if candidate.kind.fits(candidate.kind.derived(plainest)) and _constants(candidate.kind, plainest):
+        found = (*found, of("constants", "the buffers that it makes itself hold the published values", constants))
     return (*found, of("copies", "a deep copy and a pickled one compute the same", copies))
+
+
+def _constants(kind: ModuleKind, settings: Settings) -> dict[str, Tensor]:
+    """The published buffers that are the same whatever is drawn, by name."""
+    first, other = (kind.parameters(settings, seed) for seed in (0, 1))
+    held = (name for name in sorted(kind.buffers(settings)) if name in first)
+    return {name: first[name] for name in held if first[name].equal(other[name])}
 
 
 def instance(candidate: ModuleTarget, example: Example) -> nn.Module:

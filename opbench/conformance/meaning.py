@@ -12,11 +12,12 @@ CHANNELS_IN = frozenset([
     "c", "c1", "ch", "channel", "channels", "cin", "chin", "inc", "inch", "inchs", "inchannel", "inchannels",
     "inputchannel", "inputchannels", "inp", "inplane", "inplanes", "indim", "inputdim", "inputdims", "infeatures",
     "indims", "dim", "dims", "embeddim", "dmodel", "nchannels", "numchannels", "nfeat", "nfeats", "nf", "numfeatures",
-    "features", "feat", "planes", "width",
+    "features", "feat", "planes", "width", "din", "nin", "channelin", "channelsin", "chanin", "infilters",
 ])
 CHANNELS_OUT = frozenset([
     "c2", "cout", "chout", "ouc", "outc", "outch", "outchs", "oup", "outchannel", "outchannels", "outputchannel",
-    "outputchannels", "outplane", "outplanes", "outdim", "outdims", "outputdim", "outfeatures",
+    "outputchannels", "outplane", "outplanes", "outdim", "outdims", "outputdim", "outfeatures", "dout", "nout",
+    "channelout", "channelsout", "chanout", "outputch", "outfilters", "dimout", "embedout",
 ])
 MEANINGS: Mapping[str, frozenset[str]] = {
     "channels": CHANNELS_IN,

@@ -24,7 +24,7 @@ from opbench.build import TORCH_DTYPES
 from opbench.conformance.comparing import record, run
 from opbench.conformance.cores import relations_of
 from opbench.conformance.module_kinds import ModuleKind
-from opbench.conformance.oracle import answers
+from opbench.conformance.oracle import answers, titled
 from opbench.conformance.precision import FLOAT32_ONLY, violated
 from opbench.conformance.raised import TORCH_REFUSES_FORMAT, WHAT_A_TARGET_RAISES
 from opbench.conformance.strategies import noise
@@ -254,7 +254,7 @@ def _is_the_definition(kind: ModuleKind, core: Core, example: Example) -> None:
         violated(f"raised {said(error)}", example, NO_BACKWARD)
         got = {"output": run(core, example).detach()}
         expected = {"output": expected["output"]}
-    verdict = judge(got, expected, terms, dtype, basis)
+    verdict = judge(titled(got), titled(expected), titled(terms), dtype, basis)
     record(verdict.worst_ratio)
     if not verdict.correct:
         cause = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from opbench.conformance.strategies import noise_like
 from opbench.relations import Core, Example, Violation
 from opbench.schema import Terms
 
+Held = TypeVar("Held")
 Magnitude = Callable[[Example, Tensor | None], Mapping[str, Terms]]
 
 
@@ -50,6 +52,11 @@ class Oracle:
 def title(name: str) -> str:
     """What messages call one of the `answers`."""
     return name if name == "output" else f"gradient of {name}"
+
+
+def titled(values: Mapping[str, Held]) -> dict[str, Held]:
+    """The same by what messages call them."""
+    return {title(name): value for name, value in values.items()}
 
 
 def exact(example: Example) -> Example:

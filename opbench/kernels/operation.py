@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from opbench.kernels.twice import Formula, second_derivative
+
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 _library = torch.library.Library("opbench", "FRAGMENT")
@@ -78,12 +80,13 @@ def _promoted(name: str, device: str, apart: Collection[int]) -> Callable[..., A
     return promoted
 
 
-def differentiate(name: str, tensors: int) -> None:
+def differentiate(name: str, tensors: int, formula: Formula | None = None) -> None:
     """Gives `opbench::<name>` its gradient with respect to its first arguments, so many `tensors`.
 
     `opbench::<name>_backward` computes it, from the output's gradient, those tensors, whatever the operation returned
-    beside its output, its other arguments, and which gradients are wanted. That one has no gradient itself: torch would
-    warn and take it for a constant, so that second derivatives came out wrong.
+    beside its output, its other arguments, and which gradients are wanted. The gradient of that one is taken of
+    `formula(*tensors, *others)`, which computes the operation's output. Without one it raises: torch would warn and
+    take the first for a constant, so that second derivatives came out wrong.
     """
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -98,8 +101,20 @@ def differentiate(name: str, tensors: int) -> None:
         gradients = operation(grad, *ctx.saved_tensors, *ctx.others, wanted)
         return *(g if w else None for g, w in zip(gradients, wanted, strict=True)), *[None] * len(ctx.others)
 
-    def twice(ctx: Any, *gradients: Any) -> Any:
-        raise NotImplementedError(f"{name}: second derivatives are not implemented (was create_graph=True meant?)")
+    def keep_again(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        grad, *given, ctx.wanted = inputs
+        ctx.save_for_backward(grad, *given[:tensors])
+        # What the operation returned beside its output is a function of the tensors, and so part of the formula.
+        ctx.others = [value for value in given[tensors:] if not isinstance(value, Tensor)]
+        ctx.rest = len(given) - tensors + 1
+
+    def again(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        if formula is None:
+            raise NotImplementedError(f"{name}: second derivatives are not implemented (was create_graph=True meant?)")
+        grad, *given = ctx.saved_tensors
+        others = ctx.others
+        found = second_derivative(lambda *held: formula(*held, *others), grad, given, ctx.wanted, gradients)
+        return (*found, *[None] * ctx.rest)
 
     torch.library.register_autograd(f"opbench::{name}", backward, setup_context=keep, lib=_library)
-    torch.library.register_autograd(f"opbench::{name}_backward", twice, lib=_library)
+    torch.library.register_autograd(f"opbench::{name}_backward", again, setup_context=keep_again, lib=_library)

@@ -11,8 +11,6 @@ from opbench import registry
 from opbench.build import build
 from opbench.commands.list import ListRequest, list_
 from opbench.kernels.cpu import processor
-from opbench.kernels.cpu.carafe import carafe_cpu
-from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
 from opbench.measure.macs import CORRECTED, by_fvcore, by_torch, count
 from opbench.measure.memory import measure_memory
 from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe
@@ -250,17 +248,3 @@ def allocated(built):
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return max(itertools.accumulate(sizes))
-
-
-@pytest.mark.parametrize("name", ["carafe", "dcnv3"])
-def test_a_second_derivative_is_refused_rather_than_zero(name):
-    x = torch.rand(1, 2, 3, 3, requires_grad=True)
-    if name == "carafe":
-        mask = torch.rand(1, 9, 3, 3, requires_grad=True)
-        out = carafe_cpu(x, mask, kernel_size=3, group_size=1, scale_factor=1)
-    else:
-        mask = torch.rand(1, 2, 3, 1, requires_grad=True)
-        out = dcnv3_cpu(x, torch.rand(1, 2, 3, 2), mask, kernel_size=1, pad=0, group=1)
-    (gradient,) = torch.autograd.grad(out.sum(), x, create_graph=True)
-    with pytest.raises(NotImplementedError, match=f"{name}_cpu: second derivatives are not implemented"):
-        gradient.sum().backward()

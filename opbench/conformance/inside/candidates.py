@@ -81,12 +81,17 @@ class Candidates:
 
     @property
     def images(self) -> list[tuple[int, int]]:
-        """The rows and columns that images have in the pass, the input's first."""
+        """The rows and columns that images have in the pass, the input's first.
+
+        Squares only where the input is one: most are something else.
+        """
+        _, *own = self.trace.events[0].value.shape
+        square = len(set(own)) < len(own)
         found: dict[tuple[int, int], int] = {}
         for event in self.trace.events:
             if event.value.ndim == 4 and len(event.value) == 1:
                 for size in (tuple(event.value.shape[2:]), tuple(event.value.shape[1:3])):
-                    if min(size) > 3 and size[0] != size[1]:
+                    if min(size) > 3 and (square or size[0] != size[1]):
                         found[size] = found.get(size, 0) + 1  # type: ignore[index, arg-type]
         return list(found)
 

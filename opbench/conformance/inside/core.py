@@ -26,7 +26,8 @@ class InsideCore:
 
     `make(channels)` gives the module, at another number of channels of its input where it can be constructed so, with
     None as it is. NotImplementedError is raised where the module can't be called so: other options, other channels.
-    `image(N, C, H, W, like)` makes an input in the module's layout. The module found had `channels`.
+    `image(N, C, H, W, like)` makes an input in the module's layout. The module found had `channels`. `built` makes what
+    a module makes in its first call.
     """
 
     found: Found
@@ -35,6 +36,7 @@ class InsideCore:
     channels: int
     rows: int
     columns: int
+    built: Callable[[nn.Module, Tensor], nn.Module] = lambda module, x: module
     held: dict[tuple[int | None, torch.dtype, torch.device], nn.Module] = field(default_factory=dict)
 
     def __call__(self, **given: Any) -> Tensor:
@@ -77,7 +79,8 @@ class InsideCore:
         """The module in evaluation mode, in the dtype and on the device of a tensor."""
         key = (channels, like.dtype, like.device)
         if key not in self.held:
-            self.held[key] = self.make(channels).to(like.device, like.dtype).eval()
+            made = self.make(channels).to(like.device, like.dtype).eval()
+            self.held[key] = self.built(made, self.image((1, channels or self.channels, self.rows, self.columns), like))
         return self.held[key]
 
     def _run(self, tensors: Mapping[str, Tensor], lengths: Mapping[str, int], channels: int | None) -> Tensor:

@@ -12,6 +12,15 @@ from opbench.anatomy import Anatomy
 from opbench.conformance.inside.core import RAISED
 from opbench.conformance.inside.finding import Search
 from opbench.conformance.inside.layouts import parts
+from opbench.conformance.inside.tracing import INPUT, Trace
+
+# Calls that take several tensors and neither weigh nor move one by another.
+_JOINING = frozenset(
+    (
+        "add", "iadd", "radd", "sub", "isub", "rsub", "cat", "concat", "concatenate", "stack", "hstack", "vstack",
+        "view_as", "reshape_as", "expand_as", "type_as", "setitem", "copy", "maximum", "minimum", "broadcast_tensors",
+    )
+)  # fmt: skip
 
 
 def fake(name: str, anatomy: Anatomy, module: nn.Module, x: Tensor, search: Search) -> str:
@@ -32,7 +41,24 @@ def fake(name: str, anatomy: Anatomy, module: nn.Module, x: Tensor, search: Sear
             f"{name} is a fake: its output is an affine function of its input, as a plain convolution's is: no "
             f"{' and no '.join(anatomy.predicted)} predicted from the input takes part"
         )
+    if _nothing_meets(search.trace):
+        return (
+            f"{name} is a fake: it is a row of plain layers, in which no {' and no '.join(anatomy.predicted)} "
+            "predicted from the input weighs or moves anything"
+        )
     return ""
+
+
+def _nothing_meets(trace: Trace) -> bool:
+    """Whether the output comes of the input by calls none of which takes two tensors made of it, but to add or join."""
+    made = trace.behind((INPUT, 0))
+    if not trace.returned or not made.issuperset(trace.returned):
+        return False  # by ways that the trace doesn't show, such as an extension's
+    return not any(
+        len(made.intersection(event.made_of)) > 1 and event.call.strip("_") not in _JOINING
+        for event in trace.events
+        if event.place in made
+    )
 
 
 def _tensors(module: nn.Module, x: Tensor) -> list[Tensor]:

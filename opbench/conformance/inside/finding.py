@@ -43,8 +43,8 @@ LIKELY = 3
 class Search:
     """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain.
 
-    Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is; where nothing
-    is found, there are nine.
+    Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is, and all of them
+    `total`; where nothing is found, there are ten.
     """
 
     trace: Trace
@@ -52,11 +52,16 @@ class Search:
     seconds: float
     misses: list[tuple[CoreReading, dict[str, CoreCandidate], float]] = field(default_factory=list)
     noting: bool = True
+    total: float = float("inf")
 
     def __post_init__(self) -> None:
         """Gathers the candidates."""
         self.candidates = Candidates(self.trace, self.module)
         self.combining = Combining(self.candidates, self.seconds)
+        self.until = time.thread_time() + self.total
+
+    def _end(self) -> float:
+        return min(time.thread_time() + self.seconds, self.until)
 
     def find(self, anatomy: Anatomy) -> Found | None:
         """The operator's core, else what it is taken for: among the likeliest tensors first, then among the others."""
@@ -70,6 +75,7 @@ class Search:
             or self._right(anatomy, likely, FEW_LAYOUTS, SOME_LAYOUTS)
             or self._right(anatomy, likely, SOME_LAYOUTS, LAYOUTS_TRIED)
             or self._wrong(anatomy, wrong, 2, FEW_LAYOUTS)
+            or self._wrong(anatomy, {(): likely[len(wrong[()]) :]}, 0, FEW_LAYOUTS)
             or self._wrong(anatomy, wrong, FEW_LAYOUTS, SOME_LAYOUTS)
             or self._right(anatomy, others, 0, FEW_LAYOUTS)
             or self._right(anatomy, doubtful, 0, FEW_LAYOUTS)
@@ -108,7 +114,7 @@ class Search:
         return self._right(anatomy, self.combining.ordered(anatomy, LIKELY)[0], 0, LAYOUTS_TRIED)
 
     def _right(self, anatomy: Anatomy, tried: list[Combination], start: int, stop: int) -> Found | None:
-        end = time.thread_time() + self.seconds
+        end = self._end()
         for reading, tensors in tried:
             if time.thread_time() > end:
                 return None
@@ -131,7 +137,7 @@ class Search:
         self, anatomy: Anatomy, held: Mapping[tuple[str, ...], list[Combination]], start: int, stop: int
     ) -> Found | None:
         """One of the wrong definitions that the operator describes."""
-        end = time.thread_time() + self.seconds
+        end = self._end()
         # All of them on the likeliest tensors, then on the next.
         tried = sorted(
             (

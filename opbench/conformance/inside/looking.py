@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import PurePath
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from opbench.anatomy import Anatomy
-from opbench.build import draw_parameters
 from opbench.conformance.inside.core import RAISED, InsideCore
 from opbench.conformance.inside.fakes import fake
 from opbench.conformance.inside.finding import Search
 from opbench.conformance.inside.found import Found, Part, spent_by
 from opbench.conformance.inside.layouts import arranged, parts
 from opbench.conformance.inside.outcome import FurtherCore, Inside
+from opbench.conformance.inside.preparing import PreparedModule
 from opbench.conformance.inside.surroundings import differences
 from opbench.conformance.inside.tracing import CallResult, Trace, exchanged, recorded
+from opbench.conformance.raised import line_of
 from opbench.errors import said
 from opbench.schema import OpbenchError
 
 # Lengths that no kernel, group or scale has, so that an axis is known by its length; and what evens out in halves.
 IMAGES = ((11, 13), (10, 14), (12, 20), (32, 48))
+# Rows and columns look alike there; but there are modules that take nothing else.
+SQUARES = ((13, 13), (12, 12), (40, 40))
 # How an image (N, C, H, W) is handed over.
 LAYOUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "(N, C, H, W)": lambda x: x,
@@ -33,6 +35,8 @@ LAYOUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 # Each of the steps of a search, of which there may be seven; what is there is mostly found in the first.
 SECONDS = 2.0
+# In seconds of a step, all steps of the operator's own search and of those for others.
+TOTAL = 6
 _NORMALISED = 1e-3
 
 
@@ -51,11 +55,11 @@ def look(
     OpbenchError for a module that takes no image.
     """
     anatomy = anatomies[operator]
-    prepared = _Prepared(make, bool(anatomy.parameters))
+    prepared = PreparedModule(make, bool(anatomy.parameters))
     module = prepared(None)
     images = _images(name, module, channels)
-    trace, image = _recorded(name, module, images)
-    search = Search(trace, module, seconds)
+    trace, image = _recorded(name, module, images, prepared)
+    search = Search(trace, module, seconds, total=TOTAL * seconds)
     found = search.find(anatomy)
     if found is not None:
         every = [found, *search.find_further(anatomy, found)]
@@ -73,36 +77,6 @@ def look(
                     advice=f"hold it to that with --operator {other}",
                 )
     return Inside("unknown", f"{name}: {anatomy.function} was not found inside", advice=_nearest(search, trace))
-
-
-class _Prepared:
-    """Modules ready to be traced: parameters drawn, in evaluation; without the biases that would hide a result."""
-
-    def __init__(self, make: Callable[[int | None], nn.Module], unbiased: bool) -> None:
-        self.make = make
-        self.unbiased = unbiased
-
-    def __call__(self, channels: int | None) -> nn.Module:
-        torch.manual_seed(0)
-        module = self.make(channels)
-        if not any(is_lazy(parameter) for parameter in module.parameters()):
-            drawn(module, self.unbiased)
-        for one in module.modules():  # full backward hooks make calls of their own, where gradients are asked for alone
-            one._backward_hooks.clear()
-            one._backward_pre_hooks.clear()
-        return module.eval()
-
-
-def drawn(module: nn.Module, unbiased: bool) -> None:
-    """Draws parameters, so that no zero hides a branch; with `unbiased`, those of convolutions have no bias."""
-    draw_parameters(module, torch.Generator().manual_seed(0))
-    if not unbiased:
-        return
-    with torch.no_grad():
-        for one in module.modules():
-            weight, bias = getattr(one, "weight", None), getattr(one, "bias", None)
-            if isinstance(weight, Tensor) and weight.ndim == 4 and isinstance(bias, Tensor):
-                bias.zero_()
 
 
 class _Image:
@@ -123,13 +97,13 @@ class _Image:
 
 
 def _images(name: str, module: nn.Module, channels: Sequence[int]) -> Iterator[_Image]:
-    for layout in LAYOUTS:
-        for C in channels:
-            for rows, columns in IMAGES:
+    for sizes in (IMAGES, SQUARES):
+        for layout, C in product(LAYOUTS, channels):
+            for rows, columns in sizes:
                 yield _Image((1, C, rows, columns), layout)
 
 
-def _recorded(name: str, module: nn.Module, images: Iterator[_Image]) -> tuple[Trace, _Image]:
+def _recorded(name: str, module: nn.Module, images: Iterator[_Image], prepared: PreparedModule) -> tuple[Trace, _Image]:
     """The forward pass of the first image that the module takes: in float64, else as it comes."""
     first: BaseException | None = None
     for image in images:
@@ -137,23 +111,27 @@ def _recorded(name: str, module: nn.Module, images: Iterator[_Image]) -> tuple[T
             try:
                 module.to(dtype)
                 x = image.of(image.size, dtype)
-                if any(is_lazy(parameter) for parameter in module.parameters()):
-                    with torch.no_grad():
-                        module(x)
-                    drawn(module, unbiased=False)
+                names = [name for name, _ in prepared.built(module, x).named_parameters()]
                 trace = recorded(module, x)
+                if names != [name for name, _ in module.named_parameters()]:
+                    prepared.by_calls = True
+                    trace = recorded(prepared.built(module, x), x)
             except RAISED as error:
                 first = first or error
                 continue
             if trace.output:
                 return trace, image
-    raise OpbenchError(
-        f"{name}: not judged: it takes no image of {IMAGES[0]} pixels" + (f": it raises {said(first)}" if first else "")
-    ) from first
+    why = f": it raises {said(first)}{_at(first)}" if first else ""
+    raise OpbenchError(f"{name}: not judged: it takes no image of {IMAGES[0]} pixels{why}") from first
+
+
+def _at(error: BaseException) -> str:
+    line = line_of(error)
+    return f" ({line})" if line else ""
 
 
 def _of_found(
-    name: str, every: Sequence[Found], trace: Trace, module: nn.Module, prepared: _Prepared, image: _Image
+    name: str, every: Sequence[Found], trace: Trace, module: nn.Module, prepared: PreparedModule, image: _Image
 ) -> Inside:
     """The outcome for all cores of a module: the first that is wrong, else all of them."""
     first, *others = every
@@ -175,7 +153,7 @@ def _of_found(
                 has = f"has {anatomy.function} {len(every)} times inside, but of core{which} {fault}"
             return Inside("wrong", f"{name} {has}", tuple(around), found=one)
     _, channels, rows, columns = image.size
-    cores = [InsideCore(one, prepared, image.like, channels, rows, columns) for one in every]
+    cores = [InsideCore(one, prepared, image.like, channels, rows, columns, prepared.built) for one in every]
     sentence = f"{name} computes {anatomy.function}"
     if others:
         places = ", ".join(f"{number} {_place_of(one, trace)}" for number, one in enumerate(every, start=1))
@@ -259,12 +237,12 @@ def _unused(found: Found, trace: Trace, module: nn.Module, image: _Image) -> str
             )
         if not moved:
             return "its result does not reach the output: it is computed and dropped"
-    other = recorded(module, image.of(image.size, dtype, seed=2))
+    other = {event.place: event.value for event in recorded(module, image.of(image.size, dtype, seed=2)).events}
     for name in found.anatomy.predicted:
         part = found.tensors.get(name)
-        if part is None or part.place is None:
+        if part is None or part.place not in other:
             continue
-        if torch.equal(other.of(part.place).value, trace.of(part.place).value):
+        if torch.equal(other[part.place], trace.of(part.place).value):
             return f"its {name} is the same for every input: nothing is predicted"
     return ""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from opbench.conformance.fitting import as_kind, plainest_first
 from opbench.conformance.module_kinds import ModuleKind
@@ -25,13 +26,19 @@ ABOUT = 1e-9
 
 @dataclass(frozen=True)
 class RenamedTarget(ModuleTarget):
-    """A user's module whose parameters have other names: `own` gives the user's for each of the operator's."""
+    """A user's module whose parameters have other names: `own` gives the user's for each of the operator's.
+
+    A `turned` one takes and gives images with their channels where the operator's own has rows and columns.
+    """
 
     own: Mapping[str, str] = field(default_factory=dict)
+    turned: bool = False
 
     def construct(self, settings: Mapping[str, Any]) -> nn.Module:
         """The module at these settings, as the operator's own names it."""
-        return _Under(super().construct(settings), self.own)
+        made = super().construct(settings)
+        own = self.own or {name: name for name in made.state_dict()}
+        return _Under(made, own, self.kind.channels_last if self.turned else None)
 
     def told(self) -> str:
         """The renaming, so that weights can be loaded across."""
@@ -40,10 +47,15 @@ class RenamedTarget(ModuleTarget):
 
 
 class _Under(nn.Module):
-    """A module under other names: its state dict, its parameters and its buffers are asked for by the operator's."""
+    """A module under other names: its state dict, its parameters and its buffers are asked for by the operator's.
 
-    def __init__(self, module: nn.Module, own: Mapping[str, str]) -> None:
+    `from_last` says that images come with their channels last, and the module takes them first; False, that it is the
+    other way round; None, that it takes them as they come.
+    """
+
+    def __init__(self, module: nn.Module, own: Mapping[str, str], from_last: bool | None = None) -> None:
         super().__init__()
+        self.from_last = from_last
         self.inner = (module,)  # in a tuple it is no part: it holds nothing under its own names
         self.own = own
         held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -67,7 +79,39 @@ class _Under(nn.Module):
     def forward(self, x: Tensor) -> Any:
         held = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         theirs = {self.own[name]: value for name, value in held.items()}
-        return torch.func.functional_call(self.inner[0], theirs, (x,))
+        if self.from_last is None:
+            return torch.func.functional_call(self.inner[0], theirs, (x,))
+        out = torch.func.functional_call(self.inner[0], theirs, (_turned(x, to_first=self.from_last),))
+        return tree_map_only(Tensor, lambda one: _turned(one, to_first=not self.from_last), out)
+
+
+def _turned(image: Tensor, *, to_first: bool) -> Tensor:
+    if image.ndim != 4:
+        return image
+    return image.permute(0, 3, 1, 2) if to_first else image.permute(0, 2, 3, 1)
+
+
+def as_it_is_called(candidate: ModuleTarget) -> ModuleTarget:
+    """A module that fits by name, with its channels where it takes them."""
+    try:
+        settings = next(plainest_first(candidate))
+    except StopIteration:
+        return candidate
+    values = {one.name: getattr(candidate, one.name) for one in dataclasses.fields(candidate)}
+    other = RenamedTarget(**values, turned=True)
+    return other if not _fits_the_image(candidate, settings) and _fits_the_image(other, settings) else candidate
+
+
+def _fits_the_image(candidate: ModuleTarget, settings: Settings) -> bool:
+    """Whether a call gives an image of the size that its kind's definition gives."""
+    kind, x = candidate.kind, image_for(candidate.kind, settings)
+    try:
+        parameters = kind.parameters(settings, 0)
+        with torch.no_grad():
+            expected = kind.definition(settings, {"x": x, **parameters}, False)
+            return candidate(x=x, **parameters, **settings, training=False).shape == expected.shape
+    except WHAT_A_TARGET_RAISES:
+        return False
 
 
 def renamed(
@@ -90,9 +134,10 @@ def renamed(
         if names is None or names == {name: name for name in names}:
             continue
         values = {one.name: getattr(plain, one.name) for one in dataclasses.fields(plain)}
-        candidate = RenamedTarget(**values, own=names)
-        if computes_its_kind(candidate, settings):
-            return candidate
+        for turned in (False, True):
+            candidate = RenamedTarget(**values, own=names, turned=turned)
+            if computes_its_kind(candidate, settings):
+                return candidate
     return None
 
 

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS
+from opbench.conformance import second
 from opbench.conformance.calling import CallingChecks
 from opbench.conformance.comparing import record, run
 from opbench.conformance.general_checks import Checks
 from opbench.conformance.inside.found import Found
 from opbench.conformance.inside.layouts import shape
-from opbench.conformance.oracle import Oracle, answers
+from opbench.conformance.oracle import Oracle, answers, titled
 from opbench.conformance.sizes import LADDER, NAME
 from opbench.conformance.strategies import example, noise
-from opbench.relations import Core, Example, Relation, Sizes, Space, Violation
+from opbench.relations import Core, Example, Relation, Sizes, Space, Tier, Violation
 from opbench.schema import DType, Tensors, Terms
 from opbench.verify.bounds import judge
 from opbench.verify.rounding.terms import rounding_terms
@@ -57,7 +58,9 @@ _GENERAL: Mapping[str, tuple[str, Callable[[Oracle], Callable[[Core, Example], N
         "twenty calls in a row agree bit for bit",
         lambda oracle: CallingChecks(oracle).agrees_with_itself_many_times,
     ),
+    second.NAME: (second.STATEMENT, second.is_twice_differentiable),
 }
+_FRAGILE = frozenset((second.NAME,))
 _EXACT = frozenset(("inputs-unchanged", "repeatable", "many-calls"))
 
 
@@ -72,7 +75,8 @@ def undeclared_relations(found: Found) -> tuple[Relation, ...]:
             of(held.oracle(call))(core, call)
 
         kind: Any = "exact" if name in _EXACT else "bounded"
-        return Relation(name, kind, statement, check, held.draws, needs_gradients=True)
+        tier: Tier = "fragile" if name in _FRAGILE else "wrong"
+        return Relation(name, kind, statement, check, held.draws, needs_gradients=True, tier=tier)
 
     function = found.anatomy.function
     return (
@@ -179,7 +183,7 @@ class _Held:
 
     def _judge(self, got: Mapping[str, Tensor], call: Example, incoming: Tensor | None) -> None:
         expected, terms, basis = self._expected(call, incoming, _dtype(call))
-        verdict = judge(got, expected, terms, _dtype(call), basis)
+        verdict = judge(titled(got), titled(expected), titled(terms), _dtype(call), basis)
         record(verdict.worst_ratio)
         if not verdict.correct:
             raise Violation(verdict.reason, call)

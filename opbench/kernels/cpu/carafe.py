@@ -29,6 +29,7 @@ from opbench.kernels.carafe_shapes import (
 from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
+from opbench.kernels.formulas import reassembled
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 # Bytes of output from which on it bypasses the caches: none would keep it.
@@ -164,4 +165,4 @@ define(
     _backward,
     checked_gradients,
 )
-differentiate("carafe_cpu", tensors=2)
+differentiate("carafe_cpu", tensors=2, formula=reassembled)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from opbench.kernels.cpu.sampling_call import SamplingCall, Window
 from opbench.kernels.dcnv3_shapes import check, checked_gradients, checked_output, gradients
+from opbench.kernels.formulas import windowed
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 
@@ -83,4 +84,4 @@ define(
     _backward,
     checked_gradients,
 )
-differentiate("dcnv3_cpu", tensors=3)
+differentiate("dcnv3_cpu", tensors=3, formula=windowed)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from opbench.kernels.cpu.sampling_call import SamplingCall, Window
 from opbench.kernels.dcnv4_shapes import check, checked_gradients, checked_output
+from opbench.kernels.formulas import packed
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 
@@ -72,4 +73,4 @@ _INPUTS = (
 )
 define(f"dcnv4_cpu({_INPUTS}) -> Tensor", _forward, checked_output)
 define(f"dcnv4_cpu_backward(Tensor grad, {_INPUTS}, bool[2] wanted) -> (Tensor, Tensor)", _backward, checked_gradients)
-differentiate("dcnv4_cpu", tensors=2)
+differentiate("dcnv4_cpu", tensors=2, formula=packed)

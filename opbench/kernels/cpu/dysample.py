@@ -26,6 +26,7 @@ from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
 from opbench.kernels.dysample_shapes import check, checked_gradients, checked_output, located_in
+from opbench.kernels.formulas import resampled
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 KERNELS = "opbench.kernels.cpu.dysample_kernels"
@@ -159,4 +160,4 @@ define(
     checked_gradients,
     apart=(2,),
 )
-differentiate("dysample_cpu", tensors=2)
+differentiate("dysample_cpu", tensors=2, formula=resampled)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from opbench.errors import nearest
 from opbench.kernels.cpu.sampling_call import SamplingCall
+from opbench.kernels.formulas import positioned
 from opbench.kernels.operation import DTYPES, check_gradient, define, differentiate, refuse_forward_mode
 
 PADDINGS = ("zeros", "border", "border-twice")
@@ -155,4 +156,4 @@ define(
     _shapes,
     apart=(2,),
 )
-differentiate("sampling_cpu", tensors=3)
+differentiate("sampling_cpu", tensors=3, formula=positioned)

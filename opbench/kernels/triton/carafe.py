@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last, check, checked_gradients, checked_output, gradients, output
+from opbench.kernels.formulas import reassembled, reassembled_from_logits
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.launch import (
     DEVICES,
@@ -219,7 +220,7 @@ define(
     checked_gradients,
     devices=DEVICES,
 )
-differentiate("carafe_triton", tensors=2)
+differentiate("carafe_triton", tensors=2, formula=reassembled)
 define(
     f"carafe_triton_logits(Tensor x, Tensor logits, {_PROBLEM}) -> (Tensor, Tensor)",
     _forward_logits,
@@ -233,4 +234,4 @@ define(
     _shapes_logits,
     devices=DEVICES,
 )
-differentiate("carafe_triton_logits", tensors=2)
+differentiate("carafe_triton_logits", tensors=2, formula=reassembled_from_logits)

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.dcnv3_shapes import check, checked_gradients, checked_output, gradients
+from opbench.kernels.formulas import windowed, windowed_from_logits
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import takes_atomics
 from opbench.kernels.triton.launch import DEVICES
@@ -137,4 +138,4 @@ for _name, _mask, _fused in (("dcnv3_triton", "mask", False), ("dcnv3_triton_log
         _shapes,
         devices=DEVICES,
     )
-    differentiate(_name, tensors=3)
+    differentiate(_name, tensors=3, formula=windowed_from_logits if _fused else windowed)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from opbench.kernels.dcnv4_shapes import check, checked_gradients, checked_output
+from opbench.kernels.formulas import packed, packed_from_logits
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import takes_atomics
 from opbench.kernels.triton.launch import DEVICES
@@ -121,4 +122,4 @@ for _name, _fused in (("dcnv4_triton", False), ("dcnv4_triton_logits", True)):
         _shapes,
         devices=DEVICES,
     )
-    differentiate(_name, tensors=2)
+    differentiate(_name, tensors=2, formula=packed_from_logits if _fused else packed)

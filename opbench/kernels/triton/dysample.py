@@ -26,6 +26,7 @@ from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last, gradients, output
 from opbench.kernels.dysample_shapes import check, checked_gradients, checked_output, located_in
+from opbench.kernels.formulas import resampled
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 from opbench.kernels.triton.gathering import Samples, takes_atomics
 from opbench.kernels.triton.launch import DEVICES, Candidate, launch, spans_64_bits, strides_of
@@ -168,4 +169,4 @@ define(
     devices=DEVICES,
     apart=(2,),
 )
-differentiate("dysample_triton", tensors=2)
+differentiate("dysample_triton", tensors=2, formula=resampled)

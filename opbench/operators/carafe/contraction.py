@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from opbench.kernels.formulas import reassembled
+from opbench.kernels.twice import asked_again, first_derivative
 from opbench.operators.carafe.cores import outside
 from opbench.operators.common.compiling import compiled_apart
 
@@ -37,9 +38,12 @@ class _Compiled(torch.autograd.Function):
         return _forward(x, mask, k, g, s)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mask = ctx.saved_tensors
+        if asked_again():
+            wanted = ctx.needs_input_grad[:2]
+            again = first_derivative(lambda x, mask: reassembled(x, mask, *ctx.settings), grad, (x, mask), wanted)
+            return *again, None, None, None
         grad_x = _backward_x(grad, x, mask, *ctx.settings) if ctx.needs_input_grad[0] else None
         grad_mask = _backward_mask(grad, x, mask, *ctx.settings) if ctx.needs_input_grad[1] else None
         return grad_x, grad_mask, None, None, None

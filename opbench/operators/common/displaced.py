@@ -74,6 +74,10 @@ def _crossed(at: Displaced) -> tuple[Tensor, Tensor]:
     return at.y, at.x
 
 
+def _crossed_base(at: Displaced) -> tuple[Tensor, Tensor]:
+    return at.base_y + at.offset_x, at.base_x + at.offset_y
+
+
 def _crossed_units(at: Displaced) -> tuple[Tensor, Tensor]:
     """A grid of (y, x) for one of (x, y): each in the units of the other axis."""
     height, width = at.height + 2 * at.pad, at.width + 2 * at.pad
@@ -135,6 +139,7 @@ MOVES: tuple[tuple[str, _Moved], ...] = (
     ("the sampling with x and y of the offsets exchanged", _crossed_offsets),
     ("the sampling with x and y exchanged", _crossed),
     ("the sampling with x and y exchanged in its normalised grid", _crossed_units),
+    ("the sampling with rows and columns of the pixels exchanged, not of their offsets", _crossed_base),
     ("the sampling with offsets in normalised units, -1 to 1 across the padded image", _units(0.5)),
     ("the sampling with offsets in normalised units, -1 to 1 across the image", _units_of_the_image),
     ("the sampling with offsets in units of the image's size", _units(1.0)),

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from opbench.kernels.twice import asked_again, first_derivative
 from opbench.operators.common.exporting import recording
 from opbench.operators.common.sampling_exported import sample_rows
 
@@ -121,8 +122,7 @@ def sample(
     `Steps` for (x, offset, geometry, reduce).
     """
     if recording():
-        samples = sample_rows(x, offset, mask, geometry)
-        return samples.sum(-2).flatten(-2) if reduce else samples
+        return sample_rows(x, offset, mask, geometry, reduce)
     tensors = (x.contiguous(), offset.contiguous(), mask.contiguous())
     out: Tensor = _Sample.apply(*tensors, geometry, steps, reduce)  # type: ignore[no-untyped-call]
     return out
@@ -158,10 +158,13 @@ class _Sample(torch.autograd.Function):
         return out.view(shape).to(x.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, offset, mask = (saved.detach() for saved in ctx.saved_tensors)
         geometry: Geometry = ctx.geometry
+        if asked_again():
+            formula = partial(sample_rows, geometry=geometry, reduce=ctx.reduce)
+            again = first_derivative(formula, grad, ctx.saved_tensors, ctx.needs_input_grad[:3])
+            return *again, None, None, None
+        x, offset, mask = (saved.detach() for saved in ctx.saved_tensors)
         grad_x = grad_offset = grad_mask = None
         if grad.numel() == 0:
             return torch.zeros_like(x), torch.zeros_like(offset), torch.zeros_like(mask), None, None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -51,6 +52,23 @@ def _described(move: Move, mode: str = "bilinear", border: str = "border", order
     return function
 
 
+def _by_children(*, corners: bool, units: str) -> Move:
+    """Locations counted from the output's own pixels: from corner to corner of the image, or from their centres."""
+
+    def moved(at: Displaced) -> tuple[Tensor, Tensor]:
+        found = []
+        for axis, size, offset in ((2, at.width, at.offset_x), (1, at.height, at.offset_y)):
+            count = at.base_x.shape[axis]
+            shape = [-1 if place == axis else 1 for place in range(5)]
+            own = torch.arange(count, dtype=offset.dtype).view(shape)
+            step = size / (count - 1 if corners else count)
+            first = -0.5 if corners else step / 2 - 0.5
+            found.append(own * step + first + offset * {"output": step, "half": size / 2, "input": 1.0}[units])
+        return found[0], found[1]
+
+    return moved
+
+
 def _twice_halved(at: Displaced) -> tuple[Tensor, Tensor]:
     return at.base_x + at.offset_x / 2, at.base_y + at.offset_y / 2
 
@@ -64,6 +82,10 @@ def _dealt(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> Tensor:
 
 # Moved into the image it is right here, and with no padding what is said of the padded image is said of the image.
 _MOVES = tuple((said, move) for said, move in MOVES if "padded" not in said and "clamped" not in said)
+# Where the output's pixels are taken from, in what their offsets count, and what lies outside.
+BASES = {True: "round pixels spread from corner to corner, and corners not aligned", False: "round the output's pixels"}
+UNITS = {"output": "pixels of the output", "half": "normalised units", "input": "pixels of the input"}
+BORDERS = {"border": "", "zeros": ", and zeros outside"}
 WRONG = (
     *(WrongDefinition(said, _described(move)) for said, move in _MOVES),
     WrongDefinition("the sampling with zeros outside, not the border's pixels", _described(unmoved, border="zeros")),
@@ -71,6 +93,14 @@ WRONG = (
     WrongDefinition("the sampling at the nearest pixel instead of bilinearly", _described(unmoved, "nearest")),
     WrongDefinition("the bicubic sampling", _described(unmoved, "bicubic")),
     WrongDefinition("the sampling with offsets in pixels of the output, not of the input", _described(_twice_halved)),
+    *(
+        WrongDefinition(
+            f"the sampling {BASES[corners]}, with offsets in {UNITS[units]}{BORDERS[border]}",
+            _described(_by_children(corners=corners, units=units), border=border),
+        )
+        for corners, units, border in product(BASES, UNITS, BORDERS)
+        if corners or units != "input" or border != "border"  # the right one, its first positions left out
+    ),
     WrongDefinition(
         "the sampling with rows and columns of a pixel's children exchanged", _described(unmoved, order="nxgbahw")
     ),

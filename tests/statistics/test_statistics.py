@@ -4,6 +4,7 @@ import math
 import random
 import statistics
 
+import msgspec
 import numpy as np
 import pytest
 from factory import make_latency
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from opbench.statistics.ratios import METHODS, interval, paired_log_ratios, quartiles, ratio
+from opbench.statistics.ratios import METHODS, interval, paired_log_ratios, quartiles, ratio, usable_samples
 
 BASELINE = make_latency(1e-3, seed="baseline")
 
@@ -152,3 +153,17 @@ def test_what_no_clock_can_have_measured_is_no_sample(sample):
 def test_the_same_samples_give_the_same_interval():
     ours, theirs = (make_latency(ratio=r, processes=4, seed=r) for r in (1.3, 1.0))
     assert ratio(ours, theirs) == ratio(ours, theirs)
+
+
+@pytest.mark.parametrize("odd", [math.nan, 0.0, -1.0, math.inf, 1e-13, 1e13])
+def test_samples_looked_at_together_give_what_each_alone_gives(odd):
+    """Where all are times they are not looked at one by one."""
+    ours, theirs = make_latency(ratio=2.0, seed=1), make_latency()
+    (pairs,) = paired_log_ratios(ours, theirs)
+    (mine,), (other,) = ours.samples_seconds, theirs.samples_seconds
+    assert pairs == tuple(math.log(a) - math.log(b) for a, b in zip(mine, other, strict=True))
+    assert usable_samples(ours) == list(mine)
+    spoilt = msgspec.structs.replace(ours, samples_seconds=((*mine[:3], odd, *mine[4:]),))
+    assert paired_log_ratios(spoilt, theirs) == ((*pairs[:3], *pairs[4:]),)
+    assert paired_log_ratios(theirs, spoilt) == (tuple(-pair for pair in (*pairs[:3], *pairs[4:])),)
+    assert usable_samples(spoilt) == [*mine[:3], *mine[4:]]

@@ -8,7 +8,7 @@ there, everything in the digest can be computed from it again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -68,8 +68,8 @@ class Digest(msgspec.Struct, frozen=True):
         return machine_key(self.environment)
 
 
-def digest(run: Run, document: bytes) -> Digest:
-    """The digest of `run`, which is what `document` holds."""
+def digest(run: Run, document: bytes, stand: Sequence[Standing] | None = None) -> Digest:
+    """The digest of `run`, which is what `document` holds; `stand` are its standings, where they are known already."""
     return Digest(
         digest_version=DIGEST_VERSION,
         sha256=hashlib.sha256(document).hexdigest(),
@@ -78,7 +78,9 @@ def digest(run: Run, document: bytes) -> Digest:
         command=run.command,
         started=run.started,
         environment=run.environment,
-        entries=tuple(entry for standing in standings(run) for entry in _entries(standing)),
+        entries=tuple(
+            entry for standing in (standings(run) if stand is None else stand) for entry in _entries(standing)
+        ),
     )
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from opbench.analyse.history.digest import Digest, digest
 from opbench.analyse.history.sound import agree
+from opbench.analyse.standings import Standing, standings
 from opbench.documents import GZIP, OtherKindError, content, parse, unpacked
 from opbench.schema import OpbenchError, Run
 from opbench.storage.mirror import fetched
@@ -63,6 +64,11 @@ class Stored:
     def run(self) -> Run:
         """The document itself, raw samples and all; raises `OpbenchError` where it has changed meanwhile."""
         return self.opened()
+
+    @cached_property
+    def standings(self) -> tuple[Standing, ...]:
+        """How the contenders of `run` stand; the same."""
+        return standings(self.run)
 
     def opened(self) -> Run:
         """The same, not kept in memory."""
@@ -126,11 +132,12 @@ def read(folder: str | os.PathLike[str]) -> Store:
         run = _run(data, path, problems)
         if run is None:
             continue
-        one = stored[sha256] = Stored(root, path, digest(run, data))
+        stand = standings(run)
+        one = stored[sha256] = Stored(root, path, digest(run, data, stand))
         digests[sha256] = one.digest
         if held < HELD:
             held += 1
-            vars(one)["run"] = run  # what cached_property would keep
+            vars(one).update(run=run, standings=stand)  # what cached_property would keep
     return Store(
         root=root,
         runs=tuple(sorted(stored.values(), key=lambda one: _when(one.digest))),

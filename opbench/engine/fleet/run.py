@@ -146,16 +146,25 @@ def measured_on_fleet(
 
 
 def _at_once(run_of: Callable[[int], tuple[Run, Path]], many: int, crew: Crew) -> tuple[tuple[Run, Path], ...]:
-    """All types at the same time; Ctrl-C, and an error of one, ends them all with what they have finished."""
+    """All types at the same time; Ctrl-C, and an error of one, ends them all with what they have finished.
+
+    Each ends within seconds. Whoever presses Ctrl-C again meanwhile waits as well: the connection to the cluster must
+    not be closed beneath them.
+    """
     with concurrent.futures.ThreadPoolExecutor(many) as threads:
-        begun = [threads.submit(run_of, number) for number in range(many)]
+        begun: list[concurrent.futures.Future[tuple[Run, Path]]] = []
         try:
+            for number in range(many):
+                begun.append(threads.submit(run_of, number))  # noqa: PERF401  # each is known if the next is interrupted
             while any(not one.done() for one in begun):
                 concurrent.futures.wait(begun, timeout=0.2, return_when=concurrent.futures.FIRST_EXCEPTION)
                 if any(one.done() and one.exception() is not None for one in begun):
                     crew.stopped.set()
         except BaseException:
             crew.stopped.set()
+            while any(not one.done() for one in begun):
+                with contextlib.suppress(KeyboardInterrupt):
+                    concurrent.futures.wait(begun)
             raise
     errors = [error for one in begun if (error := one.exception()) is not None]
     for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):

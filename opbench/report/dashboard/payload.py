@@ -10,7 +10,7 @@ import opbench
 from opbench.analyse.claims.nouns import Answer
 from opbench.analyse.history.store import FileProblem, Store, Stored, checked
 from opbench.analyse.quality import quality, sentence
-from opbench.analyse.standings import Standing, standings
+from opbench.analyse.standings import Standing
 from opbench.report import evidence, limits
 from opbench.report.answer import answer
 from opbench.report.dashboard.columns import Strings
@@ -44,7 +44,7 @@ def payload(store: Store, claims: Sequence[Answer] = (), lang: str = "en") -> di
     documents = [one for one in store.runs if one.path in shown]
     problems += store.problems[known:]
     names = labels(digest.environment for digest in store.digests)
-    stands = [Stand(place, document.run, standings(document.run)) for place, document in enumerate(documents)]
+    stands = [Stand(place, document.run, document.standings) for place, document in enumerate(documents)]
     rows, panels = rows_and_panels(stands, strings)
     problems += [problem for document in documents for problem in _doubts(document)]
     places = {document.digest.sha256: place for place, document in enumerate(documents)}

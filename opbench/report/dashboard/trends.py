@@ -30,6 +30,7 @@ def trends(
     shown = [
         (suite, one)
         for suite, own in by_suite.items()
+        if len(own) > 1
         for one in series(own)
         if len(one.points) > 1
         and (one.quantity in TIMED or one.changes)

@@ -72,7 +72,7 @@ export function barChart(rows, metric, { title, note, width, nameOf = (row) => r
     {
       title,
       note: [
-        of.label + (of.log ? " (log scale): left of 1x is faster; pale: undecided; whiskers: intervals" : ""),
+        of.label + (of.log ? " (log scale): left of 1x is faster; pale: undecided, as is what has fewer than 6 rounds; whiskers: intervals" : ""),
         note,
       ]
         .filter(Boolean)

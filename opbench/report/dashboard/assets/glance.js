@@ -37,7 +37,7 @@ export function glance(rows) {
           el(
             "span",
             { class: "note below" },
-            `each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline, the line is 1x; newest run of each${subjects.length ? `; shaded: ${list(subjects)}` : ""}`,
+            `each operator by its fastest implementation, from the least to the most over its workloads; latency against the baseline: below 1x is faster, the line is 1x; newest run of each${subjects.length ? `; shaded: ${list(subjects)}` : ""}`,
           ),
         ),
       ),

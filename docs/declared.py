@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, get_args
 
 import click
@@ -19,6 +20,7 @@ def part(name: str) -> str:
     return "\n".join(_PARTS[name]())
 
 
+@cache
 def application() -> click.Group:
     """The command line, as it is parsed."""
     from typer.main import get_command
@@ -29,6 +31,7 @@ def application() -> click.Group:
     return found
 
 
+@cache
 def commands() -> Mapping[str, click.Command]:
     """Every command by its name, in the order of `opbench --help`."""
     group = application()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import typer
@@ -28,28 +29,67 @@ REPORT_IT = (
 )
 
 
-def commands() -> tuple[Command, ...]:
-    """Every command: what each file of opbench/commands declares."""
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    found: list[Command] = [importlib.import_module(f"{package.__name__}.{name}").COMMAND for name in names]
+def names() -> list[str]:
+    """Every command's name, in the order of the help: a file of opbench/commands is named as its command is."""
+    found = [module.name.replace("_", "-") for module in pkgutil.iter_modules(package.__path__)]
     rank = {name: position for position, name in enumerate(ORDER)}
-    return tuple(sorted(found, key=lambda command: (rank.get(command.name, len(rank)), command.name)))
+    return sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def command_named(name: str) -> Command:
+    """What the file of that command declares."""
+    found: Command = importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}").COMMAND
+    assert found.name == name, f"the command of {name}.py is called {found.name!r}"
+    return found
+
+
+def commands() -> tuple[Command, ...]:
+    """Every command."""
+    return tuple(map(command_named, names()))
+
+
+class Parsers(Mapping[str, Any]):
+    """Click's command of each name, made when it is asked for: to make all of them takes longer than most commands."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(names())
+
+    def __len__(self) -> int:
+        return len(names())
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in names():
+            raise KeyError(name)
+        return _parser(name)
+
+
+@functools.cache
+def _parser(name: str) -> Any:
+    command = command_named(name)
+    made = typer.Typer(add_completion=False, rich_markup_mode=None)
+    made.command(name, cls=CommandHelp)(callback(command.request, _ending(command), command.body.__doc__ or ""))
+    return typer.main.get_command(made)
+
+
+class Program(ProgramHelp):
+    """The group of all commands."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = Parsers()  # type: ignore[assignment]  # nothing is added to it
 
 
 def application() -> typer.Typer:
     """Typer's application of all commands."""
     made = typer.Typer(
         name="opbench",
-        cls=ProgramHelp,
+        cls=Program,
         help="What CARAFE and DCNv3 really cost against Upsample and Conv, and whether your implementation is right.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: rich's renderer would double the time to print it
     )
     made.callback()(_program)
-    for command in commands():
-        called = callback(command.request, _ending(command), command.body.__doc__ or "")
-        made.command(command.name, cls=CommandHelp)(called)
     return made
 
 

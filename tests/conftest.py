@@ -1,5 +1,6 @@
 """Options and defaults of the whole test suite."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -48,9 +49,15 @@ def pytest_collection_modifyitems(config, items):
 
 
 def leave_out(config, items, which):
-    out = [item for item in items if which(item)]
-    config.hook.pytest_deselected(items=out)
-    items[:] = [item for item in items if item not in out]
+    out = [which(item) for item in items]
+    config.hook.pytest_deselected(items=[item for item, left in zip(items, out, strict=True) if left])
+    items[:] = [item for item, left in zip(items, out, strict=True) if not left]
+
+
+def pytest_collection_finish():
+    """What is here now lives as long as the process: collecting garbage, which timing does often, passes it over."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -149,8 +149,8 @@ class GreetRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def greet(request: GreetRequest) -> Exit:
     """Say hello."""
-    registry.load()
-    print(f"hello {request.name}, toy={'toy' in registry.tasks()}")
+    known = registry.tasks() if request.with_ else ()
+    print(f"hello {request.name}, toy={'toy' in known}")
     print(command_line("greet", request))
     return of_outcomes([request.outcome])
 

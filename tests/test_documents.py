@@ -1,5 +1,6 @@
 """Documents on disk: round trips of every kind, and one clear line for whatever is not the one that was asked for."""
 
+import functools
 import gzip
 import json
 import math
@@ -179,6 +180,7 @@ def test_a_document_of_version_1_opens_without_dispatched_operations():
     assert found.records[0].counts.dispatched is None
 
 
+@functools.cache
 def nouns():
     """One noun of every kind."""
     run = make_run()

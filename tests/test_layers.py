@@ -1,6 +1,7 @@
 """Imports point one way along the path a case travels."""
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -87,10 +88,16 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """Everything in a source text; several statements here are about all files."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def imported(source: str) -> set[str]:
     """The project's own modules that a source text imports, wherever in the text it does."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -113,11 +120,10 @@ def importing(files: dict[str, str]) -> dict[str, set[str]]:
 
 def taken(source: str, modules: Collection[str]) -> set[str]:
     """The modules that a source text imports. A module taken from a package stands for itself, not for the package."""
-    tree = ast.parse(source)
-    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    types = [node for node in nodes(source) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
     ignored = {node for block in types for node in ast.walk(block)}
     names = set()
-    for node in set(ast.walk(tree)) - ignored:
+    for node in set(nodes(source)) - ignored:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -233,7 +239,7 @@ SHARED_NAMES = frozenset(["Kernel", "Recorder", "_Call"])
 def test_a_class_name_stands_in_one_module():
     modules = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path.read_text()):
             if isinstance(node, ast.ClassDef):
                 modules.setdefault(node.name, set()).add(name_of(path))
     shared = {name: sorted(found) for name, found in modules.items() if len(found) > 1}

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from by_day import first_by_day, in_turns, one_in
 
 nox = pytest.importorskip("nox", reason="nox is not installed")
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 COLLECT = """
 import contextlib, fnmatch, io, json, sys
 import pytest
+from by_day import first_by_day, in_turns, one_in
 
 class Seen:
     def pytest_collection_finish(self, session):
@@ -189,3 +191,20 @@ def test_every_requirement_says_its_least_version_and_is_pinned_to_it(noxfile, t
     assert [line for line in lines if line.startswith("torch==")] == ["torch==2.13.0"]
     names = [line.partition("==")[0].lower() for line in lines if "==" in line]
     assert len(names) == len(set(names))
+
+
+def by_day(cases):
+    return [case.id or case.values[0] for case in cases if not case.marks]
+
+
+def test_of_a_table_some_cases_are_tried_by_day():
+    assert by_day(one_in(3, "abcdefg")) == ["a", "d", "g"]
+    assert by_day(first_by_day("abc")) == ["a"]
+    assert len(one_in(3, "abcdefg")) == 7
+
+
+def test_each_relation_takes_one_of_the_names_in_turn_and_some_take_all():
+    relations = [types.SimpleNamespace(name=name) for name in ("definition", "shift", "layouts", "threads")]
+    turns = in_turns(["gather", "cpu"], relations, always=("definition",))
+    assert by_day(turns) == ["gather-definition", "cpu-definition", "cpu-shift", "gather-layouts", "cpu-threads"]
+    assert len(turns) == 8

@@ -22,7 +22,15 @@ SELFCHECKS = sorted((ROOT / "results").glob("*/selfcheck.json*"))
 MEGABYTE = 1_000_000
 
 
+@pytest.fixture
+def text_alone(monkeypatch):
+    """Reports without pictures and pages, which take most of the time and stand in nothing that is compared here."""
+    monkeypatch.setattr("opbench.report.charts.svg", lambda spec: "<svg/>")
+    monkeypatch.setattr("opbench.report.page.page", lambda *parts: b"")
+
+
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.parent.relative_to(ROOT)))
+@pytest.mark.usefixtures("text_alone")
 def test_a_reference_run_is_clean_verified_and_has_its_own_report(path):
     run = read(path)
     assert run.environment.commit

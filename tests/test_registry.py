@@ -46,9 +46,12 @@ def told(script, *arguments):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Beside the built-in folders: two that are right, and six that are each wrong in another way."""
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """A folder beside the built-in ones, with two that are right and six that are each wrong in another way; what a
+    process knows that looks there.
+    """
+    folder = tmp_path_factory.mktemp("beside")
     files = {
         "right": OPERATORS.format(name="right"),
         "no_module": "import a_package_that_nobody_has",
@@ -60,28 +63,31 @@ def folder(tmp_path):
         "no_tasks": "TASKS = [1]",
     }
     for name, text in files.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(text)
-    return tmp_path
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(text)
+    return folder, told(LOOKING, folder)
 
 
-BESIDE = """
+LOOKING = """
     import json, sys
     import opbench.operators
     from opbench import registry
     from opbench.schema import OpbenchError
 
     opbench.operators.__path__.append(sys.argv[1])
+
+    known = list(registry.operators("upsample2x"))
+    own = list(registry.operators("a_slot"))
+    try:
+        registry.operator("upsample2x", "no_module")
+    except OpbenchError as error:
+        said = str(error)
+    print(json.dumps([known, list(registry.operators("conv3x3")), own, registry.broken(), said]))
 """
 
 
-def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(folder):
-    script = """
-    known = list(registry.operators("upsample2x"))
-    own = list(registry.operators("a_slot"))
-    print(json.dumps([known, list(registry.operators("conv3x3")), own, registry.broken()]))
-    """
-    upsamplers, convolutions, own, broken = told(BESIDE + script, folder)
+def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(beside):
+    folder, (upsamplers, convolutions, own, broken, _) = beside
     assert upsamplers[:3] == ["carafe", "yolo-carafe", "nearest"]
     assert upsamplers[-1] == "right"
     assert convolutions[5] == "dcnv2"
@@ -101,31 +107,24 @@ def test_a_wrong_folder_is_named_with_what_is_wrong_and_stops_no_other(folder):
     }
 
 
-def test_who_asks_for_an_operator_of_a_wrong_folder_is_told(folder):
-    script = """
-    try:
-        registry.operator("upsample2x", "no_module")
-    except OpbenchError as error:
-        print(json.dumps(str(error)))
-    """
-    error = told(BESIDE + script, folder)
+def test_who_asks_for_an_operator_of_a_wrong_folder_is_told(beside):
+    _, (*_, error) = beside
     assert error.startswith("unknown operator of task 'upsample2x' 'no_module'")
     assert "operators/no_module can't be loaded: ModuleNotFoundError" in error
 
 
-def test_nothing_that_is_built_in_is_broken():
-    assert told("import json\nfrom opbench import registry\nprint(json.dumps(registry.broken()))") == {}
-
-
-def test_the_order_of_operators_is_the_same_whatever_was_imported_first():
+def test_nothing_that_is_built_in_is_broken_and_the_order_is_the_same_whatever_was_imported_first():
     listed = """
     import json
     {first}
     from opbench import registry
-    print(json.dumps({{task: list(registry.operators(task)) for task in ("upsample2x", "conv3x3")}}))
+    orders = {{task: list(registry.operators(task)) for task in ("upsample2x", "conv3x3")}}
+    print(json.dumps([registry.broken(), orders]))
     """
     first = "import opbench.operators.dcnv2, opbench.operators.spatial_attention, opbench.operators.dcnv3"
-    orders = [told(textwrap.dedent(listed).format(first=text)) for text in ("", first)]
+    (broken, *orders), later = (told(textwrap.dedent(listed).format(first=text)) for text in ("", first))
+    assert broken == {}
+    orders += later[1:]
     assert orders[0] == orders[1]
     assert orders[0]["conv3x3"][:6] == [
         "conv3x3",

@@ -1,7 +1,7 @@
 """One file a command: its request (the options, each declared once), its body, and `COMMAND`, which names both.
 
-A file added here is a command: `opbench.main` finds it, and nothing else lists it. Heavy packages are imported inside
-of bodies, because `opbench --help` imports every file.
+A file added here is the command of its name: `opbench.main` finds it, and nothing else lists it. Heavy packages are
+imported inside of bodies, because `opbench --help` imports every file.
 """
 
 from __future__ import annotations

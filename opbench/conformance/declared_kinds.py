@@ -26,12 +26,6 @@ from opbench.tasks import SLOTS
 CHANNELS = (8, 4, 16, 12)
 OUTPUTS = (16, 8, 4, 12)
 GROUPS = (2, 1, 4)
-# What constructors call the channels, those of the output, and a slot's groups.
-_ALIASES = {
-    **dict.fromkeys(("c", "c1", "in_channels", "dim", "inc", "C"), "channels"),
-    **dict.fromkeys(("c2", "out_channels", "dim_out", "ouc", "outc", "oup"), "O"),
-    **dict.fromkeys(("g", "group", "groups"), "G"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +133,6 @@ def kind_named(name: str) -> ModuleKind:
     shared: dict[str, tuple[int, ...]] = {"O": OUTPUTS} if "O" in task.defaults else {}
     shared |= {"G": GROUPS} if "G" in task.dims else {}
 
-    have = ("channels", *shared)
-
     def definition(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
         batch, _, height, width = tensors["x"].shape
         return operator.definition(kind.dims(settings, height, width, batch), tensors, training)
@@ -148,7 +140,7 @@ def kind_named(name: str) -> ModuleKind:
     kind = Declared(
         operator=operator,
         settings={"channels": CHANNELS, **shared, **own},
-        aliases={alias: setting for alias, setting in _ALIASES.items() if setting in have and alias not in own},
+        aliases=dict.fromkeys(("c", "dim", "C"), "channels"),
         definition=definition,
         channels="channels",
     )

@@ -151,7 +151,11 @@ def test_a_call_of_the_caller_s_own_comes_first_and_is_told_by_its_limits():
 # --- shipped ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("operator", "name"), SHIPPED)
+# By day the kernels, whose code tells sizes apart.
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [pytest.param(*one, marks=[] if one[1] == "cpu" else [pytest.mark.nightly]) for one in SHIPPED],
+)
 def test_every_implementation_is_right_at_every_size(operator, name):
     done = walked(operator, TABLES[operator][name].function)
     assert done.finding is None

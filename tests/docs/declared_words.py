@@ -71,11 +71,17 @@ def fault(text: str) -> str | None:
 
 def option_fault(word: str) -> str | None:
     """Whether an option that stands alone in the text belongs to some command."""
-    known = {name for command in declared.commands().values() for one in command.params for name in one.opts}
     name = word.split("=")[0]
-    return None if name in known | FOREIGN | program_options() else f"no command has the option {name}"
+    return None if name in every_option() | FOREIGN | program_options() else f"no command has the option {name}"
 
 
+@cache
+def every_option() -> set[str]:
+    """Options of all commands."""
+    return {name for command in declared.commands().values() for one in command.params for name in one.opts}
+
+
+@cache
 def program_options() -> set[str]:
     """Options of the program itself, before any command."""
     return {"--help", *(name for one in declared.application().params for name in one.opts)}

@@ -8,6 +8,7 @@ import pytest
 from pages import ROOT, WORDS
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+pytestmark = pytest.mark.pages  # `nox -s docs` builds it anyway
 
 
 @pytest.fixture(scope="module")

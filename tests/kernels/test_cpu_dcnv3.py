@@ -131,8 +131,9 @@ def test_however_the_output_is_shared_out_nothing_is_left_out(monkeypatch, call,
     assert_within_rounding(*tensors(2, 13, 61, 64, call, dtype=torch.float32), **call)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("group", "depth"), [(2, 16), (3, 24), (1, 3)])
+@pytest.mark.parametrize(
+    ("group", "depth", "dtype"), [(2, 16, torch.bfloat16), (3, 24, torch.float16), (1, 3, torch.bfloat16)]
+)
 def test_narrow_dtypes_are_summed_in_float32(dtype, group, depth):
     call = arguments(group=group)
     assert_within_rounding(*tensors(2, 9, 12, group * depth, call, dtype=dtype), **call)

@@ -244,8 +244,15 @@ PROCESSORS = {
 }
 
 
-@pytest.mark.parametrize("module", KERNELS)
-@pytest.mark.parametrize("triple", PROCESSORS)
+# By day each module for one of them, in turn.
+@pytest.mark.parametrize(
+    ("triple", "module"),
+    [
+        pytest.param(triple, module, marks=[] if turn % len(PROCESSORS) == at else [pytest.mark.nightly])
+        for turn, module in enumerate(KERNELS)
+        for at, triple in enumerate(PROCESSORS)
+    ],
+)
 def test_kernels_compile_for_other_processors(triple, module):
     """To machine code that calls nothing but what every C library has."""
     llvm.initialize_all_targets()

@@ -1,21 +1,9 @@
 """Which relation convicts which mutant: no mutant survives, no relation is dead, and what only one relation sees."""
 
-import pytest
-
 from opbench.conformance.ways import ways_of_calling
 
 # Broken by bugs of state and of calls, which have a table of their own.
 WAYS_OF_CALLING = frozenset(relation.name for relation in ways_of_calling(None, None))
-
-
-def one_in_three(names):
-    """All names to parametrise by, of which two in three are for the night: there are hundreds of them."""
-    return [pytest.param(name, marks=[pytest.mark.nightly] if at % 3 else []) for at, name in enumerate(names)]
-
-
-def first_by_day(values):
-    """All values to parametrise by, of which all but the first are for the night."""
-    return [pytest.param(value, marks=[pytest.mark.nightly] if at else []) for at, value in enumerate(values)]
 
 
 def lonely_and_idle(mutants, relations, dtypes, convicts):

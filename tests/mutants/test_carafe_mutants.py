@@ -4,11 +4,12 @@ from types import MethodType
 
 import carafe_mutants
 import pytest
+from by_day import first_by_day, one_in
 from carafe_module_mutants import MODULE_MUTANTS, RIGHT_FORWARDS
 from carafe_mutants import MUTANTS
 from carafe_recipe import RIGHT, after_backward
 from falsify import falsify
-from kills import first_by_day, lonely_and_idle, one_in_three, said
+from kills import lonely_and_idle, said
 
 from opbench.build import build
 from opbench.operators.carafe.relations import RELATIONS
@@ -55,7 +56,7 @@ def test_the_unchanged_recipe_meets_every_relation(core, relation, dtype):
     assert falsify(relation, core, Space(dtype), number=3) is None
 
 
-@pytest.mark.parametrize("name", one_in_three(MUTANTS))
+@pytest.mark.parametrize("name", one_in(6, MUTANTS))
 def test_every_core_mutant_is_convicted(name, record_property):
     verdict = convicted_by(MUTANTS[name].function, number=10)
     record_property("mutant", ("CARAFE cores", verdict))
@@ -91,7 +92,7 @@ def test_the_unchanged_module_passes_the_gate(operator):
         assert verdict.correct, verdict.reason
 
 
-@pytest.mark.parametrize("name", MODULE_MUTANTS)
+@pytest.mark.parametrize("name", one_in(3, MODULE_MUTANTS))
 def test_every_module_mutant_is_convicted(name, record_property):
     mutant = MODULE_MUTANTS[name]
     verdict = verdict_on(mutant.operator, mutant.forward)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from by_day import one_in
 from gsconv_mutants import MUTANTS, Steps
 from pasted_layers import fault_on, is_exported, is_right_and_counted, keys, lives, verdict_on
 
@@ -119,10 +120,7 @@ def convicted(name, monkeypatch):
     return fault_on(monkeypatch, OPERATOR, made, ((DIMS, "training"), (DIMS, "inference"), (wide, "inference")))
 
 
-# By day one in three.
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.nightly] if at % 3 else []) for at, name in enumerate(MUTANTS)]
-)
+@pytest.mark.parametrize("name", one_in(6, MUTANTS))
 def test_every_planted_bug_is_convicted(name, monkeypatch, record_property):
     reason = convicted(name, monkeypatch)
     record_property("mutant", ("GSConv", reason))

@@ -1,12 +1,10 @@
 """`opbench study`: the document, the report, and what is refused."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import in_process
 import msgspec
 import pytest
 from dying import DEATHS, MEMORY_BYTES
@@ -30,10 +28,10 @@ def quick(folder, **changed):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Every study, two steps each."""
+def folder(tmp_path_factory, thorough):
+    """One study, two steps each training; at night every study. That each contender trains, test_training.py says."""
     folder = tmp_path_factory.mktemp("study")
-    assert quick(folder) == 0
+    assert quick(folder, studies=() if thorough else ("upsample",)) == 0
     return folder
 
 
@@ -202,8 +200,7 @@ def test_a_folder_that_cant_be_written_is_found_out_before_anything_is_trained(t
 
 
 def test_the_command_ends_with_2_for_an_unknown_study(tmp_path):
-    command = [sys.executable, "-m", "opbench", "study", "nothing", "-o", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+    done = in_process.opbench("study", "nothing", "-o", tmp_path)
     assert done.returncode == 2
     assert "unknown study 'nothing'" in done.stderr
 

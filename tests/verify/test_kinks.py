@@ -166,6 +166,8 @@ def test_without_uncertain_values_the_definition_is_not_evaluated_again():
     assert other_sides(never, {}, {}, []) == {}
 
 
+# By day small sums are held to the same (above).
+@pytest.mark.nightly
 def test_a_deformable_convolution_that_takes_one_jump_of_two_is_right():
     """YOLOv8n's bottleneck at P4, seed 0: one of 115,200 coordinates is 7e-7 below 38, and float32 rounds it to 38.
 

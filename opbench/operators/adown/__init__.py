@@ -68,10 +68,7 @@ def _module(dims: Dims, implementation: Implementation) -> nn.Module:
 
 CONSTRUCTOR = Constructor(
     settings={"c1": (4, 2, 6, 8), "c2": (4, 8, 6)},
-    aliases={
-        **dict.fromkeys(("inc", "in_channels", "channels"), "c1"),
-        **dict.fromkeys(("ouc", "outc", "out_channels"), "c2"),
-    },
+    aliases={"channels": "c1"},
     definition=lambda settings, tensors, training: adown_definition(tensors, training),
     channels="c2",
     inputs="c1",

@@ -29,7 +29,6 @@ PAPER = Constructor(
         "compressed_channels": (4, 7, 64),
     },
     aliases={
-        "c": "channels", "c1": "channels", "in_channels": "channels", "scale": "scale_factor",
         "k_up": "up_kernel", "kernel_size": "up_kernel", "group_size": "up_group", "k_enc": "encoder_kernel",
         "c_mid": "compressed_channels",
     },
@@ -39,10 +38,7 @@ PAPER = Constructor(
 )  # fmt: skip
 YOLO = Constructor(
     settings={"c": (4, 1, 6, 8), "k_enc": (3, 1, 5), "k_up": (5, 1, 3), "c_mid": (4, 7, 64), "scale": (2, 1, 3)},
-    aliases={
-        "c1": "c", "channels": "c", "in_channels": "c", "encoder_kernel": "k_enc", "up_kernel": "k_up",
-        "compressed_channels": "c_mid", "scale_factor": "scale",
-    },
+    aliases={"encoder_kernel": "k_enc", "up_kernel": "k_up", "compressed_channels": "c_mid"},
     definition=_yolo,
     channels="c",
 )  # fmt: skip

@@ -91,7 +91,7 @@ OPERATOR = Operator(
             "compressed_channels": (4, 7, 16),
         },
         aliases={
-            "c": "channels", "c1": "channels", "in_channels": "channels", "scale": "scale_factor", "s": "scale_factor",
+            "s": "scale_factor",
             "k_down": "down_kernel", "downsample_kernel_size": "down_kernel", "k_reassembly": "down_kernel",
             "k_enc": "encoder_kernel", "k_encoder": "encoder_kernel", "encoder_kernel_size": "encoder_kernel",
             "c_mid": "compressed_channels", "m_channels": "compressed_channels", "cm": "compressed_channels",

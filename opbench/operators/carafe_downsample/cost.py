@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from opbench.kernels.operation import define, differentiate
+from opbench.operators.common.counting import zero_core
 from opbench.schema import Cost, Dims, Implementation
 from opbench.tasks import halved
 
@@ -25,24 +24,7 @@ def _shape(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, stride: i
     return x.new_empty(*x.shape[:2], *mask.shape[2:])
 
 
-def _gradients(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(mask)
-
-
-_CALL = "Tensor x, Tensor mask, int kernel_size, int group_size, int stride"
-define(f"carafe_downsample_core({_CALL}) -> Tensor", lambda *given: _shape(*given).zero_(), _shape)
-define(
-    f"carafe_downsample_core_backward(Tensor grad, {_CALL}, bool[2] wanted) -> (Tensor, Tensor)",
-    lambda *given: tuple(one.zero_() for one in _gradients(*given)),
-    _gradients,
-)
-differentiate("carafe_downsample_core", tensors=2)
-
-
-def count(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, stride: int) -> Tensor:
-    """The core as counters see it: the right shape, all zeros."""
-    out: Tensor = torch.ops.opbench.carafe_downsample_core(x, mask, kernel_size, group_size, stride)
-    return out
+count = zero_core("carafe_downsample_core(Tensor x, Tensor mask, int kernel_size, int group_size, int stride)", _shape)
 
 
 def _forward_macs(arguments: Sequence[Any]) -> int:

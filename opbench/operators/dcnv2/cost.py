@@ -10,55 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from opbench.operators.common import sampling_cpu
+from opbench.operators.common.counting import zero_core
 from opbench.schema import Cost, Dims, Implementation
 
 
-@torch.library.custom_op("opbench::dcnv2_core", mutates_args=())
-def _forward(
-    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, stride: int, pad: int, dilation: int, group: int
-) -> Tensor:
-    return x.new_zeros(x.shape[0], weight.shape[0], *offset.shape[2:])
-
-
-@_forward.register_fake
-def _(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *settings: int) -> Tensor:
+def _shape(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *settings: int) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0], *offset.shape[2:])
 
 
-@torch.library.custom_op("opbench::dcnv2_core_backward", mutates_args=())
-def _backward(
-    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.zeros_like(x), torch.zeros_like(offset), torch.zeros_like(mask), torch.zeros_like(weight)
-
-
-@_backward.register_fake
-def _(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(offset), torch.empty_like(mask), torch.empty_like(weight)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:4])
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    gradients = torch.ops.opbench.dcnv2_core_backward(grad, *ctx.saved_tensors)
-    return (*gradients, None, None, None, None)
-
-
-_forward.register_autograd(_differentiate, setup_context=_keep)
-
-
-def count(
-    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, stride: int, pad: int, dilation: int, group: int
-) -> Tensor:
-    """The core as counters see it: the right shapes, all zeros."""
-    out: Tensor = torch.ops.opbench.dcnv2_core(x, offset, mask, weight, stride, pad, dilation, group)
-    return out
+count = zero_core(
+    "dcnv2_core(Tensor x, Tensor offset, Tensor mask, Tensor weight, int stride, int pad, int dilation, int group)",
+    _shape,
+)
 
 
 def core_macs(channels: int, outputs: int, points: int, pixels: int) -> int:

@@ -34,7 +34,6 @@ MODULE = Constructor(
         "center_feature_scale": (False, True),
         "remove_center": (False, True),
     },
-    aliases={"in_channels": "channels", "dim": "channels", "groups": "group"},
     definition=_module,
     channels="channels",
     groups="group",
@@ -43,10 +42,6 @@ MODULE = Constructor(
 )
 BLOCK = Constructor(
     settings={"inc": (4, 8, 6), "ouc": (4, 8, 12), "k": (3, 1, 5), "s": (1,), "g": (1, 2, 4), "d": (1,)},
-    aliases={
-        "c1": "inc", "c2": "ouc", "in_channels": "inc", "out_channels": "ouc", "kernel_size": "k",
-        "stride": "s", "group": "g", "groups": "g", "dilation": "d",
-    },
     definition=_block,
     channels="ouc",
     inputs="inc",

@@ -15,76 +15,22 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from opbench.operators.common.counting import zero_core
 from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.schema import Cost, Dims, Implementation
 
 
-@torch.library.custom_op("opbench::dcnv3_core", mutates_args=())
-def _forward(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    kernel_size: int,
-    stride: int,
-    pad: int,
-    dilation: int,
-    group: int,
-    offset_scale: float,
-    remove_center: bool,
-) -> Tensor:
-    return x.new_zeros(*offset.shape[:3], x.shape[-1])
-
-
-@_forward.register_fake
-def _(x: Tensor, offset: Tensor, mask: Tensor, *settings: Any) -> Tensor:
+def _shape(x: Tensor, offset: Tensor, *rest: Any) -> Tensor:
     return x.new_empty(*offset.shape[:3], x.shape[-1])
 
 
-@torch.library.custom_op("opbench::dcnv3_core_backward", mutates_args=())
-def _backward(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.zeros_like(x), torch.zeros_like(offset), torch.zeros_like(mask)
-
-
-@_backward.register_fake
-def _(grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(offset), torch.empty_like(mask)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:3])
-    ctx.group = inputs[7]
-    ctx.others = len(inputs) - 3
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    gradients = torch.ops.opbench.dcnv3_core_backward(grad, *ctx.saved_tensors, ctx.group)
-    return (*gradients, *(None,) * ctx.others)
-
-
-_forward.register_autograd(_differentiate, setup_context=_keep)
-
-
-def count(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    *,
-    kernel_size: int,
-    stride: int,
-    pad: int,
-    dilation: int,
-    group: int,
-    offset_scale: float,
-    remove_center: bool,
-) -> Tensor:
-    """The core as counters see it: the right shapes, all zeros."""
-    out: Tensor = torch.ops.opbench.dcnv3_core(
-        x, offset, mask, kernel_size, stride, pad, dilation, group, offset_scale, remove_center
-    )
-    return out
+count = zero_core(
+    "dcnv3_core(Tensor x, Tensor offset, Tensor mask, int kernel_size, int stride, int pad, int dilation, int group, "
+    "float offset_scale, bool remove_center)",
+    _shape,
+)
 
 
 def core_macs(channels: int, points: int, pixels: int) -> int:
@@ -98,8 +44,7 @@ def _forward_macs(arguments: Sequence[Any]) -> int:
 
 
 def _backward_macs(arguments: Sequence[Any]) -> int:
-    _, x, _, mask, group = arguments
-    return 2 * core_macs(x[-1], mask[-1] // group, mask[0] * mask[1] * mask[2])
+    return 2 * _forward_macs(arguments[1:-1])
 
 
 def _wanted_macs(arguments: Sequence[Any]) -> int:

@@ -34,7 +34,6 @@ MODULE = Constructor(
         "output_bias": (True, False),
         "without_pointwise": (False, True),
     },
-    aliases={"in_channels": "channels", "dim": "channels", "groups": "group"},
     definition=_module,
     channels="channels",
     groups="group",

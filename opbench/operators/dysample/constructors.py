@@ -22,13 +22,6 @@ MODULE = Constructor(
         "groups": (4, 1, 2, 8),
         "dyscope": (False, True),
     },
-    aliases={
-        "c": "in_channels",
-        "c1": "in_channels",
-        "channels": "in_channels",
-        "scale_factor": "scale",
-        "g": "groups",
-    },
     definition=_module,
     channels="in_channels",
     groups="groups",

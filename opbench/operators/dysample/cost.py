@@ -11,39 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from opbench.kernels.dysample_shapes import checked_gradients, checked_output
-from opbench.kernels.operation import define, differentiate
+from opbench.kernels.dysample_shapes import checked_output
+from opbench.operators.common.counting import zero_core
 from opbench.schema import Cost, Dims, Implementation
 
 SCALE = 2  # of the task `upsample2x`
 
 
-def _zeros(*arguments: Any) -> Tensor:
-    return checked_output(*arguments).zero_()
-
-
-def _zero_gradients(*arguments: Any) -> tuple[Tensor, Tensor]:
-    grad_x, grad_offset = checked_gradients(*arguments)
-    return grad_x.zero_(), grad_offset.zero_()
-
-
-_CALL = "Tensor x, Tensor offset, int scale, int groups"
-define(f"dysample_core({_CALL}) -> Tensor", _zeros, checked_output)
-define(
-    f"dysample_core_backward(Tensor grad, {_CALL}, bool[2] wanted) -> (Tensor, Tensor)",
-    _zero_gradients,
-    checked_gradients,
-)
-differentiate("dysample_core", tensors=2)
-
-
-def count(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> Tensor:
-    """The core as counters see it: the right shape, all zeros."""
-    out: Tensor = torch.ops.opbench.dysample_core(x, offset, scale, groups)
-    return out
+count = zero_core("dysample_core(Tensor x, Tensor offset, int scale, int groups)", checked_output)
 
 
 def _forward_macs(arguments: Sequence[Any]) -> int:

@@ -62,13 +62,6 @@ CONSTRUCTOR = Constructor(
         "stride": (1,),
         "activation": ("relu", "relu6", "leakyrelu", "prelu", "gelu", "hswish"),
     },
-    aliases={
-        "c1": "in_channels",
-        "c2": "out_channels",
-        "inc": "in_channels",
-        "ouc": "out_channels",
-        "k": "kernel_size",
-    },
     definition=_constructed,
     channels="in_channels",
 )

@@ -67,10 +67,6 @@ CONSTRUCTOR = Constructor(
         "act": (True, False),
         "shuffle": ("halves", "parity"),
     },
-    aliases={
-        "in_channels": "c1", "inc": "c1", "out_channels": "c2", "ouc": "c2", "kernel_size": "k", "stride": "s",
-        "padding": "p", "groups": "g", "dilation": "d",
-    },
     definition=_constructed,
     channels="c2",
     inputs="c1",

@@ -68,7 +68,6 @@ BLOCK = Operator(
             "act": (True, False),
             "shuffle": ("parity", "halves"),
         },
-        aliases={"in_channels": "c1", "inc": "c1", "out_channels": "c2", "ouc": "c2"},
         definition=_constructed,
         channels="c2",
         inputs="c1",

@@ -66,11 +66,6 @@ OPERATOR = Operator(
     aliases=("Down_wt",),
     constructor=Constructor(
         settings={"in_ch": (4, 1, 6, 8), "out_ch": (4, 8, 6), "k": (1, 3), "block": (True, False)},
-        aliases={
-            **dict.fromkeys(("c1", "inc", "in_channels", "in_channel"), "in_ch"),
-            **dict.fromkeys(("c2", "ouc", "outc", "out_channels", "out_channel"), "out_ch"),
-            "kernel_size": "k",
-        },
         definition=_constructed,
         channels="out_ch",
         inputs="in_ch",

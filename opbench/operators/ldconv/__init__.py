@@ -78,10 +78,7 @@ CONSTRUCTOR = Constructor(
         "stride": (1, 2, 3),
         "bias": (None, True),
     },
-    aliases={
-        "c1": "inc", "c2": "outc", "in_channels": "inc", "out_channels": "outc", "ouc": "outc", "s": "stride",
-        "num_params": "num_param",
-    },
+    aliases={"num_params": "num_param"},
     definition=_constructed,
     channels="outc",
     inputs="inc",

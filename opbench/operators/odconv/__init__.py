@@ -57,11 +57,7 @@ CONSTRUCTOR = Constructor(
         "reduction": (0.0625, 0.5, 3.0),
         "kernel_num": (4, 1, 2),
     },
-    aliases={
-        "c1": "in_planes", "in_channels": "in_planes", "inc": "in_planes", "c2": "out_planes",
-        "out_channels": "out_planes", "ouc": "out_planes", "k": "kernel_size", "s": "stride", "p": "padding",
-        "d": "dilation", "g": "groups", "K": "kernel_num", "r": "reduction",
-    },
+    aliases={"p": "padding", "K": "kernel_num", "r": "reduction"},
     definition=_constructed,
     channels="out_planes",
     inputs="in_planes",

@@ -49,7 +49,6 @@ def _in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Mo
 
 CONSTRUCTOR = Constructor(
     settings={"dim": (8, 4, 6, 13), "n_div": (4, 2, 1, 3), "forward": ("split_cat", "slicing")},
-    aliases={"c": "dim", "c1": "dim", "channels": "dim", "in_channels": "dim", "inc": "dim"},
     definition=_constructed,
     channels="dim",
 )

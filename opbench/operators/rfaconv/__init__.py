@@ -58,11 +58,6 @@ CONSTRUCTOR = Constructor(
         "stride": (1, 2),
         "norm": (True, False),
     },
-    aliases={
-        "c1": "in_channel", "in_channels": "in_channel", "inc": "in_channel", "inp": "in_channel",
-        "c2": "out_channel", "out_channels": "out_channel", "ouc": "out_channel", "oup": "out_channel",
-        "k": "kernel_size", "s": "stride",
-    },
     definition=_constructed,
     channels="out_channel",
     inputs="in_channel",

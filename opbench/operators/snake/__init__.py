@@ -98,10 +98,6 @@ OPERATOR = Operator(
     core_definition=clamped_definition,
     constructor=Constructor(
         settings={"inc": (4, 8, 6, 68), "ouc": (8, 4, 12), "k": (3, 5, 9)},
-        aliases={
-            "c1": "inc", "c2": "ouc", "in_channels": "inc", "out_channels": "ouc", "in_ch": "inc", "out_ch": "ouc",
-            "kernel_size": "k",
-        },
         definition=_constructed,
         channels="ouc",
         # One snake of the class that forks paste, which doesn't say along which axis unless it is told.

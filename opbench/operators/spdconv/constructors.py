@@ -15,11 +15,7 @@ def _defined(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
 
 MODULE = Constructor(
     settings={"inc": (4, 1, 6, 8), "ouc": (4, 8, 6), "k": (3, 1, 5), "block": (True, False)},
-    aliases={
-        **dict.fromkeys(("c1", "in_channels", "in_dim", "channels"), "inc"),
-        **dict.fromkeys(("c2", "out_channels", "out_dim", "outc"), "ouc"),
-        "kernel_size": "k",
-    },
+    aliases={"channels": "inc"},
     definition=_defined,
     channels="ouc",
     inputs="inc",

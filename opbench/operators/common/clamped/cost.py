@@ -11,50 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from opbench.operators.common.counting import zero_core
 from opbench.schema import Implementation
 
 
-@torch.library.custom_op("opbench::clamped_core", mutates_args=())
-def _forward(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
-    return x.new_zeros(x.shape[0], weight.shape[0], *rows.shape[2:])
-
-
-@_forward.register_fake
-def _(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
+def _shape(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0], *rows.shape[2:])
 
 
-@torch.library.custom_op("opbench::clamped_core_backward", mutates_args=())
-def _backward(
-    grad: Tensor, x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.zeros_like(x), torch.zeros_like(rows), torch.zeros_like(columns), torch.zeros_like(weight)
-
-
-@_backward.register_fake
-def _(grad: Tensor, x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(rows), torch.empty_like(columns), torch.empty_like(weight)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    gradients: tuple[Any, ...] = torch.ops.opbench.clamped_core_backward(grad, *ctx.saved_tensors)
-    return gradients
-
-
-_forward.register_autograd(_differentiate, setup_context=_keep)
-
-
-def count(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, *, twice: bool = False) -> Tensor:
-    """The core as counters see it: the right shapes, all zeros."""
-    out: Tensor = torch.ops.opbench.clamped_core(x, rows, columns, weight)
-    return out
+count = zero_core("clamped_core(Tensor x, Tensor rows, Tensor columns, Tensor weight)", _shape)
 
 
 def core_macs(channels: int, outputs: int, samples: int) -> int:

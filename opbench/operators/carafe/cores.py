@@ -16,7 +16,6 @@ from torch import Tensor
 
 from opbench.kernels.formulas import reassembled
 from opbench.kernels.twice import asked_again, first_derivative
-
 from opbench.operators.common.exporting import exporting, recording
 
 

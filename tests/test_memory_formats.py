@@ -151,7 +151,7 @@ def test_targets_and_pictures_are_of_the_default_format():
     assert len(held) == 2
     (judged,) = judge(run, held)
     assert (judged.panel, judged.met) == (held[0].panel.id, "met")
-    assert [family.unusual_format for family in families(held)] == ["", "channels_last"]
+    assert [family.executed for family in families(held)] == ["", "channels_last"]
 
 
 def test_the_default_suite_measures_nearest_channels_last_at_the_sites_of_both_upsamplers():

@@ -156,7 +156,7 @@ def _first_called(plan: Plan, records: Sequence[Record]) -> Iterator[Case]:
         case = record.case
         if (
             record.outcome == "ok"
-            and not case.unusual_format
+            and not case.executed
             and ((case.contender, case.task, case.workload, case.dtype, case.device, case.mode) in asked)
         ):
             yield case

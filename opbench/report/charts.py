@@ -51,7 +51,7 @@ def charts(run: Run, standings: Sequence[Standing]) -> tuple[Chart, ...]:
                     family.dtype,
                     family.device,
                     family.mode,
-                    family.unusual_format,
+                    family.executed,
                     family.method,
                 )
                 name = _unique(slug("-".join(filter(None, parts)), 120), drawn)

@@ -184,7 +184,7 @@ def picture(
     variant: str = "",
 ) -> Picture:
     """The panels' drawings, with their data inside, under one heading that says what they share."""
-    shared = [family.task, family.mode, family.dtype, family.device, family.unusual_format, family.method, family.page]
+    shared = [family.task, family.mode, family.dtype, family.device, family.executed, family.method, family.page]
     subtitle = [visible(", ".join(part for part in shared if part), 2 * LABEL_LIMIT), *([note] if note else [])]
     spec: Spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",

@@ -30,7 +30,7 @@ class Family(msgspec.Struct, frozen=True):
     method: str
     standings: tuple[Standing, ...]
     page: str = ""
-    unusual_format: str = ""
+    executed: str = ""
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -42,14 +42,14 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 def families(standings: Sequence[Standing], *, timed: bool = True) -> tuple[Family, ...]:
-    """The panels by task, dtype, device, mode and memory format, and if `timed` once for each timing method."""
+    """The panels by task, dtype, device, mode and what executes them, and if `timed` once for each timing method."""
     groups: dict[tuple[str, DType, Device, Mode, str, str], list[Standing]] = {}
     for standing in standings:
         case = standing.case
         for method in standing.methods if timed else ("",):
-            key = (case.task, case.dtype, case.device, case.mode, method, case.unusual_format)
+            key = (case.task, case.dtype, case.device, case.mode, method, case.executed)
             groups.setdefault(key, []).append(standing)
-    return tuple(Family(*key[:-1], standings=tuple(group), unusual_format=key[-1]) for key, group in groups.items())
+    return tuple(Family(*key[:-1], standings=tuple(group), executed=key[-1]) for key, group in groups.items())
 
 
 def pages(family: Family) -> tuple[Family, ...]:

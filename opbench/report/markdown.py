@@ -131,8 +131,8 @@ def title(contest: Contest, devices: str = "") -> str:
     case = contest.case
     spread = "" if case.spread is None else f", offset spread {case.spread:g} px"
     sizes = contest.standings[0].sizes
-    memory_format = f", {case.unusual_format}" if case.unusual_format else ""
-    return f"{case.workload}, {case.dtype}, {devices or case.device}{memory_format}{spread} ({sizes})"
+    executed = f", {case.executed}" if case.executed else ""
+    return f"{case.workload}, {case.dtype}, {devices or case.device}{executed}{spread} ({sizes})"
 
 
 def _against_the_machine(run: Run, standing: Sequence[Standing]) -> Iterator[Part]:

@@ -138,7 +138,7 @@ def fastest(chosen: Sequence[Contest]) -> Table:
         case = contest.case
         modes = {standing.case.mode: standing for standing in contest.standings}
         cells = (_fastest(modes.get(mode)) for mode in ("inference", "training"))
-        place = ", ".join(filter(None, (case.workload, case.dtype, case.unusual_format)))
+        place = ", ".join(filter(None, (case.workload, case.dtype, case.executed)))
         place += "" if case.spread is None else f", spread {case.spread:g} px"
         rows.append((case.task, place, contest.baseline, case.device.upper(), *cells))
     note = "Latency against the baseline, with its 95 % interval: below 1x is faster."
@@ -172,7 +172,7 @@ def _of_runs(runs: Sequence[Run], selection: str) -> str:
             case = contest.case
             if _selected(contest.id, selection):
                 dims = tuple(sorted(case.dims.items()))
-                place = (case.task, case.workload, dims, case.dtype, case.unusual_format, case.spread)
+                place = (case.task, case.workload, dims, case.dtype, case.executed, case.spread)
                 found.setdefault(place, []).append(contest)
     if not found:
         raise OpbenchError(f"no panel of these runs begins with {selection!r}")

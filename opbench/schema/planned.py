@@ -64,6 +64,12 @@ class Case(msgspec.Struct, frozen=True, gc=False):
         return "" if self.memory_format == DEFAULT_MEMORY_FORMAT else self.memory_format
 
     @property
+    def executed(self) -> str:
+        """In what its panel is executed, where that is not torch in its default memory format: "onnxruntime"."""
+        runtime = "across runtimes" if self.across_runtimes else self.runtime
+        return ", ".join(filter(None, ("" if runtime == DEFAULT_RUNTIME else runtime, self.unusual_format)))
+
+    @property
     def panel_id(self) -> str:
         """What the case shares with everything it is measured against."""
         parts = [self.task, self.workload, self.dtype, self.device, self.mode]

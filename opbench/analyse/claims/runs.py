@@ -46,7 +46,7 @@ def _across(claim: Claim, baseline: str, given: Sequence[Document], what: str, l
     seen, documents = [], []
     for run, held in ((one.run, one.standings) for one in given):
         of_task = (s for s in held if s.case.task == claim.task and s.case.mode == "inference")
-        panels = [s for s in of_task if not s.case.unusual_format]
+        panels = [s for s in of_task if not s.case.executed]
         found = [one for standing in panels for one in look(claim, baseline, standing)]
         if found:
             documents.append(f"suite {run.settings.suite}, {run.started}, {run.environment.gpu or run.environment.cpu}")

@@ -144,7 +144,7 @@ def at_site(standing: Standing, operator: str) -> SpokenSite | None:
 
 def _elsewhere(case: Case) -> bool:
     """Whether a panel is of another runtime, of several, or of another memory format: no first answer."""
-    return case.runtime != DEFAULT_RUNTIME or case.across_runtimes or bool(case.unusual_format)
+    return bool(case.executed)
 
 
 def _of_leading_mode(sites: Sequence[SpokenSite]) -> Iterator[SpokenSite]:

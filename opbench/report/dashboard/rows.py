@@ -20,7 +20,7 @@ from opbench.report.families import families
 from opbench.report.families import sweeps as family_sweeps
 from opbench.report.limits import of_roofline
 from opbench.report.plots import AXES
-from opbench.schema import Case, Latency, Run, Verdict
+from opbench.schema import DEFAULT_RUNTIME, Case, Latency, Run, Verdict
 from opbench.statistics.ratios import FEWEST_ROUNDS, METHODS, Ratio
 from opbench.statistics.roofline import roofline, yardstick
 
@@ -78,6 +78,8 @@ def _panel(one: Stand, contest: int, standing: Standing, strings: Strings) -> di
         "device": strings.add(case.device),
         "mode": strings.add(case.mode),
         "memoryFormat": strings.name(case.unusual_format),
+        "across": int(case.across_runtimes),
+        "executed": strings.name(case.executed),
         "dims": strings.name(standing.sizes),
         "spread": strings.add("" if case.spread is None else f"{case.spread:g}"),
         "seed": case.seed if abs(case.seed) < 2**53 else 0,
@@ -101,6 +103,7 @@ def _row(run: Run, row: Row, method: str, strings: Strings) -> dict[str, Any]:
         "contender": strings.name(row.case.contender),
         "operator": strings.name(row.case.operator),
         "implementation": strings.name(row.case.implementation),
+        "runtime": strings.name("" if row.case.runtime == DEFAULT_RUNTIME else row.case.runtime),
         "base": int(row.is_baseline),
         "outcome": add(row.outcome),
         "message": add(row.message),

@@ -232,8 +232,8 @@ export function nameOf(run) {
 export function titleOf(panel) {
   const spread = panel.spread === "" ? "" : `, offset spread ${panel.spread} px`;
   const seed = panel.seed ? `, seed ${panel.seed}` : "";
-  const memoryFormat = panel.memoryFormat ? `, ${panel.memoryFormat}` : "";
-  return `${panel.workload}, ${panel.dtype}, ${panel.device}${memoryFormat}${spread}${seed}`;
+  const executed = panel.executed ? `, ${panel.executed}` : "";
+  return `${panel.workload}, ${panel.dtype}, ${panel.device}${executed}${spread}${seed}`;
 }
 
 export const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
@@ -242,8 +242,11 @@ export const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.
 export function commandOf(row) {
   const words = ["opbench", "run", "--suite", row.run.suite];
   for (const option of ["task", "workload", "operator", "implementation", "dtype", "device", "mode"]) {
-    words.push(`--${option}`, row[option]);
+    // Across runtimes an operator stands beside the implementation that it takes in torch.
+    if (option !== "implementation" || !row.across) words.push(`--${option}`, row[option]);
   }
+  if (row.across) words.push("--across-runtimes");
+  if (row.runtime) words.push("--runtime", row.runtime);
   if (row.memoryFormat) words.push("--memory-format", row.memoryFormat);
   return [...words, ...row.run.carried].map(quote).join(" ");
 }

@@ -12,7 +12,7 @@ const WIDE = 92;
 
 // One row for each operator of a task: its fastest implementation on each workload, and the range over workloads.
 export function glance(rows) {
-  const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype, row.memoryFormat].join("\n"));
+  const sections = grouped(rows, (row) => [row.machine, row.task, row.device, row.dtype, row.executed].join("\n"));
   const several = machines.length > 1;
   const shown = known(rows);
   const columns = glanceColumns(shown);
@@ -53,7 +53,7 @@ export function glance(rows) {
       sections.map((section) => {
         const [first] = section;
         const count = new Set(section.map((row) => `${row.panel.run.place}/${row.contest}`)).size;
-        const title = [first.task, first.dtype, first.device, first.memoryFormat, several ? first.machine : ""]
+        const title = [first.task, first.dtype, first.device, first.executed, several ? first.machine : ""]
           .filter(Boolean)
           .join(", ");
         const link = address("compare", {

@@ -14,7 +14,7 @@ export const roofline = {
     const rows = filtered(this);
     if (!rows.length) return [empty("No case matches these filters.")];
     const inference = rows.filter((row) => row.mode === "inference");
-    const groups = grouped(inference, (row) => [row.machine, row.task, row.device, row.dtype, row.method].join("\n"));
+    const groups = grouped(inference, (row) => [row.machine, row.task, row.device, row.executed, row.dtype, row.method].join("\n"));
     const c = COLUMNS;
     return [
       groups.slice(0, 16).map((group) => chart(group, width)),
@@ -53,7 +53,7 @@ export const roofline = {
 
 function chart(group, width) {
   const [first] = group;
-  const what = [first.task, first.dtype, first.device, first.method, first.machine].filter(Boolean).join(", ");
+  const what = [first.task, first.dtype, first.device, first.executed, first.method, first.machine].filter(Boolean).join(", ");
   const places = [...new Set(group.map((row) => row.panel.run.place))];
   const roofs = places
     .map((place) => group.find((row) => row.panel.run.place === place).panel)

@@ -25,7 +25,7 @@ export const shapes = {
         natural.compare(one.task, other.task) || one.size - other.size || natural.compare(one.workload, other.workload),
     );
     const groups = grouped(ordered, (row) =>
-      [row.task, row.dtype, row.device, row.mode, row.machine, row.method].join("\n"),
+      [row.task, row.dtype, row.device, row.executed, row.mode, row.machine, row.method].join("\n"),
     );
     const c = COLUMNS;
     return [
@@ -35,6 +35,7 @@ export const shapes = {
           first.task,
           first.dtype,
           first.device,
+          first.executed,
           first.mode,
           first.method,
           machines.length > 1 ? first.machine : "",

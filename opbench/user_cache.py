@@ -65,7 +65,8 @@ def write(file: Path, content: bytes) -> None:
                 stream.write(hashlib.sha256(content).digest() + content)
             os.replace(temporary, file)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
             raise
 
 

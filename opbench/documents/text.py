@@ -37,7 +37,10 @@ def encode(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> bool:
-    """Whether JSON holds all of it as it is. A hundred samples are looked at as one number: there are millions."""
+    """Whether JSON holds all of it as it is.
+
+    A list of samples is looked at by its sum: a run has millions of them, and one that is not finite shows in it.
+    """
     kind = type(value)
     if kind is str:
         return value.isascii() or _encodable(value)
@@ -114,7 +117,10 @@ def _keys_once(data: bytes) -> bool:
 
 
 def _keys_written_again(data: bytes) -> int:
-    """How often `":` is in what is read and written again. Items of lists are looked at one by one."""
+    """How often `":` is in what is read and written again.
+
+    Items of lists are read one by one: a large document is not held as objects and as a second text.
+    """
     fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     count = msgspec.json.encode(dict.fromkeys(fields)).count(b'":')
     for value in fields.values():

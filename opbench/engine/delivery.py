@@ -97,7 +97,10 @@ class Delivery:
         if journal.exists():
             with journal.open("rb") as file:
                 for line in _whole(file):
-                    held.add(named(line.rstrip(b"\n")))
+                    try:
+                        held.add(named(line.rstrip(b"\n")))
+                    except ValueError:
+                        return  # damaged: the run that opens it says which line
                     end += len(line)
         more = ((part, line) for part, line in lines if (part.kind, part.key) not in held)
         first = next(more, None)

@@ -43,18 +43,18 @@ def measured_on(nodes: Mapping[str, Surroundings], finished: Mapping[tuple[int, 
 
 def pooled(found: Iterable[Surroundings]) -> tuple[Yardstick, ...]:
     """Each yardstick with the samples of all machines; what fits the caches of each fits the least of them."""
-    pooled: dict[tuple[str, str, str], Yardstick] = {}
+    by_key: dict[tuple[str, str, str], Yardstick] = {}
     for one in found:
         for yardstick in one.yardsticks:
             key = (yardstick.name, yardstick.device, yardstick.dtype)
-            before = pooled.get(key)
+            before = by_key.get(key)
             if before is None:
-                pooled[key] = yardstick
+                by_key[key] = yardstick
                 continue
             sizes = [size for size in (before.fits_bytes, yardstick.fits_bytes) if size is not None]
-            pooled[key] = replace(
+            by_key[key] = replace(
                 before,
                 samples=(*before.samples, *yardstick.samples),
                 fits_bytes=min(sizes) if sizes else None,
             )
-    return tuple(pooled.values())
+    return tuple(by_key.values())

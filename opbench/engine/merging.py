@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from opbench.engine.composing import composed, of_panel, plausible
+from opbench.engine.composing import composed, of_panel, plausible, visited
 from opbench.engine.entries import FirstCalled, Header, PanelFinished, Surroundings
 from opbench.engine.machines import measured_on, pooled
 from opbench.engine.parts import StoredParts
 from opbench.engine.resuming import differences
-from opbench.schema import OpbenchError, Panel, Plan, Record, Run, Skipped
+from opbench.schema import OpbenchError, Plan, Record, Run, Skipped
 
 # visit_of(replica, panel's id): what was finished, or None. Asked for once.
 VisitOf = Callable[[int, str], PanelFinished | None]
@@ -32,7 +32,7 @@ class MergedRun(NamedTuple):
 
 
 def merged(parts: StoredParts, command: str = "") -> tuple[MergedRun, ...]:
-    """The run of each node type that parts are of. Raises OpbenchError where a plan or a header lacks.
+    """The run of each node type that parts are of. Raises OpbenchError where a plan or a header is missing.
 
     Lines of panels are taken out of `parts` as they are read: a large run is not held twice.
     """
@@ -74,11 +74,9 @@ def assembled(
 ) -> tuple[Run, int]:
     """The document of one run's entries, and how many visits of its panels are not among them.
 
-    Visits are asked for panel by panel, and of each nothing but its samples is kept.
+    Visits are asked for panel by panel, and their records merged at once: they are most of what a run holds.
     """
     count = header.settings.replicas
-    reached: list[Panel] = []
-    skipped: list[Skipped] = []
     records: list[Record] = []
     outlines: dict[tuple[int, str], PanelFinished] = {}
     missing = 0
@@ -86,11 +84,9 @@ def assembled(
         found = {(at, panel.id): entry for at in range(count) if (entry := visit_of(at, panel.id)) is not None}
         missing += count - len(found)
         if (0, panel.id) in found:
-            reached.append(panel)
             records += of_panel(panel, count, found)
             outlines.update((key, replace(entry, records=())) for key, entry in found.items())
-        else:
-            skipped += [Skipped(case.id, "not among the parts that were merged") for case in panel.cases]
+    reached, left = visited(plan, outlines)
     machines = measured_on(_by_node(places), outlines)
     run = composed(
         plan,
@@ -100,7 +96,7 @@ def assembled(
         command=command,
         panels=reached,
         records=[plausible(record, machines.yardsticks) for record in records],
-        skipped=skipped,
+        skipped=[Skipped(case.id, "not among the parts that were merged") for panel in left for case in panel.cases],
         places=places,
         visits=[outlines[key] for key in sorted(outlines)],
         first_calls=first_calls,

@@ -8,28 +8,18 @@ takes the part whose name comes first. What an index says can be had from the pa
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import operator
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 
 from opbench.documents import encode
-from opbench.engine.entries import (
-    Entry,
-    FirstCalled,
-    Given,
-    Header,
-    Lost,
-    NodeLost,
-    PanelFinished,
-    Session,
-    Stopped,
-    Surroundings,
-    entry_of,
-)
+from opbench.engine.entries import Entry, FirstCalled, Header, Lost, PanelFinished, Surroundings, entry_of
 from opbench.schema import Plan
 from opbench.storage.objects import ObjectStore
 
@@ -37,8 +27,8 @@ PARTS, INDEX = "parts", "index"
 # A part of another version's layout is not read: it has another ending.
 SUFFIX = ".part"
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<key>[0-9a-z.-]+)-(?P<hash>[0-9a-f]{16})\.part")
-# Of the entries of a journal, in its order.
-KINDS = ("header", "where", "lost", "panel", "first")
+# Kinds of the entries of a journal, in its order.
+_KINDS = ("header", "where", "lost", "panel", "first")
 
 
 class StoredPart(NamedTuple):
@@ -57,7 +47,7 @@ class StoredVisits:
         self._lines, self._chosen = lines, chosen
 
     def take(self, replica: int, panel: str) -> PanelFinished | None:
-        """The visit of a panel, whose line is let go; None where it is not there."""
+        """The visit of a panel, whose line is dropped; None where it is not there."""
         part = self._chosen.pop(("panel", _visit_key(replica, panel)), None)
         if part is None:
             return None
@@ -83,8 +73,8 @@ class StoredParts(NamedTuple):
 
     def journal(self, type_: str = "", *kinds: str) -> Iterator[tuple[StoredPart, bytes]]:
         """The same as lines, in the order that a journal has them."""
-        chosen = self._chosen(type_, kinds or KINDS).values()
-        for part in sorted(chosen, key=lambda part: (KINDS.index(part.kind), part.name)):
+        chosen = self._chosen(type_, kinds or _KINDS).values()
+        for part in sorted(chosen, key=lambda part: (_KINDS.index(part.kind), part.name)):
             yield part, self.lines[part]
 
     def visits(self, type_: str = "") -> StoredVisits:
@@ -115,12 +105,13 @@ class _NamedPanel(msgspec.Struct, frozen=True, tag="Finished"):
     panel: str
 
 
-_Named = Header | Session | Surroundings | Lost | _NamedPanel | FirstCalled | Given | NodeLost | Stopped
+# The types of entries, with `_NamedPanel` in place of `PanelFinished`.
+_NAMED: Any = functools.reduce(operator.or_, (_NamedPanel if one is PanelFinished else one for one in get_args(Entry)))
 
 
 def named(line: bytes) -> tuple[str, str] | None:
     """What the part of a journal's line is called by; see `kind_and_key`."""
-    return kind_and_key(entry_of(line, _Named))
+    return kind_and_key(entry_of(line, _NAMED))
 
 
 def kind_and_key(entry: Entry | _NamedPanel) -> tuple[str, str] | None:

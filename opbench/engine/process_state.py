@@ -102,8 +102,8 @@ def _put_back_environment(held: dict[Any, Any]) -> None:
             os.environ[text(name)] = text(value)
 
 
-def _mask() -> int:
-    """The mode that new files lack; it can't be read without being set."""
+def _umask() -> int:
+    """The umask, which can't be read without being set."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
@@ -115,7 +115,7 @@ def _of_the_system() -> Iterator[Setting]:
         yield Setting("the cores it may run on", lambda: os.sched_getaffinity(0), put_back)
     if hasattr(os, "sched_getscheduler"):
         put_back_policy = lambda policy: os.sched_setscheduler(0, policy, os.sched_param(0))  # noqa: E731
-        yield Setting("how the system schedules it", lambda: os.sched_getscheduler(0), put_back_policy)
+        yield Setting("the scheduling policy", lambda: os.sched_getscheduler(0), put_back_policy)
     if hasattr(os, "getpriority"):
         who = (os.PRIO_PROCESS, 0)
         put_back_priority = lambda value: os.setpriority(*who, value)  # noqa: E731
@@ -146,6 +146,6 @@ PROCESS_SETTINGS = (
     Setting("timers that interrupt", _timers, _stop_timers, shown=False),
     Setting("the current folder", _folder, os.chdir),
     Setting("the environment's variables", _environment, _put_back_environment, shown=False),
-    Setting("the mode of new files", _mask, os.umask, shown=False),
+    Setting("the umask", _umask, os.umask, shown=False),
     *_of_the_system(),
 )  # fmt: skip

@@ -83,7 +83,7 @@ def _switches() -> Iterator[Setting]:
         ("fused attention", "_get_flash_sdp_enabled", "_set_sdp_use_flash"),
         ("memory-saving attention", "_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient"),
         ("plain attention", "_get_math_sdp_enabled", "_set_sdp_use_math"),
-        ("the engine of quantized products", "_get_qengine", "_set_qengine"),
+        ("the quantized engine", "_get_qengine", "_set_qengine"),
         ("threads of the backward pass", "_is_multithreading_enabled", "_set_multithreading_enabled"),
     ):
         if hasattr(torch._C, read) and hasattr(torch._C, restore):
@@ -124,7 +124,7 @@ SETTINGS = (
     Setting("modes that see every call of torch", torch._C._len_torch_function_stack, _cannot),
     Setting("modes that see every operation of torch", torch._C._len_torch_dispatch_stack, _cannot),
     Setting("hooks on what is saved for the backward pass", _saved_hooks, _put_back_saved_hooks, shown=False),
-    Setting("what NumPy says of errors", np.geterr, lambda held: np.seterr(**held), shown=False),
+    Setting("how NumPy handles floating-point errors", np.geterr, lambda held: np.seterr(**held), shown=False),
     *PROCESS_SETTINGS,
 )  # fmt: skip
 

@@ -119,8 +119,9 @@ def _time_once(
         )
         for case in running:
             _hold_against_the_books(case, latencies.get(case.case.contender), clock, calls, guilty)
-        for name in calls.keys() & audits.keys():
-            _complete(name, audits[name], blocks)
+        for name, audit in audits.items():
+            if name in calls:
+                _complete(name, audit, blocks)
         return latencies
     except Exception as error:  # a contender may raise anything; anything else is a fault of opbench
         if not guilty:

@@ -147,7 +147,8 @@ def _disturbance_watch(threads: int) -> DisturbanceWatch:
 def measure(work: Measure, heartbeat: Heartbeat, process: OwnProcess, notes: tuple[str, ...] = ()) -> PanelMeasured:
     """Measures a panel. Threads that a contender left running make the process worn.
 
-    `notes` are of the foreign files: they stand on the records of what those have declared.
+    `notes` are of foreign files and installed packages: they stand on the records of what third parties have
+    declared.
     """
     stopwatch = Stopwatch()
     around = _watch(work)

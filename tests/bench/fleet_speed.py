@@ -117,7 +117,8 @@ def page(rows: Sequence[dict[str, object]]) -> str:
     ]
     for one, other in (("ray", "local"), ("local", "local"), ("ray", "ray")):
         alike, of = agreement(rows, one, other)
-        lines.append(f"| {one} with {other} | {alike} of {of} ({alike / of:.0%}) |")
+        share = f" ({alike / of:.0%})" if of else ""  # one run alone makes no pair
+        lines.append(f"| {one} with {other} | {alike} of {of}{share} |")
     lines += ["", "| contender | median ratio over Ray | median ratio of local runs |", "| --- | --- | --- |"]
     for contender in dict.fromkeys(row["contender"] for row in rows if row["what"] == "ratio"):
         medians = [

@@ -300,6 +300,19 @@ def test_a_journal_is_read_line_by_line_whatever_its_length(tmp_path):
     assert sum(isinstance(one, PanelFinished) for one in read(tmp_path / "elsewhere" / NAME)[0]) == 80
 
 
+def test_a_damaged_journal_is_left_as_it_is_for_the_run_that_opens_it_to_refuse(tmp_path):
+    plan, entries = journal()
+    store = store_of(MemoryFiles())
+    delivered(store, working_folder(tmp_path / "run", entries), plan)
+    folder = working_folder(tmp_path / "other", entries[:3])
+    damaged = (folder / NAME).read_bytes() + b"0badc0de {}\n"
+    (folder / NAME).write_bytes(damaged)
+    Delivery("x", folder, store).begin(resume=True)
+    assert (folder / NAME).read_bytes() == damaged
+    with pytest.raises(OpbenchError, match="line 4 is damaged"):
+        read(folder / NAME)
+
+
 def test_without_a_plan_nothing_is_merged(tmp_path):
     _, entries = journal()
     store = store_of(MemoryFiles())

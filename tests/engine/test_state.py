@@ -48,7 +48,7 @@ def another_engine():
     now = torch.backends.quantized.engine
     others = [name for name in torch.backends.quantized.supported_engines if name not in (now, "none")]
     if not others:
-        pytest.skip("torch has one engine of quantized products here")
+        pytest.skip("torch has one quantized engine here")
     torch.backends.quantized.engine = others[0]
 
 
@@ -94,14 +94,14 @@ CHANGES = {
     "the current folder": lambda: os.chdir("/"),
     "the environment's variables": lambda: os.environ.update(OMP_PROC_BIND="true"),
     "hooks on what is saved for the backward pass": keep_on_saving,
-    "what NumPy says of errors": lambda: numpy.seterr(all="ignore"),
-    "the engine of quantized products": another_engine,
+    "how NumPy handles floating-point errors": lambda: numpy.seterr(all="ignore"),
+    "the quantized engine": another_engine,
     "what sees every line of new threads": lambda: threading.settrace(lambda *_: None),
     "the standard streams": lambda: setattr(sys, "stderr", io.StringIO()),
     "the locale": other_digits,
-    "the mode of new files": lambda: os.umask(0o077),
+    "the umask": lambda: os.umask(0o077),
     "which signals are blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {ANY}),
-    "how the system schedules it": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
+    "the scheduling policy": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
     "the cores it may run on": use_one_core,
     "the system's limits": lower_a_limit,
 }

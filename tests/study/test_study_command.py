@@ -28,10 +28,16 @@ def quick(folder, **changed):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, thorough):
-    """One study, two steps each training; at night every study. That each contender trains, test_training.py says."""
+def names(thorough):
+    """One study; at night every study. That each contender trains, test_training.py says."""
+    return tuple(STUDIES) if thorough else ("upsample",)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, names):
+    """The finished studies, two steps each training."""
     folder = tmp_path_factory.mktemp("study")
-    assert quick(folder, studies=() if thorough else ("upsample",)) == 0
+    assert quick(folder, studies=names) == 0
     return folder
 
 
@@ -125,24 +131,26 @@ def test_resuming_trains_what_is_missing_and_nothing_twice(study, tmp_path, monk
     assert not (tmp_path / PART).exists()
 
 
-def test_a_finished_study_that_is_resumed_has_its_report_written_and_trains_nothing(folder, tmp_path, monkeypatch):
+def test_a_finished_study_that_is_resumed_has_its_report_written_and_trains_nothing(
+    folder, names, tmp_path, monkeypatch
+):
     (tmp_path / NAME).write_bytes((folder / NAME).read_bytes())
     monkeypatch.setattr("opbench.study.run.train", lambda job: pytest.fail("trained"))
-    assert quick(tmp_path, resume=True) == 0
+    assert quick(tmp_path, studies=names, resume=True) == 0
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         path.name: path.read_bytes() for path in folder.iterdir()
     }
 
 
-def test_another_study_and_another_machine_s_are_not_resumed(folder, study, tmp_path, monkeypatch):
+def test_another_study_and_another_machine_s_are_not_resumed(folder, study, names, tmp_path, monkeypatch):
     monkeypatch.setattr("opbench.study.run.train", lambda job: pytest.fail("trained"))
     (tmp_path / NAME).write_bytes((folder / NAME).read_bytes())
     with pytest.raises(OpbenchError, match=r"--resume: .* is of another run: the study \w+ is not what it was"):
-        quick(tmp_path, resume=True, studies=("upsample",))
+        quick(tmp_path, studies=("conv3x3",), resume=True)
     elsewhere = msgspec.structs.replace(study.environment, cpu="Another CPU")
     save(msgspec.structs.replace(study, environment=elsewhere), tmp_path / NAME)
     with pytest.raises(OpbenchError, match="is of another run: cpu: Another CPU there, "):
-        quick(tmp_path, resume=True)
+        quick(tmp_path, studies=names, resume=True)
 
 
 def test_a_training_that_diverged_never_chooses_the_rate(study):

@@ -131,9 +131,9 @@ def _all_hold(value: Any, holds: Holds) -> bool:
 
 
 def _ends_hold(values: Sequence[Any], holds: Holds) -> bool:
-    """Whether these are numbers, all finite, of which the least and the largest are in range: so are all between them.
+    """Whether these are numbers, all finite, of which the least and the largest are in range: then all of them are.
 
-    A document has millions of them. False decides nothing.
+    A document has millions of them. Where it is False, each must be looked at.
     """
     try:
         if not values or not math.isfinite(sum(values)):

@@ -25,6 +25,7 @@ from opbench.schema import (
     Case,
     Dims,
     Implementation,
+    Inputs,
     OpbenchError,
     Operator,
 )
@@ -79,6 +80,15 @@ def seed_text(case: Case) -> str:
     return f"{case.seed}/{case.task}/{case.workload}"
 
 
+def input_source(case: Case, operator: Operator) -> tuple[Inputs, Dims]:
+    """What draws a case's inputs, and of which dims: the operator's own inputs, or else those that its task shares."""
+    shared = registry.tasks()[case.task].inputs
+    source = operator.inputs or shared
+    assert source is not None
+    # What a task shares depends on nothing of the operator's own.
+    return source, case.dims if source is shared else registry.given(case)
+
+
 def build(case: Case, implementation: Implementation | None = None) -> Built:
     """Builds the case's module and inputs. `implementation` replaces the case's own (for counting)."""
     operator = registry.operator(case.task, case.operator)
@@ -88,12 +98,8 @@ def build(case: Case, implementation: Implementation | None = None) -> Built:
     shared = seed_text(case)
 
     dims = registry.given(case)
-    shared_inputs = registry.tasks()[case.task].inputs
-    source = operator.inputs or shared_inputs
-    assert source is not None
-    # What a task shares depends on nothing of the operator's own.
-    of_task = source is shared_inputs
-    drawn = (source, tuple((case.dims if of_task else dims).items()), case.spread or 0.0, shared)
+    source, of_inputs = input_source(case, operator)
+    drawn = (source, tuple(of_inputs.items()), case.spread or 0.0, shared)
     inputs = _inputs(*drawn)
     module = operator.module(dims, chosen).double()
     _costed(operator, dims, module)

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
 # Of what can't be judged: it quotes what the target raises, which may be megabytes.
 LONGEST_ERROR = 1000
-
-
-# Whoever ends the checker as often as this ends it every time.
-KILLED = 2
+# After so many checkers that were killed no other is begun: the target may kill each of them.
+MOST_KILLED = 2
 
 
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,12 +103,15 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
     from opbench.conformance.check import check as judge
     from opbench.process.outliving import can_fork, outliving
     from opbench.report.conformance import as_json, lines
-    from opbench.report.lines import say_json, say_lines
+    from opbench.report.lines import say, say_json, say_lines
     from opbench.report.screen import status
 
-    if can_fork() and outliving(_say_error, "the check", "it is begun anew") >= KILLED:
+    killed = 0
+    if can_fork():
+        killed = outliving(lambda one: say(f"opbench: {one}", error=True), "the check", "it is begun anew")
+    if killed >= MOST_KILLED:
         raise OpbenchError(
-            f"target {request.target!r}: not judged: the checker was killed {KILLED} times while it was tried, "
+            f"target {request.target!r}: not judged: the checker was killed {MOST_KILLED} times while it was tried, "
             "which the target may have done"
         )
     if request.target.endswith(".onnx"):
@@ -129,12 +130,6 @@ def check(request: CheckRequest, limits: Limits | None = None) -> Exit:
         if found.verdict == "not judged" and found.attempts and not found.results:
             say_lines(["", f"what every module promises it can be held to all the same: {_without_operator(request)}"])
     return of_verdict(found.verdict, request.strict)
-
-
-def _say_error(sentence: str) -> None:
-    from opbench.report.lines import say
-
-    say(f"opbench: {sentence}", error=True)
 
 
 def _without_operator(request: CheckRequest) -> str:

@@ -108,7 +108,7 @@ def deploy(request: DeployRequest) -> Exit:
     if request.resume and not request.output:
         raise OpbenchError("--resume needs -o DIR: the folder of the deployment to go on with")
     told = screen(error=True, loudness=loudness(request))
-    asked = asked_files(request.runtime, request.opset, request.dtype)
+    asked = asked_files(request.runtime, request.opset, request.dtype, int8=request.int8)
     folder = request.output or local_folder(RunRequest(suite=f"deploy-{slug(request.target)}"))
     files = (request.target.partition(":")[0], *request.with_)
     progress = DeploymentProgress(folder, begun(command_line("deploy", request), files), resume=request.resume)

@@ -24,10 +24,13 @@ class AskedFiles(NamedTuple):
     dtypes: tuple[str, ...]
 
 
-def asked_files(runtimes: Sequence[str], opsets: Sequence[int], dtypes: Sequence[str]) -> AskedFiles:
+def asked_files(
+    runtimes: Sequence[str], opsets: Sequence[int], dtypes: Sequence[str], *, int8: bool = False
+) -> AskedFiles:
     """What was asked for, with what is usual where nothing was.
 
-    Raises OpbenchError for a runtime, an opset or a dtype that isn't known, and where none of the runtimes is here.
+    Raises OpbenchError for a runtime, an opset or a dtype that isn't known, where none of the runtimes is here, and for
+    `int8` without a file that can be quantised.
     """
     for name in runtimes:
         if name not in RUNTIMES:
@@ -44,6 +47,7 @@ def asked_files(runtimes: Sequence[str], opsets: Sequence[int], dtypes: Sequence
     if able == (DEFAULT_RUNTIME,):
         missing = dict.fromkeys(RUNTIMES[name].missing() or "" for name in asked if name != DEFAULT_RUNTIME)
         raise OpbenchError(f"there is no runtime to deploy to: {'; '.join(missing) or '--runtime names torch alone'}")
-    return AskedFiles(
-        asked, able, tuple(dict.fromkeys(opsets or (OPSET, TRACED))), tuple(dict.fromkeys(dtypes or FILE_DTYPES[:1]))
-    )
+    chosen = tuple(dict.fromkeys(dtypes or FILE_DTYPES[:1]))
+    if int8 and not ("float32" in chosen and set(USUAL) & set(able)):
+        raise OpbenchError(f"--int8 quantises float32 files of {' or '.join(USUAL)}, and none of them is written here")
+    return AskedFiles(asked, able, tuple(dict.fromkeys(opsets or (OPSET, TRACED))), chosen)

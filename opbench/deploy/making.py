@@ -127,9 +127,9 @@ def _answers(job: WriteJob) -> tuple[Answer, ...]:
 
 
 def _lost_with(death: Death, job: WriteJob, found: Sequence[Answer]) -> Iterator[RefusedFile]:
-    said = [one.artifact for one in found if isinstance(one, WrittenFile)]
-    refused = [one.refused for one in found if isinstance(one, RefusedFile)]
-    there = {(one.format, one.opset, one.axes) for one in said} | {(one.format, one.opset, one.axes) for one in refused}
+    known: list[ShippedArtifact | RefusedArtifact] = [one.artifact for one in found if isinstance(one, WrittenFile)]
+    known += [one.refused for one in found if isinstance(one, RefusedFile)]
+    there = {(one.format, one.opset, one.axes) for one in known}
     for one in wanted(job):
         if one not in there:
             yield RefusedFile(RefusedArtifact(job.case.named, *one, f"its process {death.message}", job.case.dtype))

@@ -1,7 +1,7 @@
-"""What of a deployment is finished, in its folder: one that was interrupted goes on from there.
+"""What of a deployment is finished, in deploy.jsonl of its folder: one that was interrupted goes on from there.
 
-A line an entry, on the disk before the next file is begun; deleted when deploy.json holds all of it. What was timed has
-a journal of its own, that of the run.
+Its lines are written as those of a run's journal are, each on the disk before the next file is begun. It is deleted
+when deploy.json holds all of it. What was timed has a journal of its own, that of the run.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-import importlib.metadata
 import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 import opbench
 from opbench.deploy.nouns import DeviceProof, QuantisedArtifact, ShippedArtifact
 from opbench.deploy.writing import Answer, WrittenFile
-from opbench.documents import decode, encode, read
-from opbench.engine.resuming import digests, refuse
+from opbench.documents import read
+from opbench.engine import entries
+from opbench.engine.environment import installed_version
+from opbench.engine.resuming import digests, other_versions, refuse
 from opbench.plural import counted
 from opbench.schema import OpbenchError, Run
 
@@ -31,7 +33,7 @@ NAME = "deploy.jsonl"
 FOLDER = "artifacts"
 DOCUMENT = "deploy.json"
 # What a file, and what a runtime says of it, depends on.
-PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx", "nncf")
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "ncnn", "pnnx", "nncf")
 
 
 class DeploymentBegun(msgspec.Struct, frozen=True, tag=True):
@@ -76,13 +78,8 @@ DeploymentEntry = DeploymentBegun | CaseWritten | RuntimeProven | CaseQuantised 
 def begun(command: str, files: Sequence[str]) -> DeploymentBegun:
     """What a deployment is known by; of `files` those that exist."""
     contents = {name: Path(name).read_bytes() for name in files if Path(name).is_file()}
-    versions = {"opbench": opbench.__version__}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return DeploymentBegun(command, digests(contents), versions)
+    versions = {name: version for name in PACKAGES if (version := installed_version(name))}
+    return DeploymentBegun(command, digests(contents), {"opbench": opbench.__version__, **versions})
 
 
 class DeploymentProgress:
@@ -94,14 +91,14 @@ class DeploymentProgress:
 
     def __init__(self, folder: Path, begun: DeploymentBegun, *, resume: bool) -> None:
         self.path = folder / NAME
-        self.resumed = resume
         self._begun = begun
         self._written: dict[str, CaseWritten] = {}
         self._proven: dict[str, tuple[DeviceProof, ...]] = {}
         self.quantised: dict[str, tuple[QuantisedArtifact, ...]] = {}
         self._timing_since = ""
-        self._entries: list[DeploymentEntry] = _read(self.path) if self.path.is_file() else []
-        if not self._entries:
+        found = _read(self.path) if self.path.is_file() else []
+        self._unwritten: list[DeploymentEntry] = [] if found else [begun]
+        if not found:
             if resume and (folder / DOCUMENT).exists():
                 raise OpbenchError(f"--resume: {folder / DOCUMENT} is finished; leave --resume out to deploy anew")
             return
@@ -110,23 +107,23 @@ class DeploymentProgress:
                 f"-o {folder}: {self.path} is of a deployment that was not finished; go on with it by --resume, or "
                 "delete the file to start anew"
             )
-        self._refuse_another(self._entries[0])
-        for entry in self._entries:
+        self._refuse_another(found[0])
+        for entry in found:
             self._take(entry)
 
     def append(self, entry: DeploymentEntry) -> None:
         """Writes the entry and returns once it is on the disk."""
-        new = [entry] if self._entries else [self._begun, entry]
-        self._entries += new
+        self._unwritten.append(entry)
         self._take(entry)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                file.write(b"".join(encode(one) + b"\n" for one in new))
+                file.write(b"".join(map(entries.written, self._unwritten)))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise OpbenchError(f"{self.path}: can't be written: {error.strerror}") from error
+        self._unwritten.clear()
 
     def written(self, case: str) -> CaseWritten | None:
         """What was written of a contender, where all of it lies there as it was."""
@@ -181,9 +178,7 @@ class DeploymentProgress:
             case TimingBegun():
                 self._timing_since = entry.started
 
-    def _refuse_another(self, before: DeploymentEntry) -> None:
-        if not isinstance(before, DeploymentBegun):
-            raise OpbenchError(f"{self.path}: does not begin as a deployment's does; delete the file to start anew")
+    def _refuse_another(self, before: DeploymentBegun) -> None:
         now, reasons = self._begun, []
         if before.command != now.command:
             reasons.append(f"`{before.command}` there, `{now.command}` here")
@@ -192,10 +187,7 @@ class DeploymentProgress:
             for name in {**before.files, **now.files}
             if before.files.get(name) != now.files.get(name)
         ]
-        for name in {**before.versions, **now.versions}:
-            old, new = before.versions.get(name, "none"), now.versions.get(name, "none")
-            if old != new:
-                reasons.append(f"{name} {old} there, {new} here")
+        reasons += other_versions(before.versions, now.versions)
         refuse(self.path, reasons)
 
 
@@ -211,16 +203,11 @@ def or_nothing(folder: Path) -> Iterator[None]:
         raise
 
 
-def _read(path: Path) -> list[DeploymentEntry]:
+def _read(path: Path) -> list[Any]:
     """The entries; the torn end of a last line is cut off. Raises OpbenchError for what is no such file."""
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        os.truncate(path, len(whole))
-    try:
-        return [decode(line, DeploymentEntry) for line in whole.splitlines()]  # type: ignore[arg-type]
-    except ValueError as error:  # msgspec's errors are such
-        raise OpbenchError(f"{path}: is damaged ({error}); delete the file to start anew") from None
+    found, end = entries.read_as(path, DeploymentEntry, DeploymentBegun)
+    os.truncate(path, end)
+    return found
 
 
 def _sha256(folder: Path, artifact: ShippedArtifact) -> str:

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from opbench import registry
-from opbench.build import Built, build
+from opbench.build import Built, build, input_source
 from opbench.deploy.nouns import QuantisedArtifact, ShippedArtifact
 from opbench.documents import replace_file
 from opbench.errors import said
 from opbench.process.channel import serve
 from opbench.process.child import Child
 from opbench.process.death import Death
-from opbench.runtimes import RUNTIMES, of_onnx
+from opbench.runtimes import of_onnx
 from opbench.schema import Case
 from opbench.verify.gate import reference
 
@@ -97,11 +97,8 @@ def _answers(job: QuantiseJob) -> Iterator[InInt8]:
 
 def calibration_inputs(made: Built, count: int) -> list[tuple[Tensor, ...]]:
     """The case's inputs drawn from other seeds, in float32."""
-    case, operator = made.case, made.operator
-    shared = registry.tasks()[case.task].inputs
-    source = operator.inputs or shared
-    assert source is not None
-    dims = case.dims if source is shared else registry.given(case)
+    case = made.case
+    source, dims = input_source(case, made.operator)
     drawn = []
     for draw in range(count):
         generator = torch.Generator().manual_seed(1000 * (case.seed + 1) + draw)
@@ -110,10 +107,17 @@ def calibration_inputs(made: Built, count: int) -> list[tuple[Tensor, ...]]:
 
 
 def decibels(got: Tensor, expected: Tensor) -> float:
-    """The signal over the error: 10 log10 of the sum of the squares of the one over that of the other."""
+    """The signal over the error: 10 log10 of the sum of the squares of the one over that of the other.
+
+    inf where there is no error, nan where an output is not finite, -inf where there is an error and no signal.
+    """
     error = (got.double() - expected).square().sum().item()
     signal = expected.square().sum().item()
-    return 10 * math.log10(signal / error) if error and signal else math.inf if not error else -math.inf
+    if not error:
+        return math.inf
+    if not math.isfinite(error):
+        return math.nan
+    return 10 * math.log10(signal / error) if signal else -math.inf
 
 
 def _static(
@@ -145,7 +149,9 @@ def _figure(got: Tensor, expected: Tensor) -> tuple[float | None, str]:
     found = decibels(got, expected)
     if math.isfinite(found):
         return found, ""
-    return None, "no error at all" if found > 0 else "its output is no number"
+    if math.isnan(found):
+        return None, "its output is no number"
+    return None, "no error at all" if found > 0 else "the definition's output is zero everywhere"
 
 
 def _quantised_file(content: bytes, draws: Sequence[tuple[Tensor, ...]]) -> bytes:
@@ -180,8 +186,6 @@ def _by_nncf(
     job: QuantiseJob, content: bytes, made: Built, expected: Tensor, draws: Sequence[tuple[Tensor, ...]]
 ) -> QuantisedArtifact:
     made_by = partial(QuantisedArtifact, job.case.named, "openvino", NNCF, CALIBRATION)
-    if missing := RUNTIMES["openvino"].missing():
-        return made_by(reason=missing)
     try:
         import nncf
     except ImportError:

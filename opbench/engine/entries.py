@@ -116,26 +116,31 @@ def read(path: Path) -> tuple[list[Entry], int]:
 
     Raises OpbenchError, with the line, for any other damage.
     """
+    return read_as(path, Entry, Header)
+
+
+def read_as(path: Path, wanted: Any, first: type) -> tuple[list[Any], int]:
+    """The same of a journal whose entries are of the `wanted` types, and which begins with one of type `first`."""
     end = 0
-    entries: list[Entry] = []
+    entries: list[Any] = []
     with path.open("rb") as file:  # line by line: half a gigabyte of them is not held beside what it says
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 break
             end += len(line)
             try:
-                entries.append(entry_of(line[:-1]))
+                entries.append(entry_of(line[:-1], wanted))
             except ValueError as error:
                 raise OpbenchError(
                     f"{path}: line {number} is damaged or was not written by this opbench ({error}); nothing after it "
                     "can be trusted: delete the file to start anew"
                 ) from None
-    if entries and not isinstance(entries[0], Header):
+    if entries and not isinstance(entries[0], first):
         raise OpbenchError(f"{path}: does not begin as a journal does; delete the file to start anew")
     return entries, end
 
 
-def written(entry: Entry) -> bytes:
+def written(entry: msgspec.Struct) -> bytes:
     """The entry as its line."""
     text = encode(entry)
     return f"{zlib.crc32(text):08x} ".encode() + text + b"\n"

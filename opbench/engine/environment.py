@@ -37,7 +37,7 @@ def environment(seen: cores.CoreCount | None = None) -> Environment:
         platform=f"{platform.system()} {platform.release()}",
         commit=commit,
         dirty=dirty,
-        versions={name: version for name in _PACKAGES if (version := _version(name))},
+        versions={name: version for name in _PACKAGES if (version := installed_version(name))},
         details={
             "torch cpu capability": torch.backends.cpu.get_cpu_capability(),
             "affinity": ",".join(map(str, sorted(os.sched_getaffinity(0))))
@@ -79,7 +79,8 @@ def cpu_name() -> str:
     return platform.processor() or "unknown"
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """The version of an installed package, None of one that is not."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

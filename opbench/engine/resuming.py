@@ -18,8 +18,14 @@ def differences(before: Environment, now: Environment) -> list[str]:
         if old != new:
             found.append(f"{name}: {old} there, {new} here")
     found += [f"{what} here" for what in shares_differ(before.share, now.share)]
-    for name in sorted({*before.versions, *now.versions}):
-        old, new = before.versions.get(name, "none"), now.versions.get(name, "none")
+    return found + other_versions(before.versions, now.versions)
+
+
+def other_versions(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The packages whose versions differ, by name."""
+    found = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name, "none"), now.get(name, "none")
         if old != new:
             found.append(f"{name} {old} there, {new} here")
     return found

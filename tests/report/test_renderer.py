@@ -1,7 +1,6 @@
 """The renderer of charts ends the process where it may map too little memory: it is said, and costs the charts."""
 
 import os
-import resource
 import subprocess
 import sys
 
@@ -18,6 +17,8 @@ LIMIT = 2 << 30
 
 
 def limited():
+    import resource  # Unix alone has it
+
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
 
 

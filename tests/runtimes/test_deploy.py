@@ -215,6 +215,8 @@ def test_a_hostile_document_is_shown_and_obeyed_by_nothing(tmp_path, text):
         (["carafe", "--opset", "24"], "--opset 24: expected 16 to 23"),
         (["carafe", "--opset", "15"], "--opset 15: expected 16 to 23"),
         (["carafe", "--dtype", "bfloat16"], "--dtype: unknown dtype 'bfloat16'"),
+        (["carafe", "--int8", "--dtype", "float16"], "--int8 quantises float32 files of onnxruntime or openvino"),
+        (["carafe", "--int8", "--runtime", "torchscript"], "and none of them is written here"),
         (["carafe", "--runtime", "onnx"], "unknown runtime 'onnx'"),
         (["carafe", "--runtime", "torch"], "there is no runtime to deploy to"),
         (["carafe", "--shape", "Q=3"], "--shape Q: unknown size 'Q'"),

@@ -1,5 +1,7 @@
 """A deployment that is interrupted keeps what is finished, and goes on from there."""
 
+import zlib
+
 import pytest
 from factory import make_artifact, make_device_proof
 from typer.testing import CliRunner
@@ -120,10 +122,21 @@ def test_the_torn_end_of_a_line_is_cut_off_and_what_follows_is_read(tmp_path):
     assert DeploymentProgress(tmp_path, BEGUN, resume=True).proven("onnxruntime", [make_artifact("a.onnx")])
 
 
-@pytest.mark.parametrize("content", [b"no json\n", b'{"type":"Unknown"}\n', b"\xff\n"])
-def test_a_damaged_file_is_refused_in_a_sentence(tmp_path, content):
-    (tmp_path / "deploy.jsonl").write_bytes(content)
-    with pytest.raises(OpbenchError, match=r"is damaged .*; delete the file to start anew"):
+UNKNOWN = b'{"type":"Unknown"}'
+
+
+@pytest.mark.parametrize("line", [b"no json", UNKNOWN, b"%08x %s" % (zlib.crc32(UNKNOWN), UNKNOWN), b"\xff"])
+def test_a_damaged_file_is_refused_in_a_sentence(tmp_path, line):
+    (tmp_path / "deploy.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(OpbenchError, match=r"line 1 is damaged .*: delete the file to start anew"):
+        DeploymentProgress(tmp_path, BEGUN, resume=True)
+
+
+def test_a_file_without_its_beginning_is_refused_in_a_sentence(tmp_path):
+    DeploymentProgress(tmp_path, BEGUN, resume=False).append(written(tmp_path))
+    path = tmp_path / "deploy.jsonl"
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    with pytest.raises(OpbenchError, match="does not begin as a journal does; delete the file to start anew"):
         DeploymentProgress(tmp_path, BEGUN, resume=True)
 
 

@@ -37,19 +37,21 @@ def test_no_error_and_no_number_have_no_figure():
     signal = torch.ones(4, dtype=torch.float64)
     assert quantising.decibels(signal, signal) == math.inf
     assert quantising._figure(signal.float(), signal) == (None, "no error at all")
-    assert quantising._figure(signal * math.nan, signal) == (None, "its output is no number")
+    for stray in (math.nan, math.inf):
+        assert quantising._figure(signal * stray, signal) == (None, "its output is no number")
+    assert quantising._figure(signal, 0 * signal) == (None, "the definition's output is zero everywhere")
     assert quantising._figure(signal[:2], signal) == (None, "its output is (2,), expected (4,)")
 
 
-def small(operator="conv3x3", task="conv3x3", **dims):
-    given = {"N": 1, "C": 8, "H": 12, "W": 12, **dims}
-    return Case(task, "small", operator, "torch", given, "float32", "cpu", "inference", 2.0)
+def small():
+    dims = {"N": 1, "C": 8, "H": 12, "W": 12, "G": 2}
+    return Case("conv3x3", "small", "conv3x3", "torch", dims, "float32", "cpu", "inference", 2.0)
 
 
-def found_of(tmp_path, runtimes=("onnxruntime", "openvino")):
-    made = build(small(G=2))
+def found_of(tmp_path):
+    made = build(small())
     content = of_onnx.write(made.module, made.inputs)
-    job = quantising.QuantiseJob(made.case, (), str(tmp_path), "conv.onnx", runtimes, 1)
+    job = quantising.QuantiseJob(made.case, (), str(tmp_path), "conv.onnx", ("onnxruntime", "openvino"), 1)
     draws = quantising.calibration_inputs(made, 4)
     expected = reference(made).expected["output"]
     return list(quantising._static(job, content, made, expected, draws))
@@ -66,7 +68,7 @@ def test_a_convolution_of_eight_bits_is_near_its_definition_in_each_runtime(tmp_
 
 
 def test_the_ranges_come_from_other_draws_than_what_is_judged():
-    made = build(small(G=2))
+    made = build(small())
     draws = [one for (one,) in quantising.calibration_inputs(made, 3)]
     assert all(one.shape == made.inputs[0].shape and one.dtype == torch.float32 for one in draws)
     every = [*draws, made.inputs[0]]

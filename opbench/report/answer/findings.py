@@ -97,13 +97,14 @@ def subjects(standings: Sequence[Standing], order: Sequence[str]) -> tuple[Spoke
     Of an operator's own core alone nothing is said where a network or a slot was measured, too: it is no choice.
     """
     told = [standing for standing in standings if not _elsewhere(standing.case)]
+    deployed = [one for one in standings if one.case.runtime != DEFAULT_RUNTIME and not one.case.unusual_format]
     groups: dict[tuple[object, ...], list[SpokenSite]] = {}
     for standing in told:
         for operator in dict.fromkeys(row.case.operator for row in standing.rows):
             if (found := at_site(standing, operator)) is not None:
                 case = standing.case
                 groups.setdefault((case.task, operator, case.device, case.dtype), []).append(found)
-    found_subjects = [_spoken(tuple(_of_leading_mode(sites)), standings) for sites in groups.values()]
+    found_subjects = [_spoken(tuple(_of_leading_mode(sites)), deployed) for sites in groups.values()]
     choices = [one for one in found_subjects if one.network or _is_choice(one)]
     kept = choices or found_subjects
     tasks = list(dict.fromkeys(one.case.task for one in kept))
@@ -116,15 +117,13 @@ def subjects(standings: Sequence[Standing], order: Sequence[str]) -> tuple[Spoke
     return tuple(sorted(kept, key=place))
 
 
-def _spoken(sites: tuple[SpokenSite, ...], standings: Sequence[Standing]) -> SpokenOperator:
-    """With its leading place in other runtimes, where it has a figure there."""
+def _spoken(sites: tuple[SpokenSite, ...], deployed: Sequence[Standing]) -> SpokenOperator:
+    """With its leading place among the panels of other runtimes, where it has a figure there."""
     here = sites[0].standing.case
     there = [
         standing
-        for standing in standings
-        if standing.case.runtime != DEFAULT_RUNTIME
-        and not standing.case.unusual_format
-        and (standing.case.workload, _in_torch(standing.case)) == (here.workload, _site(here))
+        for standing in deployed
+        if standing.case.workload == here.workload and _in_torch(standing.case) == _site(here)
     ]
     found = (at_site(standing, sites[0].row.case.operator) for standing in there)
     return SpokenOperator(sites, tuple(one for one in found if one is not None and one.ratio is not None))

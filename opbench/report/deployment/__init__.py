@@ -171,8 +171,9 @@ def int8_table(answer: Deployment) -> Table:
     )
     draws = max((one.calibration for one in answer.quantised), default=0)
     note = (
-        f"Not proven: signal over error is that of the float64 definition's output over its difference from int8's, at "
-        f"the inputs that the files are proven at; the ranges are those of {draws} other draws of the inputs."
+        "Not proven. Signal over error: the float64 definition's output over its difference from the int8 output, at "
+        "the inputs that the files are proven at. The ranges of the activations come from "
+        f"{draws} other draws of the inputs."
     )
     header = ("contender", "runtime", "quantised by", "signal over error", "size", "why")
     return Table(header, rows, note, (0,), numbers=(3, 4))

@@ -48,8 +48,12 @@ def _proofs(answer: Deployment) -> Iterator[str]:
         those = [one for one in answer.proofs if one.proof == "refused" and one.reason == reason]
         yield f"{title(those[0].runtime)} refuses {', '.join(dict.fromkeys(one.file for one in those))}: {reason}"
     for refusal in answer.refused:
-        precision = "" if refusal.dtype == "float32" else f" in {refusal.dtype}"
-        yield f"{refusal.contender} can't be written as {refusal.format}{precision}: {refusal.reason}"
+        yield f"{refusal.contender} can't be written as {refusal.format}{_in(refusal.dtype)}: {refusal.reason}"
+
+
+def _in(dtype: str) -> str:
+    """` in float16`; float32 goes without saying."""
+    return "" if dtype == "float32" else f" in {dtype}"
 
 
 def _int8(answer: Deployment) -> Iterator[str]:
@@ -74,8 +78,7 @@ def _costs(target: str, standing: Standing) -> Iterator[str]:
         yield from _across(standing)
         return
     operators = dict.fromkeys(row.case.operator for row in standing.rows if not row.is_baseline)
-    dtype = "" if standing.case.dtype == "float32" else f" in {standing.case.dtype}"
-    where = f"In {title(standing.case.runtime)}{dtype}"
+    where = f"In {title(standing.case.runtime)}{_in(standing.case.dtype)}"
     for operator in operators:
         rows = [row for row in standing.rows if row.case.operator == operator and not row.is_baseline]
         timed = sorted(((found.value, at, found) for at, row in enumerate(rows) if (found := standing.ratio(row))))
@@ -104,7 +107,6 @@ def _others(standing: Standing, best: Row, rows: Sequence[Row]) -> Iterator[str]
 
 
 def _across(standing: Standing) -> Iterator[str]:
-    dtype = "" if standing.case.dtype == "float32" else f" in {standing.case.dtype}"
     for row in standing.rows:
         found = standing.ratio(row)
         if row.is_baseline or found is None:
@@ -112,4 +114,4 @@ def _across(standing: Standing) -> Iterator[str]:
         where = title(row.case.runtime)
         inside = f" in {title(DEFAULT_RUNTIME)}" if row.case.runtime != DEFAULT_RUNTIME else ""
         taken = f"takes {shown_ratio(found)} the time of {standing.panel.baseline}{inside}"
-        yield f"In {where}{dtype} {row.case.named} {taken}."
+        yield f"In {where}{_in(row.case.dtype)} {row.case.named} {taken}."

@@ -2,7 +2,8 @@
 
 A kernel has a gradient, written by hand, and no gradient of that. Where one is asked for it is taken of these formulas
 (`opbench.kernels.twice`), which hold every product in memory. They sum in float32 at least, and use no grid_sample,
-which older releases of torch can't differentiate twice.
+which older releases of torch can't differentiate twice. Of sampling they are also what is exported: every exporter and
+runtime knows their operations.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.kernels.dcnv4_packed import unpack
+from opbench.kernels.geometry import Geometry
+
 
 def reassembled(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
     """CARAFE: x (N, C, H, W), mask (N, g*k*k, s*H, s*W) -> (N, C, s*H, s*W)."""
@@ -22,11 +26,12 @@ def reassembled(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scal
     sums = torch.promote_types(x.dtype, torch.float32)
     wide = F.pad(x.to(sums), (r, r, r, r)).reshape(N, g, C // g, H + 2 * r, 1, W + 2 * r, 1)
     weights = mask.to(sums).reshape(N, g, k, k, H, s, W, s)
+    rows, columns = outside(H, k, x.device), outside(W, k, x.device)
     out = x.new_zeros((N, g, C // g, H, s, W, s), dtype=sums)
     for iy, ix in product(range(k), repeat=2):
         # A tap outside contributes nothing, whatever the mask holds there: zero times NaN would.
-        outside = _outside(H, iy - r, x).view(H, 1, 1, 1) | _outside(W, ix - r, x).view(W, 1)
-        weight = weights[:, :, iy, ix].masked_fill(outside, 0).unsqueeze(2)
+        lost = rows[:, iy].view(H, 1, 1, 1) | columns[:, ix].view(W, 1)
+        weight = weights[:, :, iy, ix].masked_fill(lost, 0).unsqueeze(2)
         out = out + wide[:, :, :, iy : iy + H, :, ix : ix + W] * weight
     return out.reshape(N, C, s * H, s * W).to(x.dtype)
 
@@ -35,13 +40,14 @@ def reassembled_from_logits(x: Tensor, logits: Tensor, kernel_size: int, group_s
     """The same of a mask that is predicted: logits (N, s*s*g*k*k, H, W), pixels to be shuffled, then a softmax."""
     wide = torch.promote_types(logits.dtype, torch.float32)
     taps = F.pixel_shuffle(logits.to(wide), scale_factor).unflatten(1, (group_size, kernel_size**2))
-    out = reassembled(x.to(wide), taps.softmax(2).flatten(1, 2), kernel_size, group_size, scale_factor)
-    return out.to(x.dtype)
+    return reassembled(x, taps.softmax(2).flatten(1, 2), kernel_size, group_size, scale_factor)
 
 
-def _outside(size: int, step: int, like: Tensor) -> Tensor:
-    at = torch.arange(size, device=like.device) + step
-    return (at < 0) | (at >= size)
+def outside(size: int, kernel_size: int, device: torch.device) -> Tensor:
+    """(size, kernel_size) booleans along one axis: does this tap of this pixel's window fall outside the image?"""
+    position = torch.arange(size, device=device).unsqueeze(1) + torch.arange(kernel_size, device=device)
+    position = position - kernel_size // 2
+    return (position < 0) | (position >= size)
 
 
 def samples(x: Tensor, column: Tensor, line: Tensor, weights: Tensor, group: int, points: int) -> Tensor:
@@ -76,32 +82,27 @@ def samples(x: Tensor, column: Tensor, line: Tensor, weights: Tensor, group: int
     return (corners * torch.stack(shares, -1).reshape(*shape, 4, 1)).sum(-2).to(x.dtype)
 
 
-def windowed(
-    x: Tensor, offset: Tensor, mask: Tensor,
-    size: int, stride: int, pad: int, dilation: int, groups: int, offset_scale: float, remove_center: bool,
-    *rest: Any,
-) -> Tensor:  # fmt: skip
+def window_samples(x: Tensor, offset: Tensor, mask: Tensor, geometry: Geometry, reduce: bool = True) -> Tensor:
+    """Deformable convolutions': x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P) -> (N, Ho, Wo, C).
+
+    Without `reduce` the samples aren't added up: (N, Ho, Wo, G, P, C/G), each times its mask.
+    """
+    column, line = geometry.locations(offset.to(torch.promote_types(x.dtype, torch.float32)))
+    found = samples(x, column, line, mask, geometry.group, geometry.points)
+    return found.sum(-2).flatten(-2) if reduce else found
+
+
+def windowed(x: Tensor, offset: Tensor, mask: Tensor, *parameters: Any) -> Tensor:
     """DCNv3: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P) -> (N, Ho, Wo, C)."""
-    batch, height, width, _ = offset.shape
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    half = (dilation * (size - 1)) >> 1
-    window = [(i * dilation - half, j * dilation - half) for i in range(size) for j in range(size)]
-    if remove_center:
-        del window[len(window) // 2]
-    steps = torch.tensor(window * groups, dtype=dtype, device=x.device)
-    pairs = offset.to(dtype).reshape(batch, height, width, len(steps), 2)
-    centre_x, centre_y = (torch.arange(n, device=x.device) * stride - pad + half for n in (width, height))
-    column = centre_x.to(dtype).view(width, 1) + (steps[:, 0] + pairs[..., 0]) * offset_scale
-    line = centre_y.to(dtype).view(height, 1, 1) + (steps[:, 1] + pairs[..., 1]) * offset_scale
-    found = samples(x.to(dtype), column, line, mask, groups, len(window))
-    return found.sum(-2).flatten(-2).to(x.dtype)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return window_samples(x.to(wide), offset, mask, _geometry(parameters)).to(x.dtype)
 
 
 def windowed_from_logits(x: Tensor, offset: Tensor, logits: Tensor, *parameters: Any) -> Tensor:
     """The same with a softmax over the points of each group."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    masks = logits.to(wide).unflatten(-1, (parameters[4], -1)).softmax(-1).flatten(-2)
-    return windowed(x.to(wide), offset.to(wide), masks, *parameters).to(x.dtype)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    masks = logits.to(wide).unflatten(-1, (_geometry(parameters).group, -1)).softmax(-1)
+    return windowed(x, offset, masks.flatten(-2), *parameters)
 
 
 def packed(x: Tensor, offset_mask: Tensor, *parameters: Any) -> Tensor:
@@ -115,10 +116,14 @@ def packed_from_logits(x: Tensor, offset_mask: Tensor, *parameters: Any) -> Tens
 
 
 def _unpacked(offset_mask: Tensor, parameters: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    size, group, remove_center = parameters[0], parameters[4], parameters[6]
-    points = size * size - remove_center
-    kept = offset_mask[..., : 3 * group * points].unflatten(-1, (group, 3 * points))
-    return kept[..., : 2 * points].flatten(-2), kept[..., 2 * points :].flatten(-2)
+    geometry = _geometry(parameters)
+    return unpack(offset_mask, geometry.group, geometry.points)
+
+
+def _geometry(parameters: tuple[Any, ...]) -> Geometry:
+    """Of an operation's parameters; the eighth, which some have, says how gradients are added up."""
+    size, stride, pad, dilation, group, offset_scale, remove_center, *_ = parameters
+    return Geometry(size, stride, pad, dilation, group, offset_scale, remove_center)
 
 
 def resampled(x: Tensor, offset: Tensor, scale: int, groups: int, *rest: Any) -> Tensor:

@@ -84,9 +84,9 @@ def differentiate(name: str, tensors: int, formula: Formula | None = None) -> No
     """Gives `opbench::<name>` its gradient with respect to its first arguments, so many `tensors`.
 
     `opbench::<name>_backward` computes it, from the output's gradient, those tensors, whatever the operation returned
-    beside its output, its other arguments, and which gradients are wanted. The gradient of that one is taken of
-    `formula(*tensors, *others)`, which computes the operation's output. Without one it raises: torch would warn and
-    take the first for a constant, so that second derivatives came out wrong.
+    beside its output, its other arguments, and which gradients are wanted. Second derivatives are autograd's of
+    `formula(*tensors, *others)`, which computes the operation's output in plain torch operations. Without a formula
+    they raise NotImplementedError: torch would warn, take the first for constants, and give wrong ones.
     """
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from falsify import assert_holds
 
+from opbench.kernels.dcnv4_packed import pack
 from opbench.kernels.triton import launch as triton_launch
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
@@ -17,7 +18,6 @@ from opbench.operators.carafe.relations import RELATIONS as CARAFE_RELATIONS
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.relations import RELATIONS as DCNV3_RELATIONS
 from opbench.operators.dcnv4.definition import dcnv4_definition
-from opbench.operators.dcnv4.packed import pack
 from opbench.operators.dysample.definition import sampling
 from opbench.relations import Space
 

@@ -6,7 +6,7 @@ from torch.library import opcheck
 
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
 from opbench.kernels.cpu.dcnv4 import dcnv4_cpu
-from opbench.operators.dcnv4.packed import pack, unpack
+from opbench.kernels.dcnv4_packed import pack, unpack
 
 CALL = {"kernel_size": 3, "stride": 1, "pad": 1, "dilation": 1, "group": 2, "offset_scale": 1.0, "remove_center": False}
 

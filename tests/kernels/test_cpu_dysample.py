@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from by_day import tried
 from dysample_cases import EPS, FORMATS, assert_within_rounding, results, tensors
 from torch.library import opcheck
 
@@ -12,11 +13,7 @@ from opbench.operators.dysample.definition import sampling
 FIRST, LAST = FORMATS
 # Each kind costs a second to compile, so that not every one is in the day's.
 DAY = ((torch.float64, FIRST), (torch.float32, FIRST), (torch.float32, LAST), (torch.bfloat16, LAST))
-KINDS = [
-    pytest.param(dtype, laid, marks=[] if (dtype, laid) in DAY else pytest.mark.nightly)
-    for dtype in EPS
-    for laid in FORMATS
-]
+KINDS = [tried(dtype, laid, by_day=(dtype, laid) in DAY) for dtype in EPS for laid in FORMATS]
 # Rows shorter and longer than a vector, channels that no vector divides, one pixel, groups of one channel.
 SHAPES = ((2, 8, 5, 7, 2, 2), (1, 14, 3, 40, 2, 1), (1, 4, 1, 1, 2, 4))
 # Other scales; several vectors of channels at once.

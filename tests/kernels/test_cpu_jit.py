@@ -10,6 +10,7 @@ import time
 import llvmlite.binding as llvm
 import pytest
 import torch
+from by_day import tried
 from emitted import counted, rearranged  # noqa: F401  (compiled by name)
 from typer.testing import CliRunner
 
@@ -248,7 +249,7 @@ PROCESSORS = {
 @pytest.mark.parametrize(
     ("triple", "module"),
     [
-        pytest.param(triple, module, marks=[] if turn % len(PROCESSORS) == at else [pytest.mark.nightly])
+        tried(triple, module, by_day=turn % len(PROCESSORS) == at)
         for turn, module in enumerate(KERNELS)
         for at, triple in enumerate(PROCESSORS)
     ],

@@ -33,6 +33,7 @@ DCNV3 = {
 X_LAST, X_FIRST = noise(2, 5, 4, 4), noise(2, 4, 5, 4)
 OF_CARAFE = (X_FIRST, noise(2, 18, 10, 8, seed=1))
 OF_DCNV3 = (X_LAST, noise(2, 3, 2, 32, seed=1), noise(2, 3, 2, 16, seed=2))
+OF_CLAMPED = (X_FIRST, 2 + 2 * noise(2, 3, 5, 4, seed=1), 2 + 2 * noise(2, 3, 5, 4, seed=2), noise(3, 4, 3, seed=3))
 CORES = {
     "carafe": (carafe, reassembly, OF_CARAFE, CARAFE),
     "carafe[shift-add]": (shift_add, reassembly, OF_CARAFE, CARAFE),
@@ -43,15 +44,8 @@ CORES = {
     "dysample": (
         dysample_cpu, dysample_definition, (X_FIRST, noise(2, 16, 5, 4, seed=1)), {"scale": 2, "groups": 2},
     ),
-    "clamped": (
-        clamped_cpu, clamped_definition,
-        (X_FIRST, 2 + 2 * noise(2, 3, 5, 4, seed=1), 2 + 2 * noise(2, 3, 5, 4, seed=2), noise(3, 4, 3, seed=3)), {},
-    ),
-    "clamped twice": (
-        clamped_cpu, clamped_definition,
-        (X_FIRST, 2 + 2 * noise(2, 3, 5, 4, seed=1), 2 + 2 * noise(2, 3, 5, 4, seed=2), noise(3, 4, 3, seed=3)),
-        {"twice": True},
-    ),
+    "clamped": (clamped_cpu, clamped_definition, OF_CLAMPED, {}),
+    "clamped twice": (clamped_cpu, clamped_definition, OF_CLAMPED, {"twice": True}),
 }  # fmt: skip
 
 

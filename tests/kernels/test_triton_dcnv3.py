@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from by_day import tried
 from falsify import assert_holds
 from torch.library import opcheck
 
@@ -66,7 +67,7 @@ def is_the_definition(shape, call, dtype, deterministic, spread=2.0):
 @pytest.mark.parametrize(
     ("dtype", "deterministic"),
     [
-        pytest.param(dtype, how, id=f"{dtype}-{how}", marks=[] if at % 2 == how else [pytest.mark.nightly])
+        tried(dtype, how, id=f"{dtype}-{how}", by_day=at % 2 == how)
         for at, dtype in enumerate(EPS)
         for how in (False, True)
     ],

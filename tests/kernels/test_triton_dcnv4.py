@@ -6,13 +6,13 @@ from test_triton_dcnv3 import EPS, arguments
 from torch.library import opcheck
 
 from opbench.conformance.strategies import noise
+from opbench.kernels.dcnv4_packed import pack, unpack
 from opbench.kernels.triton import sampling_call
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.kernels.triton.dcnv4 import dcnv4_triton, dcnv4_triton_logits
 from opbench.operators.dcnv3.relations.examples import output_size
 from opbench.operators.dcnv4 import DCNv4
 from opbench.operators.dcnv4.definition import dcnv4_definition
-from opbench.operators.dcnv4.packed import pack, unpack
 
 BOTH_WAYS = pytest.mark.parametrize("deterministic", [False, True], ids=["atomics", "deterministic"])
 SOFTMAX = pytest.mark.parametrize("logits", [False, True], ids=["masks", "logits"])

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import example, given
 from sampling_cases import FEW, Call, answers, calls, one_hot_mask
 
+from opbench.kernels.geometry import Geometry
 from opbench.operators.common import sampling
 from opbench.operators.dcnv3 import CORES, DCNv3, dcnv3
 from opbench.operators.dcnv3.definition import dcnv3_definition
@@ -316,7 +317,7 @@ def test_gather_switches_to_64_bit_row_numbers_where_32_are_too_few(monkeypatch)
     monkeypatch.setattr(sampling, "INT32_ROWS", 10)
     wide = answers(CORES["gather"].function, x, offset, mask, grad, **given)
     assert all(torch.equal(narrow[what], wide[what]) for what in narrow)
-    geometry = sampling.Geometry(**given)
+    geometry = Geometry(**given)
     assert sampling.cells(offset, mask, geometry, 6, 5)[0].dtype == torch.int64
 
 

@@ -9,12 +9,12 @@ import torch
 
 from opbench import registry
 from opbench.build import build
+from opbench.kernels.dcnv4_packed import width
 from opbench.measure.macs import CORRECTED, by_torch
 from opbench.models import swap
 from opbench.operators.dcnv3 import dcnv3
 from opbench.operators.dcnv4 import CORES, DCNv4, dcnv4, dcnv4_definition, pack, unpack
 from opbench.operators.dcnv4.module import ChannelsFirstDCNv4
-from opbench.operators.dcnv4.packed import width
 from opbench.schema import Case
 
 HERE = pytest.mark.parametrize("name", ["grid-sample", "gather", "cpu"])

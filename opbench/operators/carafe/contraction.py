@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opbench.kernels.formulas import reassembled
+from opbench.kernels.formulas import outside, reassembled
 from opbench.kernels.twice import asked_again, first_derivative
-from opbench.operators.carafe.cores import outside
 from opbench.operators.common.compiling import compiled_apart
 
 

@@ -1,6 +1,7 @@
 """CARAFE's reassembly in plain torch: the write-up's way (`unfold`), shift-and-add, and the graph to export (`slices`).
 
-Both keep the rule that a tap outside the image contributes nothing, whatever the mask holds there.
+All keep the rule that a tap outside the image contributes nothing, whatever the mask holds there; `slices` in a plain
+trace only for a mask that is finite there.
 """
 
 from __future__ import annotations
@@ -14,16 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels.formulas import reassembled
+from opbench.kernels.formulas import outside, reassembled
 from opbench.kernels.twice import asked_again, first_derivative
 from opbench.operators.common.exporting import exporting, recording
-
-
-def outside(size: int, kernel_size: int, device: torch.device) -> Tensor:
-    """(size, kernel_size) booleans along one axis: does this tap of this pixel's window fall outside the image?"""
-    position = torch.arange(size, device=device).unsqueeze(1) + torch.arange(kernel_size, device=device)
-    position = position - kernel_size // 2
-    return (position < 0) | (position >= size)
 
 
 def unfold(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
@@ -35,9 +29,7 @@ def unfold(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
     """
     N, C, H, W = x.shape
     k, g, s = kernel_size, group_size, scale_factor
-    rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
-    columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
-    mask = mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
+    mask = _cleared(x, mask, k, g, s)
     windows = F.unfold(F.interpolate(x, scale_factor=s, mode="nearest"), k, dilation=s, padding=k // 2 * s)
     windows = windows.view(N, g, C // g, k * k, s * H, s * W)
     out = torch.einsum("ngkhw,ngckhw->ngchw", mask.reshape(N, g, k * k, s * H, s * W), windows)
@@ -60,12 +52,10 @@ def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
     if exporting() or not recording():
         # Left out of a plain trace, which goes to runtimes that have no such operation (ncnn): the border's zeros do
         # the same to every mask that is finite, as one that comes out of a softmax is.
-        rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
-        columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
-        mask = mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
+        mask = _cleared(x, mask, k, g, s)
     wide = F.pad(F.interpolate(x, scale_factor=float(s), mode="nearest"), (border, border, border, border))
 
-    def reassembled(block: Tensor, weights: Tensor) -> Tensor:
+    def added(block: Tensor, weights: Tensor) -> Tensor:
         terms = (
             block[:, :, iy * s : iy * s + s * H, ix * s : ix * s + s * W] * weights[:, tap : tap + 1]
             for tap, (iy, ix) in enumerate(product(range(k), repeat=2))
@@ -73,8 +63,16 @@ def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
         return functools.reduce(torch.add, terms)
 
     blocks = zip(wide.split(C // g, 1), mask.split(k * k, 1), strict=True)
-    out = torch.cat([reassembled(*pair) for pair in blocks], 1) if g > 1 else reassembled(wide, mask)
+    out = torch.cat([added(*pair) for pair in blocks], 1) if g > 1 else added(wide, mask)
     return out.to(dtype)
+
+
+def _cleared(x: Tensor, mask: Tensor, k: int, g: int, s: int) -> Tensor:
+    """The mask, 0 where a tap is outside the image."""
+    H, W = x.shape[2:]
+    rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
+    columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
+    return mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
 
 
 def shift_add(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:

@@ -1,9 +1,4 @@
-"""What CARAFE costs: closed forms, and the reassembly as one operation that only counts.
-
-That operation allocates its output and computes nothing. Counters see what torch dispatches. Implementations are many
-small operations or none that a counter knows, so the model is counted with this in their place, on meta or CPU tensors,
-forward and backward.
-"""
+"""What CARAFE costs: closed forms, and the reassembly as one operation that only counts."""
 
 from __future__ import annotations
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opbench.kernels.geometry import Geometry
 from opbench.operators.common import sampling
 from opbench.operators.common.compiling import compiled_apart
-from opbench.operators.common.sampling import Geometry, Steps
+from opbench.operators.common.sampling import Steps
 
 
 def compiled(x: Tensor, offset: Tensor, geometry: Geometry, reduce: bool) -> Steps:

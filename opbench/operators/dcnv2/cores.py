@@ -17,9 +17,10 @@ from torch import Tensor
 
 from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.sampling import sample
+from opbench.kernels.geometry import Geometry
 from opbench.operators.common import sampling, sampling_compiled, sampling_cpu
 from opbench.operators.common.compiling import missing
-from opbench.operators.common.sampling import Geometry, Steps
+from opbench.operators.common.sampling import Steps
 from opbench.operators.external import torchvision
 from opbench.schema import Implementation
 

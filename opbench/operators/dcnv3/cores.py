@@ -16,11 +16,11 @@ from torch import Tensor
 
 from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
+from opbench.kernels.geometry import Geometry
 from opbench.kernels.triton import launch
 from opbench.kernels.triton.dcnv3 import dcnv3_triton
 from opbench.operators.common import sampling, sampling_compiled
 from opbench.operators.common.compiling import missing
-from opbench.operators.common.sampling import Geometry
 from opbench.operators.dcnv3 import traffic
 from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.operators.external.peers import DCNV3_PEERS

@@ -168,9 +168,8 @@ class DCNv3(SamplingLayer):
         if core is dcnv3_triton:
             core, mask = dcnv3_triton_logits, logits  # it has the softmax in its kernels
         else:
-            points = (
-                self.mask.out_features // self.group
-            )  # said, because an empty batch leaves nothing to infer it from
+            # From an empty batch reshape can't infer the number of points.
+            points = self.mask.out_features // self.group
             mask = F.softmax(logits.reshape(*logits.shape[:-1], self.group, points), -1).flatten(-2)
         # Under autocast linear layers and softmax return different dtypes; a core takes one.
         out = core(

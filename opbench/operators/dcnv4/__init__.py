@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opbench.kernels.dcnv4_packed import pack, unpack
 from opbench.operators.dcnv4 import constructors
 from opbench.operators.dcnv4.cores import AUTOMATIC, CORES
 from opbench.operators.dcnv4.cost import COUNTING, FORMULAS, layer, module_cost
 from opbench.operators.dcnv4.definition import dcnv4_definition, dcnv4_module_definition
 from opbench.operators.dcnv4.function import dcnv4
 from opbench.operators.dcnv4.module import ChannelsFirstDCNv4, DCNv4
-from opbench.operators.dcnv4.packed import pack, unpack
 from opbench.schema import Dims, Implementation, Operator, Tensors
 from opbench.tasks import CONV3X3, groups, groups_divide, offset_figures, spread_offsets
 

@@ -15,10 +15,10 @@ from typing import Any
 from torch import Tensor
 
 from opbench.kernels.cpu.dcnv4 import dcnv4_cpu
+from opbench.kernels.dcnv4_packed import unpack
 from opbench.kernels.triton.dcnv4 import dcnv4_triton
 from opbench.operators.dcnv3.cores import CORES as DCNV3
 from opbench.operators.dcnv4 import traffic
-from opbench.operators.dcnv4.packed import unpack
 from opbench.operators.external.peers import DCNV4_PEERS
 from opbench.schema import Implementation
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from opbench.kernels.dcnv4_packed import unpack, width
 from opbench.operators.dcnv3 import cost as dcnv3
-from opbench.operators.dcnv4.packed import unpack, width
 from opbench.schema import Cost, Dims, Implementation
 
 

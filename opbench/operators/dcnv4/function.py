@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from opbench.kernels.dcnv4_packed import width
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.operators.dcnv4.cores import CORES, FALLBACK, PREFERRED
-from opbench.operators.dcnv4.packed import width
 
 
 def dcnv4(

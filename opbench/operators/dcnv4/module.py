@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from opbench.kernels.dcnv4_packed import width
 from opbench.operators.common.choice import Core, choose
 from opbench.operators.dcnv3.layer import SamplingLayer
 from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
 from opbench.operators.dcnv4.cores import CORES, FALLBACK, PREFERRED
-from opbench.operators.dcnv4.packed import width
 
 
 class DCNv4(SamplingLayer):

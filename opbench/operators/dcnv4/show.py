@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from opbench.drawings import Drawing, Shot
+from opbench.kernels.dcnv4_packed import unpack, width
 from opbench.operators.dcnv3.show import CHANNELS, GROUPS, Recorder, draw, queries
 from opbench.operators.dcnv4 import prepare_dcnv4
 from opbench.operators.dcnv4.module import ChannelsFirstDCNv4, DCNv4
-from opbench.operators.dcnv4.packed import unpack, width
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
 from opbench.report.show.weights import Core, Makers, State, module_of

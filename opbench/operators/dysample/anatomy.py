@@ -99,7 +99,8 @@ WRONG = (
             _described(_by_children(corners=corners, units=units), border=border),
         )
         for corners, units, border in product(BASES, UNITS, BORDERS)
-        if corners or units != "input" or border != "border"  # the right one, its first positions left out
+        # DySample itself, where a child's place in its parent is left out of the offsets.
+        if (corners, units, border) != (False, "input", "border")
     ),
     WrongDefinition(
         "the sampling with rows and columns of a pixel's children exchanged", _described(unmoved, order="nxgbahw")

@@ -175,16 +175,10 @@ ATTEMPTS: tuple[tuple[str, JudgingAttempt], ...] = (
 )
 
 
-def _where_its_channels_are(candidate: modules.ModuleTarget) -> str:
-    if not isinstance(candidate, renaming.RenamedTarget) or not candidate.turned:
-        return ""
-    return ", channels first" if candidate.kind.channels_last else ", channels last"
-
-
 def as_module(request: Request, candidate: modules.ModuleTarget) -> Judged:
     """Held to the relations of its kind, and to those of the ways in which a module is used."""
     return Judged(
-        f"{candidate.kind.name} (module{_where_its_channels_are(candidate)})",
+        f"{candidate.kind.name} (module{candidate.otherwise_laid_out})",
         candidate,
         (*modules.module_relations(candidate.kind), *living.living_relations(candidate)),
         candidate.fixed,

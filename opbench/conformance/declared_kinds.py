@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench import registry
+from opbench import constructors, registry
 from opbench.build import draw_parameters
 from opbench.conformance.cores import cores
 from opbench.conformance.module_kinds import ModuleKind
@@ -140,7 +140,8 @@ def kind_named(name: str) -> ModuleKind:
     kind = Declared(
         operator=operator,
         settings={"channels": CHANNELS, **shared, **own},
-        aliases=dict.fromkeys(("c", "dim", "C"), "channels"),
+        # Where a slot has O as well, `also_called` leaves open which channels these words mean: those that come in.
+        aliases=dict.fromkeys(constructors.CHANNELS, "channels"),
         definition=definition,
         channels="channels",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -16,10 +17,12 @@ from torch.utils._pytree import tree_leaves
 
 from opbench.conformance import second
 from opbench.conformance.comparing import run
+from opbench.conformance.fitting import plainest_first
 from opbench.conformance.module_kinds import ModuleKind
-from opbench.conformance.modules import ModuleTarget, calls
+from opbench.conformance.modules import ModuleTarget, calls, settings_in
 from opbench.conformance.outstanding import target_runs
 from opbench.conformance.promises.subject import difference
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.constructors import Settings
 from opbench.relations import Core, Example, Relation, Space, Tier, Violation
 
@@ -59,17 +62,18 @@ def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
             _agrees(core, example, copied(module), x, f"after {how}")
 
     def twice(core: Core, example: Example) -> None:
-        settings = {name: value for name, value in example.options.items() if name != "training"}
+        settings = settings_in(example.options)
         buffers = candidate.kind.buffers(settings)
-        second.compare(
-            lambda tensors: run(core, example.replace(None, **tensors)),
-            lambda tensors: candidate.kind.definition(settings, tensors, False),
-            example,
-            [name for name in example.tensors if name not in buffers],
-        )
+        names = [name for name in example.tensors if name not in buffers]
+
+        def definition(*, training: bool, **named: Any) -> Tensor:
+            tensors = {name: named[name] for name in example.tensors}
+            return candidate.kind.definition(settings, tensors, training)
+
+        second.compare(core, definition, example, names)
 
     def constants(core: Core, example: Example) -> None:
-        settings = {name: value for name, value in example.options.items() if name != "training"}
+        settings = settings_in(example.options)
         own = dict(candidate.constructed(settings, example.tensors["x"]).named_buffers())
         for name, value in _constants(candidate.kind, settings).items():
             if name in own and not torch.allclose(own[name].double(), value, atol=1e-6):
@@ -94,10 +98,18 @@ def living_relations(candidate: ModuleTarget) -> tuple[Relation, ...]:
     )
     if candidate.made_from is nn.Module:  # a function in the operator's own module, which nobody copies
         return found
-    plainest = {name: candidate.fixed.get(name, values[0]) for name, values in candidate.kind.settings.items()}
-    if candidate.kind.fits(candidate.kind.derived(plainest)) and _constants(candidate.kind, plainest):
+    if _has_constants(candidate):
         found = (*found, of("constants", "the buffers that it makes itself hold the published values", constants))
     return (*found, of("copies", "a deep copy and a pickled one compute the same", copies))
+
+
+def _has_constants(candidate: ModuleTarget) -> bool:
+    """Whether the published module has any. Where it can't be made as fixed, the drawing of a call says so."""
+    settings = next(plainest_first(candidate), None)
+    try:
+        return settings is not None and bool(_constants(candidate.kind, settings))
+    except WHAT_A_TARGET_RAISES:
+        return False
 
 
 def _constants(kind: ModuleKind, settings: Settings) -> dict[str, Tensor]:
@@ -110,7 +122,7 @@ def _constants(kind: ModuleKind, settings: Settings) -> dict[str, Tensor]:
 def instance(candidate: ModuleTarget, example: Example) -> nn.Module:
     """One in evaluation, with the example's settings and parameters."""
     x = example.tensors["x"]
-    settings = {name: value for name, value in example.options.items() if name != "training"}
+    settings = settings_in(example.options)
     module = candidate.constructed(settings, x).to(x.device, x.dtype).eval()
     held = {name: value.detach().clone() for name, value in example.tensors.items() if name != "x"}
     module.load_state_dict(held, strict=False)

@@ -81,12 +81,17 @@ class ModuleTarget:
         found = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         return found[0] if found else cast(Tensor, out)
 
+    @property
+    def otherwise_laid_out(self) -> str:
+        """Where it takes the channels of its images, if not where the published module does: `, channels first`."""
+        return ""
+
     def raises_where(self, options: Settings) -> str:
         """What alone makes a call raise, though plain ones don't: `at dilation=2`, `on some images`; "" if nothing.
 
         Whoever takes plain calls computes no other function because of it.
         """
-        settings = {name: value for name, value in options.items() if name != "training"}
+        settings = settings_in(options)
         kind, plainest = self.kind, {name: values[0] for name, values in self.kind.settings.items()} | dict(self.fixed)
         if not self._raises(settings):
             return "on some images"
@@ -127,6 +132,11 @@ class ModuleTarget:
             with torch.no_grad():
                 module.eval()(x.detach().float())
         return module
+
+
+def settings_in(options: Mapping[str, Any]) -> Settings:
+    """What a module is constructed with, of the options of a call."""
+    return {name: value for name, value in options.items() if name != "training"}
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -222,7 +232,7 @@ def _constructs(core: Core, example: Example) -> None:
 
 def _is_the_definition(kind: ModuleKind, core: Core, example: Example) -> None:
     """Within what rounding may do to the definition (see `opbench.verify.rounding`)."""
-    settings = {name: value for name, value in example.options.items() if name != "training"}
+    settings = settings_in(example.options)
     training = bool(example.options["training"])
     buffers = kind.buffers(settings)
     leaves = [name for name in example.tensors if name not in buffers]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -67,6 +67,19 @@ def exact(example: Example) -> Example:
     )
 
 
+def differentiable(core: Core, example: Example, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The core's output, and the tensors it was called with, of which those in `names` ask for a gradient.
+
+    Raises Violation where the output can't be differentiated.
+    """
+    leaves = {name: tensor.detach().requires_grad_(name in names) for name, tensor in example.tensors.items()}
+    with torch.enable_grad():
+        out = run(core, example.replace(None, **leaves))
+    if not out.requires_grad:
+        raise Violation(f"output: expected it to be differentiable in {', '.join(names)}, got one that is not", example)
+    return out, leaves
+
+
 def answers(
     core: Core, example: Example, grad_output: Tensor | None = None, names: Iterable[str] | None = None
 ) -> dict[str, Tensor]:
@@ -75,13 +88,7 @@ def answers(
     Without grad_output, noise. Raises Violation where a gradient does not come.
     """
     wanted = tuple(example.tensors if names is None else names)
-    leaves = {name: tensor.detach().requires_grad_(name in wanted) for name, tensor in example.tensors.items()}
-    with torch.enable_grad():
-        out = run(core, example.replace(None, **leaves))
-    if not out.requires_grad:
-        raise Violation(
-            f"output: expected it to be differentiable in {', '.join(wanted)}, got one that is not", example
-        )
+    out, leaves = differentiable(core, example, wanted)
     if grad_output is None:
         grad_output = noise_like(out, seed=1)
     elif grad_output.shape != out.shape:

@@ -32,6 +32,7 @@ NEEDS_CONTIGUOUS = re.compile(
 )
 # torch's own words for an operation that lacks a backward pass for a memory format, whatever the module does.
 TORCH_REFUSES_FORMAT = re.compile(r"Unsupported memory format")
+# Of a target: whatever its code may raise.
 WHAT_A_TARGET_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
 
 

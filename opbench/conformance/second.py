@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from opbench.conformance.comparing import run
-from opbench.conformance.oracle import Oracle, exact
+from opbench.conformance.oracle import Oracle, differentiable, exact
 from opbench.conformance.precision import HALVES, violated
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES, place_of
 from opbench.conformance.strategies import noise_like
 from opbench.errors import said
-from opbench.relations import Core, Example, Violation
+from opbench.relations import Core, Example
 
 NAME = "second-derivative"
 STATEMENT = "the gradients can be differentiated again, and give the definition's second derivatives"
@@ -27,51 +26,33 @@ OTHER = "gives second derivatives that are not the definition's"
 SHARE = 1e-2
 _INCOMING = "the output's gradient"
 
-Differentiated = Callable[[Mapping[str, Tensor]], Tensor]
-
 
 def is_twice_differentiable(oracle: Oracle) -> Callable[[Core, Example], None]:
     """The check of a core that has a definition."""
-
-    def check(core: Core, example: Example) -> None:
-        def called(tensors: Mapping[str, Tensor]) -> Tensor:
-            return run(core, example.replace(None, **tensors))
-
-        def defined(tensors: Mapping[str, Tensor]) -> Tensor:
-            return oracle.definition(**tensors, **example.options)
-
-        compare(called, defined, example, tuple(example.tensors))
-
-    return check
+    return lambda core, example: compare(core, oracle.definition, example, tuple(example.tensors))
 
 
-def compare(called: Differentiated, defined: Differentiated, example: Example, names: Sequence[str]) -> None:
-    """Holds the second derivatives of `called` to those of `defined`, in the tensors named and the output's gradient.
+def compare(core: Core, definition: Core, example: Example, names: Sequence[str]) -> None:
+    """Holds the core's second derivatives to the definition's, in the tensors named and the output's gradient.
 
     In float32 and float64 only: of half precision, rounding alone could move them as far as a fault.
     """
     if str(next(iter(example.tensors.values())).dtype).removeprefix("torch.") in HALVES:
         return
-    held = {name: value.detach().requires_grad_(name in names) for name, value in example.tensors.items()}
-    with torch.enable_grad():
-        out = called(held)
-    if not out.requires_grad:
-        raise Violation("output: expected it to be differentiable, got one that is not", example)
-    incoming = noise_like(out.detach(), seed=1)
+    out, held = differentiable(core, example, names)
+    incoming = noise_like(out, seed=1)
     along = {name: noise_like(value, seed) for seed, (name, value) in enumerate(example.tensors.items(), start=61)}
     try:
-        got = _slopes(out, held, names, incoming, along)
+        got = _second(out, held, names, incoming, along)
     except WHAT_A_TARGET_RAISES as error:
         violated(f"second derivative: raised {said(error)}{place_of(error)}", example, NONE)
         return
-    leaves = {name: value.requires_grad_(name in names) for name, value in exact(example).tensors.items()}
-    with torch.enable_grad():
-        out = defined(leaves)
+    out, held = differentiable(definition, exact(example), names)
     if out.shape != incoming.shape:  # another function, as others say
         return
     wide = {name: value.double().cpu() for name, value in along.items()}
-    expected = _slopes(out, leaves, names, incoming.double().cpu(), wide)
-    allowed = SHARE * max(1.0, *(float(value.abs().max()) for value in expected.values() if value.numel()), 0.0)
+    expected = _second(out, held, names, incoming.double().cpu(), wide)
+    allowed = SHARE * max([1.0, *(float(value.abs().max()) for value in expected.values() if value.numel())])
     for name, value in expected.items():
         apart = (got[name].detach().double().cpu() - value).abs()
         if apart.numel() and not bool((apart <= allowed).all()):
@@ -85,10 +66,13 @@ def compare(called: Differentiated, defined: Differentiated, example: Example, n
             return
 
 
-def _slopes(
+def _second(
     out: Tensor, tensors: Mapping[str, Tensor], names: Sequence[str], incoming: Tensor, along: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Of the sum of every gradient's product with its direction the gradients, by name; zeros where there is none."""
+    """The second derivatives along one direction, by name; zeros where there is none.
+
+    They are the gradients of sum <first gradient, direction>, as in a Hessian-vector product.
+    """
     incoming = incoming.detach().clone().requires_grad_()
     leaves = [tensors[name] for name in names]
     with torch.enable_grad():

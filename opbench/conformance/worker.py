@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import sys
 import tempfile
 import threading
 import time
@@ -37,12 +35,11 @@ from opbench.conformance.messages import (
     TargetNext,
     Tried,
 )
-from opbench.conformance.promises.lines import raised_in
+from opbench.conformance.promises.lines import not_judged
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES, raises_on
 from opbench.conformance.search import Searched, search
 from opbench.conformance.shown import counterexample
 from opbench.conformance.walking import WalkExtent, walk
-from opbench.errors import said
 from opbench.process.channel import Channel, take_one
 from opbench.relations import Relation, Space
 from opbench.schema import DType, OpbenchError
@@ -55,8 +52,6 @@ WEIGHTY = 6
 REFUSED = 3
 # So many failures have the whole time that shrinking may take.
 SHRUNK = 6
-# Of what a target says in an error.
-LONGEST_SAID = 300
 STOPPED = "stopped at the first failure (--first)"
 # Of the time for sizes, what the first of several dtypes has; the others have equal parts of the rest.
 FIRST_DTYPE = 0.6
@@ -164,12 +159,7 @@ def _prepared(request: Request, wire: Wire) -> Judged:
     except OpbenchError:
         raise
     except WHAT_A_TARGET_RAISES as error:
-        source = request.target.rpartition(":")[0]
-        where = raised_in(error, (os.path.abspath(getattr(sys.modules.get(source), "__file__", None) or source),))
-        if where is None:
-            raise
-        reason = f"its line {where.line} raises {said(error, LONGEST_SAID)}: {where.text}"
-        raise OpbenchError(f"target {request.target!r}: not judged: {reason}") from error
+        raise not_judged(request.target, error) from error
 
 
 def _plain(name: str) -> str:

@@ -13,30 +13,27 @@ from torch import Tensor, nn
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS, Layout
 from opbench.conformance.inside.found import Found
 from opbench.conformance.inside.layouts import arranged
+from opbench.conformance.inside.preparing import PreparedModule
 from opbench.conformance.inside.tracing import INPUT, Place, exchanged
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.relations import Example
-
-# What a module's own code may raise.
-RAISED = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
 
 
 @dataclass
 class InsideCore:
     """A core found in a module, called as `core(x=..., mask=..., kernel_size=...)`.
 
-    `make(channels)` gives the module, at another number of channels of its input where it can be constructed so, with
-    None as it is. NotImplementedError is raised where the module can't be called so: other options, other channels.
-    `image(N, C, H, W, like)` makes an input in the module's layout. The module found had `channels`. `built` makes what
-    a module makes in its first call.
+    `prepared(channels)` gives the module, at another number of channels of its input where it can be constructed so,
+    with None as it is. Where the module can't be called so, with other options or channels, NotImplementedError is
+    raised. `image(N, C, H, W, like)` makes an input in the module's layout. The module found had `channels`.
     """
 
     found: Found
-    make: Callable[[int | None], nn.Module]
+    prepared: PreparedModule
     image: Callable[[tuple[int, int, int, int], Tensor], Tensor]
     channels: int
     rows: int
     columns: int
-    built: Callable[[nn.Module, Tensor], nn.Module] = lambda module, x: module
     held: dict[tuple[int | None, torch.dtype, torch.device], nn.Module] = field(default_factory=dict)
 
     def __call__(self, **given: Any) -> Tensor:
@@ -52,7 +49,7 @@ class InsideCore:
             return self._run(tensors, lengths, None)
         try:
             return self._run(tensors, lengths, self._scaled(lengths[CHANNELS]))
-        except RAISED as error:
+        except WHAT_A_TARGET_RAISES as error:
             if lengths[CHANNELS] > own or self.found.anatomy.parameters:
                 raise NotImplementedError(f"channels: the module can't be had with so many: {error}") from error
         # Fewer channels than the module has: the others are zeros.
@@ -79,8 +76,9 @@ class InsideCore:
         """The module in evaluation mode, in the dtype and on the device of a tensor."""
         key = (channels, like.dtype, like.device)
         if key not in self.held:
-            made = self.make(channels).to(like.device, like.dtype).eval()
-            self.held[key] = self.built(made, self.image((1, channels or self.channels, self.rows, self.columns), like))
+            made = self.prepared(channels).to(like.device, like.dtype)
+            x = self.image((1, channels or self.channels, self.rows, self.columns), like)
+            self.held[key] = self.prepared.built(made, x)
         return self.held[key]
 
     def _run(self, tensors: Mapping[str, Tensor], lengths: Mapping[str, int], channels: int | None) -> Tensor:

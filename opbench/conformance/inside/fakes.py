@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from opbench.anatomy import Anatomy
-from opbench.conformance.inside.core import RAISED
 from opbench.conformance.inside.finding import Search
 from opbench.conformance.inside.layouts import parts
 from opbench.conformance.inside.tracing import INPUT, Trace
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 
 # Calls that take several tensors and neither weigh nor move one by another.
 _JOINING = frozenset(
@@ -76,7 +76,7 @@ def _dead(module: nn.Module, x: Tensor) -> set[str]:
         if not isinstance(total, Tensor) or not total.requires_grad:
             return set()
         gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-    except RAISED:
+    except WHAT_A_TARGET_RAISES:
         return set()
     pairs = zip(named, gradients, strict=True)
     still = {name for name, gradient in pairs if gradient is None or not bool(gradient.any())}
@@ -119,7 +119,7 @@ def _is_affine(module: nn.Module, x: Tensor) -> bool:
     with torch.no_grad():
         try:
             both, one, two, none = (_tensors(module, value) for value in (x + other, x, other, torch.zeros_like(x)))
-        except RAISED:
+        except WHAT_A_TARGET_RAISES:
             return False
     return bool(both) and all(
         float((a + d - b - c).abs().max()) <= 1e-5 * max(float(a.abs().max()), 1e-300)

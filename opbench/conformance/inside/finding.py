@@ -37,14 +37,16 @@ FEW_LAYOUTS = 8
 MOST_CORES = 6
 # How unlikely the choice of tensors may be, the places of each among its like added up, to count as likely.
 LIKELY = 3
+# So many steps may take all of their time.
+STEPS = 6
 
 
 @dataclass
 class Search:
     """A forward pass of `module`, and what it may hold. `misses` are the readings that were tried in vain.
 
-    Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is, and all of them
-    `total`; where nothing is found, there are ten.
+    Each of the steps of a search takes `seconds` of a core's time at most, however busy the machine is; all of them,
+    those of `find_right` too, `STEPS` times that. Where nothing is found, `find` alone takes ten.
     """
 
     trace: Trace
@@ -52,13 +54,12 @@ class Search:
     seconds: float
     misses: list[tuple[CoreReading, dict[str, CoreCandidate], float]] = field(default_factory=list)
     noting: bool = True
-    total: float = float("inf")
 
     def __post_init__(self) -> None:
         """Gathers the candidates."""
         self.candidates = Candidates(self.trace, self.module)
         self.combining = Combining(self.candidates, self.seconds)
-        self.until = time.thread_time() + self.total
+        self.until = time.thread_time() + STEPS * self.seconds
 
     def _end(self) -> float:
         return min(time.thread_time() + self.seconds, self.until)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.anatomy import Anatomy
-from opbench.conformance.inside.core import RAISED, InsideCore
+from opbench.conformance.inside.core import InsideCore
 from opbench.conformance.inside.fakes import fake
 from opbench.conformance.inside.finding import Search
 from opbench.conformance.inside.found import Found, Part, spent_by
@@ -19,7 +19,7 @@ from opbench.conformance.inside.outcome import FurtherCore, Inside
 from opbench.conformance.inside.preparing import PreparedModule
 from opbench.conformance.inside.surroundings import differences
 from opbench.conformance.inside.tracing import CallResult, Trace, exchanged, recorded
-from opbench.conformance.raised import line_of
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES, line_of
 from opbench.errors import said
 from opbench.schema import OpbenchError
 
@@ -33,10 +33,8 @@ LAYOUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "(N, H, W, C)": lambda x: x.permute(0, 2, 3, 1),
     "(N, H*W, C)": lambda x: x.flatten(2).transpose(1, 2),
 }
-# Each of the steps of a search, of which there may be seven; what is there is mostly found in the first.
+# Of each of the steps of a search; what is there is mostly found in the first.
 SECONDS = 2.0
-# In seconds of a step, all steps of the operator's own search and of those for others.
-TOTAL = 6
 _NORMALISED = 1e-3
 
 
@@ -57,9 +55,8 @@ def look(
     anatomy = anatomies[operator]
     prepared = PreparedModule(make, bool(anatomy.parameters))
     module = prepared(None)
-    images = _images(name, module, channels)
-    trace, image = _recorded(name, module, images, prepared)
-    search = Search(trace, module, seconds, total=TOTAL * seconds)
+    trace, image = _recorded(name, module, _images(channels), prepared)
+    search = Search(trace, module, seconds)
     found = search.find(anatomy)
     if found is not None:
         every = [found, *search.find_further(anatomy, found)]
@@ -96,7 +93,7 @@ class _Image:
         return LAYOUTS[self.layout](torch.ones(size, dtype=like.dtype, device=like.device)).contiguous()
 
 
-def _images(name: str, module: nn.Module, channels: Sequence[int]) -> Iterator[_Image]:
+def _images(channels: Sequence[int]) -> Iterator[_Image]:
     for sizes in (IMAGES, SQUARES):
         for layout, C in product(LAYOUTS, channels):
             for rows, columns in sizes:
@@ -111,12 +108,12 @@ def _recorded(name: str, module: nn.Module, images: Iterator[_Image], prepared: 
             try:
                 module.to(dtype)
                 x = image.of(image.size, dtype)
-                names = [name for name, _ in prepared.built(module, x).named_parameters()]
+                before = set(dict(prepared.built(module, x).named_parameters()))
                 trace = recorded(module, x)
-                if names != [name for name, _ in module.named_parameters()]:
+                if before != set(dict(module.named_parameters())):
                     prepared.by_calls = True
                     trace = recorded(prepared.built(module, x), x)
-            except RAISED as error:
+            except WHAT_A_TARGET_RAISES as error:
                 first = first or error
                 continue
             if trace.output:
@@ -153,7 +150,7 @@ def _of_found(
                 has = f"has {anatomy.function} {len(every)} times inside, but of core{which} {fault}"
             return Inside("wrong", f"{name} {has}", tuple(around), found=one)
     _, channels, rows, columns = image.size
-    cores = [InsideCore(one, prepared, image.like, channels, rows, columns, prepared.built) for one in every]
+    cores = [InsideCore(one, prepared, image.like, channels, rows, columns) for one in every]
     sentence = f"{name} computes {anatomy.function}"
     if others:
         places = ", ".join(f"{number} {_place_of(one, trace)}" for number, one in enumerate(every, start=1))

@@ -12,12 +12,12 @@ from opbench.build import draw_parameters
 
 
 class PreparedModule:
-    """Makes them: parameters drawn, in evaluation, without the biases that would hide a result."""
+    """Makes such modules with `make`; `unbiased` ones without the biases that would hide a result."""
 
     def __init__(self, make: Callable[[int | None], nn.Module], unbiased: bool) -> None:
         self.make = make
         self.unbiased = unbiased
-        self.by_calls = False  # its layers are made by the first call, so that the second is another pass
+        self.by_calls = False  # whether the first call makes layers, so that the second is another pass
 
     def __call__(self, channels: int | None) -> nn.Module:
         """One with so many channels coming in, or as it is."""

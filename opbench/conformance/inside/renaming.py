@@ -28,7 +28,7 @@ ABOUT = 1e-9
 class RenamedTarget(ModuleTarget):
     """A user's module whose parameters have other names: `own` gives the user's for each of the operator's.
 
-    A `turned` one takes and gives images with their channels where the operator's own has rows and columns.
+    A `turned` one takes and gives images channels first where the operator's own has them last, or the reverse.
     """
 
     own: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +40,13 @@ class RenamedTarget(ModuleTarget):
         own = self.own or {name: name for name in made.state_dict()}
         return _Under(made, own, self.kind.channels_last if self.turned else None)
 
+    @property
+    def otherwise_laid_out(self) -> str:
+        """Said of a turned one."""
+        if not self.turned:
+            return ""
+        return ", channels first" if self.kind.channels_last else ", channels last"
+
     def told(self) -> str:
         """The renaming, so that weights can be loaded across."""
         pairs = ", ".join(f"{theirs} = {own}" for own, theirs in self.own.items())
@@ -49,8 +56,8 @@ class RenamedTarget(ModuleTarget):
 class _Under(nn.Module):
     """A module under other names: its state dict, its parameters and its buffers are asked for by the operator's.
 
-    `from_last` says that images come with their channels last, and the module takes them first; False, that it is the
-    other way round; None, that it takes them as they come.
+    With `from_last`, images come with their channels last and the module takes them first; with False it is the other
+    way round; with None it takes them as they come.
     """
 
     def __init__(self, module: nn.Module, own: Mapping[str, str], from_last: bool | None = None) -> None:
@@ -93,25 +100,12 @@ def _turned(image: Tensor, *, to_first: bool) -> Tensor:
 
 def as_it_is_called(candidate: ModuleTarget) -> ModuleTarget:
     """A module that fits by name, with its channels where it takes them."""
-    try:
-        settings = next(plainest_first(candidate))
-    except StopIteration:
+    settings = next(plainest_first(candidate), None)
+    if settings is None or _called(candidate, settings) is not None:
         return candidate
     values = {one.name: getattr(candidate, one.name) for one in dataclasses.fields(candidate)}
     other = RenamedTarget(**values, turned=True)
-    return other if not _fits_the_image(candidate, settings) and _fits_the_image(other, settings) else candidate
-
-
-def _fits_the_image(candidate: ModuleTarget, settings: Settings) -> bool:
-    """Whether a call gives an image of the size that its kind's definition gives."""
-    kind, x = candidate.kind, image_for(candidate.kind, settings)
-    try:
-        parameters = kind.parameters(settings, 0)
-        with torch.no_grad():
-            expected = kind.definition(settings, {"x": x, **parameters}, False)
-            return candidate(x=x, **parameters, **settings, training=False).shape == expected.shape
-    except WHAT_A_TARGET_RAISES:
-        return False
+    return other if _called(other, settings) is not None else candidate
 
 
 def renamed(
@@ -149,15 +143,27 @@ def image_for(kind: ModuleKind, settings: Settings) -> Tensor:
 
 def computes_its_kind(candidate: ModuleTarget, settings: Settings) -> bool:
     """Whether one call in evaluation, in float64, is what its kind's definition gives."""
+    called = _called(candidate, settings)
+    if called is None:
+        return False
+    got, expected = called
+    return bool((got - expected).abs().max() <= ABOUT * expected.abs().max())
+
+
+def _called(candidate: ModuleTarget, settings: Settings) -> tuple[Tensor, Tensor] | None:
+    """What one call in evaluation, in float64, gives, and what its kind's definition gives.
+
+    None where it raises, or gives no image of that size.
+    """
     kind, x = candidate.kind, image_for(candidate.kind, settings)
     try:
         parameters = kind.parameters(settings, 0)
         with torch.no_grad():
             expected = kind.definition(settings, {"x": x, **parameters}, False)
             got = candidate(x=x, **parameters, **settings, training=False)
+            return (got, expected) if got.shape == expected.shape else None
     except WHAT_A_TARGET_RAISES:
-        return False
-    return got.shape == expected.shape and bool((got - expected).abs().max() <= ABOUT * expected.abs().max())
+        return None
 
 
 def _paired(own: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]]) -> dict[str, str] | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from opbench.anatomy import COLUMNS, ROWS
 from opbench.conformance.inside.found import Found
 from opbench.conformance.precision import violated
-from opbench.conformance.search import search
+from opbench.conformance.search import SearchFinding, search
 from opbench.relations import Core, Example, Relation, Sizes, Space
 
 CAUSE = "is wrong on images of one row or one column"
@@ -33,54 +33,55 @@ def judged_apart(core: Core, found: Found, relations: Sequence[Relation]) -> tup
     definition = next((one for one in relations if one.name == "definition"), None)
     if definition is None:
         return core, tuple(relations)
-    options = dict(found.options)
 
-    def fault(sizes: Mapping[str, int]) -> Example | None:
-        assert definition is not None
-        space = Space("float32", "cpu", {**options, **sizes})
-        done = search(definition, core, space, examples=_PROBED, seed=0, shrink_seconds=0.0)
-        return done.finding.example if done.finding is not None else None
+    def fault(sizes: Mapping[str, int]) -> SearchFinding | None:
+        space = Space("float32", "cpu", {**found.options, **sizes})
+        return search(definition, core, space, examples=_PROBED, seed=0, shrink_seconds=0.0).finding
 
-    seen = next((one for name in _ORDINARY if (one := fault({name: 1})) is not None and _thin(one, found)), None)
+    tried = (fault({name: 1}) for name in _ORDINARY)
+    seen = next((one for one in tried if one is not None and _thin(one.example.tensors, found)), None)
     if seen is None or fault(_ORDINARY) is not None:
         return core, tuple(relations)
 
     def others(**given: Any) -> Tensor:
-        if _thin(Example(given, {}), found):
+        if _thin(given, found):
             raise NotImplementedError(f"H or W of 1: it {CAUSE}")
         return core(**given)
 
     def says(core: Core, call: Example) -> None:
-        violated("output: expected the definition's, got another", call, CAUSE)
+        violated(seen.message, call, CAUSE)
 
-    told = Relation(NAME, "bounded", STATEMENT, says, lambda space: st.just(seen), tier="fragile")
+    told = Relation(NAME, "bounded", STATEMENT, says, lambda space: st.just(seen.example), tier="fragile")
     kept = (_from_two_on(one, found) for one in relations if one.name != ABOUT_THEM)
     return others, (*kept, told)
 
 
-def _thin(call: Example, found: Found) -> bool:
-    first = next(iter(found.anatomy.layouts))
-    size, layout = call.tensors[first].shape, found.anatomy.layouts[first]
-    return any(length == 1 and axis in ((ROWS,), (COLUMNS,)) for length, axis in zip(size, layout, strict=False))
+def _thin(given: Mapping[str, Any], found: Found) -> bool:
+    """Whether the image among these tensors has one row or one column."""
+    image, layout = next(iter(found.anatomy.layouts.items()))
+    sides = zip(given[image].shape, layout, strict=False)
+    return any(length == 1 and axis in ((ROWS,), (COLUMNS,)) for length, axis in sides)
 
 
 def _from_two_on(relation: Relation, found: Found) -> Relation:
     """With images of two rows and columns at least."""
-    sizes, draws = relation.sizes, relation.draws
-    if draws is not None and sizes is None:
-        return dataclasses.replace(
-            relation, draws=lambda space: draws(space).filter(lambda call: not _thin(call, found))
-        )
-    if sizes is None:
+    draws = relation.draws
+    if relation.sizes is not None:
+        return dataclasses.replace(relation, sizes=_sizes_from_two_on(relation.sizes))
+    if draws is None:
         return relation
+    return dataclasses.replace(
+        relation, draws=lambda space: draws(space).filter(lambda call: not _thin(call.tensors, found))
+    )
 
-    def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        assert sizes is not None
-        return sizes.completed({**dict.fromkeys(_ORDINARY, _LEAST), **asked})
 
+def _sizes_from_two_on(sizes: Sizes) -> Sizes:
     rungs = {
         name: tuple(one for one in values if name not in _ORDINARY or one >= _LEAST)
         for name, values in sizes.rungs.items()
     }
-    walked: Sizes = dataclasses.replace(sizes, rungs=rungs, completed=completed)
-    return dataclasses.replace(relation, sizes=walked)
+
+    def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return sizes.completed({**dict.fromkeys(_ORDINARY, _LEAST), **asked})
+
+    return dataclasses.replace(sizes, rungs=rungs, completed=completed)

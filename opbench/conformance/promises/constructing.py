@@ -15,7 +15,8 @@ from opbench.conformance.meaning import CHANNELS_IN, CHANNELS_OUT, plain
 from opbench.conformance.promises import lines
 from opbench.conformance.promises.findings import PromiseRequest
 from opbench.conformance.promises.promise import LONGEST_SAID
-from opbench.conformance.promises.subject import WHAT_A_TARGET_RAISES, Subject
+from opbench.conformance.promises.subject import Subject
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.conformance.target import TargetName, Value, assignments, load, parse
 from opbench.errors import nearest, said
 from opbench.schema import OpbenchError

@@ -19,8 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from opbench.conformance.promises.findings import CodeLine
-from opbench.conformance.promises.promise import TargetRaised
+from opbench.conformance.promises.promise import LONGEST_SAID, TargetRaised
 from opbench.conformance.promises.subject import Subject, difference
+from opbench.errors import said
+from opbench.schema import OpbenchError
 
 # Larger results aren't kept: what shows on a large tensor is looked for on a small one.
 LARGEST_KEPT = 1 << 20
@@ -32,6 +34,20 @@ def raised_in(error: BaseException, files: Collection[str]) -> CodeLine | None:
         if os.path.abspath(frame.f_code.co_filename) in files:
             return _line(frame.f_code.co_filename, line)
     return None
+
+
+def not_judged(target: str, error: BaseException) -> OpbenchError:
+    """That a target can't be judged, as a line of its own raised `error` where nobody called it.
+
+    An error that no line of its file had to do with is the checker's own, and is raised.
+    """
+    source = target.rpartition(":")[0]
+    file = getattr(sys.modules.get(source), "__file__", None) or source
+    where = raised_in(error, (os.path.abspath(file),))
+    if where is None:
+        raise error
+    reason = f"its line {where.line} raises {said(error, LONGEST_SAID)}: {where.text}"
+    return OpbenchError(f"target {target!r}: not judged: {reason}")
 
 
 def assigned_in(module: nn.Module, name: str, files: Collection[str]) -> CodeLine | None:

@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves
 
 from opbench.conformance.promises.findings import Shape
 from opbench.conformance.promises.promise import OutOfTime, TargetRaised
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 
-WHAT_A_TARGET_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)
 # How an image (N, C, H, W) is handed over.
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "(N, C, H, W)": lambda x: x,

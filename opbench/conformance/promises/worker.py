@@ -6,7 +6,6 @@ that this process does.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import warnings
@@ -31,8 +30,9 @@ from opbench.conformance.promises.findings import (
 )
 from opbench.conformance.promises.fragile import FRAGILE
 from opbench.conformance.promises.promise import LONGEST_SAID, Broken, OutOfTime, Promise, TargetRaised
-from opbench.conformance.promises.subject import WHAT_A_TARGET_RAISES, Subject
+from opbench.conformance.promises.subject import Subject
 from opbench.conformance.promises.wrong import WRONG
+from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.conformance.target import asked_for
 from opbench.errors import said
 from opbench.process.channel import Channel, take_one
@@ -103,13 +103,7 @@ def _prepared(request: PromiseRequest, todo: Sequence[tuple[Tier, Promise]], out
         raise OpbenchError(f"target {request.target!r}: not judged: too slow; give a smaller --shape") from late
     except WHAT_A_TARGET_RAISES as error:
         # Code of the target's runs where nobody calls it: in a __getattr__, in a property.
-        where = lines.raised_in(error, (os.path.abspath(request.target.rpartition(":")[0]),))
-        if where is None:
-            raise
-        raise OpbenchError(
-            f"target {request.target!r}: not judged: its line {where.line} raises {said(error, LONGEST_SAID)}: "
-            f"{where.text}"
-        ) from error
+        raise lines.not_judged(request.target, error) from error
     out.send(ShapesAccepted(tuple(tuple(subject.image(size).shape) for size in subject.sizes), tuple(notes)))
     return subject
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from opbench.operators.dcnv3 import DCNv3
 from opbench.operators.dysample import DySample
+from opbench.operators.eucb import EUCB
 
 
 class BuiltByItsFirstCall(nn.Module):
@@ -105,3 +106,10 @@ class WrongOnOneRow(BuiltByItsFirstCall):
 
     def forward(self, x):
         return super().forward(x * (2 if 1 in x.shape[2:] else 1))
+
+
+class ActivationOfItsOwn(EUCB):
+    """EUCB with an activation that the published module doesn't have."""
+
+    def __init__(self, in_channels, out_channels, kernel_size=3, stride=1, activation="relu"):
+        super().__init__(in_channels, out_channels, kernel_size, stride, "relu" if activation == "mine" else activation)

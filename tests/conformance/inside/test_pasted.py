@@ -23,6 +23,7 @@ from opbench.operators.carafe.anatomy import ANATOMY as CARAFE
 from opbench.operators.carafe.definition import reassembly
 from opbench.operators.dysample.anatomy import ANATOMY as DYSAMPLE
 from opbench.relations import Space
+from opbench.schema import OpbenchError
 
 FILE = Path(pasted_modules.__file__)
 
@@ -96,6 +97,13 @@ def test_a_constant_of_its_own_making_is_held_to_the_published_one(target, said)
     assert (done.finding and said and done.finding.message.startswith(said)) if said else done.finding is None
 
 
+def test_a_value_that_the_published_module_refuses_is_said_in_a_sentence():
+    judged = prepare(Request(f"{FILE}:ActivationOfItsOwn", "eucb", fix=("activation=mine",)))
+    relation = next(one for one in judged.properties if one.name == "evaluation")
+    with pytest.raises(OpbenchError, match="EUCB is not defined at what is fixed: "):
+        search(relation, judged.core, Space(fixed=judged.fixed), examples=1, seed=0)
+
+
 @pytest.mark.nightly
 def test_a_core_that_is_wrong_on_one_row_alone_is_fragile_and_judged_on_other_images():
     inside = looked(pasted_modules.WrongOnOneRow, "carafe", CARAFE)
@@ -110,6 +118,7 @@ def test_a_core_that_is_wrong_on_one_row_alone_is_fragile_and_judged_on_other_im
         if one.name in (NAME, "definition", "repeatable")
     }
     assert [one.cause for one in tried[NAME].fragile] == [CAUSE]
+    assert tried[NAME].fragile[0].message.startswith("output[")
     assert all(tried[name].finding is None and tried[name].examples == 4 for name in ("definition", "repeatable"))
 
     def wrong(**given):

@@ -2,8 +2,7 @@
 
 A kernel has a gradient, written by hand, and no gradient of that. Where one is asked for it is taken of these formulas
 (`opbench.kernels.twice`), which hold every product in memory. They sum in float32 at least, and use no grid_sample,
-which older releases of torch can't differentiate twice. Of sampling they are also what is exported: every exporter and
-runtime knows their operations.
+which older releases of torch can't differentiate twice. `window_samples` is exported too: runtimes know its operations.
 """
 
 from __future__ import annotations

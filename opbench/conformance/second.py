@@ -29,7 +29,12 @@ _INCOMING = "the output's gradient"
 
 def is_twice_differentiable(oracle: Oracle) -> Callable[[Core, Example], None]:
     """The check of a core that has a definition."""
-    return lambda core, example: compare(core, oracle.definition, example, tuple(example.tensors))
+
+    def gives_the_definitions(core: Core, example: Example) -> None:
+        """Holds them to the definition's, in every tensor and in the output's gradient."""
+        compare(core, oracle.definition, example, tuple(example.tensors))
+
+    return gives_the_definitions
 
 
 def compare(core: Core, definition: Core, example: Example, names: Sequence[str]) -> None:

@@ -29,7 +29,8 @@ def unfold(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
     """
     N, C, H, W = x.shape
     k, g, s = kernel_size, group_size, scale_factor
-    mask = _cleared(x, mask, k, g, s)
+    rows, columns = _outside(x, k, s)
+    mask = _cleared(mask, rows, columns, g)
     windows = F.unfold(F.interpolate(x, scale_factor=s, mode="nearest"), k, dilation=s, padding=k // 2 * s)
     windows = windows.view(N, g, C // g, k * k, s * H, s * W)
     out = torch.einsum("ngkhw,ngckhw->ngchw", mask.reshape(N, g, k * k, s * H, s * W), windows)
@@ -52,7 +53,8 @@ def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
     if exporting() or not recording():
         # Left out of a plain trace, which goes to runtimes that have no such operation (ncnn): the border's zeros do
         # the same to every mask that is finite, as one that comes out of a softmax is.
-        mask = _cleared(x, mask, k, g, s)
+        rows, columns = _outside(x, k, s)
+        mask = _cleared(mask, rows, columns, g)
     wide = F.pad(F.interpolate(x, scale_factor=float(s), mode="nearest"), (border, border, border, border))
 
     def added(block: Tensor, weights: Tensor) -> Tensor:
@@ -67,12 +69,17 @@ def slices(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_
     return out.to(dtype)
 
 
-def _cleared(x: Tensor, mask: Tensor, k: int, g: int, s: int) -> Tensor:
-    """The mask, 0 where a tap is outside the image."""
+def _outside(x: Tensor, k: int, s: int) -> tuple[Tensor, Tensor]:
+    """Whether a tap is outside the image along each axis: (k, 1, s*H, 1) and (1, k, 1, s*W)."""
     H, W = x.shape[2:]
     rows = outside(H, k, x.device).repeat_interleave(s, 0).t().reshape(k, 1, s * H, 1)
     columns = outside(W, k, x.device).repeat_interleave(s, 0).t().reshape(1, k, 1, s * W)
-    return mask.masked_fill((rows | columns).reshape(k * k, s * H, s * W).repeat(g, 1, 1), 0)
+    return rows, columns
+
+
+def _cleared(mask: Tensor, rows: Tensor, columns: Tensor, g: int) -> Tensor:
+    """The mask (N, g*k*k, s*H, s*W), 0 where a tap is outside the image."""
+    return mask.masked_fill((rows | columns).flatten(0, 1).repeat(g, 1, 1), 0)
 
 
 def shift_add(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:

@@ -95,10 +95,11 @@ def recipe(**steps):
 
 
 def gradients(grad, x, mask, options, core=RIGHT):
-    """The gradients of x and mask."""
+    """The gradients of x and mask, to be differentiated again where that is asked for."""
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_() for tensor in (x, mask)]
-        return torch.autograd.grad(core(*leaves, **options), leaves, grad)
+        leaves = [one if again and one.requires_grad else one.detach().requires_grad_() for one in (x, mask)]
+        return torch.autograd.grad(core(*leaves, **options), leaves, grad, create_graph=again)
 
 
 def with_backward(backward):

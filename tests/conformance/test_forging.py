@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from in_process import CheckingHere
+from said_children import Handed, SaysNoMore
 
 from opbench.conformance import check as checking
 from opbench.conformance.check import check
@@ -64,31 +65,6 @@ def test_an_outcome_that_nobody_has_found_convicts_who_sent_it(tmp_path, monkeyp
     assert said in conclusion(found)
 
 
-class Says:
-    """Stands for `Child`: a process that says these messages."""
-
-    def __init__(self, *messages):
-        self.messages = list(messages)
-
-    def __class_getitem__(cls, kind):
-        return cls
-
-    def __getitem__(self, kind):
-        return lambda *arguments, **limits: self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *raised):
-        pass
-
-    def send(self, job):
-        pass
-
-    def receive(self, seconds):
-        return self.messages.pop(0)
-
-
 def test_a_promise_that_was_not_tried_is_not_kept(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text("")
     plan = tuple(PlannedPromise(name, "wrong", f"{name} is kept") for name in ("one", "other"))
@@ -104,7 +80,7 @@ def test_a_promise_that_was_not_tried_is_not_kept(tmp_path, monkeypatch):
         kept("other"),
         PromisesTried(),
     )
-    monkeypatch.setattr(promising, "Child", Says(*messages))
+    monkeypatch.setattr(promising, "Child", Handed(SaysNoMore(*messages)))
     request = PromiseRequest(f"{tmp_path / 'mine.py'}:Mine")
     one, other = check_promises(request).promises
     assert (one.status, other.status) == ("broken", "not-run")

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import torch
 from hypothesis import strategies as st
+from said_children import Handed, SaysNoMore
 
 from opbench.commands.check import CheckRequest
 from opbench.commands.check import check as command
@@ -14,7 +15,6 @@ from opbench.conformance.check import check
 from opbench.conformance.findings import LARGE, SMALL, Counterexample, Limits, Request, Values
 from opbench.conformance.messages import Calling, Planned, Returned, Started, TargetImported, TargetNext
 from opbench.conformance.search import search
-from opbench.process.death import hung
 from opbench.relations import Example, Relation, Space
 from opbench.report.conformance import conclusion
 from opbench.schema import OpbenchError
@@ -74,35 +74,6 @@ def test_what_the_definition_takes_is_no_hang_but_a_backward_pass_of_the_target_
     assert (hangs.property, hangs.status) == ("backward-hangs", "hangs")
     assert hangs.message.startswith("hangs: killed after 1 s without a sign of life (the limit")
     assert hangs.message.endswith("had not ended; --timeout sets another limit")
-
-
-class SaysNoMore:
-    """A checking process that says some messages and then nothing until its limit."""
-
-    def __init__(self, *messages):
-        self.messages = list(messages)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *raised):
-        pass
-
-    def send(self, job):
-        pass
-
-    def receive(self, seconds):
-        return self.messages.pop(0) if self.messages else hung(seconds)
-
-
-class Handed:
-    """Stands for `Child`, as `Child[Message](...)`."""
-
-    def __init__(self, child):
-        self.child = child
-
-    def __getitem__(self, kind):
-        return lambda *arguments, **options: self.child
 
 
 def call_of(elements):

@@ -6,39 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from toy_suite import command, written
 
 from opbench.engine.entries import NAME, PanelFinished, read
 from opbench.engine.log import NAME as LOG
 from opbench.plural import counted
-
-TOYS = Path(__file__).parent.parent / "toys.py"
-SUITE = """
-[timing]
-precision = 1e-9
-budget_seconds = 0.6
-replicas = 1
-
-[contenders]
-toy = ["double[also-right]"]
-"""
-WORKLOAD = """
-[[workload]]
-task = "toy"
-name = "w{number}"
-source = "made up"
-dims = {{ N = {n}, C = 4 }}
-modes = ["inference"]
-"""
-
-
-def command(folder, *more):
-    return [
-        sys.executable, "-m", "opbench", "run", "--suite", str(folder / "toy.toml"), "--with", str(TOYS), "--share-cpu",
-        "--implementation", "also-right", "-o", str(folder / "out"), *more,
-    ]  # fmt: skip
 
 
 def finished(folder):
@@ -49,8 +23,7 @@ def finished(folder):
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A run that got Ctrl-C after its first panel, and how it ended; then resumed, and how that ended."""
-    folder = tmp_path_factory.mktemp("stopped")
-    (folder / "toy.toml").write_text(SUITE + "".join(WORKLOAD.format(number=n, n=n + 2) for n in range(3)))
+    folder = written(tmp_path_factory.mktemp("stopped"), 3, 0.6)
     first = subprocess.Popen(command(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while len(finished(folder)) < 1 and time.monotonic() < deadline and first.poll() is None:

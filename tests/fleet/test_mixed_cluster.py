@@ -3,11 +3,10 @@
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+import toy_suite
 from local_clusters import AHEAD
 
 from opbench import __version__
@@ -18,38 +17,13 @@ from opbench.schema import Run
 
 pytestmark = pytest.mark.nightly
 
-TOYS = Path(__file__).parents[1] / "toys.py"
-SUITE = """
-[timing]
-precision = 1e-9
-budget_seconds = {seconds}
-replicas = 1
-
-[contenders]
-toy = ["double[also-right]"]
-"""
-WORKLOAD = """
-[[workload]]
-task = "toy"
-name = "w{number}"
-source = "made up"
-dims = {{ N = {n}, C = 4 }}
-modes = ["inference"]
-"""
-
 
 def command(folder, address, *more):
-    return [
-        sys.executable, "-m", "opbench", "run", "--suite", str(folder / "toy.toml"), "--with", str(TOYS), "--share-cpu",
-        "--threads", "1", "--implementation", "also-right", "--executor", "ray", "--address", address,
-        "-o", str(folder / "out"), *more,
-    ]  # fmt: skip
+    return toy_suite.command(folder, "--threads", "1", "--executor", "ray", "--address", address, *more)
 
 
 def suite(folder, workloads=4, seconds=0.3):
-    text = SUITE.format(seconds=seconds) + "".join(WORKLOAD.format(number=n, n=n + 2) for n in range(workloads))
-    (folder / "toy.toml").write_text(text)
-    return folder
+    return toy_suite.written(folder, workloads, seconds)
 
 
 def ended(folder, address, *more):

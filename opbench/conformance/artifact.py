@@ -119,14 +119,15 @@ class _File:
         from opbench.runtimes.of_onnx import external_files, onnxruntime_session
 
         try:
-            graph = onnx.load_model_from_string(content).graph
+            model = onnx.load_model_from_string(content)
         except Exception as error:  # protobuf's own kinds
             raise OpbenchError("it is no ONNX file") from error
-        if outside := sorted(external_files(content)):
+        if outside := sorted(external_files(model)):
             raise OpbenchError(
                 f"it keeps tensors in other files ({outside[0][:100]!r}), and one file alone is judged: save it with "
                 "save_as_external_data=False"
             )
+        graph = model.graph
         held = {one.name for one in graph.initializer}
         self.inputs: dict[str, tuple[int | None, ...]] = {}
         for one in graph.input:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from opbench.conformance.precision import violated
+from opbench.conformance.promises.promise import LONGEST_SAID
 from opbench.conformance.promises.subject import difference
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.errors import said
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 REORDERED = 1e-3
 # Each is taken anew.
 DEPLOYED_EXAMPLES = 2
-LONGEST_SAID = 300
 
 
 @dataclass(frozen=True)

@@ -209,9 +209,8 @@ def operations(content: bytes) -> Iterator[str]:
     return of(onnx.load_model_from_string(content).graph)
 
 
-def external_files(content: bytes) -> set[str]:
-    """The other files that an ONNX file keeps tensors in, as it names them, wherever in it a tensor may stand."""
-    import onnx
+def external_files(model: Any) -> set[str]:
+    """The other files that an ONNX model keeps tensors in, as it names them, wherever in it a tensor may stand."""
 
     def of_nodes(nodes: Any) -> Iterator[Any]:
         for attribute in (attribute for node in nodes for attribute in node.attribute):
@@ -230,6 +229,5 @@ def external_files(content: bytes) -> set[str]:
             yield from (sparse.values, sparse.indices)
         yield from of_nodes(graph.node)
 
-    model = onnx.load_model_from_string(content)
     tensors = [*of_graph(model.graph), *(one for function in model.functions for one in of_nodes(function.node))]
     return {entry.value for one in tensors for entry in one.external_data if entry.key == "location"}

@@ -24,6 +24,7 @@ from opbench.report.table import Table
 from opbench.report.targets import targets
 from opbench.run_request import carried
 from opbench.schema import OpbenchError, Run
+from opbench.statistics.ratios import FEWEST_ROUNDS
 
 # Rows of more runs than this would make the page slow to open; older runs keep their place in trends.
 MOST_ROWS = 24_000
@@ -54,6 +55,7 @@ def payload(store: Store, claims: Sequence[Answer] = (), lang: str = "en") -> di
         "lang": lang,
         "answers": answers(documents, stands, names, strings, lang),
         "quantities": described(),
+        "fewestRounds": FEWEST_ROUNDS,
         "panels": panels.built(),
         "rows": rows.built(),
         "sweeps": sweeps(stands, strings),

@@ -1,6 +1,6 @@
 // Bars with the whiskers of their intervals: contenders down the side, a quantity along the bottom.
 import { figure, shorten, svg, widthOf } from "./dom.js";
-import { offered, styles, subjectOf } from "./data.js";
+import { fewestRounds, offered, styles, subjectOf } from "./data.js";
 import { extent, scale, tick } from "./scales.js";
 
 // What can be drawn of a row. A ratio is on a log axis from 1; the rest are amounts from 0.
@@ -72,7 +72,10 @@ export function barChart(rows, metric, { title, note, width, nameOf = (row) => r
     {
       title,
       note: [
-        of.label + (of.log ? " (log scale): left of 1x is faster; pale: undecided, as is what has fewer than 6 rounds; whiskers: intervals" : ""),
+        of.label +
+          (of.log
+            ? ` (log scale): left of 1x is faster; pale: undecided, as is what has fewer than ${fewestRounds} rounds; whiskers: intervals`
+            : ""),
         note,
       ]
         .filter(Boolean)

@@ -60,6 +60,8 @@ const UNKNOWN = { colour: 6, shape: 0, implementations: [], subject: "" };
 export const quantities = payload.quantities;
 export const offered = quantities.filter((one) => one.offered);
 export const counted = offered.filter((one) => one.exact && one.heading);
+// Rounds that a figure needs for a decision.
+export const fewestRounds = payload.fewestRounds;
 export const notes = quantities
   .map((one) => one.note)
   .filter(Boolean)

@@ -9,11 +9,14 @@ from pathlib import Path
 from opbench.engine.entries import Header
 from opbench.schema import Environment, OpbenchError, shares_differ
 
+# What times depend on, beside the share of the machine and the versions of what is installed.
+COMPARED = ("machine", "cpu", "cores", "threads", "gpu", "python", "platform", "commit")
+
 
 def differences(before: Environment, now: Environment) -> list[str]:
     """In what two environments differ that makes their times no part of one run."""
     found = []
-    for name in ("machine", "cpu", "cores", "threads", "gpu", "python", "platform", "commit"):
+    for name in COMPARED:
         old, new = getattr(before, name), getattr(now, name)
         if old != new:
             found.append(f"{name}: {old} there, {new} here")

@@ -103,6 +103,7 @@ def test_ctrl_c_in_a_terminal_keeps_what_is_done_on_every_type(mixed_cluster, tm
     again = ended(tmp_path, mixed_cluster, "--resume")
     assert again.returncode in (0, 2), again.stdout + again.stderr
     whole = [run for _, run in runs_of(tmp_path / "out").values()]
+    assert whole, again.stdout + again.stderr
     measured = [panel for run in whole for panel in panels_of(run)]
     assert sorted(measured) == sorted(f"toy/w{n}/float32/cpu/inference" for n in range(12))
     samples = {

@@ -20,6 +20,12 @@ def test_nodes_that_differ_in_what_times_depend_on_are_kept_apart_with_the_reaso
     assert second.name == f"{first.name}-2"
 
 
+def test_types_have_the_same_names_in_whichever_order_their_nodes_come():
+    newer = replace(HERE, versions={**HERE.versions, "torch": "9.9"})
+    first, second = told_apart({"a": HERE, "b": newer}), told_apart({"b": newer, "a": HERE})
+    assert [(kind.name, kind.environment) for kind, _ in first] == [(kind.name, kind.environment) for kind, _ in second]
+
+
 def test_a_load_or_another_detail_makes_no_type():
     assert len(told_apart({"a": HERE, "b": replace(HERE, details={"load before": "9"})})) == 1
 

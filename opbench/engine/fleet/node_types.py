@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from opbench.engine.resuming import differences
+from opbench.engine.resuming import COMPARED, differences
 from opbench.schema import Environment, Panel, Plan, Skipped
 from opbench.slug import slug
 
@@ -29,8 +29,9 @@ class NodeType:
 def told_apart(
     environments: Mapping[str, Environment], taken: Collection[str] = ()
 ) -> list[tuple[NodeType, tuple[str, ...]]]:
-    """The types of the named nodes, in the order of their first ones, each with its nodes' names.
+    """The types of the named nodes, each with its nodes' names.
 
+    Their order, and with it their names, is the same in whichever order the nodes come: a resumed run needs that.
     Names of types that are `taken` are given to none.
     """
     members: list[list[str]] = []
@@ -40,6 +41,7 @@ def told_apart(
             members.append([name])
         else:
             like.append(name)
+    members.sort(key=lambda names: _place(environments[names[0]]))
     found: list[tuple[NodeType, tuple[str, ...]]] = []
     names_taken = set(taken)
     for names in members:
@@ -48,6 +50,12 @@ def told_apart(
         apart = f"kept apart from {found[0][0].name}: {'; '.join(reasons)}" if found else ""
         found.append((NodeType(_free(type_name(environment), names_taken), environment, apart), tuple(names)))
     return found
+
+
+def _place(environment: Environment) -> tuple[str, ...]:
+    """What types are ordered by."""
+    versions = (f"{name} {version}" for name, version in sorted(environment.versions.items()))
+    return (*(str(getattr(environment, name)) for name in COMPARED), str(environment.share), *versions)
 
 
 def type_name(environment: Environment) -> str:

@@ -48,6 +48,8 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::carafe_triton": _forward_macs,
     "opbench::carafe_triton_backward": _wanted_macs,
     # Their softmax is elementwise, which is reported apart.
+    "opbench::carafe_cpu_logits": _forward_macs,
+    "opbench::carafe_cpu_logits_backward": _wanted_macs,
     "opbench::carafe_triton_logits": _forward_macs,
     "opbench::carafe_triton_logits_backward": _wanted_macs,
 }

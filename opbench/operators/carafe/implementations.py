@@ -6,16 +6,17 @@ whose checks come first, and is differentiable in x and mask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from opbench.kernels.cpu import processor
-from opbench.kernels.cpu.carafe import carafe_cpu
+from opbench.kernels.cpu.carafe import carafe_cpu, carafe_cpu_logits
 from opbench.kernels.triton import launch
-from opbench.kernels.triton.carafe import carafe_triton
+from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe import traffic
 from opbench.operators.carafe.contraction import compiled
 from opbench.operators.carafe.cores import shift_add, slices, unfold
 from opbench.operators.common import compiling
+from opbench.operators.common.choice import Core
 from opbench.operators.external.peers import CARAFE_PEERS
 from opbench.schema import Implementation
 
@@ -56,6 +57,8 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = {
         *CARAFE_PEERS.values(),
     )
 }
+# Cores, and what takes an encoder's output in the place of their mask: pixel shuffle and softmax are in its kernels.
+FUSED: Sequence[tuple[Core, Core]] = ((carafe_cpu, carafe_cpu_logits), (carafe_triton, carafe_triton_logits))
 # What "auto" takes on a device type, or while a call is recorded for another runtime, where it is in the table and can
 # run; else FALLBACK.
 PREFERRED = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("slices",)}

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.errors import nearest
-from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe.function import carafe, check_settings
-from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
-from opbench.operators.common.choice import Core, choose
+from opbench.operators.carafe.implementations import FALLBACK, FUSED, IMPLEMENTATIONS, PREFERRED
+from opbench.operators.common.choice import Core, choose, from_logits
 from opbench.operators.common.reassembling import initialise, weights
 
 
@@ -78,8 +77,9 @@ class CARAFE(nn.Module):
             "scale_factor": self.scale_factor,
         }
         core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
-        if core is carafe_triton:  # it has pixel shuffle and softmax in its kernels
-            return carafe_triton_logits(x, logits.to(x.dtype), **settings)
+        fused = from_logits(core, FUSED)
+        if fused is not None:
+            return fused(x, logits.to(x.dtype), **settings)
         logits = F.pixel_shuffle(logits, self.scale_factor)
         mask = weights(logits, self.up_group, self.up_kernel, x)
         return carafe(x, mask, **settings, implementation=core)
@@ -120,13 +120,13 @@ class YoloCARAFE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, c, H, W) -> (N, c, scale*H, scale*W)."""
         _check_channels("YoloCARAFE", x, self.c)
-        mask = self.enc(self.comp(x))
+        logits: Tensor = self.enc(self.comp(x))
         settings = {"kernel_size": self.k_up, "group_size": 1, "scale_factor": self.scale}
         core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
-        if core is carafe_triton:
-            return carafe_triton_logits(x, mask.to(x.dtype), **settings)
-        mask = F.pixel_shuffle(mask, self.scale)
-        mask = mask.softmax(1)
+        fused = from_logits(core, FUSED)
+        if fused is not None:
+            return fused(x, logits.to(x.dtype), **settings)
+        mask = F.pixel_shuffle(logits, self.scale).softmax(1)
         # Under autocast, softmax returns float32.
         return carafe(x, mask.to(x.dtype), **settings, implementation=core)
 

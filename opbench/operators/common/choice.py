@@ -14,6 +14,14 @@ from opbench.schema import Implementation
 Core: TypeAlias = Callable[..., Tensor]
 
 
+def from_logits(core: Core, fused: Sequence[tuple[Core, Core]]) -> Core | None:
+    """What takes logits in the place of `core`'s mask, of pairs of both; None where nothing does.
+
+    By identity: somebody's callable may have no hash.
+    """
+    return next((logits for mask, logits in fused if mask is core), None)
+
+
 def choose(
     implementation: str | Core,
     cores: Mapping[str, Implementation],

@@ -7,7 +7,7 @@ Half-precision inputs are computed in float32, coordinates and sums included; on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opbench.kernels.cpu import processor
-from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
+from opbench.kernels.cpu.dcnv3 import dcnv3_cpu, dcnv3_cpu_logits
 from opbench.kernels.geometry import Geometry
 from opbench.kernels.triton import launch
-from opbench.kernels.triton.dcnv3 import dcnv3_triton
+from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.common import sampling, sampling_compiled
+from opbench.operators.common.choice import Core
 from opbench.operators.common.compiling import missing
 from opbench.operators.dcnv3 import traffic
 from opbench.operators.dcnv3.settings import DCNv3Settings
@@ -134,6 +135,8 @@ CORES: Mapping[str, Implementation] = {
     )
 }
 
+# Cores, and what takes logits in the place of their mask: the softmax over the points is in its kernels.
+FUSED: Sequence[tuple[Core, Core]] = ((dcnv3_cpu, dcnv3_cpu_logits), (dcnv3_triton, dcnv3_triton_logits))
 # The first of these that is in the table and runs here is what "auto" means; otherwise gather.
 PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("grid-sample",)}
 FALLBACK = "gather"

@@ -74,6 +74,8 @@ FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     "opbench::dcnv3_triton": _triton_forward_macs,
     "opbench::dcnv3_triton_backward": _triton_wanted_macs,
     # Their softmax is elementwise, which is reported apart.
+    "opbench::dcnv3_cpu_logits": _forward_macs,
+    "opbench::dcnv3_cpu_logits_backward": _wanted_macs,
     "opbench::dcnv3_triton_logits": _triton_forward_macs,
     "opbench::dcnv3_triton_logits_backward": _triton_wanted_macs,
 }

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.errors import nearest
-from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core, choose, from_logits
+from opbench.operators.dcnv3.cores import CORES, FALLBACK, FUSED, PREFERRED
 from opbench.operators.dcnv3.layer import SamplingLayer
 from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
 
@@ -165,8 +164,9 @@ class DCNv3(SamplingLayer):
         features = self.features(x)
         logits = self.mask(features)
         core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
-        if core is dcnv3_triton:
-            core, mask = dcnv3_triton_logits, logits  # it has the softmax in its kernels
+        fused = from_logits(core, FUSED)
+        if fused is not None:
+            core, mask = fused, logits
         else:
             # From an empty batch reshape can't infer the number of points.
             points = self.mask.out_features // self.group

@@ -69,7 +69,13 @@ def _logits_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int
     return _triton_backward(arguments, outputs, fused=True)
 
 
-CPU: Mapping[str, MovedBytes] = {"opbench::dcnv3_cpu": _cpu, "opbench::dcnv3_cpu_backward": _cpu_backward}
+CPU: Mapping[str, MovedBytes] = {
+    "opbench::dcnv3_cpu": _cpu,
+    "opbench::dcnv3_cpu_backward": _cpu_backward,
+    # Their softmax stays in a block's tile.
+    "opbench::dcnv3_cpu_logits": _cpu,
+    "opbench::dcnv3_cpu_logits_backward": _cpu_backward,
+}
 TRITON: Mapping[str, MovedBytes] = {
     "opbench::dcnv3_triton_backward": _triton_backward,
     "opbench::dcnv3_triton_logits_backward": _logits_backward,

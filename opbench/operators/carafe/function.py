@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
-from opbench.operators.common.choice import Core, choose
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
+from opbench.operators.common.choice import Core
 
 
 def carafe(
@@ -40,7 +40,7 @@ def carafe(
     """
     check_settings("carafe", kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
     _check_tensors(x, mask, kernel_size, group_size, scale_factor)
-    core = choose(implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
+    core = IMPLEMENTATIONS.choose(implementation, x.device.type)
     return core(x, mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from opbench.errors import nearest
 from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe.function import carafe, check_settings
-from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
-from opbench.operators.common.choice import Core, choose
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
+from opbench.operators.common.choice import Core
 from opbench.operators.common.reassembling import initialise, weights
 
 
@@ -77,7 +77,7 @@ class CARAFE(nn.Module):
             "group_size": self.up_group,
             "scale_factor": self.scale_factor,
         }
-        core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
+        core = IMPLEMENTATIONS.choose(self.implementation, x.device.type)
         if core is carafe_triton:  # it has pixel shuffle and softmax in its kernels
             return carafe_triton_logits(x, logits.to(x.dtype), **settings)
         logits = F.pixel_shuffle(logits, self.scale_factor)
@@ -122,7 +122,7 @@ class YoloCARAFE(nn.Module):
         _check_channels("YoloCARAFE", x, self.c)
         mask = self.enc(self.comp(x))
         settings = {"kernel_size": self.k_up, "group_size": 1, "scale_factor": self.scale}
-        core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
+        core = IMPLEMENTATIONS.choose(self.implementation, x.device.type)
         if core is carafe_triton:
             return carafe_triton_logits(x, mask.to(x.dtype), **settings)
         mask = F.pixel_shuffle(mask, self.scale)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.layer import SamplingLayer
 from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
 
@@ -164,7 +164,7 @@ class DCNv3(SamplingLayer):
         projected = self.input_proj(x)
         features = self.features(x)
         logits = self.mask(features)
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         if core is dcnv3_triton:
             core, mask = dcnv3_triton_logits, logits  # it has the softmax in its kernels
         else:

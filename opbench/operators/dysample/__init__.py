@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.dysample import constructors, definition
-from opbench.operators.dysample.cores import AUTOMATIC, CORES
+from opbench.operators.dysample.cores import CORES
 from opbench.operators.dysample.cost import COUNTING, FORMULAS, SCALE, layer, module_cost
 from opbench.operators.dysample.function import dysample
 from opbench.operators.dysample.module import DySample, unfit
@@ -71,7 +71,7 @@ OPERATOR = Operator(
     requires=_requires,
     counting=COUNTING,
     formulas=FORMULAS,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     classes=(DySample,),
     replaces=_in_place,
     layer=layer,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from opbench.kernels.dysample_shapes import check, located_in
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dysample.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core
+from opbench.operators.dysample.cores import CORES
 
 
 def dysample(x: Tensor, offset: Tensor, *, scale: int, groups: int, implementation: str | Core = "auto") -> Tensor:
@@ -34,5 +34,5 @@ def dysample(x: Tensor, offset: Tensor, *, scale: int, groups: int, implementati
             raise TypeError(f"dysample: expected {name} to be a torch.Tensor, got {type(tensor).__name__}")
     located = offset.to(located_in(x.dtype))
     check(x, located, scale, groups)
-    core = choose(implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+    core = CORES.choose(implementation, x.device.type)
     return core(x, located, scale=scale, groups=groups)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.kernels.dysample_shapes import located_in
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dysample.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core
+from opbench.operators.dysample.cores import CORES
 
 STYLES = ("lp", "pl")
 
@@ -86,7 +86,7 @@ class DySample(nn.Module):
         """x (N, in_channels, H, W) -> (N, in_channels, s*H, s*W)."""
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"DySample: expected x of shape (N, {self.in_channels}, H, W), got {tuple(x.shape)}")
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(x, self.moves(x) + self.init_pos, scale=self.scale, groups=self.groups)
         return out.to(x.dtype)  # under autocast it comes as wide as the offsets
 

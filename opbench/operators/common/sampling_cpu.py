@@ -13,11 +13,12 @@ Axes: x (N, H, W, C), positions (N, V, U, G*P*2), weights (N, V, U, G*P), grad a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from opbench.operators.common.counting import formulas, of_x_and_others
 from opbench.schema import MovedBytes
 
 
@@ -30,13 +31,6 @@ def _forward_macs(arguments: Sequence[Any]) -> int:
     x, positions, _, group, *_ = arguments
     n, v, u, numbers = positions
     return macs(x[-1], n * v * u * (numbers // (2 * group)))
-
-
-def _backward_macs(arguments: Sequence[Any]) -> int:
-    """As much as forward for the gradient of x, and once more for those of positions and weights, which share it."""
-    _, *inputs, wanted = arguments
-    x, positions, weights = wanted
-    return (bool(x) + bool(positions or weights)) * _forward_macs(inputs)
 
 
 def accumulated(x: Tensor) -> int:
@@ -77,8 +71,5 @@ def traffic(name: str, inputs: int) -> Mapping[str, MovedBytes]:
     return {f"opbench::{name}": forward, f"opbench::{name}_backward": backward}
 
 
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    "opbench::sampling_cpu": _forward_macs,
-    "opbench::sampling_cpu_backward": _backward_macs,
-}
+FORMULAS = formulas(_forward_macs, of_x_and_others(_forward_macs), "sampling_cpu")
 TRAFFIC = traffic("sampling_cpu", 3)

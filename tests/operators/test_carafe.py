@@ -18,6 +18,7 @@ from opbench.operators.carafe import CARAFE, IMPLEMENTATIONS, YoloCARAFE, carafe
 from opbench.operators.carafe import cores as carafe_cores
 from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
 from opbench.operators.common import compiling, definitions
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 EAGER = ("unfold", "shift-add", "cpu")
@@ -365,12 +366,14 @@ def test_auto_takes_the_preferred_implementation_where_it_can_run(monkeypatch):
 
     x = torch.zeros(1, 1, 2, 2)
     call = {"kernel_size": 1, "group_size": 1, "scale_factor": 1}
-    table = {"shift-add": IMPLEMENTATIONS["shift-add"], "cpu": Implementation("cpu", marked)}
-    monkeypatch.setattr(function, "IMPLEMENTATIONS", table)
+
+    def table(**options):
+        cores = IMPLEMENTATIONS["shift-add"], Implementation("cpu", marked, **options)
+        return CoreTable(*cores, fallback="shift-add", kernels=("cpu",))
+
+    monkeypatch.setattr(function, "IMPLEMENTATIONS", table())
     assert carafe(x, x, **call).unique().tolist() == [7.0]
-    table["cpu"] = Implementation("cpu", marked, missing=lambda: "no numba")
-    assert carafe(x, x, **call).unique().tolist() == [0.0]
-    del table["cpu"]
+    monkeypatch.setattr(function, "IMPLEMENTATIONS", table(missing=lambda: "no numba"))
     assert carafe(x, x, **call).unique().tolist() == [0.0]
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
+from opbench.operators.common.arguments import check_int
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.layer import SamplingLayer
-from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
+from opbench.operators.dcnv3.settings import DCNv3Settings
 
 Norm = Literal["LN", "BN"]
 Activation = Literal["GELU", "ReLU", "SiLU"]

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from opbench.kernels.dcnv4_packed import width
+from opbench.operators.common.arguments import check_int
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.layer import SamplingLayer
-from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
+from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.operators.dcnv4.cores import CORES
 
 

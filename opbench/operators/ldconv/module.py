@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opbench.operators.common.arguments import check_int
 from opbench.operators.common.choice import Core
-from opbench.operators.dcnv3.settings import check_int
 from opbench.operators.ldconv.cores import CORES
 from opbench.operators.ldconv.definition import initial_shape
 

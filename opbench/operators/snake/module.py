@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opbench.operators.common.arguments import check_int
 from opbench.operators.common.choice import Core
 from opbench.operators.common.clamped.cores import CORES
-from opbench.operators.dcnv3.settings import check_int
 
 
 class DSConv(nn.Module):

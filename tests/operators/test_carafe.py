@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
+from formulas_by_loops import reassembly_by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from opbench import registry
 from opbench.operators.carafe import CARAFE, IMPLEMENTATIONS, YoloCARAFE, carafe, function
 from opbench.operators.carafe import cores as carafe_cores
-from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
+from opbench.operators.carafe.definition import reassembly
 from opbench.operators.common import compiling, definitions
 from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation

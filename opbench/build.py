@@ -8,7 +8,6 @@ and the contenders, dtypes and modes of a workload follow each other.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +28,7 @@ from opbench.schema import (
     OpbenchError,
     Operator,
 )
+from opbench.seeds import seed_of
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
@@ -268,5 +268,4 @@ def not_on_meta(error: Exception) -> str:
 
 
 def _generator(text: str) -> torch.Generator:
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(seed_of(text))

@@ -33,6 +33,11 @@ class Example:
         """The same call with some tensors or options exchanged."""
         return Example({**self.tensors, **tensors}, {**self.options, **(options or {})})
 
+    def filled(self, values: Mapping[str, float]) -> Example:
+        """The same call where each of these tensors holds one value, everywhere."""
+        held = {name: self.tensors[name] for name in values}
+        return self.replace(**{name: tensor.new_full(tensor.shape, values[name]) for name, tensor in held.items()})
+
 
 @dataclass(frozen=True)
 class Space:

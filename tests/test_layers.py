@@ -20,6 +20,7 @@ PACKAGE = Path(opbench.__file__).parent
 LAYERS = (
     "errors",
     "user_cache",
+    "seeds",
     "plural",
     "schema",
     "storage",

@@ -7,55 +7,67 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from opbench import constructors
+
+
+def plain(name: str) -> str:
+    """Lower case, without underscores."""
+    return name.lower().replace("_", "")
+
+
+def _with(known: Iterable[str], *more: str) -> frozenset[str]:
+    """What constructors are known to call it, and what else people do."""
+    return frozenset((*map(plain, known), *more))
+
+
+_ALIKE = {words[0]: words for words in constructors.ALIKE}
 # fmt: off
-CHANNELS_IN = frozenset([
-    "c", "c1", "ch", "channel", "channels", "cin", "chin", "inc", "inch", "inchs", "inchannel", "inchannels",
-    "inputchannel", "inputchannels", "inp", "inplane", "inplanes", "indim", "inputdim", "inputdims", "infeatures",
-    "indims", "dim", "dims", "embeddim", "dmodel", "nchannels", "numchannels", "nfeat", "nfeats", "nf", "numfeatures",
-    "features", "feat", "planes", "width", "din", "nin", "channelin", "channelsin", "chanin", "infilters",
-])
-CHANNELS_OUT = frozenset([
-    "c2", "cout", "chout", "ouc", "outc", "outch", "outchs", "oup", "outchannel", "outchannels", "outputchannel",
-    "outputchannels", "outplane", "outplanes", "outdim", "outdims", "outputdim", "outfeatures", "dout", "nout",
-    "channelout", "channelsout", "chanout", "outputch", "outfilters", "dimout", "embedout",
-])
+CHANNELS_IN = _with(
+    (*constructors.CHANNELS, *constructors.CHANNELS_IN),
+    "ch", "channel", "cin", "chin", "inchs", "inchannels", "inputchannel", "inputchannels", "inplane", "inputdim",
+    "inputdims", "infeatures", "indims", "dims", "embeddim", "dmodel", "nchannels", "numchannels", "nfeat", "nfeats",
+    "nf", "numfeatures", "features", "feat", "planes", "width", "din", "nin", "channelin", "channelsin", "chanin",
+    "infilters",
+)
+CHANNELS_OUT = _with(
+    constructors.CHANNELS_OUT,
+    "cout", "chout", "outchs", "outputchannel", "outputchannels", "outplane", "outdims", "outputdim", "outfeatures",
+    "dout", "nout", "channelout", "channelsout", "chanout", "outputch", "outfilters", "embedout",
+)
 MEANINGS: Mapping[str, frozenset[str]] = {
     "channels": CHANNELS_IN,
     "channels out": CHANNELS_OUT,
-    "kernel": frozenset([
-        "k", "ks", "ksize", "kernel", "kernels", "kernelsize", "kup", "upkernel", "upkernelsize", "kernelup",
-        "windowsize", "window", "reassemblykernel", "kreassembly",
-    ]),
+    "kernel": _with(
+        _ALIKE["kernel_size"],
+        "ks", "ksize", "kernel", "kernels", "kup", "upkernel", "upkernelsize", "kernelup", "windowsize", "window",
+        "reassemblykernel", "kreassembly",
+    ),
     "encoder kernel": frozenset([
         "kenc", "kencoder", "encoderkernel", "encoderkernelsize", "kernelenc", "kernelencoder", "enckernel", "kcomp",
     ]),
-    "scale": frozenset([
-        "s", "scale", "scalefactor", "scales", "upfactor", "upscale", "upscalefactor", "upsamplefactor",
-        "upsamplescale", "upsample", "factor", "ratio", "upratio", "delta", "up",
-    ]),
-    "groups": frozenset([
-        "g", "group", "groups", "ngroups", "ngroup", "numgroups", "numgroup", "groupsize", "upgroup", "upgroups",
-        "deformgroup", "deformgroups", "deformablegroups", "offsetgroups", "heads", "numheads",
-    ]),
+    "scale": _with(
+        _ALIKE["scale_factor"],
+        "s", "scales", "upfactor", "upscale", "upscalefactor", "upsamplefactor", "upsamplescale", "upsample", "factor",
+        "ratio", "upratio", "delta", "up",
+    ),
+    "groups": _with(
+        _ALIKE["groups"],
+        "ngroups", "ngroup", "numgroups", "numgroup", "groupsize", "upgroup", "upgroups", "deformgroup",
+        "deformgroups", "deformablegroups", "offsetgroups", "heads", "numheads",
+    ),
     "middle channels": frozenset([
         "cmid", "midchannels", "midchannel", "compressedchannels", "compressedchannel", "cm", "hidden",
-        "hiddenchannels",
-        "middlechannels", "compresschannels", "squeezechannels",
+        "hiddenchannels", "middlechannels", "compresschannels", "squeezechannels",
     ]),
-    "stride": frozenset(["s", "stride", "strides"]),
-    "dilation": frozenset(["d", "dilation", "dilations", "dilate", "dilationrate"]),
-    "padding": frozenset(["p", "pad", "padding", "paddings", "autopad"]),
+    "stride": _with(_ALIKE["stride"], "strides"),
+    "dilation": _with(_ALIKE["dilation"], "dilations", "dilate", "dilationrate"),
+    "padding": _with(_ALIKE["padding"], "pad", "paddings", "autopad"),
     "offset scale": frozenset(["offsetscale", "scaleoffset", "offsetfactor", "scale", "dcnoffsetscale"]),
     "without center": frozenset(["removecenter", "withoutcenter", "nocenter", "removecentre"]),
     "channels of a group": frozenset(["groupchannels", "groupchannel", "channelspergroup", "groupwidth", "cg"]),
 }
 _SIDES = (("h", "w"), ("height", "width"), ("y", "x"), ("0", "1"))
 # fmt: on
-
-
-def plain(name: str) -> str:
-    """Lower case, without underscores."""
-    return name.lower().replace("_", "")
 
 
 def meanings(name: str) -> frozenset[str]:

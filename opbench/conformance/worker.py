@@ -7,7 +7,6 @@ it may be the last thing that this process does.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 import threading
 import time
@@ -43,6 +42,7 @@ from opbench.conformance.walking import WalkExtent, walk
 from opbench.process.channel import Channel, take_one
 from opbench.relations import Relation, Space
 from opbench.schema import DType, OpbenchError
+from opbench.seeds import seed_of
 
 # With --first, what is tried before sizes are.
 FOREMOST = ("state-dict", "definition", "definition-gradients")
@@ -232,7 +232,7 @@ def _result(prop: Relation, dtype: DType, searched: Searched, seconds: float) ->
 
 def _seed(seed: int, name: str, dtype: str) -> int:
     """Each property has examples of its own, the same whichever others run beside it."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{dtype}".encode()).digest()[:8], "big")
+    return seed_of(f"{seed}/{name}/{dtype}", bits=64)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,6 +15,7 @@ from torch import nn
 
 from opbench import registry
 from opbench.schema import Implementation, OpbenchError, Operator
+from opbench.seeds import seed_of
 from opbench.study.changes import slot_quantities
 from opbench.study.declared import Data, Entrant, Study, Tensors
 from opbench.study.document import Purpose, SlotChange, Training
@@ -134,7 +134,7 @@ def one_thread() -> Iterator[None]:
 def _seeded(text: str) -> Iterator[None]:
     """Torch's own random state set by a text, and put back afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
+        torch.manual_seed(seed_of(text))
         yield
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from by_day import in_turns
 from falsify import assert_holds, falsify
+from formulas_by_loops import reassembly_by_loops
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -14,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from opbench.conformance.oracle import answers
 from opbench.conformance.strategies import LAYOUTS, narrowed, noise, values
 from opbench.operators.carafe import IMPLEMENTATIONS, contraction
-from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
+from opbench.operators.carafe.definition import reassembly
 from opbench.operators.carafe.relations import RELATIONS
 from opbench.operators.carafe.relations.examples import calls, outside, sizes
 from opbench.relations import Example, Space, Violation

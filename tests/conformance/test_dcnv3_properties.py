@@ -4,6 +4,7 @@ import pytest
 import torch
 from by_day import in_turns
 from falsify import assert_holds, falsify
+from formulas_by_loops import dcnv3_by_loops
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -11,7 +12,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from opbench.conformance.oracle import answers
 from opbench.conformance.strategies import noise
 from opbench.operators.dcnv3 import CORES, DCNv3
-from opbench.operators.dcnv3.definition import dcnv3_by_loops
 from opbench.operators.dcnv3.relations import RELATIONS
 from opbench.operators.dcnv3.relations import examples as fields
 from opbench.operators.dcnv3.relations.examples import calls, locations, output_size, pairs, points

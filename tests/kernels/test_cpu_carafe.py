@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from formulas_by_loops import reassembly_by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
@@ -12,7 +13,7 @@ from torch.library import opcheck
 from opbench.kernels.cpu import carafe as cpu_carafe
 from opbench.kernels.cpu import jit, processor
 from opbench.kernels.cpu.carafe import carafe_cpu
-from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
+from opbench.operators.carafe.definition import reassembly
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 FORMATS = {"first": torch.contiguous_format, "last": torch.channels_last}

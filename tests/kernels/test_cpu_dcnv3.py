@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from formulas_by_loops import dcnv3_by_loops
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
 from opbench.kernels.cpu import jit, processor, sampling_call
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
-from opbench.operators.dcnv3.definition import dcnv3_by_loops, dcnv3_definition
+from opbench.operators.dcnv3.definition import dcnv3_definition
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 FEW = settings(max_examples=settings.default.max_examples // 4)

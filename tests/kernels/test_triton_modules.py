@@ -6,8 +6,7 @@ import torch
 from opbench.kernels.triton.carafe import carafe_triton
 from opbench.kernels.triton.dcnv3 import dcnv3_triton
 from opbench.operators.carafe import CARAFE, YoloCARAFE
-from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
-from opbench.operators.common.choice import choose
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.dcnv3 import DCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3
 
@@ -94,7 +93,7 @@ def test_under_autocast_too(interpreted, name):
 
 
 def chosen(implementation, device):
-    return choose(implementation, IMPLEMENTATIONS, device, PREFERRED, FALLBACK)
+    return IMPLEMENTATIONS.choose(implementation, device)
 
 
 def test_where_there_is_a_device_auto_takes_them_and_nothing_else_does(monkeypatch):

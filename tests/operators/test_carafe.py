@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
+from formulas_by_loops import reassembly_by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -16,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from opbench import registry
 from opbench.operators.carafe import CARAFE, IMPLEMENTATIONS, YoloCARAFE, carafe, function
 from opbench.operators.carafe import cores as carafe_cores
-from opbench.operators.carafe.definition import reassembly, reassembly_by_loops
+from opbench.operators.carafe.definition import reassembly
 from opbench.operators.common import compiling, definitions
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 EAGER = ("unfold", "shift-add", "cpu")
@@ -365,12 +367,14 @@ def test_auto_takes_the_preferred_implementation_where_it_can_run(monkeypatch):
 
     x = torch.zeros(1, 1, 2, 2)
     call = {"kernel_size": 1, "group_size": 1, "scale_factor": 1}
-    table = {"shift-add": IMPLEMENTATIONS["shift-add"], "cpu": Implementation("cpu", marked)}
-    monkeypatch.setattr(function, "IMPLEMENTATIONS", table)
+
+    def table(**options):
+        cores = IMPLEMENTATIONS["shift-add"], Implementation("cpu", marked, **options)
+        return CoreTable(*cores, fallback="shift-add", kernels=("cpu",))
+
+    monkeypatch.setattr(function, "IMPLEMENTATIONS", table())
     assert carafe(x, x, **call).unique().tolist() == [7.0]
-    table["cpu"] = Implementation("cpu", marked, missing=lambda: "no numba")
-    assert carafe(x, x, **call).unique().tolist() == [0.0]
-    del table["cpu"]
+    monkeypatch.setattr(function, "IMPLEMENTATIONS", table(missing=lambda: "no numba"))
     assert carafe(x, x, **call).unique().tolist() == [0.0]
 
 

@@ -10,13 +10,13 @@ import carafe_downsample_mutants
 import pytest
 import torch
 from carafe_downsample_mutants import MODULES, MUTANTS
+from formulas_by_loops import downsampling_by_loops
 from pasted_layers import case_of, is_exported, is_right_and_counted, keys, lives
 
 from opbench import registry
 from opbench.build import build
 from opbench.models import swap
 from opbench.operators.carafe_downsample import CORES, CARAFEDownsample, reassembly
-from opbench.operators.carafe_downsample.definition import reassembly_by_loops
 from opbench.schema import Implementation
 from opbench.verify import gate
 
@@ -43,7 +43,7 @@ def drawn(H, W, k, g, s):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_definition_is_the_formula_read_aloud(shape):
     x, mask, options = drawn(*shape)
-    torch.testing.assert_close(reassembly(x, mask, **options), reassembly_by_loops(x, mask, **options))
+    torch.testing.assert_close(reassembly(x, mask, **options), downsampling_by_loops(x, mask, **options))
 
 
 @pytest.mark.parametrize("name", CORES)

@@ -1,8 +1,9 @@
 """The operation that stands for a core where MACs are counted: its shapes, and nothing but zeros."""
 
+import pytest
 import torch
 
-from opbench.operators.common.counting import zero_core
+from opbench.operators.common.counting import formulas, of_all, of_each, of_x_and_others, zero_core
 
 CALL = "zero_core_of_a_test(Tensor x, Tensor moves, int scale)"
 count = zero_core(CALL, lambda x, moves, scale: x.new_empty(x.shape[0], scale * x.shape[1]))
@@ -40,3 +41,15 @@ def test_shapes_are_known_without_values_and_what_changes_none_is_passed_over():
     rules = ("test_schema", "test_autograd_registration", "test_faketensor")
     given = (torch.ones(2, 3, requires_grad=True), torch.ones(4), 2)
     torch.library.opcheck(torch.ops.opbench.zero_core_of_a_test.default, given, test_utils=rules)
+
+
+@pytest.mark.parametrize(
+    ("backward", "expected"),
+    [(of_all, (20, 20, 20, 20)), (of_each, (10, 20, 30, 0)), (of_x_and_others, (10, 10, 20, 0))],
+)
+def test_backward_counts_the_gradients_that_are_wanted_as_its_formula_says(backward, expected):
+    count = formulas(lambda arguments: arguments[0] * arguments[1], lambda arguments: 0, "one", "two")
+    assert sorted(count) == [f"opbench::{name}" for name in ("one", "one_backward", "two", "two_backward")]
+    found = backward(count["opbench::two"])
+    wanted = ((True, False, False), (False, True, True), (True, True, True), (False, False, False))
+    assert tuple(found(["the output's gradient", 2, 5, one]) for one in wanted) == expected

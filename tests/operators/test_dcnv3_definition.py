@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from formulas_by_loops import dcnv3_by_loops
 from hypothesis import given
 from sampling_cases import FEW, calls, one_hot_mask
 
-from opbench.operators.dcnv3.definition import dcnv3_by_loops, dcnv3_definition
+from opbench.operators.dcnv3.definition import dcnv3_definition
 
 BOTH = pytest.mark.parametrize("definition", [dcnv3_definition, dcnv3_by_loops])
 PLAIN = {"kernel_size": 3, "stride": 1, "pad": 1, "dilation": 1, "group": 1}

@@ -88,7 +88,7 @@ def test_initial_values_are_the_published_ones():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((8, 8, 2), "expected an odd kernel_size, which keeps the doubled size, got 2: use 1 or 3"),
+        ((8, 8, 2), "expected kernel_size to be odd, because the window is centred on a pixel, got 2: use 1 or 3"),
         ((8, 8, 3, 2), "expected stride 1, got 2: with another it doesn't upsample by two"),
         ((8, 8, 3, 1, "rel"), "unknown activation 'rel'; did you mean 'relu'"),
         ((0, 8), "expected in_channels to be an integer of at least 1, got 0"),

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from opbench.operators.common.choice import choose
+from opbench.operators.common.choice import CoreTable
 from opbench.operators.common.looking import once
 from opbench.schema import Implementation
 
@@ -22,7 +22,7 @@ def looking(found):
 
 
 def table(missing):
-    return {"mine": Implementation("mine", lambda x: 2 * x, missing=missing)}
+    return CoreTable(Implementation("mine", lambda x: 2 * x, missing=missing), fallback="mine", kernels=("mine",))
 
 
 def test_it_is_looked_for_once():
@@ -38,7 +38,7 @@ def test_torch_compile_traces_nothing_of_it_and_warns_of_nothing(name):
 
     @torch.compile(backend="eager", fullgraph=True)
     def doubled(x):
-        return choose(name, cores, "cpu", {"cpu": ("mine",)}, "mine")(x)
+        return cores.choose(name, "cpu")(x)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

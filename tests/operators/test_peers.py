@@ -202,6 +202,6 @@ def test_dcnv4_refuses_channels_that_its_kernel_does_not_take():
         dcnv4.dcnv3(**example.tensors, **example.options)
 
 
-@pytest.mark.parametrize("preferred", [carafe.PREFERRED, dcnv3_cores.PREFERRED])
-def test_a_peer_is_never_chosen_by_auto(preferred):
-    assert not {name for _, name in ADAPTERS} & {name for names in preferred.values() for name in names}
+@pytest.mark.parametrize("cores", [carafe.IMPLEMENTATIONS, dcnv3_cores.CORES])
+def test_a_peer_is_never_chosen_by_auto(cores):
+    assert not {name for _, name in ADAPTERS} & {*cores.automatic, cores.export}

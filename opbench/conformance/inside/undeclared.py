@@ -6,8 +6,8 @@ of several sizes; beside them stand the general relations of calling, and a walk
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,67 +17,43 @@ from torch import Tensor
 
 from opbench.anatomy import BATCH, CHANNELS, COLUMNS, OUTPUT, ROWS
 from opbench.conformance import second
-from opbench.conformance.calling import CallingChecks
 from opbench.conformance.comparing import record, run
-from opbench.conformance.general_checks import Checks
+from opbench.conformance.general import general
 from opbench.conformance.inside.found import Found
 from opbench.conformance.inside.layouts import shape
-from opbench.conformance.oracle import Oracle, answers, titled
+from opbench.conformance.oracle import answers, titled
 from opbench.conformance.sizes import LADDER, NAME
 from opbench.conformance.strategies import example, noise
-from opbench.relations import Core, Example, Relation, Sizes, Space, Tier, Violation
+from opbench.relations import Core, Example, Relation, Sizes, Space, Violation
 from opbench.schema import DType, Tensors, Terms
 from opbench.verify.bounds import judge
 from opbench.verify.rounding.terms import rounding_terms
 
 _INCOMING = "gradient of the output"
 _IN_A_ROW = "calls-in-a-row"
-# What is asked of any core, and by which check; each compares with the definition, or the core with itself.
-_GENERAL: Mapping[str, tuple[str, Callable[[Oracle], Callable[[Core, Example], None]]]] = {
-    "inputs-unchanged": (
-        "a call, forward and backward, leaves its inputs and the gradient it is given as they were",
-        lambda oracle: Checks(oracle, ("x",)).leaves_its_inputs_alone,
-    ),
-    "repeatable": (
-        "two calls on the same inputs agree bit for bit",
-        lambda oracle: Checks(oracle, ("x",)).is_repeatable,
-    ),
-    _IN_A_ROW: (
-        "five calls with other values and another batch in between: output and gradients are the definition's",
-        lambda oracle: CallingChecks(oracle).is_right_in_a_row,
-    ),
-    "gradient-modes": (
-        "with gradients, under no_grad and in inference mode: the output is the definition's",
-        lambda oracle: CallingChecks(oracle).has_one_answer_in_every_mode,
-    ),
-    "graphs-apart": (
-        "two graphs at once, each differentiated twice: the gradients are the definition's",
-        lambda oracle: CallingChecks(oracle).backs_up_twice,
-    ),
-    "many-calls": (
-        "twenty calls in a row agree bit for bit",
-        lambda oracle: CallingChecks(oracle).agrees_with_itself_many_times,
-    ),
-    second.NAME: (second.STATEMENT, second.is_twice_differentiable),
-}
-_FRAGILE = frozenset((second.NAME,))
-_EXACT = frozenset(("inputs-unchanged", "repeatable", "many-calls"))
+# Of what is asked of any core, what is asked of this one.
+_GENERAL = (
+    "inputs-unchanged", "repeatable", _IN_A_ROW, "gradient-modes", "graphs-apart", "many-calls", second.NAME,
+)  # fmt: skip
 
 
 def undeclared_relations(found: Found) -> tuple[Relation, ...]:
     """The definition at drawn sizes, the general relations of any core, and a walk through sizes."""
     held = _Held(found)
 
-    def general(name: str) -> Relation:
-        statement, of = _GENERAL[name]
+    def of(dtype: DType) -> dict[str, Relation]:
+        definition, magnitude = found.anatomy.definition, partial(held.magnitude, dtype)
+        return {one.name: one for one in general(held.draws, definition, magnitude, linear=("x",))}
+
+    def asked(relation: Relation) -> Relation:
+        """The same in bounds that are of each call's own dtype."""
 
         def check(core: Core, call: Example) -> None:
-            of(held.oracle(call))(core, call)
+            of(_dtype(call))[relation.name].check(core, call)
 
-        kind: Any = "exact" if name in _EXACT else "bounded"
-        tier: Tier = "fragile" if name in _FRAGILE else "wrong"
-        return Relation(name, kind, statement, check, held.draws, needs_gradients=True, tier=tier)
+        return replace(relation, check=check, needs_gradients=True)
 
+    relations = of("float64")
     function = found.anatomy.function
     return (
         Relation(
@@ -90,7 +66,7 @@ def undeclared_relations(found: Found) -> tuple[Relation, ...]:
             without_gradients=held.output_is_the_definition,
         ),
         # A batch is doubled by doubling every tensor, which a weight is not to be.
-        *(general(name) for name in _GENERAL if name != _IN_A_ROW or not found.anatomy.parameters),
+        *(asked(relations[name]) for name in _GENERAL if name != _IN_A_ROW or not found.anatomy.parameters),
         Relation(
             NAME,
             "bounded",
@@ -161,11 +137,8 @@ class _Held:
 
         return Sizes(dict.fromkeys(names, LADDER), completed, call, areas=(("H", "W"),))
 
-    def oracle(self, call: Example) -> Oracle:
-        """The definition, with the bounds of the call's own dtype."""
-        return Oracle(self.found.anatomy.definition, partial(self._magnitude, _dtype(call)))
-
-    def _magnitude(self, dtype: DType, call: Example, grad_output: Tensor | None) -> Mapping[str, Terms]:
+    def magnitude(self, dtype: DType, call: Example, grad_output: Tensor | None) -> Mapping[str, Terms]:
+        """What errors are measured against, for bounds of a dtype."""
         _, terms, _ = self._expected(call, grad_output, dtype)
         return terms
 

@@ -12,7 +12,7 @@ from opbench.operators.carafe import carafe_core, upsample2x
 from opbench.operators.carafe.contraction import compiled
 from opbench.operators.carafe.cores import shift_add, unfold
 from opbench.operators.carafe.function import carafe
-from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.carafe.module import CARAFE, YoloCARAFE, _ConvBN
 from opbench.operators.external.peers import CARAFE_PEERS
 
@@ -23,10 +23,8 @@ OPERATORS = (carafe_core.OPERATOR, upsample2x.MODULE, upsample2x.YOLO_MODULE)
 __all__ = [
     "CARAFE",
     "CARAFE_PEERS",
-    "FALLBACK",
     "IMPLEMENTATIONS",
     "OPERATORS",
-    "PREFERRED",
     "TASKS",
     "YoloCARAFE",
     "_ConvBN",

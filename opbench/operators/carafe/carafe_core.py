@@ -10,7 +10,7 @@ from opbench.operators.carafe.cost import COUNTING, FORMULAS
 from opbench.operators.carafe.definition import PAPER
 from opbench.operators.carafe.fitting import unfit
 from opbench.operators.carafe.function import carafe
-from opbench.operators.carafe.implementations import AUTOMATIC, IMPLEMENTATIONS
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.common.linear_terms import multilinear
 from opbench.schema import Dims, Implementation, Operator, Task, Tensors
 
@@ -71,7 +71,7 @@ OPERATOR = Operator(
     magnitude=multilinear(_definition, cost.core_counts),
     requires=_requires,
     counting=COUNTING,
-    preferred=AUTOMATIC,
+    preferred=IMPLEMENTATIONS.automatic,
     core=carafe,
     relations="opbench.operators.carafe.relations:RELATIONS",
     formulas=FORMULAS,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from opbench.operators.common.counting import zero_core
-from opbench.schema import Cost, Dims, Implementation
+from opbench.operators.common.counting import counting, formulas, of_all, of_each, zero_core
+from opbench.schema import Cost, Dims
 
 
 def _shape(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
@@ -17,44 +17,26 @@ def _shape(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_fac
     return x.new_empty(N, C, scale_factor * H, scale_factor * W)
 
 
-count = zero_core("carafe_core(Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor)", _shape)
+COUNTING = counting(
+    zero_core("carafe_core(Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor)", _shape)
+)
 
 
-def _forward_macs(arguments: Sequence[Any]) -> int:
-    """s*s*k*k*C*N*H*W of (x, mask, kernel_size, group_size, scale_factor), tensors given as shapes."""
-    x, _, kernel_size, _, scale_factor = arguments
+def _macs(arguments: Sequence[Any]) -> int:
+    """s*s*k*k*C*N*H*W of (x, mask, kernel_size, group_size, scale_factor), tensors given as shapes.
+
+    Between the inputs and the options of a backward call may stand what forward kept.
+    """
+    x, _, *_, kernel_size, _, scale_factor = arguments
     return int(prod(x) * scale_factor**2 * kernel_size**2)
 
 
-def _backward_macs(arguments: Sequence[Any]) -> int:
-    """One multiply-accumulate per forward one for each of the two gradients."""
-    return 2 * _forward_macs(arguments[1:-1])
-
-
-def _wanted_macs(arguments: Sequence[Any]) -> int:
-    """One multiply-accumulate per forward one for each gradient wanted, the last argument saying which.
-
-    Between the inputs and the options may stand what forward kept.
-    """
-    _, x, mask, *_, kernel_size, group_size, scale_factor, wanted = arguments
-    return sum(map(bool, wanted)) * _forward_macs((x, mask, kernel_size, group_size, scale_factor))
-
-
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    "opbench::carafe_core": _forward_macs,
-    "opbench::carafe_core_backward": _backward_macs,
-    "opbench::carafe_cpu": _forward_macs,
-    "opbench::carafe_cpu_backward": _wanted_macs,
-    "opbench::carafe_triton": _forward_macs,
-    "opbench::carafe_triton_backward": _wanted_macs,
-    # Their softmax is elementwise, which is reported apart.
-    "opbench::carafe_cpu_logits": _forward_macs,
-    "opbench::carafe_cpu_logits_backward": _wanted_macs,
-    "opbench::carafe_triton_logits": _forward_macs,
-    "opbench::carafe_triton_logits_backward": _wanted_macs,
+FORMULAS = {
+    **formulas(_macs, of_all(_macs), "carafe_core"),
+    # The softmax of logits is elementwise, which is reported apart.
+    **formulas(_macs, of_each(_macs), "carafe_cpu", "carafe_cpu_logits"),
+    **formulas(_macs, of_each(_macs), "carafe_triton", "carafe_triton_logits"),
 }
-
-COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
 
 # The scale factor of the modules in the task `upsample2x`.
 SCALE = 2

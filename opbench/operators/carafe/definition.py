@@ -1,7 +1,7 @@
 """CARAFE from its formula, in the dtype of its inputs: what every implementation is held to.
 
-`reassembly_by_loops` is the formula read aloud, one scalar at a time; `reassembly` is the same over whole images, and
-a test holds the two equal. Both are written from the paper and share nothing with an implementation.
+Written from the paper, sharing nothing with an implementation; a test holds `reassembly` equal to the formula read
+aloud, one scalar at a time.
 """
 
 from __future__ import annotations
@@ -40,25 +40,6 @@ def reassembly(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, sc
             part = part + image[..., iy : iy + H, ix : ix + W] * weight
         parts.append(part)
     return torch.cat(parts, 2).permute(0, 1, 2, 5, 3, 6, 4).reshape(N, C, s * H, s * W)
-
-
-def reassembly_by_loops(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
-    """The same, element by element: for shapes of a few hundred elements."""
-    N, C, H, W = x.shape
-    k, g, s = kernel_size, group_size, scale_factor
-    out = torch.zeros(N, C, s * H, s * W, dtype=x.dtype)
-    for n in range(N):
-        for c in range(C):
-            group = c // (C // g)
-            for Y in range(s * H):
-                for X in range(s * W):
-                    for iy in range(k):
-                        for ix in range(k):
-                            y = Y // s + iy - k // 2
-                            x_ = X // s + ix - k // 2
-                            if 0 <= y < H and 0 <= x_ < W:
-                                out[n, c, Y, X] += x[n, c, y, x_] * mask[n, (group * k + iy) * k + ix, Y, X]
-    return out
 
 
 def carafe_module(tensors: Tensors, *, up_kernel: int, up_group: int, scale_factor: int) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from opbench.operators.carafe.implementations import FALLBACK, IMPLEMENTATIONS, PREFERRED
-from opbench.operators.common.choice import Core, choose
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
+from opbench.operators.common.arguments import check_centred, check_tensors, check_whole
+from opbench.operators.common.choice import Core
 
 
 def carafe(
@@ -40,7 +41,7 @@ def carafe(
     """
     check_settings("carafe", kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
     _check_tensors(x, mask, kernel_size, group_size, scale_factor)
-    core = choose(implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
+    core = IMPLEMENTATIONS.choose(implementation, x.device.type)
     return core(x, mask, kernel_size=kernel_size, group_size=group_size, scale_factor=scale_factor)
 
 
@@ -50,19 +51,12 @@ _CENTRED = ("kernel_size", "up_kernel", "k_up", "k_enc")
 def check_settings(where: str, **settings: int) -> None:
     """Integers of at least 1; kernels that are centred on a pixel are odd."""
     for name, value in settings.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{where}: expected {name} to be an integer of at least 1, got {value!r}")
-        if name in _CENTRED and value % 2 == 0:
-            raise ValueError(
-                f"{where}: expected {name} to be odd, because the window is centred on a pixel, got {value}: "
-                f"use {value - 1} or {value + 1}"
-            )
+        check = check_centred if name in _CENTRED else check_whole
+        check(where, **{name: value})
 
 
 def _check_tensors(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, scale_factor: int) -> None:
-    for name, tensor in (("x", x), ("mask", mask)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"carafe: expected {name} to be a torch.Tensor, got {type(tensor).__name__}")
+    check_tensors("carafe", x=x, mask=mask)
     if x.dim() != 4 or mask.dim() != 4:
         raise ValueError(
             f"carafe: expected x (N, C, H, W) and mask (N, group_size*kernel_size**2, s*H, s*W), "

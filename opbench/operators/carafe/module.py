@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opbench.errors import nearest
 from opbench.operators.carafe.function import carafe, check_settings
-from opbench.operators.carafe.implementations import FALLBACK, FUSED, IMPLEMENTATIONS, PREFERRED
-from opbench.operators.common.choice import Core, choose, from_logits
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
+from opbench.operators.common.arguments import check_image
+from opbench.operators.common.choice import Core
 from opbench.operators.common.reassembling import initialise, weights
 
 
@@ -37,7 +37,7 @@ class CARAFE(nn.Module):
         check_settings("CARAFE", up_kernel=up_kernel, up_group=up_group, scale_factor=scale_factor)
         check_settings("CARAFE", encoder_kernel=encoder_kernel, encoder_dilation=encoder_dilation)
         check_settings("CARAFE", channels=channels, compressed_channels=compressed_channels)
-        _check_name(implementation)
+        IMPLEMENTATIONS.check_name(implementation)
         if channels % up_group:
             raise ValueError(f"CARAFE: expected channels divisible by up_group, got channels={channels}, {up_group=}")
         if (encoder_kernel - 1) * encoder_dilation % 2:
@@ -69,15 +69,15 @@ class CARAFE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, channels, H, W) -> (N, channels, s*H, s*W)."""
-        _check_channels("CARAFE", x, self.channels)
+        check_image("CARAFE", x, self.channels)
         logits = self.content_encoder(self.channel_compressor(x))
         settings = {
             "kernel_size": self.up_kernel,
             "group_size": self.up_group,
             "scale_factor": self.scale_factor,
         }
-        core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
-        fused = from_logits(core, FUSED)
+        core = IMPLEMENTATIONS.choose(self.implementation, x.device.type)
+        fused = IMPLEMENTATIONS.of_logits(core)
         if fused is not None:
             return fused(x, logits.to(x.dtype), **settings)
         logits = F.pixel_shuffle(logits, self.scale_factor)
@@ -109,7 +109,7 @@ class YoloCARAFE(nn.Module):
     ) -> None:
         super().__init__()
         check_settings("YoloCARAFE", c=c, k_enc=k_enc, k_up=k_up, c_mid=c_mid, scale=scale)
-        _check_name(implementation)
+        IMPLEMENTATIONS.check_name(implementation)
         self.c = c
         self.k_up = k_up
         self.scale = scale
@@ -119,11 +119,11 @@ class YoloCARAFE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, c, H, W) -> (N, c, scale*H, scale*W)."""
-        _check_channels("YoloCARAFE", x, self.c)
+        check_image("YoloCARAFE", x, self.c)
         logits: Tensor = self.enc(self.comp(x))
         settings = {"kernel_size": self.k_up, "group_size": 1, "scale_factor": self.scale}
-        core = choose(self.implementation, IMPLEMENTATIONS, x.device.type, PREFERRED, FALLBACK)
-        fused = from_logits(core, FUSED)
+        core = IMPLEMENTATIONS.choose(self.implementation, x.device.type)
+        fused = IMPLEMENTATIONS.of_logits(core)
         if fused is not None:
             return fused(x, logits.to(x.dtype), **settings)
         mask = F.pixel_shuffle(logits, self.scale).softmax(1)
@@ -143,15 +143,3 @@ class _ConvBN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.act(self.bn(self.conv(x)))
         return out
-
-
-def _check_name(implementation: str | Core) -> None:
-    """A misspelt name fails where it was written, not at the first call."""
-    known = ("auto", *IMPLEMENTATIONS)
-    if isinstance(implementation, str) and implementation not in known:
-        raise ValueError(nearest("implementation", implementation, known))
-
-
-def _check_channels(where: str, x: Tensor, channels: int) -> None:
-    if x.dim() != 4 or x.shape[1] != channels:
-        raise ValueError(f"{where}: expected x of shape (N, {channels}, H, W), got {tuple(x.shape)}")

@@ -11,7 +11,7 @@ from opbench.operators.carafe import constructors, cost, definition
 from opbench.operators.carafe.cost import COUNTING, FORMULAS, SCALE
 from opbench.operators.carafe.definition import PAPER
 from opbench.operators.carafe.fitting import unfit
-from opbench.operators.carafe.implementations import AUTOMATIC, IMPLEMENTATIONS
+from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.carafe.module import CARAFE, YoloCARAFE
 from opbench.schema import Dims, Implementation, Operator, Tensors
 from opbench.tasks import UPSAMPLE2X
@@ -85,7 +85,7 @@ MODULE = Operator(
     show="opbench.operators.carafe.show:drawn",
     subject="CARAFE",
     settings=SETTINGS,
-    preferred=AUTOMATIC,
+    preferred=IMPLEMENTATIONS.automatic,
     classes=(CARAFE,),
     aliases=("CARAFEPack",),
     constructor=constructors.PAPER,
@@ -110,7 +110,7 @@ YOLO_MODULE = Operator(
     source="the CARAFE module published for YOLOv8 in place of nn.Upsample",
     subject="CARAFE",
     settings=YOLO_SETTINGS,
-    preferred=AUTOMATIC,
+    preferred=IMPLEMENTATIONS.automatic,
     classes=(YoloCARAFE,),
     aliases=("CARAFE",),
     constructor=constructors.YOLO,

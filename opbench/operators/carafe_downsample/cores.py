@@ -7,7 +7,7 @@ the image contributes nothing, whatever the mask holds there.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opbench.kernels.twice import asked_again, first_derivative
+from opbench.operators.common.choice import CoreTable
 from opbench.operators.common.exporting import recording
 from opbench.schema import Implementation
 
@@ -171,15 +172,8 @@ class _PhaseShiftAdd(torch.autograd.Function):
         return grad_x, grad_mask, None, None, None
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation("unfold", unfold, note="as pasted: every window is written to memory"),
-        Implementation(
-            "shift-add", shift_add, note="a multiply-accumulate a tap over phases of x; nothing is unfolded"
-        ),
-    )
-}
-# What "auto" takes on any device.
-PREFERRED: Mapping[str, tuple[str, ...]] = {}
-FALLBACK = "shift-add"
+CORES = CoreTable(
+    Implementation("unfold", unfold, note="as pasted: every window is written to memory"),
+    Implementation("shift-add", shift_add, note="a multiply-accumulate a tap over phases of x; nothing is unfolded"),
+    fallback="shift-add",
+)

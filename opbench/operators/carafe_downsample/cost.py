@@ -6,14 +6,14 @@ the reassembly, C*O of the 1x1 convolution behind it where the channels change. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from opbench.operators.common.counting import zero_core
-from opbench.schema import Cost, Dims, Implementation
+from opbench.operators.common.counting import counting, formulas, of_each, zero_core
+from opbench.schema import Cost, Dims
 from opbench.tasks import halved
 
 SCALE = 2  # of the task `downsample2x`
@@ -24,25 +24,17 @@ def _shape(x: Tensor, mask: Tensor, kernel_size: int, group_size: int, stride: i
     return x.new_empty(*x.shape[:2], *mask.shape[2:])
 
 
-count = zero_core("carafe_downsample_core(Tensor x, Tensor mask, int kernel_size, int group_size, int stride)", _shape)
+COUNTING = counting(
+    zero_core("carafe_downsample_core(Tensor x, Tensor mask, int kernel_size, int group_size, int stride)", _shape)
+)
 
 
-def _forward_macs(arguments: Sequence[Any]) -> int:
+def _macs(arguments: Sequence[Any]) -> int:
     x, mask, kernel_size, *_ = arguments
     return int(prod(x[:2]) * prod(mask[2:]) * kernel_size**2)
 
 
-def _backward_macs(arguments: Sequence[Any]) -> int:
-    """As many as forward for each gradient wanted."""
-    *call, wanted = arguments[1:]
-    return sum(map(bool, wanted)) * _forward_macs(call)
-
-
-COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    "opbench::carafe_downsample_core": _forward_macs,
-    "opbench::carafe_downsample_core_backward": _backward_macs,
-}
+FORMULAS = formulas(_macs, of_each(_macs), "carafe_downsample_core")
 
 
 class _Sizes:

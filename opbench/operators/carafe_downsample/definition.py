@@ -33,25 +33,6 @@ def reassembly(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, st
     return total.flatten(1, 2)
 
 
-def reassembly_by_loops(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, stride: int) -> Tensor:
-    """The same, element by element: for shapes of a few hundred elements."""
-    N, C, H, W = x.shape
-    k, g = kernel_size, group_size
-    rows, columns = mask.shape[2:]
-    out = torch.zeros(N, C, rows, columns, dtype=x.dtype)
-    for n in range(N):
-        for c in range(C):
-            group = c // (C // g)
-            for Y in range(rows):
-                for X in range(columns):
-                    for iy in range(k):
-                        for ix in range(k):
-                            y, x_ = stride * Y + iy - k // 2, stride * X + ix - k // 2
-                            if 0 <= y < H and 0 <= x_ < W:
-                                out[n, c, Y, X] += x[n, c, y, x_] * mask[n, (group * k + iy) * k + ix, Y, X]
-    return out
-
-
 def downsampling(tensors: Tensors, *, down_kernel: int, down_group: int, scale_factor: int) -> Tensor:
     """The module, of "x" (N, C, H, W) and its parameters by their state-dict names -> (N, O, Ho, Wo).
 

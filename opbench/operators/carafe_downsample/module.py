@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from opbench.operators.carafe_downsample.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.carafe_downsample.cores import CORES
 from opbench.operators.common.arguments import check_centred, check_divides, check_image, check_whole
-from opbench.operators.common.choice import Core, choose
+from opbench.operators.common.choice import Core
 from opbench.operators.common.reassembling import initialise, weights
 
 
@@ -68,7 +68,7 @@ class CARAFEDownsample(nn.Module):
         """`x` (N, channels, H, W) -> (N, out_channels, ceil(H/s), ceil(W/s))."""
         check_image("CARAFEDownsample", x, self.channels)
         logits = self.content_encoder(self.channel_compressor(x))
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(
             x,
             weights(logits, self.down_group, self.down_kernel, x),

@@ -16,8 +16,7 @@ def _one_tap(core: Core, example: Example, row: int, column: int) -> tuple[torch
     k = example.options["down_kernel"]
     bias = torch.zeros_like(example.tensors["content_encoder.bias"])
     bias[row * k + column :: k * k] = ALONE
-    weight = torch.zeros_like(example.tensors["content_encoder.weight"])
-    changed = example.replace(**{"content_encoder.weight": weight, "content_encoder.bias": bias})
+    changed = example.filled({"content_encoder.weight": 0.0}).replace(**{"content_encoder.bias": bias})
     return run(core, changed), changed
 
 

@@ -1,9 +1,17 @@
-"""What modules of a convolution's slot refuse, in the same words: sizes that are no sizes, and inputs of other axes."""
+"""What modules and functions refuse, in the same words: sizes that are no sizes, inputs that are no images."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def check_int(name: str, value: int, least: int) -> None:
+    """Raises TypeError unless `value` is an int (a square kernel is one number), ValueError below `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected one int for both axes, got {value!r} of type {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
 def check_whole(where: str, **values: object) -> None:
@@ -30,6 +38,13 @@ def check_divides(where: str, **pairs: tuple[int, int]) -> None:
         if value % by:
             near = " or ".join(str(one) for one in (value // by * by, (value // by + 1) * by) if one)
             raise ValueError(f"{where}: expected {name} to be a multiple of {by}, got {value}: use {near}")
+
+
+def check_tensors(where: str, **tensors: object) -> None:
+    """Raises TypeError that says which of them is no tensor."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{where}: expected {name} to be a torch.Tensor, got {type(tensor).__name__}")
 
 
 def check_image(where: str, x: Tensor, channels: int) -> None:

@@ -7,13 +7,17 @@ place: at the cost of its own convolutions, and whichever implementation is meas
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from opbench.kernels.operation import define, differentiate, empty_gradients
+from opbench.schema import Implementation
+
+# MACs of one call of an operation, given its arguments in order with each tensor replaced by its shape.
+MacsOfCall: TypeAlias = Callable[[Sequence[Any]], int]
 
 
 def zero_core(call: str, shape: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -48,3 +52,36 @@ def zero_core(call: str, shape: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return out
 
     return count
+
+
+def counting(count: Callable[..., Tensor]) -> Implementation:
+    """The implementation that counters of MACs are given."""
+    return Implementation("counting", count, note="allocates its output and computes nothing")
+
+
+def formulas(forward: MacsOfCall, backward: MacsOfCall, *names: str) -> Mapping[str, MacsOfCall]:
+    """`forward` of each operation `opbench::NAME`, `backward` of its `opbench::NAME_backward`."""
+    return {f"opbench::{name}{part}": macs for name in names for part, macs in (("", forward), ("_backward", backward))}
+
+
+# --- Backward, (grad, what forward was given, wanted): the last argument says which gradients are wanted --------------
+
+
+def of_all(forward: MacsOfCall) -> MacsOfCall:
+    """Twice forward's, whichever are wanted."""
+    return lambda arguments: 2 * forward(arguments[1:-1])
+
+
+def of_each(forward: MacsOfCall) -> MacsOfCall:
+    """As many as forward for each that is wanted."""
+    return lambda arguments: sum(map(bool, arguments[-1])) * forward(arguments[1:-1])
+
+
+def of_x_and_others(forward: MacsOfCall) -> MacsOfCall:
+    """As many as forward for x's, and once more for all others, which share them."""
+
+    def backward(arguments: Sequence[Any]) -> int:
+        x, *others = arguments[-1]
+        return (bool(x) + any(others)) * forward(arguments[1:-1])
+
+    return backward

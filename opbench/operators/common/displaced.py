@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,14 @@ class Displaced:
     height: int
     width: int
     pad: int
+
+    @classmethod
+    def at(
+        cls, columns: Tensor, rows: Tensor, offsets: tuple[Tensor, Tensor], image: tuple[int, int], pad: int = 0
+    ) -> Displaced:
+        """Of bases that broadcast to their offsets (of x, of y), on an image (height, width)."""
+        x, y = offsets
+        return cls(columns.to(x.dtype).expand_as(x), rows.to(x.dtype).expand_as(x), x, y, *image, pad)
 
     @property
     def x(self) -> Tensor:
@@ -54,8 +62,19 @@ def unmoved(at: Displaced) -> tuple[Tensor, Tensor]:
     return at.x, at.y
 
 
-# Each: where the samples lie after all.
-_Moved = Callable[[Displaced], tuple[Tensor, Tensor]]
+def windows(kernels: Sequence[int], rows: int, columns: int) -> Iterator[tuple[dict[str, int], int, int]]:
+    """Windows over an image that are worth trying, and the height and width of the output: at least 2 x 2."""
+    for k in kernels:
+        for stride in (1, 2):
+            for dilation in (1, 2, 3) if k > 1 else (1,):
+                for pad in dict.fromkeys((dilation * (k - 1) // 2, 1, 0)):
+                    v, u = ((size + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for size in (rows, columns))
+                    if min(v, u) >= 2:
+                        yield {"kernel_size": k, "stride": stride, "pad": pad, "dilation": dilation}, v, u
+
+
+# Where samples lie after all, x and y.
+Moved = Callable[[Displaced], tuple[Tensor, Tensor]]
 
 
 def _no_offsets(at: Displaced) -> tuple[Tensor, Tensor]:
@@ -85,7 +104,7 @@ def _crossed_units(at: Displaced) -> tuple[Tensor, Tensor]:
     return x, (at.x + at.pad + 0.5) * height / width - 0.5 - at.pad
 
 
-def _units(share: float) -> _Moved:
+def _units(share: float) -> Moved:
     def moved(at: Displaced) -> tuple[Tensor, Tensor]:
         height, width = at.height + 2 * at.pad, at.width + 2 * at.pad
         return at.base_x + at.offset_x * width * share, at.base_y + at.offset_y * height * share
@@ -97,7 +116,7 @@ def _units_of_the_image(at: Displaced) -> tuple[Tensor, Tensor]:
     return at.base_x + at.offset_x * at.width / 2, at.base_y + at.offset_y * at.height / 2
 
 
-def _spread(padded: bool) -> _Moved:
+def _spread(padded: bool) -> Moved:
     """Normalised by size - 1, sampled without aligned corners."""
 
     def moved(at: Displaced) -> tuple[Tensor, Tensor]:
@@ -109,7 +128,7 @@ def _spread(padded: bool) -> _Moved:
     return moved
 
 
-def _drawn_in(padded: bool) -> _Moved:
+def _drawn_in(padded: bool) -> Moved:
     """Normalised by size, sampled with aligned corners."""
 
     def moved(at: Displaced) -> tuple[Tensor, Tensor]:
@@ -133,7 +152,7 @@ def _clamped(at: Displaced) -> tuple[Tensor, Tensor]:
     return at.x.clamp(0, at.width - 1), at.y.clamp(0, at.height - 1)
 
 
-MOVES: tuple[tuple[str, _Moved], ...] = (
+MOVES: tuple[tuple[str, Moved], ...] = (
     ("the sampling without its offsets: they are dropped", _no_offsets),
     ("the sampling with offsets subtracted", _against),
     ("the sampling with x and y of the offsets exchanged", _crossed_offsets),
@@ -166,7 +185,7 @@ DROPPED = "the sampling with every weight 1, as DCNv1 does: no mask takes part"
 AVERAGED = "the sampling with equal weights: the mask is dropped"
 
 # sampled(at, samples of it, mask or the weight of every point) -> the output, from an operator's own arguments.
-Described = Callable[[_Moved, str, str, float | None], Callable[..., Tensor]]
+Described = Callable[[Moved, str, str, float | None], Callable[..., Tensor]]
 
 
 def wrong_samplings(

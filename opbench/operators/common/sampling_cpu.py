@@ -13,11 +13,12 @@ Axes: x (N, H, W, C), positions (N, V, U, G*P*2), weights (N, V, U, G*P), grad a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from opbench.operators.common.counting import formulas, of_x_and_others
 from opbench.schema import MovedBytes
 
 
@@ -32,13 +33,6 @@ def _forward_macs(arguments: Sequence[Any]) -> int:
     return macs(x[-1], n * v * u * (numbers // (2 * group)))
 
 
-def _backward_macs(arguments: Sequence[Any]) -> int:
-    """As much as forward for the gradient of x, and once more for those of positions and weights, which share it."""
-    _, *inputs, wanted = arguments
-    x, positions, weights = wanted
-    return (bool(x) + bool(positions or weights)) * _forward_macs(inputs)
-
-
 def accumulated(x: Tensor) -> int:
     """Bytes of `x`'s gradient: zeros, then a sum; rounded from a float32 copy where it is narrower."""
     if x.element_size() >= 4:
@@ -46,37 +40,36 @@ def accumulated(x: Tensor) -> int:
     return 4 * 4 * x.numel() + x.nbytes
 
 
-def copied(*tensors: Tensor) -> int:
+def _copied(*tensors: Tensor | None) -> int:
     """Bytes that it takes to make the last axis of each dense."""
-    return sum(2 * t.nbytes for t in tensors if t.stride(3) != 1 and t.shape[3] != 1)
+    return sum(2 * t.nbytes for t in tensors if t is not None and t.stride(3) != 1 and t.shape[3] != 1)
 
 
-def _sum(*tensors: Tensor) -> int:
-    return sum(t.nbytes for t in tensors)
+def _sum(*tensors: Tensor | None) -> int:
+    return sum(t.nbytes for t in tensors if t is not None)
 
 
-def _forward_bytes(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
-    inputs = [t for t in arguments[:3] if t is not None]
-    return copied(*inputs) + _sum(*inputs, outputs[0])
+def traffic(name: str, inputs: int) -> Mapping[str, MovedBytes]:
+    """Bytes of the operation `opbench::NAME` of x and what says where and how it is sampled, so many `inputs`.
+
+    Backward, `(grad, *inputs, ..., wanted)`, has a kernel for x's gradient and another one for all others.
+    """
+
+    def forward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+        return _copied(*arguments[:inputs]) + _sum(*arguments[:inputs], outputs[0])
+
+    def backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+        grad, x, *located = arguments[: inputs + 1]
+        to_x, *to_others = arguments[-1]
+        moved = _copied(grad, x, *located)
+        if any(to_others):
+            moved += _sum(grad, x, *located, *outputs[1:])
+        if to_x:
+            moved += _sum(grad, *located) + accumulated(x)
+        return moved
+
+    return {f"opbench::{name}": forward, f"opbench::{name}_backward": backward}
 
 
-def _backward_bytes(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
-    """A kernel for the gradients of positions and weights, another one for x's."""
-    grad, x, *_, wanted = arguments
-    located = [t for t in arguments[2:4] if t is not None]
-    moved = copied(grad, x, *located)
-    if wanted[1] or wanted[2]:
-        moved += _sum(grad, x, *located, *outputs[1:])
-    if wanted[0]:
-        moved += _sum(grad, *located) + accumulated(x)
-    return moved
-
-
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    "opbench::sampling_cpu": _forward_macs,
-    "opbench::sampling_cpu_backward": _backward_macs,
-}
-TRAFFIC: Mapping[str, MovedBytes] = {
-    "opbench::sampling_cpu": _forward_bytes,
-    "opbench::sampling_cpu_backward": _backward_bytes,
-}
+FORMULAS = formulas(_forward_macs, of_x_and_others(_forward_macs), "sampling_cpu")
+TRAFFIC = traffic("sampling_cpu", 3)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from opbench.drawings import Drawing
+from opbench.drawings import Drawing, Shot
 from opbench.report.marks import PALETTE
+from opbench.report.show.image import features
+from opbench.report.show.shots import note, places
 from opbench.report.show.svg import INK, MUTED, element, raster, text
+from opbench.report.show.weights import Core, Makers, computed, module_of
+from opbench.tasks import spread_offsets
 
 LEFT, TOP, GAP = 48, 116, 40
 ZOOM, NEAR, ACROSS = 225, 4, 4
@@ -47,6 +53,63 @@ def of_samples(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, **setti
 def points(rows: Tensor, columns: Tensor, row: int, column: int) -> list[Point]:
     """The samples of one output pixel of the first image, (x, y)."""
     return list(zip(columns[0, :, row, column].tolist(), rows[0, :, row, column].tolist(), strict=True))
+
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Generic[Layer]):
+    """An operator whose module hands its core where to sample, as `opbench show` draws it.
+
+    operator    its name; `kind` is the class of its module
+    made        the module around a core that is shown where no file gives one; `makers` are for those that do
+    shape       of the core's output, given what the core is; its first arguments beside x, so many as are `located`,
+                say where samples lie
+    channels    of the module's input
+    spread      displaces the samples of a module that no file gives on its features, and says so in words
+    lines       the samples of the output pixel at a row and column, from all that the module's cores were given
+    title       of the picture; `what` its pixels are
+    """
+
+    operator: str
+    kind: type[Layer]
+    made: Callable[[Core], nn.Module]
+    makers: Makers
+    shape: Callable[..., Sequence[int]]
+    located: int
+    channels: Callable[[Layer], int]
+    spread: Callable[[Layer, Tensor, Shot], str]
+    lines: Callable[[Layer, Sequence[tuple[Tensor, ...]], int, int], Sequence[SampleLine]]
+    title: Callable[[Layer], str]
+    what: str = "output pixel"
+
+    def __call__(self, shot: Shot, image: np.ndarray) -> Drawing:
+        """Samples of some pixels of `image` (H, W, 3)."""
+        core = Recorder(self.shape)
+        module = module_of(shot, self.operator, lambda: self.made(core), self.makers, core)
+        assert isinstance(module, self.kind)
+        channels = self.channels(module)
+        x = features(image, channels, shot.seed)
+        words = note(shot, channels)
+        if not shot.weights and not shot.fresh:
+            words += self.spread(module, x, shot)
+        with torch.no_grad():
+            module(x)
+        for call in core.calls:
+            for places_of_samples in call[: self.located]:
+                computed(places_of_samples, "offsets")
+        queries = [
+            (row, column, self.lines(module, core.calls, row, column))
+            for row, column in places(shot.at, *image.shape[:2])
+        ]
+        return draw(self.title(module), words, image, queries, self.what)
+
+
+def spread_by(layer: nn.Conv2d, x: Tensor, shot: Shot, factor: float = 1.0) -> str:
+    """Offsets that a layer predicts, `factor` times as large as they come to be, spread as the shot asks."""
+    spread_offsets(layer, slice(None), x, factor * shot.spread, torch.Generator().manual_seed(shot.seed))
+    return f", offsets spread by {shot.spread:g} px"
 
 
 def draw(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.definitions import convolution
-from opbench.operators.dcnv2.cores import AUTOMATIC, CORES
+from opbench.operators.dcnv2.cores import CORES
 from opbench.operators.dcnv2.cost import COUNTING, FORMULAS, module_cost
 from opbench.operators.dcnv2.definition import dcnv2_definition
 from opbench.operators.dcnv2.module import DCNv2
@@ -51,7 +51,7 @@ OPERATOR = Operator(
     requires=groups_divide,
     counting=COUNTING,
     formulas=FORMULAS,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     deformable=True,
     classes=(DCNv2,),
     aliases=("DCN",),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from opbench.anatomy import Anatomy, CoreReading
-from opbench.operators.common.displaced import Displaced, samples, unmoved, wrong_samplings
+from opbench.operators.common.displaced import Displaced, Moved, samples, unmoved, windows, wrong_samplings
 from opbench.operators.dcnv2.definition import dcnv2_definition
 
 KERNELS = (3, 5, 1, 7)
@@ -17,18 +17,12 @@ GROUPS = (1, 2, 4, 8, 16)
 
 
 def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[CoreReading]:
-    for k in KERNELS:
-        for stride in (1, 2):
-            for dilation in (1, 2, 3):
-                for pad in dict.fromkeys((dilation * (k - 1) // 2, 1, 0)):
-                    v, u = ((size + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for size in (rows, columns))
-                    if min(v, u) < 2 or (k == 1 and dilation > 1):
-                        continue
-                    for g in GROUPS:
-                        if g * k * k * v * u in counts and 2 * g * k * k * v * u in counts:
-                            options = {"stride": stride, "pad": pad, "dilation": dilation, "group": g}
-                            lengths = {"n": 1, "g": g, "h": rows, "w": columns, "v": v, "u": u}
-                            yield CoreReading(options, {**lengths, "i": k, "j": k, "yx": 2})
+    for window, v, u in windows(KERNELS, rows, columns):
+        k = window.pop("kernel_size")
+        for g in GROUPS:
+            if g * k * k * v * u in counts and 2 * g * k * k * v * u in counts:
+                lengths = {"n": 1, "g": g, "h": rows, "w": columns, "v": v, "u": u, "i": k, "j": k, "yx": 2}
+                yield CoreReading({**window, "group": g}, lengths)
 
 
 def _lengths(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]) -> Mapping[str, int]:
@@ -39,7 +33,7 @@ def _lengths(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]) 
     return {"n": N, "g": g, "c": C // g, "h": H, "w": W, "v": v, "u": u, "i": k, "j": k, "yx": 2, "o": outputs}
 
 
-def _described(move: Callable[[Displaced], tuple[Tensor, Tensor]], mode: str, border: str, weight: float | None) -> Any:
+def _described(move: Moved, mode: str, border: str, weight: float | None) -> Any:
     ones = weight
 
     def function(x: Tensor, offset: Tensor, mask: Tensor | None = None, *, weight: Tensor, **options: Any) -> Tensor:
@@ -50,11 +44,7 @@ def _described(move: Callable[[Displaced], tuple[Tensor, Tensor]], mode: str, bo
         tap = torch.arange(k * k)
         rows = (torch.arange(v) * options["stride"] - pad).view(1, v, 1, 1, 1) + tap // k * dilation
         columns = (torch.arange(u) * options["stride"] - pad).view(1, 1, u, 1, 1) + tap % k * dilation
-        like = pairs[..., 0]
-        at = Displaced(
-            columns.to(x.dtype).expand_as(like), rows.to(x.dtype).expand_as(like), pairs[..., 1], like,
-            x.shape[2], x.shape[3], pad,
-        )  # fmt: skip
+        at = Displaced.at(columns, rows, (pairs[..., 1], pairs[..., 0]), (x.shape[2], x.shape[3]), pad)
         points = samples(x.permute(0, 2, 3, 1), *move(at), mode, border)
         if mask is None:
             points = points * (1.0 if ones is None else ones)

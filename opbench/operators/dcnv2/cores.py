@@ -8,18 +8,18 @@ multiplied with the weights as one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.sampling import sample
 from opbench.kernels.geometry import Geometry
 from opbench.operators.common import sampling, sampling_compiled, sampling_cpu
-from opbench.operators.common.compiling import missing
+from opbench.operators.common.choice import CoreTable
+from opbench.operators.common.kernels import MACHINE_CODE, cpu_kernel, fused_steps
 from opbench.operators.common.sampling import Steps
 from opbench.operators.external import torchvision
 from opbench.schema import Implementation
@@ -104,47 +104,30 @@ def cpu(
     return (columns.view(batch, out_height, out_width, -1) @ matrix).permute(0, 3, 1, 2)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation("gather", gather, note="columns by index, then one matrix product"),
-        Implementation(
-            "grid-sample",
-            grid_sample,
-            deterministic_backward=False,
-            note="columns by grid_sample; normalising rounds a location by a few eps * max(H, W) pixels",
-        ),
-        Implementation(
-            "compiled",
-            compiled,
-            missing=missing,
-            compiles=True,
-            dispatched=True,
-            note="the gather's steps fused by torch.compile, once per kind of call; scatter and product uncompiled",
-        ),
-        Implementation(
-            "cpu",
-            cpu,
-            unexportable=processor.UNEXPORTABLE,
-            devices=("cpu",),
-            missing=processor.missing,
-            note="columns by machine code through llvmlite, made on the first call and kept in the user's cache folder",
-            traffic=sampling_cpu.TRAFFIC,
-        ),
-        Implementation(
-            "torchvision",
-            torchvision.deform_conv2d,
-            dtypes=("float64", "float32"),
-            missing=torchvision.missing,
-            deterministic_backward=False,
-            note="torchvision.ops.deform_conv2d",
-            package="torchvision",
-            traffic=torchvision.TRAFFIC,
-        ),
-    )
-}
-
-# The first of these that is in the table and runs here is what "auto" means; otherwise gather.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",), "export": ("grid-sample",)}
-FALLBACK = "gather"
-AUTOMATIC = ("cpu", FALLBACK)
+CORES = CoreTable(
+    Implementation("gather", gather, note="columns by index, then one matrix product"),
+    Implementation(
+        "grid-sample",
+        grid_sample,
+        deterministic_backward=False,
+        note="columns by grid_sample; normalising rounds a location by a few eps * max(H, W) pixels",
+    ),
+    fused_steps(
+        compiled,
+        "the gather's steps fused by torch.compile, once per kind of call; scatter and product uncompiled",
+    ),
+    cpu_kernel(cpu, sampling_cpu.TRAFFIC, f"columns by {MACHINE_CODE}"),
+    Implementation(
+        "torchvision",
+        torchvision.deform_conv2d,
+        dtypes=("float64", "float32"),
+        missing=torchvision.missing,
+        deterministic_backward=False,
+        note="torchvision.ops.deform_conv2d",
+        package="torchvision",
+        traffic=torchvision.TRAFFIC,
+    ),
+    fallback="gather",
+    kernels=("cpu",),
+    export="grid-sample",
+)

@@ -7,23 +7,25 @@ product's two gradients, 2*K*C*O; the scatter to x and the inner products behind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from opbench.operators.common import sampling_cpu
-from opbench.operators.common.counting import zero_core
-from opbench.schema import Cost, Dims, Implementation
+from opbench.operators.common.counting import counting, formulas, of_all, zero_core
+from opbench.schema import Cost, Dims
 
 
 def _shape(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *settings: int) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0], *offset.shape[2:])
 
 
-count = zero_core(
-    "dcnv2_core(Tensor x, Tensor offset, Tensor mask, Tensor weight, int stride, int pad, int dilation, int group)",
-    _shape,
+COUNTING = counting(
+    zero_core(
+        "dcnv2_core(Tensor x, Tensor offset, Tensor mask, Tensor weight, int stride, int pad, int dilation, int group)",
+        _shape,
+    )
 )
 
 
@@ -32,20 +34,13 @@ def core_macs(channels: int, outputs: int, points: int, pixels: int) -> int:
     return (4 + outputs) * points * channels * pixels
 
 
-def _forward_macs(arguments: Sequence[Any]) -> int:
+def _macs(arguments: Sequence[Any]) -> int:
     x, offset, _, weight, *_ = arguments
     return core_macs(x[1], weight[0], weight[2] * weight[3], x[0] * offset[2] * offset[3])
 
 
-def _backward_macs(arguments: Sequence[Any]) -> int:
-    return 2 * _forward_macs(arguments[1:])
-
-
-COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
-
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    "opbench::dcnv2_core": _forward_macs,
-    "opbench::dcnv2_core_backward": _backward_macs,
+FORMULAS = {
+    **formulas(_macs, of_all(_macs), "dcnv2_core"),
     **sampling_cpu.FORMULAS,  # the columns of the core `cpu`; its product is one of torch's operations
 }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dcnv2.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv2.cores import CORES
 
 
 class DCNv2(nn.Module):
@@ -49,5 +49,5 @@ class DCNv2(nn.Module):
         if x.ndim != 4 or x.shape[1] != self.weight.shape[1]:
             raise ValueError(f"x: expected (N, {self.weight.shape[1]}, H, W), got shape {tuple(x.shape)}")
         offset, logits = self.conv_offset(x).split((2 * self.points, self.points), 1)
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         return core(x, offset, logits.sigmoid(), self.weight, **self.settings)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from opbench.anatomy import Anatomy, CoreReading, WrongDefinition
-from opbench.operators.common.displaced import Displaced, samples, unmoved, wrong_samplings
+from opbench.operators.common.displaced import Displaced, Moved, samples, unmoved, windows, wrong_samplings
 from opbench.operators.dcnv3.definition import dcnv3_definition, window
-from opbench.operators.dcnv3.settings import output_size
 
 KERNELS = (3, 5, 7, 1, 2, 4)
 GROUPS = (1, 2, 4, 8, 3, 5, 6, 7, 10, 12, 14, 16, 20, 24, 32)
@@ -20,26 +20,12 @@ GROUPS = (1, 2, 4, 8, 3, 5, 6, 7, 10, 12, 14, 16, 20, 24, 32)
 def _readings(rows: int, columns: int, counts: Collection[int], attributes: Mapping[str, Any]) -> Iterator[CoreReading]:
     scales = {1.0: None, **dict.fromkeys(float(v) for name, v in attributes.items() if "scale" in name and v)}
     for remove_center in (False, True):
-        for k in KERNELS:
-            points = k * k - remove_center
-            for stride in (1, 2):
-                for dilation in (1, 2, 3):
-                    same = dilation * (k - 1) // 2
-                    for pad in dict.fromkeys((same, 1, 0)):
-                        v, u = (output_size(size, k, stride, pad, dilation) for size in (rows, columns))
-                        if min(v, u) < 2 or (k == 1 and (dilation > 1 or remove_center)):
-                            continue
-                        for g in GROUPS:
-                            if g * points * v * u not in counts or 2 * g * points * v * u not in counts:
-                                continue
-                            for scale in scales:
-                                options = {
-                                    "kernel_size": k, "stride": stride, "pad": pad, "dilation": dilation, "group": g,
-                                    "offset_scale": scale, "remove_center": remove_center,
-                                }  # fmt: skip
-                                yield CoreReading(
-                                    options, _windowed({"n": 1, "g": g, "h": rows, "w": columns}, v, u, options)
-                                )
+        for own, v, u in windows([k for k in KERNELS if k > 1 or not remove_center], rows, columns):
+            points = own["kernel_size"] ** 2 - remove_center
+            for g, scale in product(GROUPS, scales):
+                if g * points * v * u in counts and 2 * g * points * v * u in counts:
+                    options = {**own, "group": g, "offset_scale": scale, "remove_center": remove_center}
+                    yield CoreReading(options, _windowed({"n": 1, "g": g, "h": rows, "w": columns}, v, u, options))
 
 
 def _windowed(lengths: Mapping[str, int], v: int, u: int, options: Mapping[str, Any]) -> dict[str, int]:
@@ -62,15 +48,12 @@ def _displaced(x: Tensor, offset: Tensor, **options: Any) -> Displaced:
     pairs = offset.reshape(N, v, u, group, -1, 2) * scale
     points = torch.tensor(list(window(k, options["remove_center"])), dtype=x.dtype)
     steps = (points * dilation - half) * scale
-    base_x = (torch.arange(u) * stride - pad + half).to(x.dtype).view(1, 1, u, 1, 1) + steps[:, 0]
-    base_y = (torch.arange(v) * stride - pad + half).to(x.dtype).view(1, v, 1, 1, 1) + steps[:, 1]
-    like = pairs[..., 0]
-    return Displaced(
-        base_x.expand_as(like), base_y.expand_as(like), like, pairs[..., 1], x.shape[1], x.shape[2], pad
-    )  # fmt: skip
+    columns = (torch.arange(u) * stride - pad + half).to(x.dtype).view(1, 1, u, 1, 1) + steps[:, 0]
+    rows = (torch.arange(v) * stride - pad + half).to(x.dtype).view(1, v, 1, 1, 1) + steps[:, 1]
+    return Displaced.at(columns, rows, (pairs[..., 0], pairs[..., 1]), (x.shape[1], x.shape[2]), pad)
 
 
-def _described(move: Callable[[Displaced], tuple[Tensor, Tensor]], mode: str, border: str, weight: float | None) -> Any:
+def _described(move: Moved, mode: str, border: str, weight: float | None) -> Any:
     def function(x: Tensor, offset: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
         at = _displaced(x, offset, **options)
         points = samples(x, *move(at), mode, border)

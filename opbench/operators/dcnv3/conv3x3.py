@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.dcnv3 import constructors
-from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
+from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, layer, module_cost
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
@@ -108,7 +108,7 @@ def _operator(
         requires=groups_divide,
         counting=COUNTING,
         formulas=FORMULAS,
-        preferred=AUTOMATIC,
+        preferred=CORES.automatic,
         deformable=True,
         subject="DCNv3",
         core_definition=dcnv3_definition,

@@ -7,21 +7,18 @@ Half-precision inputs are computed in float32, coordinates and sums included; on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu, dcnv3_cpu_logits
 from opbench.kernels.geometry import Geometry
-from opbench.kernels.triton import launch
 from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.common import sampling, sampling_compiled
-from opbench.operators.common.choice import Core
-from opbench.operators.common.compiling import missing
+from opbench.operators.common.choice import CoreTable
+from opbench.operators.common.kernels import cpu_kernel, fused_steps, triton_kernel
 from opbench.operators.dcnv3 import traffic
 from opbench.operators.dcnv3.settings import DCNv3Settings
 from opbench.operators.external.peers import DCNV3_PEERS
@@ -86,58 +83,36 @@ def compiled(x: Tensor, offset: Tensor, mask: Tensor, **settings: Any) -> Tensor
 # The exception to the rule that a sample outside contributes nothing, whatever its mask holds.
 LEAKS = "; a NaN or infinite mask of a sample outside makes NaN"
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation(
-            "grid-sample",
-            grid_sample,
-            deterministic_backward=False,
-            note=f"as the official Python core; normalising rounds a location by a few eps * max(H, W) pixels, "
-            f"and the samples (P times the output) are written to memory{LEAKS}",
-        ),
-        Implementation(
-            "gather",
-            gather,
-            note="bilinear rows by index, 4P multiply-adds per channel; neither samples nor columns are written out"
-            + LEAKS,
-        ),
-        Implementation(
-            "compiled",
-            compiled,
-            missing=missing,
-            compiles=True,
-            dispatched=True,
-            note="the gather's steps fused by torch.compile, once per kind of call; its scatter to x stays uncompiled"
-            + LEAKS,
-        ),
-        Implementation(
-            "cpu",
-            dcnv3_cpu,
-            unexportable=processor.UNEXPORTABLE,
-            devices=("cpu",),
-            missing=processor.missing,
-            note="machine code through llvmlite, made on the first call and kept in the user's cache folder",
-            traffic=traffic.CPU,
-        ),
-        Implementation(
-            "triton",
-            dcnv3_triton,
-            unexportable=launch.UNEXPORTABLE,
-            devices=("cuda",),
-            missing=launch.missing,
-            deterministic_backward=False,
-            note="locates samples in registers; x's gradient by atomics, or gathered under "
-            "torch.use_deterministic_algorithms(True). Not measured on a GPU yet",
-            traffic=traffic.TRITON,
-        ),
-        *DCNV3_PEERS.values(),
-    )
-}
-
-# Cores, and what takes logits in the place of their mask: the softmax over the points is in its kernels.
-FUSED: Sequence[tuple[Core, Core]] = ((dcnv3_cpu, dcnv3_cpu_logits), (dcnv3_triton, dcnv3_triton_logits))
-# The first of these that is in the table and runs here is what "auto" means; otherwise gather.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("grid-sample",)}
-FALLBACK = "gather"
-AUTOMATIC = ("triton", "cpu", FALLBACK)
+CORES = CoreTable(
+    Implementation(
+        "grid-sample",
+        grid_sample,
+        deterministic_backward=False,
+        note=f"as the official Python core; normalising rounds a location by a few eps * max(H, W) pixels, "
+        f"and the samples (P times the output) are written to memory{LEAKS}",
+    ),
+    Implementation(
+        "gather",
+        gather,
+        note="bilinear rows by index, 4P multiply-adds per channel; neither samples nor columns are written out"
+        f"{LEAKS}",
+    ),
+    fused_steps(
+        compiled,
+        f"the gather's steps fused by torch.compile, once per kind of call; its scatter to x stays uncompiled{LEAKS}",
+    ),
+    cpu_kernel(dcnv3_cpu, traffic.CPU),
+    triton_kernel(
+        dcnv3_triton,
+        traffic.TRITON,
+        "locates samples in registers; x's gradient by atomics, or gathered under "
+        "torch.use_deterministic_algorithms(True). Not measured on a GPU yet",
+        deterministic_backward=False,
+    ),
+    *DCNV3_PEERS.values(),
+    fallback="gather",
+    kernels=("triton", "cpu"),
+    export="grid-sample",
+    # The softmax over the points is in these kernels.
+    fused=((dcnv3_cpu, dcnv3_cpu_logits), (dcnv3_triton, dcnv3_triton_logits)),
+)

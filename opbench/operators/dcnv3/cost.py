@@ -11,15 +11,15 @@ per point, not per channel, and elementwise: no MACs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from opbench.operators.common.counting import zero_core
+from opbench.operators.common.counting import counting, formulas, of_all, of_x_and_others, zero_core
 from opbench.operators.dcnv3.settings import DCNv3Settings
-from opbench.schema import Cost, Dims, Implementation
+from opbench.schema import Cost, Dims
 
 
 def _shape(x: Tensor, offset: Tensor, *rest: Any) -> Tensor:
@@ -31,6 +31,7 @@ count = zero_core(
     "float offset_scale, bool remove_center)",
     _shape,
 )
+COUNTING = counting(count)
 
 
 def core_macs(channels: int, points: int, pixels: int) -> int:
@@ -38,46 +39,17 @@ def core_macs(channels: int, points: int, pixels: int) -> int:
     return 4 * points * channels * pixels
 
 
-def _forward_macs(arguments: Sequence[Any]) -> int:
-    x, _, mask, *_, group, _, _ = arguments
+def _macs(arguments: Sequence[Any]) -> int:
+    """Of a core's arguments; what follows them, as Triton's `deterministic`, changes no count."""
+    x, _, mask, _, _, _, _, group, *_ = arguments
     return core_macs(x[-1], mask[-1] // group, mask[0] * mask[1] * mask[2])
 
 
-def _backward_macs(arguments: Sequence[Any]) -> int:
-    return 2 * _forward_macs(arguments[1:-1])
-
-
-def _wanted_macs(arguments: Sequence[Any]) -> int:
-    """As much as forward for the gradient of x, and once more for those of offset and mask, which share it."""
-    _, *inputs, wanted = arguments
-    x, offset, mask = wanted
-    return (bool(x) + bool(offset or mask)) * _forward_macs(inputs)
-
-
-COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
-
-
-def _triton_forward_macs(arguments: Sequence[Any]) -> int:
-    """Beside the core's options it takes `deterministic`, which changes no count."""
-    return _forward_macs(arguments[:-1])
-
-
-def _triton_wanted_macs(arguments: Sequence[Any]) -> int:
-    return _wanted_macs((*arguments[:-2], arguments[-1]))
-
-
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    "opbench::dcnv3_core": _forward_macs,
-    "opbench::dcnv3_core_backward": _backward_macs,
-    "opbench::dcnv3_cpu": _forward_macs,
-    "opbench::dcnv3_cpu_backward": _wanted_macs,
-    "opbench::dcnv3_triton": _triton_forward_macs,
-    "opbench::dcnv3_triton_backward": _triton_wanted_macs,
-    # Their softmax is elementwise, which is reported apart.
-    "opbench::dcnv3_cpu_logits": _forward_macs,
-    "opbench::dcnv3_cpu_logits_backward": _wanted_macs,
-    "opbench::dcnv3_triton_logits": _triton_forward_macs,
-    "opbench::dcnv3_triton_logits_backward": _triton_wanted_macs,
+FORMULAS = {
+    **formulas(_macs, of_all(_macs), "dcnv3_core"),
+    # The softmax of logits is elementwise, which is reported apart.
+    **formulas(_macs, of_x_and_others(_macs), "dcnv3_cpu", "dcnv3_cpu_logits"),
+    **formulas(_macs, of_x_and_others(_macs), "dcnv3_triton", "dcnv3_triton_logits"),
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.choice import Core
-from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
+from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_cost, core_output_size, core_settings
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.function import dcnv3
@@ -102,7 +102,7 @@ OPERATOR = Operator(
     implementations=CORES,
     requires=_requires,
     counting=COUNTING,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     core=dcnv3,
     relations="opbench.operators.dcnv3.relations:RELATIONS",
     formulas=FORMULAS,

@@ -1,14 +1,12 @@
 """DCNv3's sampling from its formula, in the dtype of its inputs: what every core is held to.
 
-`dcnv3_by_loops` is the formula read aloud, one scalar at a time; `dcnv3_definition` is the same thing over whole
-images, and a test holds the two equal. Both are written from the published semantics and share nothing with a core.
-Gradients come from autograd: at a location with a whole coordinate, where bilinear sampling has a kink, they are those
-of the cell to the right of and below it (floor).
+Written from the published semantics, sharing nothing with a core; a test holds it equal to the formula read aloud, one
+scalar at a time. Gradients come from autograd: at a location with a whole coordinate, where bilinear sampling has a
+kink, they are those of the cell to the right of and below it (floor).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -60,52 +58,3 @@ def window(kernel_size: int, remove_center: bool) -> Iterator[tuple[int, int]]:
         for j in range(kernel_size):
             if not (remove_center and i == j == kernel_size // 2):
                 yield i, j
-
-
-def dcnv3_by_loops(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    *,
-    kernel_size: int,
-    stride: int,
-    pad: int,
-    dilation: int,
-    group: int,
-    offset_scale: float = 1.0,
-    remove_center: bool = False,
-) -> Tensor:
-    """The same in Python loops over scalars, without gradients: for tiny shapes."""
-    batch, height, width, channels = x.shape
-    out_height = (height + 2 * pad - (dilation * (kernel_size - 1) + 1)) // stride + 1
-    out_width = (width + 2 * pad - (dilation * (kernel_size - 1) + 1)) // stride + 1
-    half = (dilation * (kernel_size - 1)) >> 1
-    points = [(i, j) for i in range(kernel_size) for j in range(kernel_size)]
-    if remove_center:
-        del points[len(points) // 2]
-    out = torch.zeros(batch, out_height, out_width, channels, dtype=x.dtype)
-    for n in range(batch):
-        for v in range(out_height):
-            for u in range(out_width):
-                for c in range(channels):
-                    g = c // (channels // group)
-                    for p, (i, j) in enumerate(points):
-                        at = 2 * (g * len(points) + p)
-                        off_x, off_y = offset[n, v, u, at].item(), offset[n, v, u, at + 1].item()
-                        weight = mask[n, v, u, g * len(points) + p].item()
-                        at_x = u * stride - pad + half + (i * dilation - half + off_x) * offset_scale
-                        at_y = v * stride - pad + half + (j * dilation - half + off_y) * offset_scale
-                        if -1 < at_x < width and -1 < at_y < height:
-                            out[n, v, u, c] += weight * _sample(x[n, :, :, c], at_x, at_y)
-    return out
-
-
-def _sample(image: Tensor, x: float, y: float) -> float:
-    height, width = image.shape
-    left, top = math.floor(x), math.floor(y)
-    total = 0.0
-    for row in (top, top + 1):
-        for column in (left, left + 1):
-            if 0 <= row < height and 0 <= column < width:
-                total += (1 - abs(y - row)) * (1 - abs(x - column)) * image[row, column].item()
-    return total

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from opbench.operators.common.definitions import convolution
 from opbench.operators.dcnv3.conv3x3 import prepare_dcnv3
-from opbench.operators.dcnv3.cores import AUTOMATIC, CORES
+from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_macs
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNV3_YoLo
@@ -105,7 +105,7 @@ MODULE = Operator(
     requires=_requires,
     counting=COUNTING,
     formulas=FORMULAS,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     deformable=True,
     subject="DCNv3",
     core_definition=dcnv3_definition,
@@ -123,7 +123,7 @@ BLOCK = Operator(
     requires=_requires,
     counting=COUNTING,
     formulas=FORMULAS,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     deformable=True,
     subject="DCNv3",
     core_definition=dcnv3_definition,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dcnv3.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.settings import DCNv3Settings
 
 
@@ -82,7 +82,7 @@ def dcnv3(
                 f"{name}: expected shape {expected} = {axes} for x {tuple(x.shape)} with {said}, "
                 f"got {tuple(tensor.shape)}; predict it at the output's size, or change pad or stride to match it"
             )
-    core = choose(implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+    core = CORES.choose(implementation, x.device.type)
     return core(x, offset, mask, **settings.options)
 
 

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.errors import nearest
-from opbench.operators.common.choice import Core, choose, from_logits
-from opbench.operators.dcnv3.cores import CORES, FALLBACK, FUSED, PREFERRED
+from opbench.operators.common.arguments import check_int
+from opbench.operators.common.choice import Core
+from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.layer import SamplingLayer
-from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
+from opbench.operators.dcnv3.settings import DCNv3Settings
 
 Norm = Literal["LN", "BN"]
 Activation = Literal["GELU", "ReLU", "SiLU"]
@@ -163,8 +164,8 @@ class DCNv3(SamplingLayer):
         projected = self.input_proj(x)
         features = self.features(x)
         logits = self.mask(features)
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
-        fused = from_logits(core, FUSED)
+        core = CORES.choose(self.implementation, x.device.type)
+        fused = CORES.of_logits(core)
         if fused is not None:
             core, mask = fused, logits
         else:

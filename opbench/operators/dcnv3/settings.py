@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from opbench.operators.common.arguments import check_int
+
 
 @dataclass(frozen=True, kw_only=True)
 class DCNv3Settings:
@@ -76,11 +78,3 @@ class DCNv3Settings:
 def output_size(size: int, kernel_size: int, stride: int, pad: int, dilation: int) -> int:
     """Ho or Wo of an input of `size` pixels."""
     return (size + 2 * pad - (dilation * (kernel_size - 1) + 1)) // stride + 1
-
-
-def check_int(name: str, value: int, least: int) -> None:
-    """Raises TypeError unless `value` is an int (a square kernel is one number), ValueError below `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected one int for both axes, got {value!r} of type {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")

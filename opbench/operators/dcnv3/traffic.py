@@ -15,67 +15,30 @@ from typing import Any
 
 from torch import Tensor
 
-from opbench.operators.common.sampling_cpu import accumulated, copied
-from opbench.operators.common.sampling_triton import by_atomics, gathered
+from opbench.operators.common import sampling_cpu, sampling_triton
 from opbench.schema import MovedBytes
 
 
-def _sum(*tensors: Tensor) -> int:
-    return sum(t.nbytes for t in tensors)
-
-
-def _cpu(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
-    inputs = arguments[:3]
-    return copied(*inputs) + _sum(*inputs, outputs[0])
-
-
-def _cpu_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
-    """A kernel for the gradients of offset and mask, another one for x's."""
-    grad, x, offset, mask, *_, wanted = arguments
-    moved = copied(grad, x, offset, mask)
-    if wanted[1] or wanted[2]:
-        moved += _sum(grad, x, offset, mask, *outputs[1:])
-    if wanted[0]:
-        moved += _sum(grad, offset, mask) + accumulated(x)
-    return moved
-
-
 def _triton_backward(arguments: Sequence[Any], outputs: Sequence[Tensor], *, fused: bool = False) -> int:
-    """One kernel for all gradients; without atomics, x's is gathered from sorted samples."""
-    grad, x, offset, mask, *_, deterministic, wanted = arguments
-    atomic = wanted[0] and by_atomics(deterministic)
-    moved = 0
-    if atomic or wanted[1] or wanted[2]:
-        moved += _sum(grad, offset, mask, *outputs[1:])
-        moved += x.nbytes if wanted[1] or wanted[2] else 0
-        # The mask's gradient is written unrounded before the logits' is.
-        moved += 4 * mask.numel() if fused and wanted[2] and mask.element_size() < 4 else 0
-        moved += accumulated(x) if atomic else 0
-    if wanted[0] and not atomic:
-        moved += _gathered(arguments, fused=fused)
-    return moved
-
-
-def _gathered(arguments: Sequence[Any], *, fused: bool) -> int:
-    """A softmax of its own, if any; what every sampling takes; its offsets and weights."""
-    grad, x, offset, mask, _, _, _, _, group, *_ = arguments
+    """Fused with a softmax, the mask's gradient is written unrounded before the logits' is."""
+    *inputs, _, _, _, _, group, _, _, deterministic, wanted = arguments
+    grad, x, offset, mask = inputs
     n, h, w, _ = x.shape
+    # A softmax of its own, if any; its offsets and weights; what every sampling takes.
     weights = mask.numel() * max(4, mask.element_size()) if fused else mask.nbytes
     softmax = mask.nbytes + weights if fused else 0
-    return int(softmax + offset.nbytes + weights + gathered(mask.numel(), (n, group, h, w), grad, x))
+    gathering = softmax + offset.nbytes + weights
+    gathering += sampling_triton.gathered(mask.numel(), (n, group, h, w), grad, x)
+    unrounded = 4 * mask.numel() if fused and wanted[2] and mask.element_size() < 4 else 0
+    return sampling_triton.backward(inputs, outputs, deterministic, wanted, unrounded=unrounded, gathering=gathering)
 
 
 def _logits_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     return _triton_backward(arguments, outputs, fused=True)
 
 
-CPU: Mapping[str, MovedBytes] = {
-    "opbench::dcnv3_cpu": _cpu,
-    "opbench::dcnv3_cpu_backward": _cpu_backward,
-    # Their softmax stays in a block's tile.
-    "opbench::dcnv3_cpu_logits": _cpu,
-    "opbench::dcnv3_cpu_logits_backward": _cpu_backward,
-}
+# The softmax of logits stays in a block's tile.
+CPU = {**sampling_cpu.traffic("dcnv3_cpu", 3), **sampling_cpu.traffic("dcnv3_cpu_logits", 3)}
 TRITON: Mapping[str, MovedBytes] = {
     "opbench::dcnv3_triton_backward": _triton_backward,
     "opbench::dcnv3_triton_logits_backward": _logits_backward,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from opbench.kernels.dcnv4_packed import pack, unpack
 from opbench.operators.dcnv4 import constructors
-from opbench.operators.dcnv4.cores import AUTOMATIC, CORES
+from opbench.operators.dcnv4.cores import CORES
 from opbench.operators.dcnv4.cost import COUNTING, FORMULAS, layer, module_cost
 from opbench.operators.dcnv4.definition import dcnv4_definition, dcnv4_module_definition
 from opbench.operators.dcnv4.function import dcnv4
@@ -96,7 +96,7 @@ OPERATOR = Operator(
     requires=groups_divide,
     counting=COUNTING,
     formulas=FORMULAS,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     deformable=True,
     classes=(DCNv4,),
     replaces=_in_place,

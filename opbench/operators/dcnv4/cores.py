@@ -8,7 +8,7 @@ kernels, `cpu` and `triton`, read the layout itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from opbench.kernels.cpu.dcnv4 import dcnv4_cpu
 from opbench.kernels.dcnv4_packed import unpack
 from opbench.kernels.triton.dcnv4 import dcnv4_triton
+from opbench.operators.common.choice import CoreTable
 from opbench.operators.dcnv3.cores import CORES as DCNV3
 from opbench.operators.dcnv4 import traffic
 from opbench.operators.external.peers import DCNV4_PEERS
@@ -47,14 +48,12 @@ def _taken(name: str) -> Implementation:
     return replace(core, function=_unpacked(core.function))
 
 
-CORES: Mapping[str, Implementation] = {
-    **{name: _taken(name) for name in ("grid-sample", "gather", "compiled")},
-    "cpu": replace(DCNV3["cpu"], function=dcnv4_cpu, traffic=traffic.CPU),
-    "triton": replace(DCNV3["triton"], function=dcnv4_triton, traffic=traffic.TRITON),
-    **DCNV4_PEERS,
-}
-
-# The first of these that is in the table and runs here is what "auto" means; otherwise gather.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("grid-sample",)}
-FALLBACK = "gather"
-AUTOMATIC = ("triton", "cpu", FALLBACK)
+CORES = CoreTable(
+    *(_taken(name) for name in ("grid-sample", "gather", "compiled")),
+    replace(DCNV3["cpu"], function=dcnv4_cpu, traffic=traffic.CPU),
+    replace(DCNV3["triton"], function=dcnv4_triton, traffic=traffic.TRITON),
+    *DCNV4_PEERS.values(),
+    fallback=DCNV3.fallback,
+    kernels=DCNV3.kernels,
+    export=DCNV3.export,
+)

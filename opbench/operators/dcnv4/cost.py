@@ -5,15 +5,16 @@ The core is DCNv3's: 4PC a pixel forward, twice that backward.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
 from opbench.kernels.dcnv4_packed import unpack, width
+from opbench.operators.common.counting import counting, formulas, of_each
 from opbench.operators.dcnv3 import cost as dcnv3
-from opbench.schema import Cost, Dims, Implementation
+from opbench.schema import Cost, Dims
 
 
 def count(
@@ -24,38 +25,19 @@ def count(
     return dcnv3.count(x, *parts, kernel_size=kernel_size, group=group, remove_center=remove_center, **options)
 
 
-COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
+COUNTING = counting(count)
 
 
-def _forward_macs(arguments: Sequence[Any]) -> int:
-    x, offset_mask, size, *_, remove_center = arguments
+def _macs(arguments: Sequence[Any]) -> int:
+    """Of a core's arguments; what follows them, as Triton's `deterministic`, changes no count."""
+    x, offset_mask, size, _, _, _, _, _, remove_center, *_ = arguments
     return dcnv3.core_macs(x[-1], size * size - remove_center, prod(offset_mask[:3]))
 
 
-def _wanted_macs(arguments: Sequence[Any]) -> int:
-    """As much as forward for the gradient of x, and once more for that of offsets and masks."""
-    _, *inputs, wanted = arguments
-    return sum(map(bool, wanted)) * _forward_macs(inputs)
-
-
-def _triton_forward_macs(arguments: Sequence[Any]) -> int:
-    """Beside the core's options it takes `deterministic`, which changes no count."""
-    return _forward_macs(arguments[:-1])
-
-
-def _triton_wanted_macs(arguments: Sequence[Any]) -> int:
-    return _wanted_macs((*arguments[:-2], arguments[-1]))
-
-
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+FORMULAS = {
     **dcnv3.FORMULAS,
-    "opbench::dcnv4_cpu": _forward_macs,
-    "opbench::dcnv4_cpu_backward": _wanted_macs,
-    "opbench::dcnv4_triton": _triton_forward_macs,
-    "opbench::dcnv4_triton_backward": _triton_wanted_macs,
-    # Their softmax is elementwise, which is reported apart.
-    "opbench::dcnv4_triton_logits": _triton_forward_macs,
-    "opbench::dcnv4_triton_logits_backward": _triton_wanted_macs,
+    # The softmax of logits is elementwise, which is reported apart.
+    **formulas(_macs, of_each(_macs), "dcnv4_cpu", "dcnv4_triton", "dcnv4_triton_logits"),
 }
 
 

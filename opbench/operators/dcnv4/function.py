@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from opbench.kernels.dcnv4_packed import width
-from opbench.operators.common.choice import Core, choose
+from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.settings import DCNv3Settings
-from opbench.operators.dcnv4.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.dcnv4.cores import CORES
 
 
 def dcnv4(
@@ -55,5 +55,5 @@ def dcnv4(
             f"offset_mask: expected shape {expected} for x {tuple(x.shape)}, got {tuple(offset_mask.shape)}: for each "
             f"of {group} groups {2 * settings.points} offsets and then {settings.points} masks, zeros up to {numbers}"
         )
-    core = choose(implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+    core = CORES.choose(implementation, x.device.type)
     return core(x, offset_mask, **settings.options)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from opbench.kernels.dcnv4_packed import width
-from opbench.operators.common.choice import Core, choose
+from opbench.operators.common.arguments import check_int
+from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.layer import SamplingLayer
-from opbench.operators.dcnv3.settings import DCNv3Settings, check_int
-from opbench.operators.dcnv4.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.dcnv3.settings import DCNv3Settings
+from opbench.operators.dcnv4.cores import CORES
 
 
 class DCNv4(SamplingLayer):
@@ -162,7 +163,7 @@ class DCNv4(SamplingLayer):
     def _image(self, x: Tensor) -> Tensor:
         value = x if self.without_pointwise else self.value_proj(x)
         offset_mask = self.offset_mask(self.features(x))
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         # Under autocast linear layers return another dtype than x has; a core takes one.
         out = core(value, offset_mask.to(value.dtype), **self.settings.options)
         if self.center_feature_scale:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from opbench.conformance.comparing import run
 from opbench.relations import Core, Example, Relation, Violation
@@ -13,7 +12,7 @@ def at_rest_is_nothing(core: Core, example: Example) -> None:
     """offset_mask.weight = offset_mask.bias = 0: nothing is sampled, so that only the output's bias is left."""
     if example.options["center_feature_scale"]:
         return
-    call = _with(example, 0.0)
+    call = example.filled({"offset_mask.weight": 0.0, "offset_mask.bias": 0.0})
     out = run(core, call)
     bias = call.tensors.get("output_proj.bias")
     expected = torch.zeros_like(out) if bias is None else bias.expand_as(out)
@@ -31,7 +30,7 @@ def masks_are_factors(core: Core, example: Example) -> None:
     bias[: 3 * options["group"] * points].view(options["group"], 3, points)[:, 2] = 1
     outputs = []
     for factor in (1.0, -4.0):
-        call = _with(example, 0.0, factor * bias)
+        call = example.filled({"offset_mask.weight": 0.0}).replace(**{"offset_mask.bias": factor * bias})
         out = run(core, call).double()
         constant = call.tensors.get("output_proj.bias")
         outputs.append(out if constant is None else out - constant.double())
@@ -54,10 +53,3 @@ RELATIONS = (
         masks_are_factors,
     ),
 )
-
-
-def _with(example: Example, weight: float, bias: Tensor | float = 0.0) -> Example:
-    held = {name: torch.full_like(example.tensors[name], weight) for name in ("offset_mask.weight", "offset_mask.bias")}
-    if isinstance(bias, Tensor):
-        held["offset_mask.bias"] = bias
-    return example.replace(**held)

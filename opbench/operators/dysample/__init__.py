@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.dysample import constructors, definition
-from opbench.operators.dysample.cores import AUTOMATIC, CORES
+from opbench.constructors import Constructor, Settings
+from opbench.operators.dysample import definition
+from opbench.operators.dysample.cores import CORES
 from opbench.operators.dysample.cost import COUNTING, FORMULAS, SCALE, layer, module_cost
 from opbench.operators.dysample.function import dysample
 from opbench.operators.dysample.module import DySample, unfit
@@ -23,13 +24,16 @@ SETTINGS: dict[str, Setting] = {"style": "lp", "groups": 4, "dyscope": False}
 
 
 def _module(dims: Dims, implementation: Implementation) -> nn.Module:
-    assert implementation.function is not None
     settings: dict[str, Any] = {name: dims[name] for name in SETTINGS}
-    return DySample(dims["C"], SCALE, **settings, implementation=implementation.function)
+    return DySample(dims["C"], SCALE, **settings, implementation=implementation.function or implementation.name)
 
 
 def _definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
     return definition.module(tensors, scale=SCALE, style=str(dims["style"]), groups=dims["groups"])
+
+
+def _constructed(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
+    return definition.module(tensors, **{name: settings[name] for name in ("scale", "style", "groups")})
 
 
 def _prepare(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
@@ -40,10 +44,6 @@ def _prepare(module: nn.Module, dims: Dims, spread: float, generator: torch.Gene
     if spread:
         with torch.no_grad():
             module.offset.weight *= spread / module.moves(x).square().mean().sqrt()
-
-
-def _requires(dims: Dims) -> str | None:
-    return unfit(dims["C"], SCALE, str(dims["style"]), dims["groups"])
 
 
 def _in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
@@ -68,16 +68,28 @@ OPERATOR = Operator(
     deformable=True,
     implementations=CORES,
     prepare=_prepare,
-    requires=_requires,
+    requires=lambda dims: unfit(dims["C"], SCALE, str(dims["style"]), dims["groups"]),
     counting=COUNTING,
     formulas=FORMULAS,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     classes=(DySample,),
     replaces=_in_place,
     layer=layer,
     learnt=_learnt,
     core_definition=definition.sampling,
-    constructor=constructors.MODULE,
+    # Of these channels every style, scale and group takes its part.
+    constructor=Constructor(
+        settings={
+            "in_channels": (16, 32),
+            "scale": (2, 1, 4),
+            "style": ("lp", "pl"),
+            "groups": (4, 1, 2, 8),
+            "dyscope": (False, True),
+        },
+        definition=_constructed,
+        channels="in_channels",
+        groups="groups",
+    ),
     anatomy="opbench.operators.dysample.anatomy:ANATOMY",
     relations="opbench.operators.dysample.relations:RELATIONS",
     show="opbench.operators.dysample.show:drawn",

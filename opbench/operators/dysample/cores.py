@@ -6,17 +6,16 @@ each child how far from its parent's centre it is sampled, x before y. Each core
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.dysample import dysample_cpu
-from opbench.kernels.triton import launch
 from opbench.kernels.triton.dysample import dysample_triton
+from opbench.operators.common.choice import CoreTable
+from opbench.operators.common.kernels import MACHINE_CODE, cpu_kernel, triton_kernel
 from opbench.operators.dysample import traffic
 from opbench.schema import Implementation
 
@@ -37,39 +36,23 @@ def grid_sample(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> Tensor
     return out.view(N, C, *size).to(x.dtype)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation(
-            "grid-sample",
-            grid_sample,
-            deterministic_backward=False,
-            note="as published, but located in float32 at least; the grid is written to memory several times, and "
-            "normalising rounds a location by a few eps * max(H, W) pixels",
-        ),
-        Implementation(
-            "cpu",
-            dysample_cpu,
-            unexportable=processor.UNEXPORTABLE,
-            devices=("cpu",),
-            missing=processor.missing,
-            note="machine code through llvmlite, made on the first call and kept in the user's cache folder; no grid",
-            traffic=traffic.CPU,
-        ),
-        Implementation(
-            "triton",
-            dysample_triton,
-            unexportable=launch.UNEXPORTABLE,
-            devices=("cuda",),
-            missing=launch.missing,
-            deterministic_backward=False,
-            note="reads either memory format in place, no grid; x's gradient by atomics, or gathered under "
-            "torch.use_deterministic_algorithms(True). Not measured on a GPU yet",
-            traffic=traffic.TRITON,
-        ),
-    )
-}
-# The first of these that is in the table and runs here is what "auto" means; otherwise grid-sample.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cuda": ("triton",), "cpu": ("cpu",), "export": ("grid-sample",)}
-FALLBACK = "grid-sample"
-AUTOMATIC = ("triton", "cpu", FALLBACK)
+CORES = CoreTable(
+    Implementation(
+        "grid-sample",
+        grid_sample,
+        deterministic_backward=False,
+        note="as published, but located in float32 at least; the grid is written to memory several times, and "
+        "normalising rounds a location by a few eps * max(H, W) pixels",
+    ),
+    cpu_kernel(dysample_cpu, traffic.CPU, f"{MACHINE_CODE}; no grid"),
+    triton_kernel(
+        dysample_triton,
+        traffic.TRITON,
+        "reads either memory format in place, no grid; x's gradient by atomics, or gathered under "
+        "torch.use_deterministic_algorithms(True). Not measured on a GPU yet",
+        deterministic_backward=False,
+    ),
+    fallback="grid-sample",
+    kernels=("triton", "cpu"),
+    export="grid-sample",
+)

@@ -7,37 +7,24 @@ sample's gradients are those of its value and of its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from opbench.kernels.dysample_shapes import checked_output
-from opbench.operators.common.counting import zero_core
-from opbench.schema import Cost, Dims, Implementation
+from opbench.operators.common.counting import counting, formulas, of_each, zero_core
+from opbench.schema import Cost, Dims
 
 SCALE = 2  # of the task `upsample2x`
+COUNTING = counting(zero_core("dysample_core(Tensor x, Tensor offset, int scale, int groups)", checked_output))
 
 
-count = zero_core("dysample_core(Tensor x, Tensor offset, int scale, int groups)", checked_output)
-
-
-def _forward_macs(arguments: Sequence[Any]) -> int:
+def _macs(arguments: Sequence[Any]) -> int:
     """Of (x, offset, scale, groups), and whatever changes no count."""
     return int(4 * prod(arguments[0]) * arguments[2] ** 2)
 
 
-def _backward_macs(arguments: Sequence[Any]) -> int:
-    """As many as forward for each gradient wanted."""
-    *call, wanted = arguments[1:]
-    return sum(map(bool, wanted)) * _forward_macs(call)
-
-
-COUNTING = Implementation("counting", count, note="allocates its output and computes nothing")
-FORMULAS: Mapping[str, Callable[[Sequence[Any]], int]] = {
-    f"opbench::dysample_{kind}{part}": macs
-    for kind in ("core", "cpu", "triton")
-    for part, macs in (("", _forward_macs), ("_backward", _backward_macs))
-}
+FORMULAS = formulas(_macs, of_each(_macs), "dysample_core", "dysample_cpu", "dysample_triton")
 
 
 def _counted(channels: int, scale: int, style: str, groups: int, scopes: int, scope_bias: int) -> tuple[int, int]:

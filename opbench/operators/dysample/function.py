@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from opbench.kernels.dysample_shapes import check, located_in
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dysample.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.arguments import check_tensors
+from opbench.operators.common.choice import Core
+from opbench.operators.dysample.cores import CORES
 
 
 def dysample(x: Tensor, offset: Tensor, *, scale: int, groups: int, implementation: str | Core = "auto") -> Tensor:
@@ -29,10 +30,8 @@ def dysample(x: Tensor, offset: Tensor, *, scale: int, groups: int, implementati
 
     Source: equations 1 to 5 of arXiv 2308.15085; order of channels of tiny-smart/dysample.
     """
-    for name, tensor in (("x", x), ("offset", offset)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"dysample: expected {name} to be a torch.Tensor, got {type(tensor).__name__}")
+    check_tensors("dysample", x=x, offset=offset)
     located = offset.to(located_in(x.dtype))
     check(x, located, scale, groups)
-    core = choose(implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+    core = CORES.choose(implementation, x.device.type)
     return core(x, located, scale=scale, groups=groups)

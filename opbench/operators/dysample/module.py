@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.kernels.dysample_shapes import located_in
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.dysample.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.arguments import check_image, check_whole
+from opbench.operators.common.choice import Core
+from opbench.operators.dysample.cores import CORES
 
 STYLES = ("lp", "pl")
 
@@ -46,13 +47,10 @@ class DySample(nn.Module):
         implementation: str | Core = "auto",
     ) -> None:
         super().__init__()
-        for name, value in (("in_channels", in_channels), ("scale", scale), ("groups", groups)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"DySample: expected {name} to be an integer of at least 1, got {value!r}")
+        check_whole("DySample", in_channels=in_channels, scale=scale, groups=groups)
         if reason := unfit(in_channels, scale, style, groups):
             raise ValueError(f"DySample: {reason}")
-        if isinstance(implementation, str) and implementation not in ("auto", *CORES):
-            raise ValueError(nearest("implementation", implementation, ("auto", *CORES)))
+        CORES.check_name(implementation)
         self.in_channels, self.scale, self.style, self.groups = in_channels, scale, style, groups
         self.implementation = implementation
         shuffled = scale**2 if style == "pl" else 1
@@ -84,9 +82,8 @@ class DySample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, in_channels, H, W) -> (N, in_channels, s*H, s*W)."""
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"DySample: expected x of shape (N, {self.in_channels}, H, W), got {tuple(x.shape)}")
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        check_image("DySample", x, self.in_channels)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(x, self.moves(x) + self.init_pos, scale=self.scale, groups=self.groups)
         return out.to(x.dtype)  # under autocast it comes as wide as the offsets
 

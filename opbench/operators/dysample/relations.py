@@ -14,7 +14,7 @@ EPS = torch.finfo(torch.float32).eps
 
 def at_rest_is_bilinear(core: Core, example: Example) -> None:
     """offset.weight = offset.bias = 0: bilinear interpolation, align_corners=False."""
-    call = _with(example, weight=0.0, bias=0.0)
+    call = example.filled({"offset.weight": 0.0, "offset.bias": 0.0})
     x = call.tensors["x"].double()
     expected = F.interpolate(x, scale_factor=call.options["scale"], mode="bilinear", align_corners=False)
     _close(run(core, call), expected, call)
@@ -22,14 +22,14 @@ def at_rest_is_bilinear(core: Core, example: Example) -> None:
 
 def constant_stays(core: Core, example: Example) -> None:
     """x = 1: every sample is 1, wherever it lies."""
-    call = example.replace(x=torch.ones_like(example.tensors["x"]))
+    call = example.filled({"x": 1.0})
     out = run(core, call)
     _close(out, torch.ones_like(out, dtype=torch.float64), call)
 
 
 def far_is_the_corner(core: Core, example: Example) -> None:
     """offset.weight = 0 and offset.bias = 1e5: every sample is moved onto the last row and column."""
-    call = _with(example, weight=0.0, bias=1e5)
+    call = example.filled({"offset.weight": 0.0, "offset.bias": 1e5})
     out = run(core, call)
     _close(out, call.tensors["x"][..., -1:, -1:].double().expand_as(out), call)
 
@@ -39,12 +39,6 @@ RELATIONS = (
     Relation("constant-image", "bounded", "x = 1: out = 1", constant_stays),
     Relation("far-away", "bounded", "samples far below and to the right: out = x's last pixel", far_is_the_corner),
 )
-
-
-def _with(example: Example, weight: float, bias: float) -> Example:
-    held = {name: example.tensors[name] for name in ("offset.weight", "offset.bias")}
-    values = {"offset.weight": weight, "offset.bias": bias}
-    return example.replace(**{name: torch.full_like(value, values[name]) for name, value in held.items()})
 
 
 def _close(out: Tensor, expected: Tensor, call: Example) -> None:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from opbench.drawings import Drawing, Shot
-from opbench.operators.common.show import Point, Recorder, SampleLine, draw
+from opbench.operators.common.show import Point, SampleLine, Sampler, spread_by
 from opbench.operators.dysample.module import DySample
-from opbench.report.show.image import features
-from opbench.report.show.shots import note, places
-from opbench.report.show.weights import Core, Makers, State, computed, module_of
-from opbench.tasks import spread_offsets
+from opbench.report.show.weights import Core, State
 
 CHANNELS = 64  # of a module that no file gives
-
-
-def made(core: Core) -> nn.Module:
-    """The module that is shown where no file gives one."""
-    return DySample(CHANNELS, implementation=core)
 
 
 def upsampled(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> tuple[int, ...]:
@@ -27,33 +19,14 @@ def upsampled(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> tuple[in
     return *x.shape[:2], scale * x.shape[2], scale * x.shape[3]
 
 
-def drawn(shot: Shot, image: np.ndarray) -> Drawing:
-    """DySample's samples of the children of some pixels of `image` (H, W, 3)."""
-    core = Recorder(upsampled)
-    module = module_of(shot, "dysample", lambda: made(core), MAKERS, core)
-    assert isinstance(module, DySample)
-    x = features(image, module.in_channels, shot.seed)
-    words = note(shot, module.in_channels)
-    if not shot.weights and not shot.fresh:
-        spread_offsets(module.offset, slice(None), x, 4 * shot.spread, torch.Generator().manual_seed(shot.seed))
-        words += f", offsets spread by {shot.spread:g} px"
-    with torch.no_grad():
-        module(x)
-    offset = computed(core.calls[0][0], "offsets")
-    groups, children = module.groups, module.scale**2
-    queries = []
-    for row, column in places(shot.at, *image.shape[:2]):
-        starts, ends = (
-            [_points(moves[:, group], row, column) for group in range(groups)]
-            for moves in (
-                module.init_pos.view(2, groups, children),
-                offset[0, :, row, column].view(2, groups, children),
-            )
-        )
-        lines = [SampleLine(f"group {g}", starts[g], ends[g]) for g in range(groups)]
-        queries.append((row, column, lines))
-    title = f"DySample: where the {children} output pixels of an input pixel are sampled"
-    return draw(title, words, image, queries, "input pixel")
+def _lines(module: DySample, calls: Sequence[tuple[Tensor, ...]], row: int, column: int) -> list[SampleLine]:
+    starts, ends = (
+        moves.reshape(2, module.groups, module.scale**2) for moves in (module.init_pos, calls[0][0][0, :, row, column])
+    )
+    return [
+        SampleLine(f"group {g}", _points(starts[:, g], row, column), _points(ends[:, g], row, column))
+        for g in range(module.groups)
+    ]
 
 
 def _points(moves: Tensor, row: int, column: int) -> list[Point]:
@@ -77,4 +50,17 @@ def _module(state: State, core: Core) -> nn.Module:
     return module
 
 
-MAKERS: Makers = {"init_pos": _module}
+drawn = Sampler(
+    operator="dysample",
+    kind=DySample,
+    made=lambda core: DySample(CHANNELS, implementation=core),
+    makers={"init_pos": _module},
+    shape=upsampled,
+    located=1,
+    channels=lambda module: module.in_channels,
+    # A fresh scope is a quarter.
+    spread=lambda module, x, shot: spread_by(module.offset, x, shot, factor=4),
+    lines=_lines,
+    title=lambda module: f"DySample: where the {module.scale**2} output pixels of an input pixel are sampled",
+    what="input pixel",
+)

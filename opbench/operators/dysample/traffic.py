@@ -15,8 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from opbench.kernels.carafe_shapes import channels_last
-from opbench.operators.common.sampling_cpu import accumulated
-from opbench.operators.common.sampling_triton import by_atomics, gathered
+from opbench.operators.common import sampling_triton
 from opbench.schema import MovedBytes
 
 # Bytes of the widest vectors: the figure is the same on machines whose vectors are narrower.
@@ -51,16 +50,9 @@ def _backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
 
 def _triton_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     grad, x, offset, scale, groups, deterministic, wanted = arguments
-    added = wanted[0] and by_atomics(deterministic)
-    moved = 0
-    if added or wanted[1]:
-        moved += grad.nbytes + offset.nbytes + outputs[1].nbytes
-        moved += x.nbytes if wanted[1] else 0
-        moved += accumulated(x) if added else 0
-    if wanted[0] and not added:
-        n, _, h, w = x.shape
-        moved += offset.nbytes + gathered(n * groups * h * w * scale**2, (n, groups, h, w), grad, x)
-    return int(moved)
+    n, _, h, w = x.shape
+    gathering = offset.nbytes + sampling_triton.gathered(n * groups * h * w * scale**2, (n, groups, h, w), grad, x)
+    return sampling_triton.backward((grad, x, offset), outputs, deterministic, wanted, gathering=gathering)
 
 
 CPU: Mapping[str, MovedBytes] = {"opbench::dysample_cpu": _forward, "opbench::dysample_cpu_backward": _backward}

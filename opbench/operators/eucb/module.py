@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from opbench.errors import nearest
+from opbench.operators.common.arguments import check_centred, check_image, check_whole
 
 # The authors' names, and what stands behind them.
 ACTIVATIONS: Mapping[str, Callable[..., nn.Module]] = {
@@ -41,15 +42,8 @@ class EUCB(nn.Module):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        counts = (("in_channels", in_channels), ("out_channels", out_channels), ("kernel_size", kernel_size))
-        for name, value in counts:
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"EUCB: expected {name} to be an integer of at least 1, got {value!r}")
-        if kernel_size % 2 == 0:
-            raise ValueError(
-                f"EUCB: expected an odd kernel_size, which keeps the doubled size, got {kernel_size}: use "
-                f"{kernel_size - 1} or {kernel_size + 1}"
-            )
+        check_whole("EUCB", in_channels=in_channels, out_channels=out_channels)
+        check_centred("EUCB", kernel_size=kernel_size)
         if stride != 1:
             raise ValueError(f"EUCB: expected stride 1, got {stride!r}: with another it doesn't upsample by two")
         if activation not in ACTIVATIONS:
@@ -74,7 +68,6 @@ class EUCB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, in_channels, H, W) -> (N, out_channels, 2H, 2W)."""
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"EUCB: expected x of shape (N, {self.in_channels}, H, W), got {tuple(x.shape)}")
+        check_image("EUCB", x, self.in_channels)
         out: Tensor = self.pwc(self.up_dwc(x))
         return out

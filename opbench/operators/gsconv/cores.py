@@ -9,11 +9,10 @@ channels of first and then of second:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 SHUFFLES = ("halves", "parity")
@@ -35,13 +34,8 @@ def rearranged(first: Tensor, second: Tensor, *, shuffle: str) -> Tensor:
     return apart.transpose(1, 2).flatten(1, 2)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation("placed", placed, note="each channel is written once, to its place"),
-        Implementation("rearranged", rearranged, note="as published: concatenated, then copied into the other order"),
-    )
-}
-
-# What "auto" takes on any device.
-FALLBACK = "placed"
+CORES = CoreTable(
+    Implementation("placed", placed, note="each channel is written once, to its place"),
+    Implementation("rearranged", rearranged, note="as published: concatenated, then copied into the other order"),
+    fallback="placed",
+)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.operators.common.arguments import check_centred, check_divides, check_image, check_whole
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.gsconv.cores import CORES, FALLBACK, SHUFFLES
+from opbench.operators.common.choice import Core
+from opbench.operators.gsconv.cores import CORES, SHUFFLES
 
 
 class ConvolutionNormActivation(nn.Module):
@@ -77,7 +77,7 @@ class GSConv(nn.Module):
         """`x` (N, c1, H, W) -> (N, c2, Ho, Wo)."""
         check_image("GSConv", x, self.c1)
         first = self.cv1(x)
-        core = choose(self.implementation, CORES, x.device.type, {}, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         return core(first, self.cv2(first), shuffle=self.shuffle)
 
     def extra_repr(self) -> str:

@@ -10,8 +10,7 @@ from opbench.relations import Core, Example, Relation
 
 def _a_half_that_is_zero_leaves_the_other(core: Core, example: Example) -> None:
     """A norm of zeros gives zeros, and SiLU keeps them: where the second half lies shows in what is left."""
-    silent = {f"cv2.bn.{name}": torch.zeros_like(example.tensors[f"cv2.bn.{name}"]) for name in ("weight", "bias")}
-    changed = example.replace(**silent)
+    changed = example.filled({"cv2.bn.weight": 0.0, "cv2.bn.bias": 0.0})
     out = run(core, changed)
     channels = torch.arange(out.shape[1], device=out.device)
     half = out.shape[1] // 2
@@ -34,7 +33,7 @@ RELATIONS = (
 
 def _nothing_fused_is_flat(core: Core, example: Example) -> None:
     """Nothing of x is left: every pixel is what the last norm's bias becomes."""
-    changed = example.replace(**{"cv3.conv.weight": torch.zeros_like(example.tensors["cv3.conv.weight"])})
+    changed = example.filled({"cv3.conv.weight": 0.0})
     out = run(core, changed)
     same(out, out[:1, :, :1, :1].expand_as(out), changed, "output where the last convolution's weights are 0")
 

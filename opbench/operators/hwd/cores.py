@@ -6,12 +6,11 @@ times a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d, each of all ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 
@@ -41,12 +40,9 @@ def folded(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     return F.conv2d(x, window.to(weight.dtype), stride=2, padding=k - 1)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation("bands", bands, note="the four bands written side by side, then a convolution, as published"),
-        Implementation("folded", folded, note="one convolution of 2k x 2k and stride 2: its weights are transformed"),
-    )
-}
-PREFERRED: Mapping[str, tuple[str, ...]] = {"export": ("bands",)}
-FALLBACK = "folded"
+CORES = CoreTable(
+    Implementation("bands", bands, note="the four bands written side by side, then a convolution, as published"),
+    Implementation("folded", folded, note="one convolution of 2k x 2k and stride 2: its weights are transformed"),
+    fallback="folded",
+    export="bands",
+)

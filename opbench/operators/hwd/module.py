@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.operators.common.arguments import check_centred, check_image, check_whole
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.hwd.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core
+from opbench.operators.hwd.cores import CORES
 
 
 class HaarFilters(nn.Module):
@@ -77,7 +77,7 @@ class HWD(nn.Module):
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         convolution, *behind = self.conv_bn_relu if self.block else (self.conv,)
         assert isinstance(convolution, nn.Conv2d)
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(x, convolution.weight, self.wt.scale())
         if convolution.bias is not None:
             out = out + convolution.bias.to(out.dtype).view(-1, 1, 1)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from opbench.constructors import Constructor, Settings
-from opbench.operators.common.clamped.cores import AUTOMATIC
 from opbench.operators.common.clamped.cost import COUNTING, FORMULAS
 from opbench.operators.common.clamped.definition import clamped_definition
 from opbench.operators.ldconv.cores import CORES
@@ -101,7 +100,7 @@ def _operator(task: str, title: str, **declared: Any) -> Operator:
         ),
         counting=COUNTING,
         formulas=FORMULAS,
-        preferred=AUTOMATIC,
+        preferred=CORES.automatic,
         classes=(LDConv,),
         aliases=("AKConv",),
         core_definition=clamped_definition,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -40,12 +38,11 @@ def published(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, *, twice
     return F.conv2d(stacked, weight.unsqueeze(3), stride=(points, 1))
 
 
-CORES: Mapping[str, Implementation] = {
-    **CLAMPED,
-    "published": Implementation(
+CORES = CLAMPED.extended(
+    Implementation(
         "published",
         published,
         deterministic_backward=False,
         note="the authors' steps: as `gather`, but an index for every channel is written to memory, four times",
     ),
-}
+)

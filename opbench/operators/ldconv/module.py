@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.common.clamped.cores import FALLBACK, PREFERRED
-from opbench.operators.dcnv3.settings import check_int
+from opbench.operators.common.arguments import check_int
+from opbench.operators.common.choice import Core
 from opbench.operators.ldconv.cores import CORES
 from opbench.operators.ldconv.definition import initial_shape
 
@@ -71,7 +70,7 @@ class LDConv(nn.Module):
             raise ValueError(f"x: expected (N, {convolution.in_channels}, H, W), got shape {tuple(x.shape)}")
         offset = self.p_conv(x)
         rows, columns = self.places(offset)
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(x, rows, columns, convolution.weight.squeeze(3).to(x.dtype), twice=True)
         if convolution.bias is not None:
             out = out + convolution.bias.view(-1, 1, 1)

@@ -7,12 +7,11 @@ spatial (N, k*k), how much each tap -> (N, O, Ho, Wo), which the filter attentio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 
@@ -52,13 +51,8 @@ def by_taps(
     return out.view(*out.shape[:2], height, width)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation("grouped", grouped, note="as published: the batch as groups of one convolution"),
-        Implementation("by-taps", by_taps, note="a batched matrix product for each tap: exported for any batch"),
-    )
-}
-
-# What "auto" takes on any device.
-FALLBACK = "grouped"
+CORES = CoreTable(
+    Implementation("grouped", grouped, note="as published: the batch as groups of one convolution"),
+    Implementation("by-taps", by_taps, note="a batched matrix product for each tap: exported for any batch"),
+    fallback="grouped",
+)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.operators.common.arguments import check_divides, check_image, check_whole
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.odconv.cores import CORES, FALLBACK
+from opbench.operators.common.choice import Core
+from opbench.operators.odconv.cores import CORES
 
 LEAST_CHANNELS = 16
 
@@ -125,7 +125,7 @@ class ODConv2d(nn.Module):
         """`x` (N, in_planes, H, W) -> (N, out_planes, Ho, Wo)."""
         check_image("ODConv2d", x, self.in_planes)
         channel, filters, spatial, kernel = self.attention(x)
-        core = choose(self.implementation, CORES, x.device.type, {}, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         # Under autocast softmax returns float32, and what was float32 may come as a half type.
         dtype = channel.dtype
         spatial = channel.new_ones(x.shape[0], self.kernel_size**2) if spatial is None else spatial

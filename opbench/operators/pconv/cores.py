@@ -6,12 +6,11 @@ first P channels convolved (stride 1, padding 1), the others copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 
@@ -31,15 +30,8 @@ def slicing(x: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation(
-            "split_cat", split_cat, note="the published code's way in training: convolved, then concatenated"
-        ),
-        Implementation("slicing", slicing, note="the published code's way in inference: a copy, partly written over"),
-    )
-}
-
-# What "auto" takes on any device.
-FALLBACK = "split_cat"
+CORES = CoreTable(
+    Implementation("split_cat", split_cat, note="the published code's way in training: convolved, then concatenated"),
+    Implementation("slicing", slicing, note="the published code's way in inference: a copy, partly written over"),
+    fallback="split_cat",
+)

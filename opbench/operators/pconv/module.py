@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.operators.common.arguments import check_image, check_whole
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.pconv.cores import CORES, FALLBACK
+from opbench.operators.common.choice import Core
+from opbench.operators.pconv.cores import CORES
 
 
 class Partial_conv3(nn.Module):  # noqa: N801 - the name that its repository and every copy have
@@ -41,7 +41,7 @@ class Partial_conv3(nn.Module):  # noqa: N801 - the name that its repository and
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, dim, H, W) -> (N, dim, H, W), in memory of its own."""
         check_image("Partial_conv3", x, self.dim)
-        return choose(self.implementation, CORES, x.device.type, {}, FALLBACK)(x, self.partial_conv3.weight)
+        return CORES.choose(self.implementation, x.device.type)(x, self.partial_conv3.weight)
 
     def extra_repr(self) -> str:
         """How many channels pass."""

@@ -7,11 +7,10 @@ sum over c and taps of weight * softmax over the taps of a channel (logits) * fe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 
@@ -38,15 +37,8 @@ def rearranged(logits: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -
     return F.conv2d(image, weight, bias, stride=k)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation(
-            "pointwise", pointwise, note="the contraction as a 1x1 convolution: no receptive field is moved"
-        ),
-        Implementation("rearranged", rearranged, note="as published: laid out k times as high and wide, then stride k"),
-    )
-}
-
-# What "auto" takes on any device.
-FALLBACK = "pointwise"
+CORES = CoreTable(
+    Implementation("pointwise", pointwise, note="the contraction as a 1x1 convolution: no receptive field is moved"),
+    Implementation("rearranged", rearranged, note="as published: laid out k times as high and wide, then stride k"),
+    fallback="pointwise",
+)

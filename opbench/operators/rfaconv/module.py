@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from opbench.operators.common.arguments import check_centred, check_image, check_whole
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.rfaconv.cores import CORES, FALLBACK
+from opbench.operators.common.choice import Core
+from opbench.operators.rfaconv.cores import CORES
 
 
 class RFAConv(nn.Module):
@@ -62,7 +62,7 @@ class RFAConv(nn.Module):
         """`x` (N, in_channel, H, W) -> (N, out_channel, Ho, Wo)."""
         check_image("RFAConv", x, self.in_channel)
         contraction, *behind = self.conv
-        core = choose(self.implementation, CORES, x.device.type, {}, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(self.get_weight(x), self.generate_feature(x), contraction.weight, contraction.bias)
         for layer in behind:
             out = layer(out)

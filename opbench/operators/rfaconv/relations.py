@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from opbench.conformance.comparing import run, same
 from opbench.relations import Core, Example, Relation
 
@@ -15,14 +13,14 @@ def _equal_attention_cancels(core: Core, example: Example) -> None:
     drawn = example.tensors[ATTENTION]
     taps = example.options["kernel_size"] ** 2
     equal = drawn[::taps].repeat_interleave(taps, 0)
-    expected = run(core, example.replace(**{ATTENTION: torch.zeros_like(drawn)}))
+    expected = run(core, example.filled({ATTENTION: 0.0}))
     changed = example.replace(**{ATTENTION: equal})
     same(run(core, changed), expected, changed, "output where all taps of a channel have the same attention weight")
 
 
 def _kernel_zero_is_flat(core: Core, example: Example) -> None:
     """Nothing of x is left: every pixel is what the bias becomes."""
-    changed = example.replace(**{KERNEL: torch.zeros_like(example.tensors[KERNEL])})
+    changed = example.filled({KERNEL: 0.0})
     out = run(core, changed)
     same(out, out[:1, :, :1, :1].expand_as(out), changed, "output under a kernel of zeros")
 

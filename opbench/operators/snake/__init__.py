@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.constructors import Constructor, Settings
-from opbench.operators.common.clamped.cores import AUTOMATIC, CORES
+from opbench.operators.common.clamped.cores import CORES
 from opbench.operators.common.clamped.cost import COUNTING, FORMULAS
 from opbench.operators.common.clamped.definition import clamped_definition
 from opbench.operators.snake.cost import layer, module_cost
@@ -93,7 +93,7 @@ OPERATOR = Operator(
     requires=lambda dims: unfit(dims["C"], dims["k"], "C", "k") or None,
     counting=COUNTING,
     formulas=FORMULAS,
-    preferred=AUTOMATIC,
+    preferred=CORES.automatic,
     classes=(DySnakeConv,),
     core_definition=clamped_definition,
     constructor=Constructor(

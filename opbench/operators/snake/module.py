@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.common.clamped.cores import CORES, FALLBACK, PREFERRED
-from opbench.operators.dcnv3.settings import check_int
+from opbench.operators.common.arguments import check_int
+from opbench.operators.common.choice import Core
+from opbench.operators.common.clamped.cores import CORES
 
 
 class DSConv(nn.Module):
@@ -76,7 +76,7 @@ class DSConv(nn.Module):
             raise ValueError(f"x: expected (N, {self.offset_conv.in_channels}, H, W), got shape {tuple(x.shape)}")
         rows, columns = self.places(torch.tanh(self.gn_offset(self.offset_conv(x))))
         convolution: nn.Conv2d = self.dsc_conv_x if self.morph == 0 else self.dsc_conv_y
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(x, rows, columns, convolution.weight.flatten(2).to(x.dtype))
         assert convolution.bias is not None
         result: Tensor = self.relu(self.gn(out + convolution.bias.to(out.dtype).view(-1, 1, 1)))

@@ -2,58 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import nn
+from collections.abc import Sequence
 
-from opbench.drawings import Drawing, Shot
-from opbench.operators.common.show import Recorder, SampleLine, draw, of_samples, points
+import torch
+from torch import Tensor, nn
+
+from opbench.drawings import Shot
+from opbench.operators.common.show import SampleLine, Sampler, of_samples, points
 from opbench.operators.snake.module import DySnakeConv
-from opbench.report.show.image import features
-from opbench.report.show.shots import note, places
-from opbench.report.show.weights import Core, Makers, State, computed, module_of
+from opbench.report.show.weights import Core, State
 
 CHANNELS, SAMPLES = 64, 9  # of a module that no file gives: the paper's snakes
 
 
-def made(core: Core) -> nn.Module:
-    """The module that is shown where no file gives one."""
-    return DySnakeConv(CHANNELS, CHANNELS, SAMPLES, implementation=core)
-
-
-def drawn(shot: Shot, image: np.ndarray) -> Drawing:
-    """Both snakes of some output pixels of `image` (H, W, 3)."""
-    core = Recorder(of_samples)
-    module = module_of(shot, "snake", lambda: made(core), MAKERS, core)
-    assert isinstance(module, DySnakeConv)
-    snakes = (module.conv_x, module.conv_y)
-    channels, k = module.conv_x.offset_conv.in_channels, module.conv_x.kernel_size
-    x = features(image, channels, shot.seed)
-    words = note(shot, channels)
-    if not shot.weights and not shot.fresh:
-        with torch.no_grad():
-            for snake in snakes:
-                snake.gn_offset.weight.fill_(shot.spread)
-        words += f", swings of a deviation of {shot.spread:g} before tanh"
+def _spread(module: DySnakeConv, x: Tensor, shot: Shot) -> str:
     with torch.no_grad():
-        module(x)
-    for rows, columns, _ in core.calls:
-        computed(rows, "offsets")
-        computed(columns, "offsets")
-    swung = [(rows, columns) for rows, columns, _ in core.calls]
-    straight = [snake.places(torch.zeros(1, 2 * k, *image.shape[:2])) for snake in snakes]
-    queries = [
-        (
-            row,
-            column,
-            [
-                SampleLine(f"along {axis}", points(*lies, row, column), points(*swings, row, column), joined=True)
-                for axis, lies, swings in zip("xy", straight, swung, strict=True)
-            ],
-        )
-        for row, column in places(shot.at, *image.shape[:2])
-    ]
-    return draw(f"Dynamic snake convolution: two snakes of {k} samples an output pixel", words, image, queries)
+        for snake in (module.conv_x, module.conv_y):
+            snake.gn_offset.weight.fill_(shot.spread)
+    return f", swings of a deviation of {shot.spread:g} before tanh"
+
+
+def _lines(module: DySnakeConv, calls: Sequence[tuple[Tensor, ...]], row: int, column: int) -> list[SampleLine]:
+    lines = []
+    for axis, snake, (rows, columns, _) in zip("xy", (module.conv_x, module.conv_y), calls, strict=True):
+        straight = snake.places(torch.zeros(1, 2 * snake.kernel_size, *rows.shape[2:]))
+        starts, ends = points(*straight, row, column), points(rows, columns, row, column)
+        lines.append(SampleLine(f"along {axis}", starts, ends, joined=True))
+    return lines
 
 
 def _module(state: State, core: Core) -> nn.Module:
@@ -61,4 +36,17 @@ def _module(state: State, core: Core) -> nn.Module:
     return DySnakeConv(inputs, outputs, samples, fuse="conv_1x1.conv.weight" in state, implementation=core)
 
 
-MAKERS: Makers = {"conv_x.dsc_conv_x.weight": _module}
+drawn = Sampler(
+    operator="snake",
+    kind=DySnakeConv,
+    made=lambda core: DySnakeConv(CHANNELS, CHANNELS, SAMPLES, implementation=core),
+    makers={"conv_x.dsc_conv_x.weight": _module},
+    shape=of_samples,
+    located=2,
+    channels=lambda module: module.conv_x.offset_conv.in_channels,
+    spread=_spread,
+    lines=_lines,
+    title=lambda module: (
+        f"Dynamic snake convolution: two snakes of {module.conv_x.kernel_size} samples an output pixel"
+    ),
+)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opbench.operators.common.choice import CoreTable
 from opbench.schema import Implementation
 
 
@@ -28,12 +27,8 @@ def strided(x: Tensor, weight: Tensor) -> Tensor:
     return F.conv2d(x, window, stride=2, padding=k - 1)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation("slices", slices, note="four slices copied side by side, then a convolution, as published"),
-        Implementation("strided", strided, note="one convolution of 2k x 2k and stride 2: its weights are rearranged"),
-    )
-}
-PREFERRED: Mapping[str, tuple[str, ...]] = {}
-FALLBACK = "strided"
+CORES = CoreTable(
+    Implementation("slices", slices, note="four slices copied side by side, then a convolution, as published"),
+    Implementation("strided", strided, note="one convolution of 2k x 2k and stride 2: its weights are rearranged"),
+    fallback="strided",
+)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.block import NormedConv
-from opbench.operators.common.choice import Core, choose
-from opbench.operators.spdconv.cores import CORES, FALLBACK, PREFERRED
+from opbench.operators.common.choice import Core
+from opbench.operators.spdconv.cores import CORES
 
 
 class SpaceToDepth(nn.Module):
@@ -84,7 +84,7 @@ class SPDConv(nn.Module):
                 f"x: expected an even height and width, got {x.shape[2]} x {x.shape[3]} pixels: pad the image by a "
                 f"row or column, or give the network a size that stays even down to here"
             )
-        core = choose(self.implementation, CORES, x.device.type, PREFERRED, FALLBACK)
+        core = CORES.choose(self.implementation, x.device.type)
         out = core(x, convolution.weight)
         if isinstance(self.conv, NormedConv):
             out = self.conv.act(self.conv.bn(out))

@@ -6,16 +6,16 @@ four tensors. Places come in float32, or float64 for a float64 x; half-precision
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels.cpu import processor
 from opbench.kernels.cpu.sampling import sample
-from opbench.operators.common.clamped import traffic
+from opbench.operators.common import sampling_cpu
+from opbench.operators.common.choice import CoreTable
+from opbench.operators.common.kernels import cpu_kernel
 from opbench.schema import Implementation
 
 
@@ -80,34 +80,21 @@ def _product(samples: Tensor, rows: Tensor, x: Tensor, weight: Tensor) -> Tensor
     return (weight.flatten(1) @ flat).view(batch, weight.shape[0], height, width)
 
 
-CORES: Mapping[str, Implementation] = {
-    core.name: core
-    for core in (
-        Implementation(
-            "gather",
-            gather,
-            deterministic_backward=False,
-            note="the published arithmetic: each corner of the samples is gathered and written to memory",
-        ),
-        Implementation(
-            "grid-sample",
-            grid_sample,
-            deterministic_backward=False,
-            note="samples by grid_sample, written to memory once; normalising rounds a place by a few eps * max(H, W)",
-        ),
-        Implementation(
-            "cpu",
-            cpu,
-            unexportable=processor.UNEXPORTABLE,
-            devices=("cpu",),
-            missing=processor.missing,
-            note="samples by machine code through llvmlite, channels last, written to memory",
-            traffic=traffic.CPU,
-        ),
-    )
-}
-
-# The first of these that is in the table and runs here is what "auto" means; otherwise grid-sample.
-PREFERRED: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu",), "export": ("grid-sample",)}
-FALLBACK = "grid-sample"
-AUTOMATIC = ("cpu", FALLBACK)
+CORES = CoreTable(
+    Implementation(
+        "gather",
+        gather,
+        deterministic_backward=False,
+        note="the published arithmetic: each corner of the samples is gathered and written to memory",
+    ),
+    Implementation(
+        "grid-sample",
+        grid_sample,
+        deterministic_backward=False,
+        note="samples by grid_sample, written to memory once; normalising rounds a place by a few eps * max(H, W)",
+    ),
+    cpu_kernel(cpu, sampling_cpu.TRAFFIC, "samples by machine code through llvmlite, channels last, written to memory"),
+    fallback="grid-sample",
+    kernels=("cpu",),
+    export="grid-sample",
+)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from by_day import first_by_day
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
@@ -238,11 +239,12 @@ def test_inputs_are_not_written_to():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, format):
-    drawn = tensors(2, 12, 11, 37, 5, 2, 2, dtype=torch.float32, format=format)
+@pytest.mark.parametrize("dtype", first_by_day((torch.float32, torch.bfloat16, torch.float64)))
+def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, format):
+    drawn = tensors(2, 48, 23, 37, 5, 2, 2, dtype=dtype, format=format)
     threads(1)
     expected = results(carafe_cpu, *drawn, **arguments(5, 2, 2))
-    for number in (1, 2, 3, 8):
+    for number in (1, 2, 3, 8, 64):
         threads(number)
         for _ in range(3):
             got = results(carafe_cpu, *drawn, **arguments(5, 2, 2))

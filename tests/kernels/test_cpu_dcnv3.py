@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from by_day import tried
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
@@ -280,13 +281,15 @@ def test_inputs_are_not_written_to():
 
 
 @pytest.mark.parametrize(("group", "depth"), [(4, 16), (1, 48)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, *(tried(dtype, by_day=False) for dtype in (torch.float64, torch.float16))]
+)
 def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, group, depth):
     call = arguments(group=group)
     drawn = tensors(2, 11, 13, group * depth, call, dtype=dtype)
     threads(1)
     expected = results(dcnv3_cpu, *drawn, **call)
-    for number in (1, 2, 3, 8):
+    for number in (1, 2, 3, 8, 64):
         threads(number)
         for _ in range(3):
             got = results(dcnv3_cpu, *drawn, **call)

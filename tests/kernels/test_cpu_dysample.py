@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from by_day import tried
+from by_day import first_by_day, tried
 from dysample_cases import EPS, FORMATS, assert_within_rounding, results, tensors
 from torch.library import opcheck
 
@@ -104,12 +104,13 @@ def test_empty_inputs_give_nothing():
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("groups", [1, 4])
-def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, groups, memory_format):
-    x, *rest = tensors(2, 16 * groups, 11, 40, 2, groups)
+@pytest.mark.parametrize("dtype", first_by_day((torch.float32, torch.bfloat16, torch.float64)))
+def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, groups, memory_format):
+    x, *rest = tensors(2, 48 * groups, 11, 37, 2, groups, dtype=dtype)
     drawn = x.contiguous(memory_format=memory_format), *rest
     threads(1)
     expected = results(dysample_cpu, *drawn, scale=2, groups=groups)
-    for number in (2, 3, 8):
+    for number in (2, 3, 8, 64):
         threads(number)
         got = results(dysample_cpu, *drawn, scale=2, groups=groups)
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from by_day import tried
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
@@ -257,14 +258,21 @@ def test_empty_inputs_give_zeros(padding, shape, points):
 
 
 @pytest.mark.parametrize(("group", "depth", "points"), [(4, 16, 2), (1, 48, 1)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, group, depth, points):
+@pytest.mark.parametrize(
+    ("dtype", "padding"),
+    [
+        tried(dtype, padding, by_day=padding == "border" and dtype != torch.float64)
+        for dtype in (torch.float32, torch.bfloat16, torch.float64)
+        for padding in sampling.PADDINGS
+    ],
+)
+def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, padding, group, depth, points):
     drawn = tensors(2, 11, 13, group * depth, 9, 31, group, points, dtype=dtype)
     threads(1)
-    expected = results(sample, *drawn, group=group, padding="border")
-    for number in (2, 3, 8):
+    expected = results(sample, *drawn, group=group, padding=padding)
+    for number in (2, 3, 8, 64):
         threads(number)
-        got = results(sample, *drawn, group=group, padding="border")
+        got = results(sample, *drawn, group=group, padding=padding)
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 

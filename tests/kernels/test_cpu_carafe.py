@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from by_day import first_by_day
+from by_day import first_by_day, tried
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
@@ -284,7 +284,7 @@ def test_a_forked_process_computes_too(threads):
     assert child.exitcode == 0
 
 
-@pytest.mark.parametrize("shape", [(32, 16), (16, 32)], ids=["256 bit", "128 bit"])
+@pytest.mark.parametrize("shape", [(32, 16), (16, 32), tried((16, 16), by_day=False)], ids=str)
 @pytest.mark.parametrize("format", FORMATS)
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape, format):
     monkeypatch.setattr(jit, "_addresses", {})

@@ -331,7 +331,7 @@ def test_a_forked_process_computes_too(threads):
     assert child.exitcode == 0
 
 
-@pytest.mark.parametrize("shape", [(32, 16), (16, 32)], ids=["256 bit", "128 bit"])
+@pytest.mark.parametrize("shape", [(32, 16), (16, 32), tried((16, 16), by_day=False)], ids=str)
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape):
     monkeypatch.setattr(jit, "_addresses", {})
     sources = jit._sources()

@@ -117,12 +117,13 @@ def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, 
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
-def test_a_processor_with_shorter_vectors_gets_the_same_results(monkeypatch, memory_format):
+@pytest.mark.parametrize("shape", first_by_day(((16, 32), (32, 16), (16, 16))), ids=str)
+def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape, memory_format):
     monkeypatch.setattr(jit, "_addresses", {})
     sources = jit._sources()
-    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors")
+    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
     for module in (jit, dysample):
-        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(16, 32))
+        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(*shape))
     x, *rest = tensors(1, 20, 5, 11)
     assert_within_rounding(dysample_cpu, x.contiguous(memory_format=memory_format), *rest, scale=2, groups=2)
 

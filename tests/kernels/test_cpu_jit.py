@@ -46,7 +46,7 @@ def test_vectors_are_rearranged_as_named(cache, s):
 
 
 @pytest.mark.parametrize("tasks", [1, 7, 1000])
-@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("threads", [1, 2, 5, 64])
 @pytest.mark.parametrize("team", ["torch's threads", "helpers"])
 def test_every_task_runs_once(cache, monkeypatch, tasks, threads, team):
     if team == "helpers":

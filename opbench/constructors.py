@@ -48,6 +48,11 @@ def also_called(settings: Iterable[str]) -> dict[str, str]:
     }
 
 
+def padded_same(settings: Settings, name: str = "pad") -> Settings:
+    """The settings with the padding, under its name, that keeps the size of an image at stride 1."""
+    return {**settings, name: settings["dilation"] * (settings["kernel_size"] - 1) // 2}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Constructor:
     """The arguments of a constructor, `settings`, with the values to draw, plainest first.

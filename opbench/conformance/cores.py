@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from pkgutil import resolve_name
 
 from opbench import registry
 from opbench.errors import nearest
@@ -26,7 +26,7 @@ def relations_of(operator: Operator) -> tuple[Relation, ...]:
     """The relations that an operator declares, loaded where it says that they are. OpbenchError for what are none."""
     declared = operator.relations
     try:
-        found = declared() if callable(declared) else _named(declared) if declared else ()
+        found = declared() if callable(declared) else resolve_name(declared) if declared else ()
     except Exception as error:  # of an operator's own file: anything
         raise OpbenchError(f"operator {operator.name!r}: relations: {type(error).__name__}: {error}") from error
     if not (isinstance(found, tuple) and all(isinstance(relation, Relation) for relation in found)):
@@ -37,8 +37,3 @@ def relations_of(operator: Operator) -> tuple[Relation, ...]:
     if operator.core is not None and undrawn:
         raise OpbenchError(f"operator {operator.name!r}: relations: {undrawn[0]!r} doesn't say what it draws")
     return found
-
-
-def _named(name: str) -> object:
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)

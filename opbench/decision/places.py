@@ -5,7 +5,6 @@ The suite is a file like anybody's, so that the run's own commands repeat each r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from opbench.models.slots import passed_over
 from opbench.schema import Device, DType, OpbenchError, Operator, Task
 from opbench.slug import slug
 from opbench.suites import PEERS
+from opbench.suites.text import suite_text
 from opbench.tasks import CONV3X3, DOWNSAMPLE2X, UPSAMPLE2X
 
 # What the places of a task are called among a network's slots (`opbench.models.SLOTS`).
@@ -197,36 +197,15 @@ def suite(
     spread: float,
 ) -> str:
     """The TOML of a suite: a workload for each shape. A task without `contenders` has all of its."""
-    lines = [
-        f"title = {_quoted(title)}",
-        "",
-        "[defaults]",
-        f"dtypes = [{_quoted(dtype)}]",
-        f"devices = [{_quoted(device)}]",
-        f"modes = [{_quoted(mode)}]",
-        f"spreads = [{spread!r}]",
-        "",
-        "[contenders]",
-        # One implementation of each was chosen: installed packages' others don't join it.
-        *(
-            f"{task} = [{', '.join(map(_quoted, (*names, f'-{PEERS}')))}]"
-            for task, names in contenders.items()
-            if names
-        ),
-    ]
-    for place in places:
-        dims = ", ".join(f"{name} = {value}" for name, value in place.dims.items())
-        lines += [
-            "",
-            "[[workload]]",
-            f"task = {_quoted(place.task)}",
-            f"name = {_quoted(place.workload)}",
-            f"source = {_quoted(place.source)}",
-            f"dims = {{ {dims} }}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """A string of TOML: JSON's escapes are among its own; what can't be printed is left out."""
-    return json.dumps("".join(character if character.isprintable() else "?" for character in text))
+    defaults = {"dtypes": [dtype], "devices": [device], "modes": [mode], "spreads": [spread]}
+    # One implementation of each was chosen: installed packages' others don't join it.
+    competing = {task: [*names, f"-{PEERS}"] for task, names in contenders.items() if names}
+    workloads = (
+        {"task": place.task, "name": place.workload, "source": place.source, "dims": place.dims} for place in places
+    )
+    return suite_text(
+        title,
+        ("[defaults]", defaults),
+        ("[contenders]", competing),
+        *(("[[workload]]", workload) for workload in workloads),
+    )

@@ -6,7 +6,7 @@ the ends of each place's, as if all of them erred the same way: never too narrow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -119,19 +119,21 @@ def _priced(name: str, baseline: str, panels: Panels, places: int) -> PricedCont
     return replace(
         one,
         # What is counted and allocated doesn't depend on who else had the machine.
-        params=_sum(place.modules * r.counts.params if r.counts else None for place, r in records),
-        macs=_sum(place.calls * r.counts.macs if r.counts else None for place, r in records),
-        traffic_bytes=_sum(map(_traffic, *zip(*records, strict=True))),
-        peak_bytes=_most(r.memory.peak_bytes if r.memory else None for _, r in records),
-        saved_bytes=_sum(map(_saved, *zip(*records, strict=True))),
+        params=_of_all(sum, (place.modules * r.counts.params if r.counts else None for place, r in records)),
+        macs=_of_all(sum, (place.calls * r.counts.macs if r.counts else None for place, r in records)),
+        traffic_bytes=_of_all(sum, map(_traffic, *zip(*records, strict=True))),
+        peak_bytes=_of_all(max, (r.memory.peak_bytes if r.memory else None for _, r in records)),
+        saved_bytes=_of_all(sum, map(_saved, *zip(*records, strict=True))),
         seconds=_seconds(name, panels) if ok else None,
         ratio=_over(name, baseline, panels) if ok and name != baseline else None,
     )
 
 
-def _sum(values: Iterable[int | None]) -> int | None:
+def _of_all(total: Callable[[list[int]], int], values: Iterable[int | None]) -> int | None:
+    """None where any is."""
     found = list(values)
-    return None if any(value is None for value in found) else sum(value for value in found if value is not None)
+    known = [value for value in found if value is not None]
+    return total(known) if len(known) == len(found) else None
 
 
 def _traffic(place: PlacesOfShape, record: Record) -> int | None:
@@ -142,11 +144,6 @@ def _traffic(place: PlacesOfShape, record: Record) -> int | None:
 def _saved(place: PlacesOfShape, record: Record) -> int | None:
     saved = record.memory.saved_bytes if record.memory else None
     return None if saved is None else place.calls * saved
-
-
-def _most(values: Iterable[int | None]) -> int | None:
-    found = list(values)
-    return None if any(value is None for value in found) else max(value for value in found if value is not None)
 
 
 def _median(row: Row | None, panel: Standing) -> float | None:

@@ -5,7 +5,6 @@ Each becomes a suite of one workload, which is planned, measured and written dow
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from opbench.models.sites import evaluate, input_shape
 from opbench.models.target import load_model
 from opbench.schema import OpbenchError
 from opbench.slug import slug
+from opbench.suites.text import suite_text
 from opbench.tasks import SLOTS, groups
 
 # Of an operator whose sizes aren't said.
@@ -50,24 +50,20 @@ class DeployTarget(NamedTuple):
 
     def suite(self, runtimes: Sequence[str], spread: float, dtypes: Sequence[str] = ("float32",)) -> str:
         """Its TOML."""
-        dims = ", ".join(f"{name} = {value}" for name, value in self.dims.items())
-        lines = [
-            f"title = {_quoted(f'{self.name} where it is deployed')}",
-            "",
-            "[[workload]]",
-            f"task = {_quoted(self.task)}",
-            f"name = {_quoted(slug(self.name))}",
-            f"source = {_quoted(self.name)}",
-            f"dims = {{ {dims} }}",
-            f"contenders = [{', '.join(map(_quoted, self.contenders))}]",
-            f"dtypes = [{', '.join(map(_quoted, dtypes))}]",
-            'devices = ["cpu"]',
-            'modes = ["inference"]',
-            f"spreads = [{spread!r}]",
-            f"runtimes = [{', '.join(map(_quoted, runtimes))}]",
-            *(["across_runtimes = true"] if self.across else []),
-        ]
-        return "\n".join(lines) + "\n"
+        workload = {
+            "task": self.task,
+            "name": slug(self.name),
+            "source": self.name,
+            "dims": self.dims,
+            "contenders": self.contenders,
+            "dtypes": dtypes,
+            "devices": ["cpu"],
+            "modes": ["inference"],
+            "spreads": [spread],
+            "runtimes": runtimes,
+            **({"across_runtimes": True} if self.across else {}),
+        }
+        return suite_text(f"{self.name} where it is deployed", ("[[workload]]", workload))
 
 
 def parse_sizes(text: str) -> dict[str, int]:
@@ -179,8 +175,3 @@ def _declared(target: str, swaps: Sequence[str], arguments: Sequence[str], seed:
         "from opbench.models.deployed import register_deployed\n\n"
         f"register_deployed({where!r}, swaps={tuple(swaps)!r}, arguments={tuple(arguments)!r}, seed={seed!r})\n"
     )
-
-
-def _quoted(text: str) -> str:
-    """A string of TOML: JSON's escapes are among its own; what can't be printed is left out."""
-    return json.dumps("".join(character if character.isprintable() else "?" for character in text))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pkgutil import resolve_name
 from typing import Any
 
 import msgspec
@@ -60,20 +60,14 @@ class DocumentKind:
 
     def type(self) -> type[msgspec.Struct]:
         """The noun's class."""
-        found: type[msgspec.Struct] = _named(self.noun)
+        found: type[msgspec.Struct] = resolve_name(self.noun)
         return found
 
     def flaws(self, noun: msgspec.Struct) -> Iterator[Flaw]:
         """What is wrong with a document of this kind beside its types, the numbers first."""
         yield from numbers(noun) if self.check else large(noun)
         if self.check:
-            yield from _named(self.check)(noun)
-
-
-def _named(where: str) -> Any:
-    """What "module:name" names."""
-    module, _, name = where.partition(":")
-    return getattr(importlib.import_module(module), name)
+            yield from resolve_name(self.check)(noun)
 
 
 KINDS: dict[str, DocumentKind] = {

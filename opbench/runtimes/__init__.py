@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from opbench.schema import DEFAULT_RUNTIME
@@ -52,8 +53,7 @@ class Runtime:
 
     def load(self) -> Prepare:
         """The function that makes a module ready for it; imported now, with the runtime itself."""
-        module, _, function = self.prepare.partition(":")
-        found: Prepare = getattr(importlib.import_module(module), function)
+        found: Prepare = resolve_name(self.prepare)
         return found
 
 

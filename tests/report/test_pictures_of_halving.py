@@ -8,6 +8,7 @@ from opbench.drawings import Shot
 from opbench.operators.adown import show as adown
 from opbench.operators.carafe_downsample import CARAFEDownsample
 from opbench.operators.carafe_downsample import show as carafe_downsample
+from opbench.operators.common.show import Recorder
 from opbench.operators.hwd import show as hwd
 from opbench.operators.spdconv import show as spdconv
 from opbench.report.show import image, images, svg
@@ -38,7 +39,7 @@ def test_flat_places_of_a_difference_are_grey():
 
 def test_a_kernel_adds_up_the_window_around_every_second_pixel():
     shown = image.synthetic()
-    core = carafe_downsample.Recorder(carafe_downsample.shift_add)
+    core = Recorder(carafe_downsample.shift_add)
     module = CARAFEDownsample(8, implementation=core).eval()
     with torch.no_grad():
         module(image.features(shown, 8, 0))

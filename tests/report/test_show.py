@@ -13,6 +13,7 @@ from opbench.cli import app
 from opbench.drawings import Shot
 from opbench.operators.carafe import CARAFE, YoloCARAFE
 from opbench.operators.carafe import show as carafe
+from opbench.operators.common.show import Recorder
 from opbench.operators.dcnv3 import show as dcnv3
 from opbench.operators.dcnv3.module import DCNv3, DCNV3_YoLo
 from opbench.report.show import image, svg, weights
@@ -38,7 +39,7 @@ def drawn(request):
 
 
 def test_a_kernel_is_the_softmax_that_the_module_hands_its_core():
-    core = carafe.Recorder()
+    core = Recorder(carafe.shift_add)
     module = weights.seeded(lambda: carafe.made(core), fresh=False, seed=3)
     shown = image.synthetic()
     found = carafe.kernels(module, core, image.features(shown, 64, 0), shown, [(20, 33)])
@@ -53,12 +54,12 @@ def test_a_kernel_is_the_softmax_that_the_module_hands_its_core():
 
 
 def test_a_fresh_carafe_is_nearly_a_box_and_a_fresh_dcnv3_samples_its_grid():
-    core = carafe.Recorder()
+    core = Recorder(carafe.shift_add)
     shown = image.synthetic()
     fresh = weights.seeded(lambda: carafe.made(core), fresh=True, seed=0)
     (kernel,) = carafe.kernels(fresh, core, image.features(shown, 64, 0), shown, [(20, 20)]).kernels
     assert np.asarray(kernel.weights) == pytest.approx(np.full((5, 5), 0.04), abs=0.005)
-    points = dcnv3.Recorder()
+    points = Recorder(dcnv3.unsampled)
     module = weights.seeded(lambda: dcnv3.made(points), fresh=True, seed=0)
     (query,) = dcnv3.queries(module, points, image.features(shown, 64, 0), [(10, 20)])
     assert all(point.at == point.base for point in query.points)
@@ -67,7 +68,7 @@ def test_a_fresh_carafe_is_nearly_a_box_and_a_fresh_dcnv3_samples_its_grid():
 
 
 def test_a_sample_lies_where_its_group_s_offset_moves_it_x_before_y():
-    points = dcnv3.Recorder()
+    points = Recorder(dcnv3.unsampled)
     module = weights.seeded(lambda: dcnv3.made(points), fresh=True, seed=0)
     given = torch.arange(72.0).view(4, 9, 2) / 8  # group, point, (x, y): no two alike
     with torch.no_grad():
@@ -78,7 +79,7 @@ def test_a_sample_lies_where_its_group_s_offset_moves_it_x_before_y():
 
 
 def test_offsets_spread_as_asked_and_a_group_s_weights_sum_to_one():
-    points = dcnv3.Recorder()
+    points = Recorder(dcnv3.unsampled)
     module = weights.seeded(lambda: dcnv3.made(points), fresh=False, seed=0)
     x = image.features(image.synthetic(), 64, 0)
     dcnv3.spread_points(module, x, 2.0, 0)
@@ -191,7 +192,7 @@ def test_a_state_dict_s_values_are_used(tmp_path):
         module.content_encoder.bias.zero_()[12::25] = 0  # no tap preferred
         module.content_encoder.bias.view(25, 4)[7] = 50.0  # tap 7 of all four children
     torch.save(module.state_dict(), tmp_path / "w.pt")
-    core = carafe.Recorder()
+    core = Recorder(carafe.shift_add)
     loaded = weights.loaded("carafe", carafe.MAKERS, tmp_path / "w.pt", "", core)
     shown = image.synthetic()
     (kernel,) = carafe.kernels(loaded, core, image.features(shown, 8, 0), shown, [(31, 30)]).kernels
@@ -207,7 +208,7 @@ class Payload:
 def test_a_pickle_that_would_run_code_is_refused(tmp_path, capsys):
     torch.save({"comp.conv.weight": Payload()}, tmp_path / "w.pt")
     with pytest.raises(OpbenchError, match="expected a state dict"):
-        weights.loaded("carafe", carafe.MAKERS, tmp_path / "w.pt", "", carafe.Recorder())
+        weights.loaded("carafe", carafe.MAKERS, tmp_path / "w.pt", "", Recorder(carafe.shift_add))
     assert "executed" not in capsys.readouterr().out
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from opbench.operators.carafe import CARAFE, show
+from opbench.operators.common.show import Recorder
 from opbench.report.show import weights
 from opbench.report.show.image import features, synthetic
 from opbench.schema import OpbenchError
@@ -24,7 +25,7 @@ def saved(content, **options):
 
 
 def loaded(path):
-    return weights.loaded("carafe", show.MAKERS, path, "", show.Recorder())
+    return weights.loaded("carafe", show.MAKERS, path, "", Recorder(show.shift_add))
 
 
 @pytest.fixture

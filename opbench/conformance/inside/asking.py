@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 from collections.abc import Mapping
+from pkgutil import resolve_name
 
 import msgspec
 from torch import nn
@@ -30,8 +30,7 @@ def anatomy_of(operator: Operator) -> Anatomy | None:
     """The anatomy that an operator declares."""
     if not operator.anatomy:
         return None
-    module, _, name = operator.anatomy.partition(":")
-    found: Anatomy = getattr(importlib.import_module(module), name)
+    found: Anatomy = resolve_name(operator.anatomy)
     return found
 
 

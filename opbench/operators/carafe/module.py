@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from opbench.operators.carafe.function import carafe, check_settings
 from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.common.arguments import check_image
+from opbench.operators.common.block import ConvolutionNormActivation
 from opbench.operators.common.choice import Core
 from opbench.operators.common.reassembling import initialise, weights
 
@@ -131,15 +132,8 @@ class YoloCARAFE(nn.Module):
         return carafe(x, mask.to(x.dtype), **settings, implementation=core)
 
 
-class _ConvBN(nn.Module):
+class _ConvBN(ConvolutionNormActivation):
     """The YOLO community's Conv: convolution without bias, batch norm, activation, under its state-dict keys."""
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int, activation: nn.Module) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel_size, padding=kernel_size // 2, bias=False)
-        self.bn = nn.BatchNorm2d(c_out)
-        self.act = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.act(self.bn(self.conv(x)))
-        return out
+        super().__init__(nn.Conv2d(c_in, c_out, kernel_size, padding=kernel_size // 2, bias=False), activation)

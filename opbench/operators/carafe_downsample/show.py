@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.carafe.show import MOST_TAPS, Kernel, Recorder, Shown, draw
+from opbench.operators.carafe.show import MOST_TAPS, Kernel, Shown, draw
 from opbench.operators.carafe_downsample.cores import shift_add
 from opbench.operators.carafe_downsample.module import CARAFEDownsample
+from opbench.operators.common.show import Recorder
 from opbench.report.show.image import features
 from opbench.report.show.images import pixels
 from opbench.report.show.shots import note, places
@@ -34,7 +35,7 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     x = features(image, module.channels, shot.seed)
     with torch.no_grad():
         module(x)
-        mask, s = computed(recorder.mask, "kernels"), recorder.settings["stride"]
+        mask, s = computed(recorder.calls[-1][1], "kernels"), recorder.settings["stride"]
         colours = torch.from_numpy(image.astype("float32")).permute(2, 0, 1)[None]
         out = shift_add(colours, mask, **recorder.settings)
     k = recorder.settings["kernel_size"]

@@ -8,22 +8,29 @@ from opbench.operators.common.definitions import batch_norm, convolution, silu
 from opbench.schema import Tensors
 
 
-class NormedConv(nn.Module):
-    """x (N, c1, H, W) -> (N, c2, Ho, Wo): a k x k convolution padded by k//2, batch norm, SiLU.
+class ConvolutionNormActivation(nn.Module):
+    """x (N, C, H, W) -> (N, O, Ho, Wo): convolution without bias, batch norm, activation.
 
     State-dict keys are those of ultralytics' `Conv`: `conv.weight` and `bn.*`.
     """
 
-    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1) -> None:
+    def __init__(self, convolution: nn.Conv2d, activation: nn.Module) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c1, c2, k, s, k // 2, bias=False)
-        self.bn = nn.BatchNorm2d(c2)
-        self.act = nn.SiLU()
+        self.conv = convolution
+        self.bn = nn.BatchNorm2d(convolution.out_channels)
+        self.act = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output."""
+        """The three in turn."""
         out: Tensor = self.act(self.bn(self.conv(x)))
         return out
+
+
+class NormedConv(ConvolutionNormActivation):
+    """x (N, c1, H, W) -> (N, c2, Ho, Wo): a k x k convolution padded by k//2, batch norm, SiLU."""
+
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1) -> None:
+        super().__init__(nn.Conv2d(c1, c2, k, s, k // 2, bias=False), nn.SiLU())
 
 
 def normed(x: Tensor, tensors: Tensors, name: str, training: bool) -> Tensor:

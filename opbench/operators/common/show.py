@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -33,21 +33,23 @@ class SampleLine(NamedTuple):
 
 
 class Recorder:
-    """A core that keeps what it is given beside the image, call by call, and returns zeros of a shape that follows."""
+    """A core that keeps the tensors it is given, call by call, and the last call's settings, and answers as `core`."""
 
-    def __init__(self, shape: Callable[..., Sequence[int]]) -> None:
-        self.shape = shape
+    def __init__(self, core: Core) -> None:
+        self.core = core
         self.calls: list[tuple[Tensor, ...]] = []
+        self.settings: Mapping[str, Any] = {}
 
-    def __call__(self, x: Tensor, *tensors: Tensor, **settings: Any) -> Tensor:
+    def __call__(self, *tensors: Tensor, **settings: Any) -> Tensor:
         """As any core is called."""
         self.calls.append(tensors)
-        return x.new_zeros(tuple(self.shape(x, *tensors, **settings)))
+        self.settings = settings
+        return self.core(*tensors, **settings)
 
 
-def of_samples(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, **settings: Any) -> Sequence[int]:
-    """The output's shape of the convolution of clamped samples."""
-    return x.shape[0], weight.shape[0], *rows.shape[2:]
+def no_samples(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, **settings: Any) -> Tensor:
+    """Zeros in the shape of the convolution of clamped samples."""
+    return x.new_zeros(x.shape[0], weight.shape[0], *rows.shape[2:])
 
 
 def points(rows: Tensor, columns: Tensor, row: int, column: int) -> list[Point]:
@@ -64,8 +66,8 @@ class Sampler(Generic[Layer]):
 
     operator    its name; `kind` is the class of its module
     made        the module around a core that is shown where no file gives one; `makers` are for those that do
-    shape       of the core's output, given what the core is; its first arguments beside x, so many as are `located`,
-                say where samples lie
+    core        something of the core's output's shape, given what the core is; its arguments behind x, so many as are
+                `located`, say where samples lie
     channels    of the module's input
     spread      displaces the samples of a module that no file gives on its features, and says so in words
     lines       the samples of the output pixel at a row and column, from all that the module's cores were given
@@ -76,7 +78,7 @@ class Sampler(Generic[Layer]):
     kind: type[Layer]
     made: Callable[[Core], nn.Module]
     makers: Makers
-    shape: Callable[..., Sequence[int]]
+    core: Core
     located: int
     channels: Callable[[Layer], int]
     spread: Callable[[Layer, Tensor, Shot], str]
@@ -86,7 +88,7 @@ class Sampler(Generic[Layer]):
 
     def __call__(self, shot: Shot, image: np.ndarray) -> Drawing:
         """Samples of some pixels of `image` (H, W, 3)."""
-        core = Recorder(self.shape)
+        core = Recorder(self.core)
         module = module_of(shot, self.operator, lambda: self.made(core), self.makers, core)
         assert isinstance(module, self.kind)
         channels = self.channels(module)
@@ -97,7 +99,7 @@ class Sampler(Generic[Layer]):
         with torch.no_grad():
             module(x)
         for call in core.calls:
-            for places_of_samples in call[: self.located]:
+            for places_of_samples in call[1 : 1 + self.located]:
                 computed(places_of_samples, "offsets")
         queries = [
             (row, column, self.lines(module, core.calls, row, column))

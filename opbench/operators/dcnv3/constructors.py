@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from opbench.constructors import Constructor, Settings
+from opbench.constructors import Constructor, Settings, padded_same
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 from opbench.schema import Tensors
 
@@ -16,10 +16,6 @@ def _module(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
 
 def _block(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
     return yolo_block_definition(tensors["x"], tensors, training, kernel_size=settings["k"], group=settings["g"])
-
-
-def _padded_same(settings: Settings) -> Settings:
-    return {**settings, "pad": settings["dilation"] * (settings["kernel_size"] - 1) // 2}
 
 
 MODULE = Constructor(
@@ -38,7 +34,7 @@ MODULE = Constructor(
     channels="channels",
     groups="group",
     channels_last=True,
-    derived=_padded_same,
+    derived=padded_same,
 )
 BLOCK = Constructor(
     settings={"inc": (4, 8, 6), "ouc": (4, 8, 12), "k": (3, 1, 5), "s": (1,), "g": (1, 2, 4), "d": (1,)},

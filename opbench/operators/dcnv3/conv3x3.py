@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from opbench.operators.dcnv3 import constructors
 from opbench.operators.dcnv3.cores import CORES
 from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, block_cost, layer, module_cost
 from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.layer import in_place
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
@@ -32,7 +33,8 @@ def _prepare_module(module: nn.Module, dims: Dims, spread: float, generator: tor
     prepare_dcnv3(module, x.permute(0, 2, 3, 1), spread, generator)
 
 
-def _prepare_block(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
+def prepare_block(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
+    """The same for the YOLO block, whose own convolution comes first."""
     assert isinstance(module, DCNV3_YoLo)
     with torch.no_grad():
         hidden = module.conv(x)
@@ -58,21 +60,6 @@ def _block_definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
     return yolo_block_definition(tensors["x"], tensors, training, group=dims["G"])
 
 
-def _module_in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
-    """Channels first, whatever the class: what stood there was a convolution."""
-    if not isinstance(site.module, nn.Conv2d):
-        raise site.refused("DCNv3 takes the place of an nn.Conv2d: match the convolution in it, or use DCNV3_YoLo")
-    kernel_size, dilation = site.window()
-    return (ChannelsFirstDCNv3 if kind is DCNv3 else kind)(
-        site.channels,
-        kernel_size=kernel_size,
-        pad=dilation * (kernel_size - 1) // 2,
-        dilation=dilation,
-        group=groups(site.channels),
-        implementation=implementation,
-    )
-
-
 def _block_in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
     """In the place of an nn.Conv2d or of a block around one; the channels may differ."""
     kernel_size, dilation = site.window()
@@ -83,6 +70,18 @@ def _block_in_place(kind: type[nn.Module], site: Any, implementation: object) ->
 def _learnt(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, float]:
     """Of the offsets (N, H, W, G*P*2), in units of the layer's offset_scale."""
     return offset_figures(float(module.offset_scale) * tensors[1].flatten(0, 2))  # type: ignore[arg-type]
+
+
+# What every operator around DCNv3's core declares.
+SAMPLING: Mapping[str, Any] = {
+    "implementations": CORES,
+    "counting": COUNTING,
+    "formulas": FORMULAS,
+    "preferred": CORES.automatic,
+    "deformable": True,
+    "subject": "DCNv3",
+    "core_definition": dcnv3_definition,
+}
 
 
 def _operator(
@@ -103,16 +102,10 @@ def _operator(
         module=module,
         definition=definition,
         cost=cost,
-        implementations=CORES,
         prepare=prepare,
         requires=groups_divide,
-        counting=COUNTING,
-        formulas=FORMULAS,
-        preferred=CORES.automatic,
-        deformable=True,
-        subject="DCNv3",
-        core_definition=dcnv3_definition,
         anatomy="opbench.operators.dcnv3.anatomy:ANATOMY",
+        **SAMPLING,
         **declared,
     )
 
@@ -127,7 +120,7 @@ MODULE = _operator(
     _prepare_module,
     classes=(DCNv3,),
     constructor=constructors.MODULE,
-    replaces=_module_in_place,
+    replaces=in_place(DCNv3, ChannelsFirstDCNv3, ", or use DCNV3_YoLo"),
     layer=layer,
     learnt=_learnt,
     show="opbench.operators.dcnv3.show:drawn",
@@ -139,7 +132,7 @@ BLOCK = _operator(
     _block,
     _block_definition,
     block_cost,
-    _prepare_block,
+    prepare_block,
     classes=(DCNV3_YoLo,),
     aliases=("DCNv3",),
     constructor=constructors.BLOCK,

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.definitions import convolution
-from opbench.operators.dcnv3.conv3x3 import prepare_dcnv3
-from opbench.operators.dcnv3.cores import CORES
-from opbench.operators.dcnv3.cost import COUNTING, FORMULAS, core_macs
-from opbench.operators.dcnv3.definition import dcnv3_definition
+from opbench.operators.dcnv3.conv3x3 import SAMPLING, prepare_block, prepare_dcnv3
+from opbench.operators.dcnv3.cost import core_macs
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNV3_YoLo
 from opbench.operators.dcnv3.module_definition import dcnv3_module_definition, yolo_block_definition
 from opbench.schema import Cost, Dims, Implementation, Operator, Tensors
@@ -63,13 +61,6 @@ def _block_definition(dims: Dims, tensors: Tensors, training: bool) -> Tensor:
     return yolo_block_definition(tensors["x"], tensors, training, group=dims["G"], stride=2)
 
 
-def _prepare_block(module: nn.Module, dims: Dims, spread: float, generator: torch.Generator, x: Tensor) -> None:
-    assert isinstance(module, DCNV3_YoLo)
-    with torch.no_grad():
-        hidden = module.conv(x)
-    prepare_dcnv3(module.dcnv3, hidden.permute(0, 2, 3, 1), spread, generator)
-
-
 def _cost_of(dims: Dims, projected: int, norms: int) -> Cost:
     """With O channels: 2O^2 + 5O + 9O + 27G(O + 1) parameters, `projected` more of a 1x1 convolution, `norms` of norms.
 
@@ -100,15 +91,9 @@ MODULE = Operator(
     module=_module,
     definition=_definition,
     cost=_cost,
-    implementations=CORES,
     prepare=_prepare,
     requires=_requires,
-    counting=COUNTING,
-    formulas=FORMULAS,
-    preferred=CORES.automatic,
-    deformable=True,
-    subject="DCNv3",
-    core_definition=dcnv3_definition,
+    **SAMPLING,
 )
 BLOCK = Operator(
     name="yolo-dcnv3",
@@ -118,13 +103,7 @@ BLOCK = Operator(
     module=_block,
     definition=_block_definition,
     cost=_block_cost,
-    implementations=CORES,
-    prepare=_prepare_block,
+    prepare=prepare_block,
     requires=_requires,
-    counting=COUNTING,
-    formulas=FORMULAS,
-    preferred=CORES.automatic,
-    deformable=True,
-    subject="DCNv3",
-    core_definition=dcnv3_definition,
+    **SAMPLING,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -86,10 +85,7 @@ class DCNv3(SamplingLayer):
             offset_scale=offset_scale,
             remove_center=remove_center,
         )
-        settings.check()
-        check_int("channels", channels, 1)
-        if channels % group:
-            raise ValueError(f"channels: expected a multiple of group, got {channels} channels in {group} groups")
+        self.hold(channels, settings, implementation)
         if norm_layer not in _NORMS:
             raise ValueError(nearest("norm_layer", norm_layer, _NORMS))
         if act_layer not in _ACTIVATIONS:
@@ -114,17 +110,8 @@ class DCNv3(SamplingLayer):
                 f"center_feature_scale: it blends output with input, so their sizes must be equal; "
                 f"expected stride 1 and pad {dilation * (kernel_size - 1) / 2:g}, got stride {stride}, pad {pad}"
             )
-        self.channels = channels
-        self.kernel_size = kernel_size
         self.dw_kernel_size = dw_kernel_size
-        self.stride = stride
-        self.pad = pad
-        self.dilation = dilation
-        self.group = group
-        self.offset_scale = offset_scale
         self.center_feature_scale = center_feature_scale
-        self.remove_center = bool(remove_center)
-        self.implementation = implementation
 
         self.dw_conv = nn.Sequential(
             nn.Conv2d(channels, channels, dw_kernel_size, stride, dw_pad, groups=channels),
@@ -136,8 +123,7 @@ class DCNv3(SamplingLayer):
         self.input_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
         if center_feature_scale:
-            self.center_feature_scale_proj_weight = nn.Parameter(torch.zeros(group, channels))
-            self.center_feature_scale_proj_bias = nn.Parameter(torch.zeros(group))
+            self.blend_groups()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.drawings import Drawing, Shot
+from opbench.operators.common.show import Recorder
 from opbench.operators.dcnv3.conv3x3 import prepare_dcnv3
 from opbench.operators.dcnv3.definition import window
 from opbench.operators.dcnv3.module import ChannelsFirstDCNv3, DCNv3
@@ -44,16 +45,9 @@ class Query(msgspec.Struct, frozen=True):
     points: tuple[Point, ...]
 
 
-class Recorder:
-    """A core that keeps the offsets and the mask it is given, and returns its input."""
-
-    offset: Tensor | None = None
-    mask: Tensor | None = None
-
-    def __call__(self, x: Tensor, offset: Tensor, mask: Tensor, **settings: Any) -> Tensor:
-        """At stride 1 with padding "same", output and input have one shape."""
-        self.offset, self.mask, self.settings = offset, mask, settings
-        return x
+def unsampled(x: Tensor, *located: Tensor, **settings: Any) -> Tensor:
+    """In place of a core: at stride 1 with padding "same", output and input have one shape."""
+    return x
 
 
 def made(core: Core) -> nn.Module:
@@ -63,7 +57,7 @@ def made(core: Core) -> nn.Module:
 
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """DCNv3's sampling points at some output pixels of `image` (H, W, 3)."""
-    core = Recorder()
+    core = Recorder(unsampled)
     module = module_of(shot, "dcnv3", lambda: made(core), MAKERS, core)
     assert isinstance(module, DCNv3)
     x = features(image, module.channels, shot.seed)
@@ -84,7 +78,8 @@ def queries(module: nn.Module, recorder: Recorder, x: Tensor, at: Sequence[tuple
     """The samples of output pixels `at` (y, x) for features x (1, C, H, W)."""
     with torch.no_grad():
         module(x)
-    offset, mask = computed(recorder.offset, "offsets"), computed(recorder.mask, "weights of samples")
+    _, offset, mask = recorder.calls[-1]
+    offset, mask = computed(offset, "offsets"), computed(mask, "weights of samples")
     settings = recorder.settings
     k, dilation, group, scale = (settings[name] for name in ("kernel_size", "dilation", "group", "offset_scale"))
     half = (dilation * (k - 1)) >> 1

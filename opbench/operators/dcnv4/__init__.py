@@ -7,12 +7,12 @@ DCNv4(channels=64, kernel_size=3, stride=1, pad=1, dilation=1, group=4, ...)   c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from opbench.kernels.dcnv4_packed import pack, unpack
+from opbench.operators.dcnv3.layer import in_place
 from opbench.operators.dcnv4 import constructors
 from opbench.operators.dcnv4.cores import CORES
 from opbench.operators.dcnv4.cost import COUNTING, FORMULAS, layer, module_cost
@@ -20,7 +20,7 @@ from opbench.operators.dcnv4.definition import dcnv4_definition, dcnv4_module_de
 from opbench.operators.dcnv4.function import dcnv4
 from opbench.operators.dcnv4.module import ChannelsFirstDCNv4, DCNv4
 from opbench.schema import Dims, Implementation, Operator, Tensors
-from opbench.tasks import CONV3X3, groups, groups_divide, offset_figures, spread_offsets
+from opbench.tasks import CONV3X3, groups_divide, offset_figures, spread_offsets
 
 __all__ = ["CORES", "OPERATOR", "OPERATORS", "DCNv4", "dcnv4", "dcnv4_definition", "pack", "unpack"]
 
@@ -61,21 +61,6 @@ def _prepare(module: nn.Module, dims: Dims, spread: float, generator: torch.Gene
     prepare_dcnv4(module, x.permute(0, 2, 3, 1), spread, generator)
 
 
-def _in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
-    """Channels first, whatever the class: what stood there was a convolution."""
-    if not isinstance(site.module, nn.Conv2d):
-        raise site.refused("DCNv4 takes the place of an nn.Conv2d: match the convolution in it")
-    kernel_size, dilation = site.window()
-    return (ChannelsFirstDCNv4 if kind is DCNv4 else kind)(
-        site.channels,
-        kernel_size=kernel_size,
-        pad=dilation * (kernel_size - 1) // 2,
-        dilation=dilation,
-        group=groups(site.channels),
-        implementation=implementation,
-    )
-
-
 def _learnt(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, float]:
     """Of the offsets within (N, H, W, M), in units of the layer's offset_scale."""
     assert isinstance(module, DCNv4)
@@ -99,7 +84,7 @@ OPERATOR = Operator(
     preferred=CORES.automatic,
     deformable=True,
     classes=(DCNv4,),
-    replaces=_in_place,
+    replaces=in_place(DCNv4, ChannelsFirstDCNv4),
     layer=layer,
     learnt=_learnt,
     core_definition=dcnv4_definition,

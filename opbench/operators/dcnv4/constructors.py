@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from opbench.constructors import Constructor, Settings
+from opbench.constructors import Constructor, Settings, padded_same
 from opbench.operators.dcnv4.definition import dcnv4_module_definition
 from opbench.schema import Tensors
 
@@ -12,10 +12,6 @@ from opbench.schema import Tensors
 def _module(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
     given = {name: value for name, value in settings.items() if name not in ("channels", "output_bias")}
     return dcnv4_module_definition(tensors["x"], tensors, **given)
-
-
-def _padded_same(settings: Settings) -> Settings:
-    return {**settings, "pad": settings["dilation"] * (settings["kernel_size"] - 1) // 2}
 
 
 MODULE = Constructor(
@@ -38,5 +34,5 @@ MODULE = Constructor(
     channels="channels",
     groups="group",
     channels_last=True,
-    derived=_padded_same,
+    derived=padded_same,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from opbench.kernels.dcnv4_packed import width
@@ -54,7 +53,6 @@ class DCNv4(SamplingLayer):
         implementation: str | Core = "auto",
     ) -> None:
         super().__init__()
-        check_int("channels", channels, 1)
         settings = DCNv3Settings(
             kernel_size=kernel_size,
             stride=stride,
@@ -64,9 +62,7 @@ class DCNv4(SamplingLayer):
             offset_scale=offset_scale,
             remove_center=remove_center,
         )
-        settings.check()
-        if channels % group:
-            raise ValueError(f"channels: expected a multiple of group, got {channels} channels in {group} groups")
+        self.hold(channels, settings, implementation)
         reach = dilation * (kernel_size - 1)
         if 2 * pad != reach:
             advice = f"give pad={reach // 2}" if reach % 2 == 0 else "give an odd kernel_size"
@@ -86,18 +82,9 @@ class DCNv4(SamplingLayer):
                 f"center_feature_scale: it blends output with input, so their sizes must be equal; expected stride 1, "
                 f"got {stride}"
             )
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.pad = pad
-        self.dilation = dilation
-        self.group = group
-        self.offset_scale = offset_scale
         self.dw_kernel_size = dw_kernel_size
         self.center_feature_scale = center_feature_scale
-        self.remove_center = bool(remove_center)
         self.without_pointwise = without_pointwise
-        self.implementation = implementation
         if dw_kernel_size is not None:
             self.offset_mask_dw = nn.Conv2d(
                 channels, channels, dw_kernel_size, stride, (dw_kernel_size - 1) // 2, groups=channels
@@ -107,8 +94,7 @@ class DCNv4(SamplingLayer):
             self.value_proj = nn.Linear(channels, channels)
             self.output_proj = nn.Linear(channels, channels, bias=output_bias)
         if center_feature_scale:
-            self.center_feature_scale_proj_weight = nn.Parameter(torch.zeros(group, channels))
-            self.center_feature_scale_proj_bias = nn.Parameter(torch.zeros(group))
+            self.blend_groups()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from opbench.drawings import Drawing, Shot
 from opbench.kernels.dcnv4_packed import unpack, width
-from opbench.operators.dcnv3.show import CHANNELS, GROUPS, Recorder, draw, queries
+from opbench.operators.common.show import Recorder
+from opbench.operators.dcnv3.show import CHANNELS, GROUPS, draw, queries, unsampled
 from opbench.operators.dcnv4 import prepare_dcnv4
 from opbench.operators.dcnv4.module import ChannelsFirstDCNv4, DCNv4
 from opbench.report.show.image import features
@@ -33,7 +34,7 @@ def recording(recorder: Recorder) -> Core:
 
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """DCNv4's sampling points at some output pixels of `image` (H, W, 3)."""
-    recorder = Recorder()
+    recorder = Recorder(unsampled)
     core = recording(recorder)
     module = module_of(shot, "dcnv4", lambda: made(core), MAKERS, core)
     assert isinstance(module, DCNv4)

@@ -14,14 +14,13 @@ from opbench.report.show.weights import Core, State
 CHANNELS = 64  # of a module that no file gives
 
 
-def upsampled(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> tuple[int, ...]:
-    """The output's shape of DySample's sampling."""
-    return *x.shape[:2], scale * x.shape[2], scale * x.shape[3]
+def _upsampled(x: Tensor, offset: Tensor, *, scale: int, groups: int) -> Tensor:
+    return x.new_zeros(*x.shape[:2], scale * x.shape[2], scale * x.shape[3])
 
 
 def _lines(module: DySample, calls: Sequence[tuple[Tensor, ...]], row: int, column: int) -> list[SampleLine]:
     starts, ends = (
-        moves.reshape(2, module.groups, module.scale**2) for moves in (module.init_pos, calls[0][0][0, :, row, column])
+        moves.reshape(2, module.groups, module.scale**2) for moves in (module.init_pos, calls[0][1][0, :, row, column])
     )
     return [
         SampleLine(f"group {g}", _points(starts[:, g], row, column), _points(ends[:, g], row, column))
@@ -55,7 +54,7 @@ drawn = Sampler(
     kind=DySample,
     made=lambda core: DySample(CHANNELS, implementation=core),
     makers={"init_pos": _module},
-    shape=upsampled,
+    core=_upsampled,
     located=1,
     channels=lambda module: module.in_channels,
     # A fresh scope is a quarter.

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.arguments import check_image, check_whole
+from opbench.operators.common.block import ConvolutionNormActivation
 from opbench.operators.common.choice import Core
-from opbench.operators.gsconv.module import ConvolutionNormActivation, GSConv, activation
+from opbench.operators.gsconv.module import GSConv, activation
 
 
 class GSBottleneck(nn.Module):

@@ -6,23 +6,9 @@ from torch import Tensor, nn
 
 from opbench.errors import nearest
 from opbench.operators.common.arguments import check_centred, check_divides, check_image, check_whole
+from opbench.operators.common.block import ConvolutionNormActivation
 from opbench.operators.common.choice import Core
 from opbench.operators.gsconv.cores import CORES, SHUFFLES
-
-
-class ConvolutionNormActivation(nn.Module):
-    """x (N, C, H, W) -> (N, O, Ho, Wo): convolution without bias, batch norm, activation; keys `conv` and `bn`."""
-
-    def __init__(self, convolution: nn.Conv2d, activation: nn.Module) -> None:
-        super().__init__()
-        self.conv = convolution
-        self.bn = nn.BatchNorm2d(convolution.out_channels)
-        self.act = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The three in turn."""
-        out: Tensor = self.act(self.bn(self.conv(x)))
-        return out
 
 
 class GSConv(nn.Module):

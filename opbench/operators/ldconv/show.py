@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.common.show import SampleLine, Sampler, of_samples, points, spread_by
+from opbench.operators.common.show import SampleLine, Sampler, no_samples, points, spread_by
 from opbench.operators.ldconv.module import LDConv
 from opbench.report.show.weights import Core, State
 
@@ -15,7 +15,7 @@ CHANNELS, SAMPLES = 64, 9  # of a module that no file gives
 
 
 def _lines(module: LDConv, calls: Sequence[tuple[Tensor, ...]], row: int, column: int) -> list[SampleLine]:
-    rows, columns = calls[0][:2]
+    _, rows, columns, _ = calls[0]
     straight = module.places(torch.zeros(1, 2 * module.num_param, *rows.shape[2:]))
     return [SampleLine("samples", points(*straight, row, column), points(rows, columns, row, column))]
 
@@ -36,7 +36,7 @@ drawn = Sampler(
     kind=LDConv,
     made=lambda core: LDConv(CHANNELS, CHANNELS, SAMPLES, implementation=core),
     makers={"p_conv.weight": _module},
-    shape=of_samples,
+    core=no_samples,
     located=2,
     channels=lambda module: module.p_conv.in_channels,
     spread=lambda module, x, shot: spread_by(module.p_conv, x, shot),

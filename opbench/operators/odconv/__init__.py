@@ -5,11 +5,12 @@ ODConv2d(in_planes, out_planes, kernel_size, stride=1, padding=0, dilation=1, gr
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from opbench.constructors import Constructor, Settings
+from opbench.constructors import Constructor, Settings, padded_same
 from opbench.operators.odconv.cores import CORES
 from opbench.operators.odconv.cost import layer, module_cost
 from opbench.operators.odconv.definition import odconv_definition
@@ -31,10 +32,6 @@ def _module(dims: Dims, implementation: Implementation) -> nn.Module:
 def _constructed(settings: Settings, tensors: Tensors, training: bool) -> Tensor:
     window = {name: settings[name] for name in ("stride", "padding", "dilation", "groups")}
     return odconv_definition(tensors["x"], tensors, training, **window)
-
-
-def _padded_same(settings: Settings) -> Settings:
-    return {**settings, "padding": settings["dilation"] * (settings["kernel_size"] - 1) // 2}
 
 
 def _in_place(kind: type[nn.Module], site: Any, implementation: object) -> nn.Module:
@@ -62,7 +59,7 @@ CONSTRUCTOR = Constructor(
     channels="out_planes",
     inputs="in_planes",
     groups="groups",
-    derived=_padded_same,
+    derived=partial(padded_same, name="padding"),
 )  # fmt: skip
 
 OPERATOR = Operator(

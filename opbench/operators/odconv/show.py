@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from opbench.drawings import Drawing, Shot
+from opbench.operators.common.show import Recorder
 from opbench.operators.odconv.cores import grouped
 from opbench.operators.odconv.module import ODConv2d
 from opbench.report.show.cells import cells, ramp
@@ -30,18 +31,6 @@ class Weighed(msgspec.Struct, frozen=True):
     taps: tuple[tuple[float, ...], ...]
 
 
-class Recorder:
-    """A core that keeps the attention it is given."""
-
-    kernel: Tensor | None = None
-    spatial: Tensor | None = None
-
-    def __call__(self, x: Tensor, weight: Tensor, kernel: Tensor, spatial: Tensor, **settings: int) -> Tensor:
-        """Keeps the attention and computes what any core does."""
-        self.kernel, self.spatial = kernel, spatial
-        return grouped(x, weight, kernel, spatial, **settings)
-
-
 def made(core: Core) -> nn.Module:
     """The module that is shown where no file gives one."""
     return ODConv2d(CHANNELS, CHANNELS, 3, padding=1, implementation=core)
@@ -49,7 +38,7 @@ def made(core: Core) -> nn.Module:
 
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """ODConv's attention for `image` (H, W, 3) and for three others made of it."""
-    core = Recorder()
+    core = Recorder(grouped)
     module = module_of(shot, "odconv", lambda: made(core), MAKERS, core)
     assert isinstance(module, ODConv2d)
     views = {
@@ -66,7 +55,7 @@ def attention(module: ODConv2d, recorder: Recorder, image: np.ndarray, name: str
     """What the module makes of one image, whose features are rectified: filters' means over an image would all be 0."""
     with torch.no_grad():
         module(features(image, module.in_planes, seed).relu())
-    kernel, spatial = (computed(one, "attention")[0] for one in (recorder.kernel, recorder.spatial))
+    kernel, spatial = (computed(one, "attention")[0] for one in recorder.calls[-1][2:])
     k = module.kernel_size
     return Weighed(name, tuple(kernel.tolist()), tuple(map(tuple, spatial.view(k, k).tolist())))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.drawings import Drawing, Shot
+from opbench.operators.common.show import Recorder
 from opbench.operators.rfaconv.cores import pointwise
 from opbench.operators.rfaconv.module import RFAConv
 from opbench.report.show.cells import cells, ramp
@@ -32,17 +33,6 @@ class Attention(msgspec.Struct, frozen=True):
     weights: tuple[tuple[tuple[float, ...], ...], ...]
 
 
-class Recorder:
-    """A core that keeps the logits it is given."""
-
-    logits: Tensor | None = None
-
-    def __call__(self, logits: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Keeps the logits and computes what any core does."""
-        self.logits = logits
-        return pointwise(logits, features, weight, bias)
-
-
 def made(core: Core) -> nn.Module:
     """The module that is shown where no file gives one."""
     return RFAConv(CHANNELS, CHANNELS, implementation=core)
@@ -50,7 +40,7 @@ def made(core: Core) -> nn.Module:
 
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """RFAConv's attention at some output pixels of `image` (H, W, 3)."""
-    core = Recorder()
+    core = Recorder(pointwise)
     module = module_of(shot, "rfaconv", lambda: made(core), MAKERS, core)
     assert isinstance(module, RFAConv)
     x = features(image, module.in_channel, shot.seed)
@@ -63,7 +53,7 @@ def attentions(module: RFAConv, recorder: Recorder, x: Tensor, at: Sequence[tupl
     with torch.no_grad():
         module(x)
     k = module.kernel_size
-    logits = computed(recorder.logits, "attention")[0].unflatten(0, (-1, k * k))
+    logits = computed(recorder.calls[-1][0], "attention")[0].unflatten(0, (-1, k * k))
     weights = logits.softmax(1)[:SHOWN]
     return tuple(
         Attention(y, column, tuple(tuple(map(tuple, one.view(k, k).tolist())) for one in weights[:, :, y, column]))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.operators.common.arguments import check_int
+from opbench.operators.common.block import NormedConv
 from opbench.operators.common.choice import Core
 from opbench.operators.common.clamped.cores import CORES
 
@@ -111,20 +112,6 @@ class DSConv(nn.Module):
         return f"kernel_size={self.kernel_size}, morph={self.morph}, implementation={self.implementation!r}"
 
 
-class _ConvBNAct(nn.Module):
-    """x (N, C1, H, W) -> (N, C2, H, W): YOLO's convolution without bias, batch norm and SiLU."""
-
-    def __init__(self, c1: int, c2: int, k: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c1, c2, k, padding=k // 2, bias=False)
-        self.bn = nn.BatchNorm2d(c2)
-        self.act = nn.SiLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.act(self.bn(self.conv(x)))
-        return out
-
-
 class DySnakeConv(nn.Module):
     """x (N, inc, H, W) -> (N, ouc, H, W): a convolution, a snake along x and a snake along y, side by side, then fused.
 
@@ -147,10 +134,10 @@ class DySnakeConv(nn.Module):
         reason = unfit(ouc, k, "ouc", "k")
         if reason:
             raise ValueError(reason)
-        self.conv_0 = _ConvBNAct(inc, ouc, k)
+        self.conv_0 = NormedConv(inc, ouc, k)
         self.conv_x = DSConv(inc, ouc, k, morph=0, implementation=implementation)
         self.conv_y = DSConv(inc, ouc, k, morph=1, implementation=implementation)
-        self.conv_1x1 = _ConvBNAct(3 * ouc, ouc, 1) if fuse else nn.Identity()
+        self.conv_1x1 = NormedConv(3 * ouc, ouc, 1) if fuse else nn.Identity()
 
     @property
     def implementation(self) -> str | Core:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from opbench.drawings import Shot
-from opbench.operators.common.show import SampleLine, Sampler, of_samples, points
+from opbench.operators.common.show import SampleLine, Sampler, no_samples, points
 from opbench.operators.snake.module import DySnakeConv
 from opbench.report.show.weights import Core, State
 
@@ -24,7 +24,7 @@ def _spread(module: DySnakeConv, x: Tensor, shot: Shot) -> str:
 
 def _lines(module: DySnakeConv, calls: Sequence[tuple[Tensor, ...]], row: int, column: int) -> list[SampleLine]:
     lines = []
-    for axis, snake, (rows, columns, _) in zip("xy", (module.conv_x, module.conv_y), calls, strict=True):
+    for axis, snake, (_, rows, columns, _) in zip("xy", (module.conv_x, module.conv_y), calls, strict=True):
         straight = snake.places(torch.zeros(1, 2 * snake.kernel_size, *rows.shape[2:]))
         starts, ends = points(*straight, row, column), points(rows, columns, row, column)
         lines.append(SampleLine(f"along {axis}", starts, ends, joined=True))
@@ -41,7 +41,7 @@ drawn = Sampler(
     kind=DySnakeConv,
     made=lambda core: DySnakeConv(CHANNELS, CHANNELS, SAMPLES, implementation=core),
     makers={"conv_x.dsc_conv_x.weight": _module},
-    shape=of_samples,
+    core=no_samples,
     located=2,
     channels=lambda module: module.conv_x.offset_conv.in_channels,
     spread=_spread,

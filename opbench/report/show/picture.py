@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 import numpy as np
 
@@ -23,8 +23,7 @@ def drawings() -> dict[str, Callable[[Shot, np.ndarray], Drawing]]:
     found = {}
     for operator in registry.every_operator():
         if isinstance(operator.show, str) and operator.show:
-            module, _, function = operator.show.partition(":")
-            found[operator.name] = getattr(importlib.import_module(module), function)
+            found[operator.name] = resolve_name(operator.show)
         elif operator.show:
             found[operator.name] = operator.show
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from opbench.drawings import Drawing, Shot
 from opbench.operators.carafe import CARAFE, YoloCARAFE, carafe, shift_add
+from opbench.operators.common.show import Recorder
 from opbench.report.show.image import features
 from opbench.report.show.shots import note, places
 from opbench.report.show.svg import INK, MUTED, Value, axes, element, mixed, raster, text
@@ -44,20 +44,6 @@ class Shown(msgspec.Struct, frozen=True):
     output: np.ndarray
 
 
-class Recorder:
-    """A core that keeps the mask it is given, and computes what `core` does."""
-
-    mask: Tensor | None = None
-
-    def __init__(self, core: Core = shift_add) -> None:
-        self.core = core
-
-    def __call__(self, x: Tensor, mask: Tensor, **settings: Any) -> Tensor:
-        """Keeps the mask and computes what any core does."""
-        self.mask, self.settings = mask, settings
-        return self.core(x, mask, **settings)
-
-
 def made(core: Core) -> nn.Module:
     """The module that is shown where no file gives one."""
     return CARAFE(CHANNELS, implementation=core)
@@ -65,7 +51,7 @@ def made(core: Core) -> nn.Module:
 
 def drawn(shot: Shot, image: np.ndarray) -> Drawing:
     """CARAFE's kernels at some output pixels of `image` (H, W, 3)."""
-    core = Recorder()
+    core = Recorder(shift_add)
     if shot.trained:
         from opbench.operators.carafe.show import trained  # here: studies take a while to import
 
@@ -88,7 +74,7 @@ def kernels(
     """What the module does with features x (1, C, H, W) of `image` (H, W, 3), at output pixels `at` (y, x)."""
     with torch.no_grad():
         module(x)
-        mask = computed(recorder.mask, "kernels")
+        mask = computed(recorder.calls[-1][1], "kernels")
         k, s = recorder.settings["kernel_size"], recorder.settings["scale_factor"]
         pixels = torch.from_numpy(image.astype("float32")).permute(2, 0, 1)[None]
         out = carafe(pixels, mask, kernel_size=k, group_size=1, scale_factor=s, implementation="shift-add")

@@ -13,6 +13,14 @@ class OpbenchError(Exception):
     """What a user can mend: wrong usage or unreadable input. The command line prints it in one line, exit code 2."""
 
 
+class NeedsOpset(NotImplementedError):
+    """An operation that ONNX files have from opset `least` on; raised while a file of an older one is written."""
+
+    def __init__(self, operation: str, least: int) -> None:
+        super().__init__(f"{operation} is an operation of ONNX from opset {least} on")
+        self.least = least
+
+
 def said(error: BaseException, most: int | None = None) -> str:
     """An error's kind and the first line of what it says, or its first `most` letters.
 

@@ -18,7 +18,7 @@ from opbench.kernels.cpu.sampling import PADDINGS
 from opbench.schema import Case
 from opbench.verify import gate
 
-pytestmark = pytest.mark.skipif(machine.missing() is not None, reason=str(machine.missing()))
+pytestmark = pytest.mark.skipif(machine.arm().missing() is not None, reason=str(machine.arm().missing()))
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 # What any 64-bit ARM has; and a server's processor of today, with arithmetic in half precision and other atomics.
@@ -28,7 +28,7 @@ PROCESSORS = ("generic", "neoverse-v1")
 @pytest.fixture
 def emulated(arm, tmp_path, monkeypatch):
     """64-bit ARM, of the processor that the test is parametrised by, in place of this machine's."""
-    found = machine.Machine(tmp_path, arm)
+    found = machine.Machine(tmp_path, machine.arm(arm))
     found.take_over(monkeypatch)
     return found
 

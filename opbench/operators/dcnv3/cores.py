@@ -21,6 +21,7 @@ from opbench.operators.common.choice import CoreTable
 from opbench.operators.common.kernels import cpu_kernel, fused_steps, triton_kernel
 from opbench.operators.dcnv3 import traffic
 from opbench.operators.dcnv3.settings import DCNv3Settings
+from opbench.operators.external import onnx_deform_conv
 from opbench.operators.external.peers import DCNV3_PEERS
 from opbench.schema import Implementation
 
@@ -80,6 +81,11 @@ def compiled(x: Tensor, offset: Tensor, mask: Tensor, **settings: Any) -> Tensor
     return sampling.sample(x, offset, mask, Geometry(**settings), sampling_compiled.compiled)
 
 
+def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, **settings: Any) -> Tensor:
+    """ONNX's DeformConv where an ONNX file is written; else the gather."""
+    return (onnx_deform_conv.dcnv3 if onnx_deform_conv.writing() else gather)(x, offset, mask, **settings)
+
+
 # The exception to the rule that a sample outside contributes nothing, whatever its mask holds.
 LEAKS = "; a NaN or infinite mask of a sample outside makes NaN"
 
@@ -96,6 +102,13 @@ CORES = CoreTable(
         gather,
         note="bilinear rows by index, 4P multiply-adds per channel; neither samples nor columns are written out"
         f"{LEAKS}",
+    ),
+    Implementation(
+        "deform-conv",
+        deform_conv,
+        exported=True,
+        note="for ONNX files: one DeformConv between two transpositions, a kernel of ONNX Runtime's and of "
+        f"OpenVINO's own; in torch it is the gather{LEAKS}",
     ),
     fused_steps(
         compiled,

@@ -39,17 +39,33 @@ def dcnv3(
     offset_scale: float,
     remove_center: bool,
 ) -> Tensor:
-    """x (N, H, W, C): torchvision.ops.deform_conv2d, deformable convolution v2 with unit weights for each channel.
+    """x (N, H, W, C): torchvision.ops.deform_conv2d, deformable convolution v2 with unit weights for each channel."""
+    given = as_dcnv2(x, offset, mask, kernel_size, dilation, group, offset_scale, remove_center)
+    out = deform_conv2d(*(t.contiguous() for t in given), stride=stride, pad=pad, dilation=dilation, group=group)
+    return out.permute(0, 2, 3, 1)
 
-    Its tap in row j and column i lies at (v*stride - pad + j*dilation + y, u*stride - pad + i*dilation + x), taps by
-    rows, pairs (y, x), channels first. So an offset o of DCNv3, x outer, becomes half - i*d + (i*d - half + o) a.
+
+def as_dcnv2(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    kernel_size: int,
+    dilation: int,
+    group: int,
+    offset_scale: float,
+    remove_center: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x (N, H, W, C), offset and mask of DCNv3 -> x, offset, mask and weight (C, 1, k, k) of the DCNv2 that it is.
+
+    DCNv2's tap in row j and column i lies at (v*stride - pad + j*dilation + y, u*stride - pad + i*dilation + x), taps
+    by rows, pairs (y, x), channels first. So an offset o of DCNv3, x outer, becomes half - i*d + (i*d - half + o) a.
     """
-    N, _, _, C = x.shape
+    N, C = x.shape[0], x.shape[3]
     _, Ho, Wo, _ = offset.shape
     half = (dilation * (kernel_size - 1)) >> 1
     # Counted, not copied from the host: a CUDA graph that is being captured forbids it.
     steps = torch.arange(kernel_size, dtype=offset.dtype, device=offset.device) * dilation
-    grid = torch.cartesian_prod(steps, steps)
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).view(-1, 2)
     if remove_center:
         grid = torch.cat((grid[: kernel_size**2 // 2], grid[kernel_size**2 // 2 + 1 :]))
     pairs = offset.reshape(N, Ho, Wo, group, -1, 2)
@@ -63,17 +79,8 @@ def dcnv3(
     # It floors whatever number it gets: NaN, infinite and far locations go to one harmless place outside.
     moved = torch.where(moved.abs() < 1e6, moved, 1e6)
     unit = torch.ones(C, 1, kernel_size, kernel_size, dtype=x.dtype, device=x.device)
-    out = deform_conv2d(
-        x.permute(0, 3, 1, 2).contiguous(),
-        moved.flatten(3).permute(0, 3, 1, 2).contiguous(),
-        weights.flatten(3).permute(0, 3, 1, 2).contiguous(),
-        unit,
-        stride=stride,
-        pad=pad,
-        dilation=dilation,
-        group=group,
-    )
-    return out.permute(0, 2, 3, 1)
+    first = (0, 3, 1, 2)
+    return x.permute(first), moved.flatten(3).permute(first), weights.flatten(3).permute(first), unit
 
 
 def _forward_bytes(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:

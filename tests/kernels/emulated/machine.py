@@ -7,6 +7,7 @@ import importlib
 import shutil
 import struct
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -16,23 +17,48 @@ from opbench.kernels.cpu import carafe, dysample, jit, launch, sampling_call
 from opbench.kernels.cpu.ir import Kernel
 from opbench.kernels.cpu.processor import VectorUnit
 
-TRIPLE = "aarch64-unknown-linux-gnu"
 DRIVER = Path(__file__).with_name("driver.c")
-COMPILERS = ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-gcc-12", "aarch64-linux-gnu-gcc-13")
-EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 
 
-def _first(names: tuple[str, ...]) -> str | None:
-    return next(filter(None, map(shutil.which, names)), None)
+@dataclass(frozen=True)
+class Architecture:
+    """What kernels are compiled for, by LLVM's names, which compilers link them, and which programs then run them."""
+
+    triple: str
+    processor: str
+    unit: VectorUnit
+    compilers: tuple[str, ...]
+    runners: tuple[str, ...]
+    packages: str
+
+    def compiler(self) -> str | None:
+        """The first compiler that is installed."""
+        return next(filter(None, map(shutil.which, self.compilers)), None)
+
+    def runner(self) -> str | None:
+        """The first program that is installed."""
+        return next(filter(None, map(shutil.which, self.runners)), None)
+
+    def missing(self) -> str | None:
+        """Why it can't be emulated here, or None."""
+        lacking = [
+            names[0]
+            for names, found in ((self.runners, self.runner()), (self.compilers, self.compiler()))
+            if found is None
+        ]
+        return f"{' and '.join(lacking)} not installed (Debian: {self.packages})" if lacking else None
 
 
-def missing() -> str | None:
-    """Why 64-bit ARM can't be emulated here, or None."""
-    if _first(EMULATORS) is None:
-        return "qemu-user is not installed (Debian: qemu-user-static)"
-    if _first(COMPILERS) is None:
-        return "a C compiler for aarch64 is not installed (Debian: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross)"
-    return None
+def arm(processor: str = "generic") -> Architecture:
+    """64-bit ARM, emulated."""
+    return Architecture(
+        "aarch64-unknown-linux-gnu",
+        processor,
+        VectorUnit(16, 32),
+        ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-gcc-12", "aarch64-linux-gnu-gcc-13"),
+        ("qemu-aarch64-static", "qemu-aarch64"),
+        "qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    )
 
 
 class _Counted(Kernel):
@@ -49,9 +75,11 @@ class _Counted(Kernel):
 class Machine:
     """Compiles, links and calls kernels; `called` names those that were, in order."""
 
-    def __init__(self, folder: Path, processor: str = "generic", unit: VectorUnit | None = None) -> None:
-        self.folder, self.processor = folder, processor
-        self.unit = unit or VectorUnit(16, 32)
+    threads = 3
+    options: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path, architecture: Architecture) -> None:
+        self.folder, self.architecture = folder, architecture
         self.programs: dict[int, tuple[Path, int, str]] = {}
         self.ranges: dict[int, int] = {}
         self.called: list[str] = []
@@ -59,15 +87,15 @@ class Machine:
         llvm.initialize_all_asmprinters()
 
     def take_over(self, monkeypatch) -> None:
-        """Puts itself in place of the processor that tests run on, with three threads."""
+        """Puts itself in place of the processor that tests run on."""
         monkeypatch.setattr(jit, "_addresses", {})
         monkeypatch.setattr(jit, "_load", self.load)
         for module in (carafe, sampling_call, dysample):
-            monkeypatch.setattr(module, "target", lambda: self.unit)
+            monkeypatch.setattr(module, "target", lambda: self.architecture.unit)
         monkeypatch.setattr(launch, "WORTH_A_THREAD", 1)
         monkeypatch.setattr(launch, "_function", lambda address: lambda values: self.run(address, values, 1))
         monkeypatch.setattr(launch, "team", lambda: self.parallel)
-        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: self.threads)
         pointer = torch.Tensor.data_ptr
 
         def noted(tensor: torch.Tensor) -> int:
@@ -77,29 +105,30 @@ class Machine:
 
         monkeypatch.setattr(torch.Tensor, "data_ptr", noted)
 
-    def object_code(self, module: str, name: str, *parameters) -> tuple[bytes, int]:
-        """What a kernel is compiled to, as a function `kernel`, and how many words it is called with."""
-        machine = llvm.Target.from_triple(TRIPLE).create_target_machine(
-            cpu=self.processor, opt=3, reloc="pic", codemodel="small"
+    def compiled(self, module: str, name: str, *parameters):
+        """What LLVM makes of a kernel, as a function `kernel`; its code generator; how many words it is called with."""
+        architecture = self.architecture
+        machine = llvm.Target.from_triple(architecture.triple).create_target_machine(
+            cpu=architecture.processor, opt=3, reloc="pic", codemodel="small"
         )
-        written = _Counted("kernel", self.unit)
+        written = _Counted("kernel", architecture.unit)
         getattr(importlib.import_module(module), name)(written, *parameters)
         code = llvm.parse_assembly(written.finish())
-        code.triple = TRIPLE
+        code.triple = architecture.triple
         code.verify()
         passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
         passes.getModulePassManager().run(code, passes)
-        return bytes(machine.emit_object(code)), written.words
+        return code, machine, written.words
 
     def load(self, module: str, name: str, *parameters) -> int:
         """A kernel's number, which stands for its address."""
         number = len(self.programs) + 1
-        code, words = self.object_code(module, name, *parameters)
+        code, machine, words = self.compiled(module, name, *parameters)
         driver, kernel, program = (self.folder / file for file in ("driver.o", f"{number}.o", f"{number}"))
-        compiler = _first(COMPILERS)
+        compiler = self.architecture.compiler()
         if not driver.exists():
             subprocess.run([compiler, "-O1", "-c", DRIVER, "-o", driver], check=True)
-        kernel.write_bytes(code)
+        kernel.write_bytes(bytes(machine.emit_object(code)))
         # Only the driver's own calls are there to link with, and no mathematics.
         subprocess.run([compiler, "-static", "-pthread", driver, kernel, "-o", program], check=True)
         self.programs[number] = (program, words, f"{module.rpartition('.')[2]}.{name}")
@@ -114,6 +143,7 @@ class Machine:
         """Calls a kernel over there, with the memory that its arguments point into."""
         program, words, name = self.programs[address]
         arguments = list(values)[:words]
+        arguments += [0] * (words - len(arguments))  # a forward kernel names the gradients' places, and uses none
         pointed = [
             (start, size)
             for start, size in self.ranges.items()
@@ -125,11 +155,16 @@ class Machine:
         out.unlink(missing_ok=True)
         memory = b"".join(ctypes.string_at(start, size) for start, size in pointed)
         into.write_bytes(struct.pack(f"<{len(numbers)}q", *numbers) + memory)
-        done = subprocess.run([_first(EMULATORS), program, into, out], capture_output=True, timeout=600)
-        assert done.returncode == 0, f"{name}, emulated, ended with {done.returncode}: {done.stderr.decode()[-500:]}"
+        command = [self.architecture.runner(), *self.options, program, into, out]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, f"{name}, emulated, ended with {done.returncode}: {done.stderr[-500:]}"
+        self.said(name, done.stderr)
         left, at = out.read_bytes(), 0
         for start, size in pointed:
             ctypes.memmove(start, left[at : at + size], size)
             at += size
         values[launch.COUNTER] = values[launch.TASKS]
         self.called.append(name)
+
+    def said(self, name: str, text: str) -> None:
+        """What the program that ran a kernel said of it."""

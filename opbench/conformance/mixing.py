@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from opbench.conformance.sizes import SizeStep, completed
+from opbench.conformance.sizes import SHORT, SizeStep, completed
 from opbench.relations import Sizes
 
 # What networks ask for beside the least: of numbers these, of switches and factors all.
@@ -21,6 +21,8 @@ COMMON = frozenset((1, 2, 3, 5))
 WORK = 1 << 15
 # A pair without a common value, or with one below the ordinary, waits as one of so many times its work.
 LATER = 8
+# Options are few, and a window wants an image of its size: a pair of theirs comes as one of so much less work.
+SOONER = 64
 
 Value = tuple[str, Any]
 Pair = tuple[Value, Value]
@@ -55,7 +57,9 @@ class Mixture:
                         pair = (first, one), (second, other)
                         self.least[pair] = self._less(found)
                         soon = any(map(self._is_common, pair)) and not any(map(self._is_less, pair))
-                        work[pair] = self.sizes.work(found) * (1 if soon else LATER)
+                        work[pair] = self.sizes.work(found) * (LATER if not soon else 1)
+                        if soon and max(self.rungs[first][-1], self.rungs[second][-1]) < SHORT:
+                            work[pair] //= SOONER
         self.left = dict(sorted(work.items(), key=lambda item: item[1]))
         self.of = len(self.left)
 

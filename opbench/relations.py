@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from opbench.schema import DType
@@ -60,6 +61,11 @@ class Violation(AssertionError):
         self.cause = cause
 
 
+def product_of(sizes: Mapping[str, Any]) -> int:
+    """The product of all sizes, of which one below 1 counts as 1."""
+    return prod(max(1, int(value)) for value in sizes.values())
+
+
 @dataclass(frozen=True)
 class Sizes:
     """The dimensions and options of a core's calls, and how a call of given sizes is made.
@@ -68,13 +74,15 @@ class Sizes:
     one of them in the smallest ordinary call in which those in `asked` have these values (or the next that fit the
     others, such as a number of channels that the groups divide); None where there is no such call. `call(sizes, space,
     seed)` makes it, of ordinary finite values. `areas` name dimensions whose product is tried at large values too:
-    the elements that a kernel numbers together.
+    the elements that a kernel numbers together. `work(sizes)` is roughly how much a call has, for the cheapest to come
+    first: the product of all sizes unless told.
     """
 
     rungs: Mapping[str, tuple[Any, ...]]
     completed: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
     call: Callable[[Mapping[str, Any], Space, int], Example]
     areas: tuple[tuple[str, str], ...] = ()
+    work: Callable[[Mapping[str, Any]], int] = product_of
 
 
 @dataclass(frozen=True)

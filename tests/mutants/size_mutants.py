@@ -214,6 +214,39 @@ def offsets_in_16_bits(core, at, call):
     return core(offset=call["offset"] - whole + wrapped)
 
 
+@mutant("a window of 13 has a table for one group alone")
+def window_of_13_in_groups(core, at, call):
+    return core() * 0.9 if at.k == 13 and at.g > 1 else core()
+
+
+@mutant("32 groups of a second image are the first one's")
+def groups_of_32_in_a_batch(core, at, call):
+    return at.zeroed(core(), "N", 1) if at.g == 32 else core()
+
+
+@mutant("a scale of 8 is computed with the window of 3 where it is larger", "carafe")
+def scale_of_8_with_a_window_of_5(core, at, call):
+    return core() * 0.9 if at.s == 8 and at.k >= 5 else core()
+
+
+@mutant("a stride of 4 starts one pixel late where groups are more than one", "dcnv3")
+def stride_of_4_in_groups(core, at, call):
+    return core().roll(1, 1) * 0.9 if at.options["stride"] == 4 and at.g > 1 else core()
+
+
+@mutant("a window of 11 is not dilated", "dcnv3")
+def dilated_window_of_11(core, at, call):
+    return core() * 0.9 if at.k == 11 and at.options["dilation"] > 1 else core()
+
+
+@mutant("offsets along y are kept in 9 bits", "dcnv3")
+def offsets_along_y_in_9_bits(core, at, call):
+    whole = call["offset"].floor()
+    wrapped = (whole + 256).remainder(512) - 256
+    along_y = torch.arange(whole.shape[-1]) % 2 == 1
+    return core(offset=call["offset"] + torch.where(along_y, wrapped - whole, 0))
+
+
 # --- Gradients ----------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +274,11 @@ def gradient_of_7(core, at, call):
 def offset_gradient_of_a_full_block(core, at, call):
     full = at.C >= 64 and at.g >= 2
     return core(offset=Scaled.apply(call["offset"], 0.5)) if full else core()
+
+
+@mutant("the gradient of the mask is halved past 128 rows where groups are more than one")
+def mask_gradient_past_128_rows_in_groups(core, at, call):
+    return core(mask=Scaled.apply(call["mask"], 0.5)) if at.H > 128 and at.g > 1 else core()
 
 
 for _name, _one in SIZE_MUTANTS.items():

@@ -30,6 +30,13 @@ def call(sizes: Mapping[str, Any], space: Space, seed: int) -> Example:
     return example(space, options, x=noise((N, C, H, W), seed), mask=noise((N, g * k * k, s * H, s * W), seed + 1))
 
 
+def work(sizes: Mapping[str, Any]) -> int:
+    """The multiplications of a call."""
+    N, C, H, W, k, _, s = (sizes[name] for name in _ORDINARY)
+    multiplications: int = N * C * H * W * (s * k) ** 2
+    return multiplications
+
+
 SIZES = Sizes(
     rungs={
         **dict.fromkeys(("N", "C", "H", "W"), LADDER),
@@ -39,5 +46,6 @@ SIZES = Sizes(
     },
     completed=completed,
     call=call,
+    work=work,
     areas=(("H", "W"), ("N", "C")),
 )

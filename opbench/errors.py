@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-# Of the name of an error's class.
-LONGEST_KIND = 100
+# Of the name of an error's class, and of what it says: a message may be hundreds of megabytes, and is searched.
+LONGEST_KIND, LONGEST_TEXT = 100, 8_000
 
 
 class OpbenchError(Exception):
@@ -34,9 +34,10 @@ def said(error: BaseException, most: int | None = None) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says; its `__str__` may be anybody's."""
+    """What an error says, or the beginning of it; its `__str__` may be anybody's."""
     try:
-        return str(error)
+        text = str(error)
+        return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ..."
     except Exception:
         return "(an error that can't be printed)"
 

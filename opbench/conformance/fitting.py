@@ -15,7 +15,7 @@ from opbench.conformance.promised import unset as needed
 from opbench.conformance.raised import WHAT_A_TARGET_RAISES
 from opbench.conformance.target import TargetName, Value
 from opbench.constructors import Settings
-from opbench.errors import nearest, said
+from opbench.errors import nearest, said, text_of
 from opbench.schema import OpbenchError
 
 
@@ -121,7 +121,7 @@ def unfit(candidate: ModuleTarget) -> str:
         try:
             module = candidate.constructed(settings, x)
         except WHAT_A_TARGET_RAISES as error:
-            reason = str(error) if isinstance(error, NotImplementedError) else said(error)
+            reason = text_of(error) if isinstance(error, NotImplementedError) else said(error)
             continue
         try:
             expected = kind.parameters(settings, 0)

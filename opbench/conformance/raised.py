@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Collection
 
+from opbench.errors import text_of
 from opbench.relations import Example, Space
 
 MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_?alloc", re.IGNORECASE)
@@ -42,7 +43,7 @@ def refuses(error: BaseException, message: str, made: Example, words: Collection
         return True
     if not isinstance(error, ValueError):
         return False
-    return _names_one({*made.options, *words}, str(error), but=set(made.tensors))
+    return _names_one({*made.options, *words}, text_of(error), but=set(made.tensors))
 
 
 def raises_on(dtype: str) -> str:

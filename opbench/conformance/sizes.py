@@ -19,6 +19,7 @@ from opbench.conformance.findings import LARGE
 from opbench.conformance.oracle import Magnitude, Oracle, answers
 from opbench.conformance.raised import MEMORY
 from opbench.conformance.strategies import noise_like
+from opbench.errors import text_of
 from opbench.relations import Core, Example, Relation, Sizes, Space
 from opbench.schema import OpbenchError
 
@@ -99,7 +100,7 @@ def _within_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or MEMORY.search(str(error)):
+        if isinstance(error, MemoryError) or MEMORY.search(text_of(error)):
             raise OpbenchError(
                 "--shape: the definition of one such image needs more memory than a check has"
             ) from error

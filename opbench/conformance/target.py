@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from opbench.errors import nearest, said
+from opbench.errors import nearest, said, text_of
 from opbench.registry import file_loaded
 from opbench.schema import OpbenchError
 
@@ -99,7 +99,7 @@ def package_root(file: Path) -> Path:
 
 def _what_to_add(error: BaseException, target: TargetName) -> str:
     """What mends an import that failed for want of a package; "" for anything else."""
-    if isinstance(error, ImportError) and "relative import" in str(error):
+    if isinstance(error, ImportError) and "relative import" in text_of(error):
         above = package_root(Path(target.source))
         return f": it is part of a package; add --path {above if above != Path.cwd() else '.'}, the folder it lies in"
     if not isinstance(error, ModuleNotFoundError) or not error.name:

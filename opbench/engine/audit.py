@@ -11,6 +11,7 @@ Between timed blocks, at random places, outside the timed span:
               their own values again, and another is: who answers from memory takes longer for a question that is new
     own       what a call returns is a plain tensor in memory of its own: not a promise to compute it later, not a view
               of an input, not a buffer that an earlier call has returned and that is in use
+    cores     the process computes no longer than the block lasts, on as many cores as the run has threads
 
 Judging takes time: beyond the first few of each kind, audits together take at most `SHARE` of what the contender is
 timed for.
@@ -26,15 +27,17 @@ from dataclasses import dataclass, field
 
 import torch
 
+from opbench.engine.busy_cores import BusyCores
 from opbench.schema import Verdict
 from opbench.verify.gate import disowned, shares_memory
 
 Tensors = tuple[torch.Tensor, ...]
 
 SHARE = 0.05
-# So many of each kind always happen,
+# So many of each kind always happen at the beginning, and one more at the end: a memory may begin late.
 FIRST = 3
-# or one of a contender whose block takes longer: its audits would take longer than its timing.
+# Where a block takes longer, audits would take longer than the timing: one is picked at the beginning, and the others
+# wait for the end.
 LONG_BLOCK_SECONDS = 0.1
 # How many times as long a call on new values may take as one on old ones, both single calls on values just written; and
 # as one of many in a block, which a single call may well exceed twice over. The fastest of at least `FIRST` of each is
@@ -45,7 +48,6 @@ UNSEEN_SECONDS = 20e-6
 ASKED_AGAIN = 20
 FEW = 1024
 KINDS = ("picked", "unseen", "fresh")
-REUSED = "the output is in the memory of an earlier call's output, which is in use"
 
 # Taken before foreign code is loaded, which may put others in their place.
 _now = time.perf_counter
@@ -69,17 +71,20 @@ class Audit:
     draw: random.Random
     now: Callable[[], float] = _now
     sample: Callable[[int], object] | None = None  # so many calls, as they are timed; None: a loop of them
+    busy: BusyCores = field(default_factory=BusyCores)
     _fresh: list[torch.Tensor] = field(default_factory=list)
     _calls: int = 0
     _pick: int = -1
     _kept: Tensors | None = None
     _after: Tensors | None = None  # of the block's last call, if that isn't the picked one
     _before: list[torch.Tensor] = field(default_factory=list)
+    _held: torch.Tensor | None = None  # an output that stays in use while others are called for
     _block: int = 0
     _begun: float = 0.0
     _timed: float = 0.0
     _spent: float = 0.0  # on audits
     _done: list[str] = field(default_factory=list)
+    _at_the_end: dict[str, int] = field(default_factory=dict)  # how many of each kind there are to be then
     _known: list[float] = field(default_factory=list)
     _unseen: list[float] = field(default_factory=list)
     _again: list[float] = field(default_factory=list)
@@ -87,7 +92,9 @@ class Audit:
     def begin(self) -> None:
         """A block of calls is about to be timed."""
         self._pick = self.draw.randrange(self._block) if self._block and self._due("picked") else -1
-        self._calls, self._kept, self._after, self._begun = 0, None, None, self.now()
+        self._calls, self._kept, self._after = 0, None, None
+        self.busy.begin()
+        self._begun = self.now()
 
     @property
     def moved(self) -> bool:
@@ -111,6 +118,8 @@ class Audit:
         """The block is over. Raises `Caught` for what the audits find."""
         block = self.now() - self._begun
         self._timed += block
+        if reason := self.busy.end(block):
+            raise Caught(reason)
         if self._calls:
             self._known.append(block / self._calls)
             self._block = self._calls
@@ -123,10 +132,14 @@ class Audit:
         if self._block and self._due("fresh"):
             self._timing("fresh", self._ask_in_a_block)
 
+    def conclude(self) -> None:
+        """The timing is over: one more of each kind is due."""
+        self._at_the_end = {kind: self._done.count(kind) + 1 for kind in KINDS}
+
     @property
     def complete(self) -> bool:
         """Whether there were as many of each kind as always happen."""
-        return all(self._done.count(kind) >= self._first() for kind in KINDS)
+        return all(self._done.count(kind) >= self._least(kind) for kind in KINDS)
 
     def repeat(self) -> None:
         """A block of calls that is not timed, for audits that the timed ones were too few for."""
@@ -141,12 +154,14 @@ class Audit:
     def _due(self, kind: str) -> bool:
         done = self._done.count(kind)
         turn = len(KINDS) * done <= len(self._done)  # no kind uses up the time of another
-        # A block of its own is as long as a timed one.
-        cost = self._known[-1] * self._block if kind == "fresh" else 0.0
-        return done < self._first() or (turn and self._spent + cost < SHARE * self._timed)
+        calls = {"picked": 0, "unseen": 3, "fresh": self._block + 1}[kind]
+        cost = self._known[-1] * calls if calls else 0.0
+        return done < self._least(kind) or (turn and self._spent + cost < SHARE * self._timed)
 
-    def _first(self) -> int:
-        return 1 if self._known and self._known[-1] * self._block > LONG_BLOCK_SECONDS else FIRST
+    def _least(self, kind: str) -> int:
+        if self._known and self._known[-1] * self._block > LONG_BLOCK_SECONDS:
+            return 1 if self._at_the_end or kind == "picked" else 0
+        return max(FIRST, self._at_the_end.get(kind, 0))
 
     def _timing(self, kind: str, work: Callable[[], None]) -> None:
         begin = self.now()
@@ -159,11 +174,17 @@ class Audit:
     def _judge(self, kept: Tensors, after: Tensors | None) -> None:
         if reason := disowned(kept[0], self.inputs):
             raise Caught(f"in a timed call: {reason}")
-        if after is not None and type(after[0]) is torch.Tensor and shares_memory(kept[0], after[0]):
-            raise Caught(REUSED)
+        if after is not None and type(after[0]) is torch.Tensor:
+            _refuse_reuse(kept[0], after[0])
+        self._refuse_held(kept[0])
+        self._held = kept[0] if self._held is None else self._held
         verdict = self.judge(kept)
         if not verdict.correct:
             raise Caught(f"in a timed call: {verdict.reason}", verdict)
+
+    def _refuse_held(self, *outputs: torch.Tensor) -> None:
+        for output in outputs if self._held is not None else ():
+            _refuse_reuse(self._held, output)
 
     def _ask_in_a_block(self) -> None:
         self._before = before = self._copies()
@@ -174,7 +195,10 @@ class Audit:
             kept = self._taken()
             if reason := disowned(kept[0], self.inputs):
                 raise Caught(f"in a timed call: {reason}")
-            for ours, theirs in zip(kept, self.work(), strict=True):
+            answer = self.work()
+            _refuse_reuse(kept[0], answer[0])
+            self._refuse_held(kept[0], answer[0])
+            for ours, theirs in zip(kept, answer, strict=True):
                 if not _alike(ours, theirs):
                     raise Caught("in a timed call: another answer than right after it, to the same values")
         finally:
@@ -196,11 +220,12 @@ class Audit:
     def _ask_anew(self) -> None:
         seen = self.work()[0]
         unseen, again, different = self._unseen_call()
-        if shares_memory(seen, unseen) or shares_memory(seen, again):
-            raise Caught(REUSED)
+        _refuse_reuse(seen, unseen)
+        _refuse_reuse(seen, again)
+        self._refuse_held(seen, unseen, again)
         if different and torch.equal(seen, unseen) and len(seen.unique()) > 1:
             raise Caught("answers from memory: other values in its inputs get the very same output")
-        if len(self._unseen) < self._first() or not self._suspect():
+        if len(self._unseen) < self._least("unseen") or not self._suspect():
             return
         for _ in range(ASKED_AGAIN):  # another process may have had the core each time so far
             self._unseen_call()
@@ -242,6 +267,11 @@ class Audit:
         with torch.no_grad():
             for place, value in zip(self.inputs, values, strict=True):
                 place.copy_(value)
+
+
+def _refuse_reuse(earlier: torch.Tensor | None, later: torch.Tensor) -> None:
+    if earlier is not None and shares_memory(earlier, later):
+        raise Caught("the output is in the memory of an earlier call's output, which is in use")
 
 
 def _alike(ours: torch.Tensor, theirs: torch.Tensor) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
+from opbench import registry
 from opbench.engine import state
 from opbench.engine.audit import FIRST, Audit, Caught
+from opbench.engine.busy_cores import BusyCores
 from opbench.engine.case_state import CaseState, end_with_the_device, one_line
 from opbench.engine.check_case import Stopwatch
 from opbench.engine.steps import CaseStep
@@ -176,7 +178,8 @@ def _hold_against_the_books(
 
 
 def _complete(name: str, audit: Audit, blocks: _Blocks) -> None:
-    """Makes up for the audits that a contender's rounds were too few for, as where a budget is spent in the first."""
+    """Audits once more, and makes up for what a contender's rounds were too few for, as where one spends the budget."""
+    audit.conclude()
     for _ in range(2 * FIRST):
         if audit.complete:
             return
@@ -235,6 +238,7 @@ def _audit(case: CaseState) -> Audit:
         judge=lambda results: expected.judge(dict(zip(names, results, strict=True))),
         inputs=inputs,
         draw=case.draw,
+        busy=BusyCores(None if registry.opaque(case.case) else torch.get_num_threads()),
     )
 
 

@@ -6,7 +6,8 @@ import random
 import pytest
 import torch
 
-from opbench.engine.audit import FIRST, SHARE, Audit, Caught, disowned
+from opbench.engine.audit import FIRST, LONG_BLOCK_SECONDS, SHARE, Audit, Caught, disowned
+from opbench.engine.busy_cores import BusyCores
 from opbench.schema import Terms
 from opbench.verify.bounds import judge as judged
 
@@ -58,6 +59,50 @@ def test_what_the_rounds_were_too_few_for_is_made_up_for(count):
         held.end()
         tries += 1
     assert tries <= 2 * FIRST
+
+
+def ended(held):
+    """As at the end of the timing: blocks until the audits are complete."""
+    held.conclude()
+    while not held.complete:
+        held.begin()
+        held.repeat()
+        held.end()
+
+
+@pytest.mark.parametrize("from_call", [40, 100])
+def test_a_memory_that_begins_late_is_found_at_the_end(from_call):
+    calls, memory = itertools.count(), []
+
+    def late(x):
+        if next(calls) < from_call:
+            return 2 * x
+        if not memory:
+            memory.append(2 * x)
+        return memory[0].clone()
+
+    held = audit(late)
+    blocks(held, count=4, calls=1)
+    for _ in range(from_call):  # no time passes on this clock, so that no share of it is there for audits
+        held.begin()
+        held.call()
+        held.end()
+    with pytest.raises(Caught, match="answers from memory"):
+        ended(held)
+
+
+def test_long_blocks_are_audited_at_the_end():
+    clock = Clock()
+
+    def slow(x):
+        clock.time += 1.1 * LONG_BLOCK_SECONDS
+        return 2 * x
+
+    held = audit(slow, clock)
+    blocks(held, count=4, calls=1)
+    assert held._done == ["picked"]
+    ended(held)
+    assert sorted(held._done) == ["fresh", "picked", "unseen"]
 
 
 def test_garbage_between_the_checked_calls_is_found():
@@ -175,11 +220,42 @@ def test_a_buffer_that_is_used_again_is_no_output():
         blocks(audit(lambda x: torch.mul(x, 2, out=buffer)))
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_buffers_that_take_turns_are_no_outputs_either(size):
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize("calls", [1, 8])
+def test_buffers_that_take_turns_are_no_outputs_either(size, calls):
     buffers, clock = itertools.cycle([torch.empty(64, 64) for _ in range(size)]), Clock()
     with pytest.raises(Caught, match="in the memory of an earlier call's output"):
-        blocks(audit(lambda x: torch.mul(x, 2, out=next(buffers)), clock), clock, count=200)
+        blocks(audit(lambda x: torch.mul(x, 2, out=next(buffers)), clock), clock, count=200, calls=calls)
+
+
+def computing(cores, *, idle=0.0, allowed=1):
+    """Blocks of a call that keeps so many cores busy, where something else keeps others busy between them."""
+    clock = Clock()
+
+    def work(x):
+        clock.time += 0.01
+        return 2 * x
+
+    # A clock that stands still while nobody is called: what is computed then comes with each look.
+    looks = itertools.count()
+    held = audit(work, clock)
+    held.busy = BusyCores(allowed, lambda: cores * clock.time + idle * next(looks), clock)
+    blocks(held, count=30)
+
+
+@pytest.mark.parametrize(("cores", "allowed"), [(1.0, 1), (1.3, 1), (4.2, 4), (8.0, None)])
+def test_as_many_cores_as_the_run_has_threads_are_fine(cores, allowed):
+    computing(cores, allowed=allowed)
+
+
+@pytest.mark.parametrize(("cores", "allowed", "said"), [(1.9, 1, "1 thread"), (6.0, 4, "4 threads")])
+def test_more_cores_than_the_run_has_threads_are_found(cores, allowed, said):
+    with pytest.raises(Caught, match=rf"^keeps {cores} cores busy, where the run has {said}$"):
+        computing(cores, allowed=allowed)
+
+
+def test_what_computes_while_nobody_is_called_is_nobody_s():
+    computing(1.9, idle=1e-6)
 
 
 def test_a_view_of_an_input_is_no_output():

@@ -25,6 +25,7 @@ from opbench.engine.judging.messages import (
     Question,
     Ready,
 )
+from opbench.errors import said
 from opbench.process.channel import serve
 from opbench.schema import DEFAULT_RUNTIME, Case
 from opbench.verify.gate import Reference, reference
@@ -58,7 +59,7 @@ class Judge:
         except MemoryError:
             return NotJudged("the definition needs more memory than there is", memory=True)
         except Exception as error:  # it is of this case alone; the run goes on
-            return NotJudged(f"{type(error).__name__}: {error}", memory="can't allocate memory" in str(error))
+            return NotJudged(said(error), memory="can't allocate memory" in said(error))
 
     def _expected(self, case: Case, question: Question) -> Reference:
         if question.panel != self._panel:

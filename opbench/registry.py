@@ -28,6 +28,7 @@ from opbench.schema import DEFAULT_RUNTIME, Case, Implementation, Implementation
 _tasks: dict[str, Task] = {}
 _operators: dict[tuple[str, str], Operator] = {}
 _extensions: set[tuple[str, str]] = set()
+_own: set[tuple[str, str]] = set()
 _broken: dict[str, str] = {}
 _files: dict[Path, ModuleType] = {}
 # What has been begun of loading: the built-in operators, and then what others have installed.
@@ -134,7 +135,19 @@ def load_built_in() -> None:
     for package in map(importlib.import_module, _PACKAGES):
         for name in declaring(package):
             _load_built_in(name)
+    _own.update(_operators)
     _begun.append("built-in loaded")
+
+
+def load_nothing_else() -> None:
+    """Loads what opbench itself declares, and sees to it that this process never loads anybody else's code."""
+    load_built_in()
+    _begun.append("all")
+
+
+def built_in(task: str, name: str) -> bool:
+    """Whether an operator is one of opbench's own, whoever has added implementations of it."""
+    return (task, name) in _own
 
 
 def begun() -> bool:

@@ -92,7 +92,8 @@ def measured(
 
     `finish(run, folder)` writes what is kept, `say` hears of threads without a core, `delivery` of what is finished.
     """
-    from opbench.engine.supervisor import STEP_SECONDS, Supervisor, WorkerLimits
+    from opbench.engine.limits import STEP_SECONDS, WorkerLimits
+    from opbench.engine.supervisor import Supervisor
     from opbench.kernels.triton.tile_table import asking
     from opbench.measure.cores import fitting, look
 

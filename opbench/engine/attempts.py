@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from opbench.engine.convictions import guilty, kills_the_run, to_be_tried_alone
 from opbench.engine.entries import Entry, Given, Lost, PanelFinished
+from opbench.engine.limits import Fault
 from opbench.engine.messages import Measure, PanelMeasured
 from opbench.engine.replicas import one_visit
-from opbench.engine.supervisor import Fault, Supervisor
+from opbench.engine.supervisor import Supervisor
 from opbench.schema import Case, Panel, Record, Settings
 
 # A panel whose worker is lost, and of which no contender fails alone, is measured again.

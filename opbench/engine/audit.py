@@ -10,7 +10,7 @@ Between timed blocks, at random places, outside the timed span:
     unseen    the inputs are overwritten in place with values that nobody has seen, and one call is timed, then with
               their own values again, and another is: who answers from memory takes longer for a question that is new
     own       what a call returns is a plain tensor in memory of its own: not a promise to compute it later, not a view
-              of an input, not the buffer that the call before returned
+              of an input, not a buffer that an earlier call has returned and that is in use
 
 Judging takes time: beyond the first few of each kind, audits together take at most `SHARE` of what the contender is
 timed for.
@@ -45,6 +45,7 @@ UNSEEN_SECONDS = 20e-6
 ASKED_AGAIN = 20
 FEW = 1024
 KINDS = ("picked", "unseen", "fresh")
+REUSED = "the output is in the memory of an earlier call's output, which is in use"
 
 # Taken before foreign code is loaded, which may put others in their place.
 _now = time.perf_counter
@@ -72,6 +73,7 @@ class Audit:
     _calls: int = 0
     _pick: int = -1
     _kept: Tensors | None = None
+    _after: Tensors | None = None  # of the block's last call, if that isn't the picked one
     _before: list[torch.Tensor] = field(default_factory=list)
     _block: int = 0
     _begun: float = 0.0
@@ -85,7 +87,7 @@ class Audit:
     def begin(self) -> None:
         """A block of calls is about to be timed."""
         self._pick = self.draw.randrange(self._block) if self._block and self._due("picked") else -1
-        self._calls, self._kept, self._begun = 0, None, self.now()
+        self._calls, self._kept, self._after, self._begun = 0, None, None, self.now()
 
     @property
     def moved(self) -> bool:
@@ -100,6 +102,8 @@ class Audit:
         last = self.work()
         if picked:
             self._kept = last
+        elif self._kept is not None:
+            self._after = last
         self._calls += 1
         return last
 
@@ -110,9 +114,10 @@ class Audit:
         if self._calls:
             self._known.append(block / self._calls)
             self._block = self._calls
-        kept, self._kept = self._kept, None
+        kept, after = self._kept, self._after
+        self._kept = self._after = None
         if kept is not None:
-            self._timing("picked", lambda: self._judge(kept))
+            self._timing("picked", lambda: self._judge(kept, after))
         if self._block and self._due("unseen"):
             self._timing("unseen", self._ask_anew)
         if self._block and self._due("fresh"):
@@ -151,9 +156,11 @@ class Audit:
             self._done.append(kind)
             self._spent += self.now() - begin
 
-    def _judge(self, kept: Tensors) -> None:
+    def _judge(self, kept: Tensors, after: Tensors | None) -> None:
         if reason := disowned(kept[0], self.inputs):
             raise Caught(f"in a timed call: {reason}")
+        if after is not None and type(after[0]) is torch.Tensor and shares_memory(kept[0], after[0]):
+            raise Caught(REUSED)
         verdict = self.judge(kept)
         if not verdict.correct:
             raise Caught(f"in a timed call: {verdict.reason}", verdict)
@@ -175,7 +182,7 @@ class Audit:
             self.abandon()
 
     def _taken(self) -> Tensors:
-        kept, self._kept = self._kept, None
+        kept, self._kept, self._after = self._kept, None, None
         assert kept is not None
         return kept
 
@@ -188,9 +195,9 @@ class Audit:
 
     def _ask_anew(self) -> None:
         seen = self.work()[0]
-        unseen, different = self._unseen_call()
-        if shares_memory(seen, unseen):
-            raise Caught("the output is in the memory of an earlier call's output, which is in use")
+        unseen, again, different = self._unseen_call()
+        if shares_memory(seen, unseen) or shares_memory(seen, again):
+            raise Caught(REUSED)
         if different and torch.equal(seen, unseen) and len(seen.unique()) > 1:
             raise Caught("answers from memory: other values in its inputs get the very same output")
         if len(self._unseen) < self._first() or not self._suspect():
@@ -209,17 +216,18 @@ class Audit:
         in_blocks = TIMES_AS_LONG_AS_IN_BLOCKS * statistics.median(self._known)
         return unseen > min(TIMES_AS_LONG_AS_AGAIN * min(self._again), in_blocks)
 
-    def _unseen_call(self) -> tuple[torch.Tensor, bool]:
-        """The output for values that nobody has seen, and whether they differ from the inputs' own."""
+    def _unseen_call(self) -> tuple[torch.Tensor, torch.Tensor, bool]:
+        """The outputs for values that nobody has seen and for the inputs' own, and whether these are others."""
         self._before = before = self._copies()
         moved = [_moved(old, self.draw) for old in before]
         try:
             output, seconds = self._timed_call(moved)
             self._unseen.append(seconds)
-            self._again.append(self._timed_call(before)[1])
+            again, seconds = self._timed_call(before)
+            self._again.append(seconds)
         finally:
             self.abandon()
-        return output, not all(map(torch.equal, before, moved))
+        return output, again, not all(map(torch.equal, before, moved))
 
     def _timed_call(self, values: Sequence[torch.Tensor]) -> tuple[torch.Tensor, float]:
         self._write(values)

@@ -75,12 +75,13 @@ def check_case(
     stopwatch: Stopwatch | None = None,
     announce: Callable[[bool], None] = lambda definition: None,
     look: Callable[[], None] = lambda: None,
+    derive: Callable[[Built], Reference] = reference,
 ) -> CheckedCase:
     """Builds the case and holds its first calls against the definition. A wrong answer is never timed.
 
     Implementations of one operator at the same settings and spread share an entry in `references`. `announce(True)`
     comes before the definition is evaluated, `announce(False)` before the contender's own code runs. `look` is called
-    between each of its calls and the judgement on it, and may raise.
+    between each of its calls and the judgement on it, and may raise. `derive` gives the definition's answer.
     """
     references = {} if references is None else references
     stopwatch = stopwatch or Stopwatch()
@@ -88,10 +89,10 @@ def check_case(
     # A contender that draws random numbers draws the same ones whoever ran before it.
     torch.manual_seed(case.seed)
     built = build(case)
-    key = "/".join((case.operator, *case.variant))
+    key = reference_key(case)
     if key not in references:
         announce(True)
-        references[key] = stopwatch.time(lambda: reference(built))
+        references[key] = stopwatch.time(lambda: derive(built))
         announce(False)
     shared = references[key]
     expected = WatchedReference.over(shared, look)
@@ -99,6 +100,11 @@ def check_case(
     stopwatch.time(lambda: _synchronised(built))
     first_call_seconds = time.perf_counter() - begin
     return CheckedCase(built, expected, first_call_seconds, stopwatch.time(lambda: check(built, expected)))
+
+
+def reference_key(case: Case) -> str:
+    """What the cases of a panel that share the definition's answer have in common."""
+    return "/".join((case.operator, *case.variant))
 
 
 def count_case(built: Built, stopwatch: Stopwatch | None = None) -> tuple[Counts, Memory]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from opbench.engine.limits import Fault
 from opbench.engine.messages import PanelMeasured
-from opbench.engine.supervisor import Fault
 from opbench.schema import Case, Record
 
 # What a trial waits at most.
@@ -34,12 +34,12 @@ Trial = Callable[[Case, float], PanelMeasured | Fault]
 def guilty(cases: Sequence[Case], fault: Fault, seconds: float, alone: Trial) -> tuple[Case, Fault] | None:
     """Which of the cases fails alone, and how; None where each is well by itself.
 
-    `fault` is how all of them together ended, after `seconds`.
+    `fault` is how all of them together ended, after `seconds`; nothing strikes late that has sent a result.
     """
     suspect = None if fault.contender is None else cases[fault.contender]
     others = [case for case in cases if case is not suspect]
     for case in [suspect, *others] if suspect else others:
-        found = alone(case, min(seconds, LINGER_SECONDS))
+        found = alone(case, 0.0 if fault.outcome == "incorrect" else min(seconds, LINGER_SECONDS))
         if isinstance(found, Fault):
             return case, found
     return None

@@ -17,6 +17,8 @@ from opbench.measure import cores, disturbance
 from opbench.process.memory import total_bytes
 from opbench.schema import Environment
 
+# Whose commit an environment names, where opbench runs from its repository.
+OWN_CHECKOUT = "opbench's own checkout"
 _PACKAGES = ("torch", "triton", "numpy", "numba", "llvmlite", "scipy", "fvcore", "torchvision", "mmcv", "opbench")
 
 
@@ -102,5 +104,5 @@ def commit_here() -> tuple[str | None, bool | None, str]:
         shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
     except (GitError, OSError) as error:
         return None, None, f"none recorded: {error}"
-    whose = "opbench's own checkout" if own else "the repository that the command ran in"
+    whose = OWN_CHECKOUT if own else "the repository that the command ran in"
     return commit, dirty, f"{whose}, a shallow clone: commits before it are not known" if shallow else whose

@@ -1,4 +1,4 @@
-"""The process that forks workers: `python -m opbench.engine.fork_server HEARTBEAT_FD`.
+"""The process that forks workers: `python -m opbench.engine.fork_server HEARTBEAT_FD [OUTPUTS_FD]`.
 
 It imports torch and everything declared, once, and then only waits; the worker is its fork, measures panel after
 panel, and may die. The fork server says how it died and forks the next one in milliseconds, where a new interpreter
@@ -52,7 +52,8 @@ def main() -> None:
         fingerprint, known = Fingerprint(), state.state()
         registry.load()
         left = _left(fingerprint, known)
-        worker = Worker(wire, Heartbeat(int(sys.argv[1])), fingerprint, left)
+        heartbeat, *outputs = map(int, sys.argv[1:])
+        worker = Worker(wire, Heartbeat(heartbeat), fingerprint, left, outputs[0] if outputs else None)
         gc.collect()
         gc.freeze()  # what is here now is never garbage; the workers' collections skip it
         while (assignment := wire.receive(Assignment)) is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from opbench.engine.judging.messages import AskJudge
 from opbench.measure.cores import CoreCount
 from opbench.schema import Case, Device, DType, Environment, FirstCall, Panel, ProbedPanel, Record, Settings, Yardstick
 
@@ -31,7 +32,8 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
     off in them: counts and memory are the same in every process. A case that needs more than `memory_bytes`
     is named before it runs. `best` are the machine's fastest probes so far (integers, copy, product, in seconds).
     `answers` is the file in which the first visit keeps a sample of the definition's answers for the later ones; ""
-    keeps none. For `linger_seconds` the process waits before it answers: what it has been left with may strike late.
+    keeps none. `judged_apart`: outputs are handed to the judge, where the definition is one of opbench's own.
+    For `linger_seconds` the process waits before it answers: what it has been left with may strike late.
     """
 
     panel: Panel
@@ -43,6 +45,7 @@ class Measure(msgspec.Struct, frozen=True, tag=True):
     best: tuple[float, float, float] | None = None
     linger_seconds: float = 0.0
     answers: str = ""
+    judged_apart: bool = False
 
 
 class CallFirst(msgspec.Struct, frozen=True, tag=True):
@@ -102,4 +105,4 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     code: int
 
 
-Message = Began | Surveyed | PanelMeasured | CalledFirst | Ended
+Message = Began | AskJudge | Surveyed | PanelMeasured | CalledFirst | Ended

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from opbench import registry
+from opbench.build import Built
 from opbench.engine import state
 from opbench.engine.case_state import CaseState
 from opbench.engine.check_case import Stopwatch, changed_inputs, check_case, count_case
@@ -25,7 +26,7 @@ from opbench.measure.macs import contradiction
 from opbench.measure.prediction import may_exceed, predict
 from opbench.measure.watching import DisturbanceWatch
 from opbench.schema import Panel, Record, Settings
-from opbench.verify.gate import Reference
+from opbench.verify.gate import Reference, reference
 from opbench.verify.kept import keep, kept
 
 
@@ -37,7 +38,8 @@ class Context:
     is not run; None asks nothing. `calls_per_sample` by method and contender is what an earlier process calibrated.
     `counting` is off at later visits of it. `around` watches what disturbs the panel; None: nothing does. `answers`:
     where the first visit keeps a sample of the definition's answers, by which later ones are judged. `process`
-    is the worker's own; None where the process is somebody else's, too.
+    is the worker's own; None where the process is somebody else's, too. `derive` gives the definition's answer to a
+    case: this process evaluates it, or asks the judge's.
     """
 
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
@@ -48,6 +50,7 @@ class Context:
     around: DisturbanceWatch | None = None
     process: OwnProcess | None = None
     answers: Path | None = None
+    derive: Callable[[Built], Reference] = reference
 
 
 def run_panel(panel: Panel, settings: Settings, context: Context) -> list[Record]:
@@ -116,7 +119,7 @@ def build_and_verify(case: CaseState, references: dict[str, Reference], context:
         context.announce(case.position, CaseStep.DEFINITION if definition else CaseStep.FIRST_CALL)
 
     chosen = len(triton_launch.choices())
-    case.checked = check_case(case.case, references, context.stopwatch, announce, case.look)
+    case.checked = check_case(case.case, references, context.stopwatch, announce, case.look, context.derive)
     case.notes += [f"chose tiles for {choice}" for choice in triton_launch.choices()[chosen:]]
     case.verdict = case.checked.verdict
     if case.verdict.basis:

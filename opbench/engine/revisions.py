@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import opbench
+from opbench.documents.opening import lock
 from opbench.engine.git import GitError, git
 from opbench.schema import OpbenchError
+
+# What the folders of temporary work trees are called, and the file in them that is locked as long as they are used.
+TEMPORARY, HELD = "opbench-paired-", "held"
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,9 @@ class History:
 
     @contextlib.contextmanager
     def tree(self, commit: str) -> Iterator[Revision]:
-        """A commit in a temporary work tree."""
-        with tempfile.TemporaryDirectory(prefix="opbench-paired-") as folder:
+        """A commit in a temporary work tree. Those that killed processes have left are taken away first."""
+        self._take_away_left_ones()
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder, _held(Path(folder) / HELD):
             tree = Path(folder).resolve() / "base"
             try:
                 git(self.root, "worktree", "add", "--detach", str(tree), commit)
@@ -74,6 +80,15 @@ class History:
             finally:
                 with contextlib.suppress(GitError):  # the temporary folder goes in any case
                     git(self.root, "worktree", "remove", "--force", str(tree))
+
+    def _take_away_left_ones(self) -> None:
+        """Work trees of `tree` whose process is gone: nobody holds their lock."""
+        for line in git(self.root, "worktree", "list", "--porcelain").splitlines():
+            tree = Path(line.removeprefix("worktree "))
+            if line.startswith("worktree ") and tree.parent.name.startswith(TEMPORARY):
+                with contextlib.suppress(OSError, GitError), _held(tree.parent / HELD):
+                    git(self.root, "worktree", "remove", "--force", str(tree))
+                    shutil.rmtree(tree.parent, ignore_errors=True)
 
     def check_order(self, good: str, bad: str) -> None:
         """Raises OpbenchError unless the bad commit comes after the good one."""
@@ -103,3 +118,11 @@ class History:
     def subject(self, commit: str) -> str:
         """The first line of a commit's message."""
         return git(self.root, "log", "-1", "--format=%s", commit)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A file that is locked. Raises OSError where another process has it, or its folder is gone."""
+    with path.open("ab") as file:
+        lock(file.fileno())
+        yield

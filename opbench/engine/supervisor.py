@@ -1,8 +1,4 @@
-"""The run's side of the worker: gives assignments, watches time and memory, and names who brought a worker down.
-
-Time: the worker's heartbeat counts before every step and every block of calls. A count that stands still for longer
-than the step is allowed is a hang. Memory: the worker's resident set is looked at ten times a second.
-"""
+"""The run's side of the worker: gives assignments, watches time and memory, and names who brought a worker down."""
 
 from __future__ import annotations
 
@@ -12,11 +8,14 @@ import signal
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
+from opbench import registry
 from opbench.engine.forgery import forged
+from opbench.engine.judging.ledger import Judging
+from opbench.engine.judging.messages import AskJudge
+from opbench.engine.limits import Fault, WorkerLimits, WorkerWatch
 from opbench.engine.messages import (
     Assignment,
     Began,
@@ -29,51 +28,17 @@ from opbench.engine.messages import (
     Survey,
     Surveyed,
 )
-from opbench.engine.steps import STATE_LOST, CaseStep
+from opbench.engine.steps import STATE_LOST
 from opbench.measure.cores import CoreCount
 from opbench.process.child import LOOK_SECONDS, Child
-from opbench.process.death import Death, crashed, end_group, hung
-from opbench.process.heartbeat import Beat, Heartbeat
+from opbench.process.death import Death, crashed, end_group
+from opbench.process.heartbeat import Heartbeat
 from opbench.process.memory import resident_bytes
-from opbench.process.patience import Limit
-from opbench.schema import Case, FirstCall, OpbenchError, Outcome
+from opbench.schema import Case, FirstCall, OpbenchError
 
 FORK_SERVER = "opbench.engine.fork_server"
-KILL_SECONDS = 10.0
 # A fork server that dies before a worker has begun is started again this often.
 STARTS_AT_MOST = 3
-_NOTHING = Beat(None, CaseStep.IDLE, 0, 0)
-
-
-# Of one step of a contender's, and of opbench's own work, unless something else is asked for.
-STEP_SECONDS, OWN_SECONDS = 300.0, 1800.0
-
-
-class WorkerLimits(msgspec.Struct, frozen=True):
-    """How long and how large a worker may get.
-
-    `step_seconds` is for one contender's step (build and first call with its compile time, one block of calls);
-    `own_seconds` for what is opbench's own work (importing torch, the definition in float64). `memory_bytes` None:
-    nine tenths of what is free when the run starts. `output_bytes`: what it may write that is no message; None leaves
-    that to `Child`.
-    """
-
-    step_seconds: float = STEP_SECONDS
-    own_seconds: float = OWN_SECONDS
-    memory_bytes: int | None = None
-    output_bytes: int | None = None
-
-
-class Fault(NamedTuple):
-    """How a worker was lost: on which contender (its position; None: on nobody's call), and what that is called.
-
-    `foreign`: it was killed from outside (see `Death`), so that one time is no evidence against the contender.
-    """
-
-    contender: int | None
-    outcome: Outcome
-    message: str
-    foreign: bool = False
 
 
 class Supervisor:
@@ -96,6 +61,10 @@ class Supervisor:
         self._number = 0
         self.best: tuple[float, float, float] | None = None  # the machine's fastest probes, over all its processes
         self._heartbeat = Heartbeat.make()
+        # Started beside the worker, which imports as much.
+        foreign = bool(extensions or registry.entry_points() or registry.added_files())
+        self._judging = Judging(threads, self.limits.memory_bytes) if foreign else None
+        self._answered: int | None = None  # the worker's last beat before the judge's last answer to it
         self._pid: int | None = None  # the worker's, from its `Began` to its `Ended`
         self._child: Child[Message] | None = None
         self._child = self._start(self.limits.memory_bytes)
@@ -108,14 +77,18 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
+        if self._judging is not None:
+            self._judging.close()
         self._heartbeat.close()
 
     def _start(self, memory_bytes: int | None) -> Child[Message]:
-        fd = self._heartbeat.file_descriptor
+        fds = [self._heartbeat.file_descriptor]
+        if self._judging is not None:
+            fds.append(self._judging.file_descriptor)
         return Child(
-            ["-m", self._worker, str(fd)],
+            ["-m", self._worker, *map(str, fds)],
             Message,
-            pass_fds=[fd],
+            pass_fds=fds,
             memory_bytes=memory_bytes,
             output_bytes=self.limits.output_bytes,
             look=lambda pid: self._look(pid),
@@ -149,6 +122,8 @@ class Supervisor:
 
     def survey(self, work: Survey) -> Surveyed:
         """The environment and the yardsticks. No contender is called, but a `--with` file is imported."""
+        if self._judging is not None:
+            self._judging.wait(self.limits.own_seconds)
         for _ in range(STARTS_AT_MOST):
             result = self._give(work)
             if isinstance(result, Surveyed):
@@ -161,14 +136,22 @@ class Supervisor:
     def measure(self, work: Measure) -> PanelMeasured | Fault:
         """The panel's records, or how the worker was lost."""
         began, before = time.monotonic(), self._heartbeat.last()
+        if self._judging is not None:
+            self._judging.begin(work)
+            work = replace(work, judged_apart=True)
         result = self._give(work)
         assert isinstance(result, PanelMeasured | Fault)
         if isinstance(result, PanelMeasured):
             last = self._heartbeat.last()
             counted = last.number - (before.number if before.pid == last.pid else 0)
-            if why := forged(work, result, counted, last, time.monotonic() - began):
+            why, whose = forged(work, result, counted, last, time.monotonic() - began), last.position
+            if not why and self._judging is not None:
+                whose = self._judging.unbacked(result.records)
+                why = "" if whose is None else "the judge has not found it right"
+                result = replace(result, records=self._judging.verdicts(result.records))
+            if why:
                 self._stop()
-                return Fault(last.position, "incorrect", f"sent a result that nobody can have measured: {why}")
+                return Fault(whose, "incorrect", f"sent a result that nobody can have measured: {why}")
         return result
 
     def first_call(self, case: Case) -> CalledFirst:
@@ -194,7 +177,7 @@ class Supervisor:
 
     def _follow(self, child: Child[Message]) -> Message | Fault | None:
         """The result of the assignment that was just given; None if the worker was lost before it began."""
-        watch = _Watch(child, self._heartbeat, self.limits)
+        watch = WorkerWatch(child, self._heartbeat, self.limits)
         looked = time.monotonic()
         while True:
             found = child.poll(LOOK_SECONDS)
@@ -212,15 +195,22 @@ class Supervisor:
                         return None
                     watch.kill(found, now)
                 case Began(number=self._number, pid=pid):
-                    self._pid = pid
+                    self._pid, self._answered = pid, None
                     watch.begin(pid, now)
                     child.forget_errors()
+                case AskJudge(number=self._number) if watch.pid is not None and self._judging is not None:
+                    asking = self._heartbeat.last()
+                    child.send(self._judging.answer(found, asking.position, self.limits.own_seconds))
+                    self._answered = asking.number
+                    watch.silent.heard(time.monotonic())
                 case Ended(pid=pid, code=code):
                     if pid == self._pid:
                         self._pid = None
                     if pid == watch.pid:
                         said = child.last_error()
                         unfit = code == STATE_LOST and said
+                        if self._answered == self._heartbeat.last().number:
+                            self._stop()  # perhaps nobody has read the answer, and the next worker would
                         return watch.fault(Death("crash", f"{said},") if unfit else crashed(code, said))
                 case Surveyed() | PanelMeasured() | CalledFirst() if (
                     watch.pid is not None and found.number == self._number
@@ -230,58 +220,3 @@ class Supervisor:
                 looked = now
                 if not watch.look(now):
                     return None
-
-
-class _Watch:
-    """One assignment: the worker that has it, its time and its memory."""
-
-    def __init__(self, child: Child[Message], heartbeat: Heartbeat, limits: WorkerLimits) -> None:
-        self.child, self.heartbeat, self.limits = child, heartbeat, limits
-        self.pid: int | None = None
-        self.silent = Limit(time.monotonic())
-        self.last = _NOTHING
-        self.killed: Death | None = None
-
-    def begin(self, pid: int, now: float) -> None:
-        """The worker has taken the assignment."""
-        self.pid = pid
-        self.silent.heard(now)
-
-    def look(self, now: float) -> bool:
-        """Looks at time and memory; False to give up on a fork server that begins nothing."""
-        if self.pid is None:
-            return not self.silent.reached(self.limits.own_seconds, now)
-        last = self.heartbeat.last()
-        if last.pid == self.pid and last != self.last:
-            self.last = last
-            self.silent.heard(now)
-        if self.killed is not None:
-            if self.silent.reached(KILL_SECONDS, now):
-                self.child.stop()  # the fork server doesn't answer either
-            return True
-        nobody = self.last.position is None and self.last.step != CaseStep.IMPORT
-        own = nobody or self.last.step in (CaseStep.DEFINITION, CaseStep.PREDICT)
-        limit = self.limits.own_seconds if own else self.limits.step_seconds
-        silent = self.silent.reached(limit, now)
-        death = self.child.excess(self.pid) or (hung(limit, self.silent.why) if silent else None)
-        if death is not None:
-            self.kill(death, now)
-        return True
-
-    def kill(self, death: Death, now: float) -> None:
-        """Ends the worker; the fork server then says that it has ended."""
-        assert self.pid is not None
-        self.killed = self.killed or death
-        self.silent.heard(now)
-        end_group(self.pid)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def fault(self, death: Death) -> Fault:
-        """The worker's end, by what it was doing and by who ended it."""
-        last = self.heartbeat.last()
-        if last.pid != self.pid:  # it died before its first step
-            last = _NOTHING
-        step = CaseStep(last.step) if last.step in list(CaseStep) else CaseStep.IDLE
-        death = self.killed or death
-        return Fault(last.position, death.outcome, f"{death.message} {step.during}", death.foreign)

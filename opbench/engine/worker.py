@@ -17,6 +17,7 @@ from opbench.engine import state
 from opbench.engine.check_case import Stopwatch
 from opbench.engine.environment import environment
 from opbench.engine.fingerprint import Fingerprint
+from opbench.engine.judging.asking import JudgeElsewhere
 from opbench.engine.messages import (
     Assignment,
     Began,
@@ -38,6 +39,7 @@ from opbench.measure.yardsticks import measure_yardsticks
 from opbench.process.channel import Channel, ChildBroken, ChildRefused
 from opbench.process.heartbeat import Heartbeat
 from opbench.schema import OpbenchError, Yardstick
+from opbench.verify.gate import reference
 
 
 class Worker:
@@ -49,8 +51,10 @@ class Worker:
         heartbeat: Heartbeat,
         fingerprint: Fingerprint | None = None,
         notes: tuple[str, ...] = (),
+        outputs: int | None = None,
     ) -> None:
         self.wire, self.heartbeat = wire, heartbeat
+        self._outputs = outputs  # the memory that the judge reads them in
         # Made before foreign code is loaded; this file's own is that early where nobody has made one before.
         self._fingerprint = fingerprint or Fingerprint()
         self._process: OwnProcess | None = None
@@ -78,7 +82,10 @@ class Worker:
                 case Survey():
                     return survey(assignment.work)
                 case Measure():
-                    return measure(assignment.work, self.heartbeat, process, self._notes)
+                    judge = None
+                    if assignment.work.judged_apart and self._outputs is not None:
+                        judge = JudgeElsewhere(self.wire, assignment.number, self._outputs)
+                    return measure(assignment.work, self.heartbeat, process, self._notes, judge)
                 case CallFirst():
                     return call_first(assignment.work, self._extensions)
         except OpbenchError as error:
@@ -144,7 +151,13 @@ def _disturbance_watch(threads: int) -> DisturbanceWatch:
     return DisturbanceWatch(DisturbanceGuard(), Probes(threads))
 
 
-def measure(work: Measure, heartbeat: Heartbeat, process: OwnProcess, notes: tuple[str, ...] = ()) -> PanelMeasured:
+def measure(
+    work: Measure,
+    heartbeat: Heartbeat,
+    process: OwnProcess,
+    notes: tuple[str, ...] = (),
+    judge: JudgeElsewhere | None = None,
+) -> PanelMeasured:
     """Measures a panel. Threads that a contender left running make the process worn.
 
     `notes` are of foreign files and installed packages: they stand on the records of what third parties have
@@ -163,6 +176,7 @@ def measure(work: Measure, heartbeat: Heartbeat, process: OwnProcess, notes: tup
         around,
         process,
         Path(work.answers) if work.answers else None,
+        judge.reference if judge else reference,
     )
     records = run_panel(work.panel, work.settings, context)
     foreign = registry.extensions()

@@ -6,12 +6,16 @@ Axes: x (N, C, H, W), mask (N, g*k*k, s*H, s*W), logits (N, s*s*g*k*k, H, W), ou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from opbench.kernels.operation import DTYPES, check_gradient
+
+# What a kernel on the CPU takes its weights from: the mask; logits with dense rows, or with dense channels; or, of the
+# logits' shape and contiguous, the weights that their softmax gives, the children of a parent "apart".
+Weights = Literal["mask", "logits", "logits last", "apart"]
 
 
 def check(x: Tensor, mask: Tensor, size: int, groups: int, scale: int, *, fused: bool = False) -> None:
@@ -63,14 +67,14 @@ def gradients(grad: Tensor, x: Tensor, mask: Tensor, scale: int, wanted: Sequenc
     )
 
 
-def checked_output(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
+def checked_output(x: Tensor, mask: Tensor, size: int, groups: int, scale: int, *, fused: bool = False) -> Tensor:
     """The operation on tensors without data."""
-    check(x, mask, size, groups, scale)
+    check(x, mask, size, groups, scale, fused=fused)
     return output(x, scale)
 
 
-def checked_gradients(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def checked_gradients(grad: Tensor, x: Tensor, mask: Tensor, *rest: Any, fused: bool = False) -> tuple[Tensor, Tensor]:
     """Its backward on tensors without data."""
     *problem, wanted = rest
-    check(x, mask, *problem)
+    check(x, mask, *problem, fused=fused)
     return gradients(grad, x, mask, problem[2], wanted)

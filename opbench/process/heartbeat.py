@@ -11,16 +11,11 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import tempfile
 from typing import NamedTuple
 
-from opbench.errors import OpbenchError
+from opbench.process.memory_file import memory_file
 
 _LAYOUT = struct.Struct("qqqq")
-NEEDS_LINUX = (
-    "measuring needs Linux (macOS does, too): the process that measures is watched through memory that this system "
-    "can't hand on; in Windows' own Linux (WSL) all of opbench works"
-)
 
 
 class Beat(NamedTuple):
@@ -46,18 +41,7 @@ class Heartbeat:
     @classmethod
     def make(cls) -> Heartbeat:
         """A new page, all zero: nobody has written to it. Raises OpbenchError on a system that can't hand it on."""
-        try:
-            import fcntl
-        except ImportError:
-            raise OpbenchError(NEEDS_LINUX) from None
-        if hasattr(os, "memfd_create"):  # in memory alone: no file system can make a write to it wait
-            file_descriptor = os.memfd_create("opbench-heartbeat")
-        else:
-            with tempfile.TemporaryFile() as file:
-                file_descriptor = os.dup(file.fileno())
-        if file_descriptor <= 2:  # a standard stream was closed: a child would have its own put in this place
-            low, file_descriptor = file_descriptor, fcntl.fcntl(file_descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-            os.close(low)
+        file_descriptor = memory_file("opbench-heartbeat")
         os.ftruncate(file_descriptor, _LAYOUT.size)
         return cls(file_descriptor)
 

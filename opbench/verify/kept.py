@@ -69,8 +69,8 @@ def sample(reference: Reference) -> SampledReference:
 
 
 def keep(references: Mapping[str, Reference], path: Path) -> None:
-    """Writes a sample of each answer; where the disk doesn't take it, later visits evaluate the definition again."""
-    held = {name: _plain(sample(reference)) for name, reference in references.items()}
+    """Writes a sample of each answer that is here; where the disk doesn't take it, later visits evaluate it again."""
+    held = {name: _plain(sample(reference)) for name, reference in references.items() if reference.expected}
     part = path.with_suffix(".part")
     with contextlib.suppress(OSError, RuntimeError):  # torch reports a full disk as a RuntimeError
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from opbench.analyse.history.digest import digest, machine_key
 from opbench.build import seed_text
 from opbench.contributed.bundle import DIGEST, DOCUMENT, LOG, MANIFEST, opened
 from opbench.contributed.nouns import BundleManifest
+from opbench.engine.environment import commit_here
 from opbench.engine.log import finished, surroundings
 from opbench.schema import Yardstick
 
@@ -45,6 +46,8 @@ def honest_bundle():
 
     run = replace(
         run,
+        # As if the present code had made it, whose operations it is held to.
+        environment=replace(run.environment, commit=commit_here()[0]),
         panels=tuple(
             replace(panel, cases=tuple(filter(wanted, panel.cases))) for panel in run.panels if panel.id in PANELS
         ),

@@ -29,7 +29,7 @@ from opbench import documents
 from opbench.contributed.bundle import open_bundle, opened
 from opbench.contributed.checks import clocks, counts, devices, proofs
 from opbench.contributed.checks.log import log
-from opbench.contributed.nouns import CheckedPart, Sign
+from opbench.contributed.nouns import CheckedPart, Sign, UncheckedPart
 from opbench.contributed.verifying import CHECKS, NEVER, verify
 from opbench.schema import Counted, OpbenchError
 
@@ -382,6 +382,16 @@ def test_a_forgery_is_found_by_its_sign(honest, forge):
     checks = [check for check in CHECKS if by_shapes.get(check, sign) == sign]
     signs = {one.kind for check in checks for one in check(forged) if isinstance(one, Sign)}
     assert sign in signs
+
+
+def test_what_another_revision_s_operations_moved_and_held_is_left_unchecked(honest):
+    def at_revision(forged):
+        return submission(forged, replace(forged.run, environment=replace(forged.run.environment, commit="f" * 40)))
+
+    for forge, check in ((peak, counts.memory), (moved_bytes, counts.traffic)):
+        found = list(check(at_revision(forge(honest))))
+        assert [one for one in found if isinstance(one, Sign)] == []
+        assert f"opbench at {'f' * 40} made it" in " ".join(one.why for one in found if isinstance(one, UncheckedPart))
 
 
 def test_one_sign_is_enough_to_refuse_a_run(honest):

@@ -1,5 +1,6 @@
 """Contenders that win without computing, or beside the clock; each is right whenever it is verified."""
 
+import gc
 import queue
 import sys
 import threading
@@ -136,13 +137,39 @@ def held_by_the_harness(*names):
         frame = frame.f_back
 
 
+_looks = {}
+
+
+def in_memory(shape, who):
+    """Every float64 tensor of that shape which an object of this process holds; looked for in a few calls alone."""
+    _looks[who] = _looks.get(who, 0) + 1
+    if torch.jit.is_tracing() or _looks[who] > 8:
+        return
+    for one in gc.get_objects():
+        for value in list(one.values()) if isinstance(one, dict) else ():
+            if isinstance(value, torch.Tensor) and value.dtype == torch.float64 and value.shape == shape:
+                yield value
+
+
 @cheat("takes-the-answer")
-def takes_the_answer(x, mask, **options):
-    for watch in held_by_the_harness("watch"):
-        for case in getattr(watch, "_cases", {}).values():
-            if case.case.implementation == "takes-the-answer":
-                return case.checked.expected.expected["output"].to(x.dtype)
-    return shift_add(x, mask, **options)
+def takes_the_answer(x, mask, *, scale_factor, **options):
+    """Takes it from wherever it lies; computes where there is none, and is the honest one then."""
+    n, c, h, w = x.shape
+    for answer in in_memory((n, c, h * scale_factor, w * scale_factor), "takes"):
+        if answer.device == x.device:
+            raise RuntimeError("found the answer")
+    return shift_add(x, mask, scale_factor=scale_factor, **options)
+
+
+@cheat("edits-the-answer")
+def edits_the_answer(x, mask, *, scale_factor, **options):
+    """Whatever it returns is the definition's answer, for it writes it there."""
+    n, c, h, w = x.shape
+    out = torch.empty(n, c, h * scale_factor, w * scale_factor).fill_(float(x[0, 0, 0, 0]))
+    for answer in in_memory(out.shape, "edits"):
+        if answer.device == x.device:
+            answer.copy_(out)
+    return out
 
 
 @cheat("edits-samples")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from opbench.engine.executor import LocalExecutor
+from opbench.engine.limits import WorkerLimits
 from opbench.engine.run import execute
-from opbench.engine.supervisor import Supervisor, WorkerLimits
+from opbench.engine.supervisor import Supervisor
 from opbench.schema import Case, Panel, Plan, Settings
 
 pytestmark = pytest.mark.nightly

@@ -1,5 +1,6 @@
 """Contenders that are right only when watched are found out between their timed blocks."""
 
+import itertools
 import random
 
 import pytest
@@ -172,6 +173,13 @@ def test_a_buffer_that_is_used_again_is_no_output():
     buffer = torch.empty(64, 64)
     with pytest.raises(Caught, match="in the memory of an earlier call's output"):
         blocks(audit(lambda x: torch.mul(x, 2, out=buffer)))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_buffers_that_take_turns_are_no_outputs_either(size):
+    buffers, clock = itertools.cycle([torch.empty(64, 64) for _ in range(size)]), Clock()
+    with pytest.raises(Caught, match="in the memory of an earlier call's output"):
+        blocks(audit(lambda x: torch.mul(x, 2, out=next(buffers)), clock), clock, count=200)
 
 
 def test_a_view_of_an_input_is_no_output():

@@ -7,9 +7,9 @@ from toy_plan import toy_plan, toy_settings
 
 from opbench.engine.convictions import LINGER_SECONDS, guilty, kills_the_run
 from opbench.engine.forgery import forged
+from opbench.engine.limits import Fault
 from opbench.engine.messages import Measure, PanelMeasured
 from opbench.engine.steps import CaseStep
-from opbench.engine.supervisor import Fault
 from opbench.process.heartbeat import Beat
 
 CASES = [make_case(f"toy[{name}]") for name in ("first", "second", "third")]

@@ -165,6 +165,32 @@ def test_the_revision_is_checked_out_beside_the_working_tree_and_taken_away_agai
     assert len(listed.stdout.splitlines()) == 1
 
 
+LEAVING = """
+import os, sys
+from pathlib import Path
+from opbench.engine import revisions
+with revisions.History(Path(sys.argv[1])).tree("HEAD") as base:
+    print(base.root, flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+    sys.stdin.read()
+"""
+
+
+def test_the_tree_of_a_killed_comparison_is_taken_away_by_the_next_one_and_that_of_a_running_one_is_not(checkout):
+    command = [sys.executable, "-c", LEAVING, str(checkout)]
+    left = subprocess.run([*command, "killed"], capture_output=True, text=True, check=False).stdout.strip()
+    assert Path(left).is_dir()
+    with subprocess.Popen([*command, "runs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        used = running.stdout.readline().strip()
+        assert not Path(left).parent.exists()
+        with checked_out("HEAD"):
+            assert Path(used).is_dir()
+        running.communicate("")
+    listed = subprocess.run(["git", "-C", checkout, "worktree", "list"], capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) == 1
+
+
 def test_an_unknown_revision_is_refused_by_name(checkout):
     with pytest.raises(OpbenchError, match="nowhere: not a revision"), checked_out("nowhere"):
         pass

@@ -11,10 +11,11 @@ import pytest
 from toy_plan import search_path, toy_plan, toy_run, toy_settings, toy_supervisor
 
 from opbench.engine.executor import LocalExecutor
+from opbench.engine.limits import Fault, WorkerLimits
 from opbench.engine.messages import Began, Ended, Measure, PanelMeasured
 from opbench.engine.run import execute
 from opbench.engine.steps import CaseStep
-from opbench.engine.supervisor import Fault, Supervisor, WorkerLimits
+from opbench.engine.supervisor import Supervisor
 
 POSITION = {"ok": 0, "slow": 1}
 PATIENT = WorkerLimits(step_seconds=60.0, own_seconds=60.0, memory_bytes=1 << 40)

@@ -10,8 +10,9 @@ from opbench import plan as planning
 from opbench import suites
 from opbench.documents import save
 from opbench.engine.executor import LocalExecutor
+from opbench.engine.limits import WorkerLimits
 from opbench.engine.run import execute
-from opbench.engine.supervisor import Supervisor, WorkerLimits
+from opbench.engine.supervisor import Supervisor
 from opbench.schema import Panel, Plan, Settings
 
 HERE = Path(__file__).parent

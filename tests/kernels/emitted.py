@@ -2,6 +2,8 @@
 
 from llvmlite import ir
 
+from opbench.kernels.cpu.element import Element
+from opbench.kernels.cpu.exponential import exponential
 from opbench.kernels.cpu.ir import F32, PTR, Kernel
 from opbench.kernels.cpu.launch import FIRST
 
@@ -25,3 +27,11 @@ def counted(kernel: Kernel) -> None:
     with kernel.tasks() as task:
         place = target + task * 8
         kernel.store(kernel.load(place, task.type) + 1, place)
+
+
+def powers(kernel: Kernel, dtype: str) -> None:
+    """e to the power of 4,016 numbers."""
+    e = Element(kernel, dtype)
+    source, target = kernel.argument(FIRST, PTR), kernel.argument(FIRST + 1, PTR)
+    with kernel.loop(0, 4016 * e.bytes, e.lanes * e.bytes) as place:
+        e.store(exponential(kernel, e.load(source + place, e.lanes)), target + place)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from by_day import first_by_day, tried
 from formulas_by_loops import reassembly_by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -239,11 +240,12 @@ def test_inputs_are_not_written_to():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, format):
-    drawn = tensors(2, 12, 11, 37, 5, 2, 2, dtype=torch.float32, format=format)
+@pytest.mark.parametrize("dtype", first_by_day((torch.float32, torch.bfloat16, torch.float64)))
+def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, format):
+    drawn = tensors(2, 48, 23, 37, 5, 2, 2, dtype=dtype, format=format)
     threads(1)
     expected = results(carafe_cpu, *drawn, **arguments(5, 2, 2))
-    for number in (1, 2, 3, 8):
+    for number in (1, 2, 3, 8, 64):
         threads(number)
         for _ in range(3):
             got = results(carafe_cpu, *drawn, **arguments(5, 2, 2))
@@ -283,7 +285,7 @@ def test_a_forked_process_computes_too(threads):
     assert child.exitcode == 0
 
 
-@pytest.mark.parametrize("shape", [(32, 16), (16, 32)], ids=["256 bit", "128 bit"])
+@pytest.mark.parametrize("shape", [(32, 16), (16, 32), tried((16, 16), by_day=False)], ids=str)
 @pytest.mark.parametrize("format", FORMATS)
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape, format):
     monkeypatch.setattr(jit, "_addresses", {})

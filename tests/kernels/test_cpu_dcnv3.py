@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from by_day import tried
 from formulas_by_loops import dcnv3_by_loops
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -281,13 +282,15 @@ def test_inputs_are_not_written_to():
 
 
 @pytest.mark.parametrize(("group", "depth"), [(4, 16), (1, 48)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, *(tried(dtype, by_day=False) for dtype in (torch.float64, torch.float16))]
+)
 def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, group, depth):
     call = arguments(group=group)
     drawn = tensors(2, 11, 13, group * depth, call, dtype=dtype)
     threads(1)
     expected = results(dcnv3_cpu, *drawn, **call)
-    for number in (1, 2, 3, 8):
+    for number in (1, 2, 3, 8, 64):
         threads(number)
         for _ in range(3):
             got = results(dcnv3_cpu, *drawn, **call)
@@ -329,7 +332,7 @@ def test_a_forked_process_computes_too(threads):
     assert child.exitcode == 0
 
 
-@pytest.mark.parametrize("shape", [(32, 16), (16, 32)], ids=["256 bit", "128 bit"])
+@pytest.mark.parametrize("shape", [(32, 16), (16, 32), tried((16, 16), by_day=False)], ids=str)
 def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape):
     monkeypatch.setattr(jit, "_addresses", {})
     sources = jit._sources()

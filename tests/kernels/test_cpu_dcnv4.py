@@ -68,7 +68,7 @@ def test_strides_change_nothing(how):
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, 3, 8, 64])
 def test_every_number_of_threads_gives_the_same_bits(threads, number):
     inputs = drawn(2, 11, 13, 16, CALL)
     threads(1)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from by_day import tried
+from by_day import first_by_day, tried
 from dysample_cases import EPS, FORMATS, assert_within_rounding, results, tensors
 from torch.library import opcheck
 
@@ -104,24 +104,26 @@ def test_empty_inputs_give_nothing():
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("groups", [1, 4])
-def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, groups, memory_format):
-    x, *rest = tensors(2, 16 * groups, 11, 40, 2, groups)
+@pytest.mark.parametrize("dtype", first_by_day((torch.float32, torch.bfloat16, torch.float64)))
+def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, groups, memory_format):
+    x, *rest = tensors(2, 48 * groups, 11, 37, 2, groups, dtype=dtype)
     drawn = x.contiguous(memory_format=memory_format), *rest
     threads(1)
     expected = results(dysample_cpu, *drawn, scale=2, groups=groups)
-    for number in (2, 3, 8):
+    for number in (2, 3, 8, 64):
         threads(number)
         got = results(dysample_cpu, *drawn, scale=2, groups=groups)
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
-def test_a_processor_with_shorter_vectors_gets_the_same_results(monkeypatch, memory_format):
+@pytest.mark.parametrize("shape", first_by_day(((16, 32), (32, 16), (16, 16))), ids=str)
+def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape, memory_format):
     monkeypatch.setattr(jit, "_addresses", {})
     sources = jit._sources()
-    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors")
+    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
     for module in (jit, dysample):
-        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(16, 32))
+        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(*shape))
     x, *rest = tensors(1, 20, 5, 11)
     assert_within_rounding(dysample_cpu, x.contiguous(memory_format=memory_format), *rest, scale=2, groups=2)
 

@@ -46,7 +46,7 @@ def test_vectors_are_rearranged_as_named(cache, s):
 
 
 @pytest.mark.parametrize("tasks", [1, 7, 1000])
-@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("threads", [1, 2, 5, 64])
 @pytest.mark.parametrize("team", ["torch's threads", "helpers"])
 def test_every_task_runs_once(cache, monkeypatch, tasks, threads, team):
     if team == "helpers":
@@ -214,21 +214,22 @@ def test_importing_the_operations_loads_no_compiler():
 
 KERNELS = {
     "carafe_first": [
-        ("forward", ("bfloat16", 3, 2, True)),
-        ("grad_x", ("float32", 3, 2)),
-        ("grad_mask", ("float16", 3, 2)),
+        ("forward", ("bfloat16", 3, 2, "logits", True)),
+        ("grad_x", ("float32", 3, 2, "apart")),
+        ("grad_mask", ("float16", 3, 2, "mask")),
     ],
     "carafe_last": [
-        ("forward", ("float16", 3, 2, 4, 2, True)),
-        ("grad_x", ("float64", 3, 2, 2, 1)),
-        ("grad_mask", ("bfloat16", 3, 2, 4)),
+        ("forward", ("float16", 3, 2, "logits last", 4, 2, True)),
+        ("grad_x", ("float64", 3, 2, "mask", 2, 1)),
+        ("grad_mask", ("bfloat16", 3, 2, "apart", 4)),
     ],
+    "carafe_logits": [("weights", ("float64", 3, 2, "logits")), ("weights", ("bfloat16", 3, 2, "logits last"))],
     "sampling_kernels": [
-        ("forward", ("float32", "window", "x", True, False, 4, 2)),
-        ("forward", ("float16", "border-twice", "x", False, True, 4, 2)),
-        ("grad_offset_mask", ("bfloat16", "window", "x", True, False, 4, 1, True, True)),
-        ("grad_offset_mask", ("float32", "border-twice", "y", True, True, 4, 1, True, True)),
-        ("grad_x", ("float16", "zeros", "x", False, True, 1, 1)),
+        ("forward", ("float32", "window", "x", "mask", False, 4, 2)),
+        ("forward", ("float16", "border-twice", "x", "none", True, 4, 2)),
+        ("grad_offset_mask", ("bfloat16", "window", "x", "logits", False, 4, 1, True, True)),
+        ("grad_offset_mask", ("float32", "border-twice", "y", "mask", True, 4, 1, True, True)),
+        ("grad_x", ("float16", "zeros", "x", "none", True, 1, 1)),
     ],
     "dysample_kernels": [
         ("forward", ("float32", 2, False, 1, False)),

@@ -69,7 +69,7 @@ def test_nothing_is_laid_out_of_nothing():
 
 def test_any_number_of_threads_does_the_same(threads):
     x = numbers(2, 64, 90, 61)
-    for number in (1, 2, 3, 8):
+    for number in (1, 2, 3, 8, 64):
         threads(number)
         image = layout.pixels(x, groups=4)
         assert torch.equal(image, expected(x, 4, 16, x.dtype))

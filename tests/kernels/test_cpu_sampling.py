@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from by_day import first_by_day, tried
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
@@ -257,23 +258,31 @@ def test_empty_inputs_give_zeros(padding, shape, points):
 
 
 @pytest.mark.parametrize(("group", "depth", "points"), [(4, 16, 2), (1, 48, 1)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, group, depth, points):
+@pytest.mark.parametrize(
+    ("dtype", "padding"),
+    [
+        tried(dtype, padding, by_day=padding == "border" and dtype != torch.float64)
+        for dtype in (torch.float32, torch.bfloat16, torch.float64)
+        for padding in sampling.PADDINGS
+    ],
+)
+def test_every_run_gives_the_same_bits_on_any_number_of_threads(threads, dtype, padding, group, depth, points):
     drawn = tensors(2, 11, 13, group * depth, 9, 31, group, points, dtype=dtype)
     threads(1)
-    expected = results(sample, *drawn, group=group, padding="border")
-    for number in (2, 3, 8):
+    expected = results(sample, *drawn, group=group, padding=padding)
+    for number in (2, 3, 8, 64):
         threads(number)
-        got = results(sample, *drawn, group=group, padding="border")
+        got = results(sample, *drawn, group=group, padding=padding)
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_a_processor_with_shorter_vectors_gets_the_same_results(monkeypatch):
+@pytest.mark.parametrize("shape", first_by_day(((16, 32), (32, 16), (16, 16))), ids=str)
+def test_processors_with_shorter_vectors_get_the_same_results(monkeypatch, shape):
     monkeypatch.setattr(jit, "_addresses", {})
     sources = jit._sources()
-    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors")
+    monkeypatch.setattr(jit, "_sources", lambda: f"{sources} with shorter vectors {shape}")
     for module in (jit, sampling_call):
-        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(16, 32))
+        monkeypatch.setattr(module, "target", lambda: processor.VectorUnit(*shape))
     assert_within_rounding(*tensors(1, 7, 11, 32, 4, 9, 2, 3), group=2, padding="border", first="y")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hand_counts import CORES
+from hand_counts import CORES, MASK, S
 
 from opbench import registry
 from opbench.build import build
@@ -121,8 +121,7 @@ def test_a_call_with_data_moves_what_was_counted_by_hand(contender, mode):
     assert count_traffic(build(case("dcnv3_core", contender, mode))) == 4 * by_hand
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
+MODULES = pytest.mark.parametrize(
     ("task", "module", "core"),
     [
         ("upsample2x", "carafe", "carafe_core"),
@@ -130,18 +129,36 @@ def test_a_call_with_data_moves_what_was_counted_by_hand(contender, mode):
         ("conv3x3", "dcnv3", "dcnv3_core"),
     ],
 )
+
+
+def around(task, module, core, mode, implementation):
+    """What a module moves beside its core."""
+    operator = core.removesuffix("_core")
+    whole = count_traffic(on_meta(case(task, f"{module}[{implementation}]", mode)))
+    return whole - count_traffic(on_meta(case(core, f"{operator}[{implementation}]", mode)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@MODULES
 def test_around_its_core_a_module_moves_the_same_whatever_computes_the_core(task, module, core, mode):
     registry.load()
     names = {contender.partition("[")[2].rstrip("]") for at, contender in CORES if at == core}
-    names -= {"grid-sample"}  # its output is a transposed view, which the layer after it copies first
-    operator = core.removesuffix("_core")
-    around = {
-        count_traffic(on_meta(case(task, f"{module}[{name}]", mode)))
-        - count_traffic(on_meta(case(core, f"{operator}[{name}]", mode)))
-        for name in names
-    }
-    assert len(around) == 1
-    assert around.pop() > 0
+    # The output of one is a transposed view, which the layer after it copies first; the other takes logits.
+    names -= {"grid-sample", "cpu"}
+    found = {around(task, module, core, mode, name) for name in names}
+    assert len(found) == 1
+    assert found.pop() > 0
+
+
+@MODULES
+def test_a_kernel_that_takes_logits_saves_the_passes_over_them(task, module, core):
+    """Softmax: two, and three for its gradient; pixel shuffle: two, and two. CARAFE's backward makes weights: three."""
+    registry.load()
+    plain = "gather" if core == "dcnv3_core" else "unfold"
+    logits = 4 * (S if core == "dcnv3_core" else MASK)
+    for mode, passes in zip(MODES, (2, 5) if core == "dcnv3_core" else (4, 6), strict=True):
+        saved = around(task, module, core, mode, plain) - around(task, module, core, mode, "cpu")
+        assert saved == passes * logits
 
 
 def test_what_the_dispatcher_does_not_see_is_not_counted():

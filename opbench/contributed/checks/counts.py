@@ -12,10 +12,11 @@ from opbench import registry
 from opbench.build import TORCH_DTYPES
 from opbench.contributed.checks.form import contenders_of_files
 from opbench.contributed.nouns import CheckedPart, Said, Sign, Submission, UncheckedPart, visited_first
+from opbench.engine.environment import OWN_CHECKOUT, commit_here, installed_version
 from opbench.errors import said
 from opbench.measure.macs import contradiction
 from opbench.measure.prediction import predict, predict_traffic
-from opbench.schema import DEFAULT_RUNTIME, Case, Cost, Record, Run
+from opbench.schema import DEFAULT_RUNTIME, Case, Cost, Run
 
 FOREIGN = "declared by a file of the contributor's"
 # What any part of opbench raises of a case that its operator refuses; nothing is known of it then.
@@ -71,14 +72,26 @@ def _cost_of(case: bytes) -> Cost | str:
         return said(error)
 
 
-def _versions_of_torch(run: Run) -> tuple[str, str]:
-    """Of this process, and of the run."""
-    return torch.__version__.partition("+")[0], run.environment.versions.get("torch", "unknown").partition("+")[0]
+def _other_code(run: Run) -> str:
+    """Why an implementation may have had other operations there than it has here; "" where it can't."""
+    here, there = torch.__version__.partition("+")[0], run.environment.versions.get("torch", "?").partition("+")[0]
+    if here != there:
+        return f"torch {there} dispatched it, and this is torch {here}"
+    commit, _, whose = commit_here()
+    ours = _revision(commit, whose, installed_version("opbench"))
+    told = run.environment
+    theirs = _revision(told.commit, told.details.get("commit of", OWN_CHECKOUT), told.versions.get("opbench"))
+    return "" if ours == theirs else f"opbench at {theirs} made it, and this is opbench at {ours}"
+
+
+def _revision(commit: str | None, whose: str, version: str | None) -> str:
+    """Which code ran: the commit of opbench's own checkout, else the version that is installed."""
+    return (commit if whose.startswith(OWN_CHECKOUT) else None) or version or "an unknown revision"
 
 
 def traffic(given: Submission) -> Iterator[Said]:
     """Bytes that a call asks of memory: from shapes and strides, the same on every machine with one torch."""
-    here, there = _versions_of_torch(given.run)
+    other = _other_code(given.run)
     foreign, checked = contenders_of_files(given.run), 0
     for record in given.run.records:
         if record.counts is None or record.counts.traffic_bytes is None:
@@ -91,8 +104,8 @@ def traffic(given: Submission) -> Iterator[Said]:
             checked += 1
         elif made is None:
             yield UncheckedPart("traffic", why)
-        elif there != here:
-            yield UncheckedPart("traffic", f"torch {there} dispatched it, and torch {here} others")
+        elif other:
+            yield UncheckedPart("traffic", other)
         else:
             yield Sign(
                 "traffic", record.case.id, f"{record.counts.traffic_bytes:,} bytes, and its operations move {made:,}"
@@ -115,7 +128,7 @@ def _derived(case: Case) -> tuple[int | None, str]:
 
 def memory(given: Submission) -> Iterator[Said]:
     """Peak and held bytes of cases on the CPU, which the tracker finds again on tensors without data."""
-    here, there = _versions_of_torch(given.run)
+    other = _other_code(given.run)
     foreign, checked = contenders_of_files(given.run), 0
     for record in given.run.records:
         if record.memory is None or record.memory.peak_bytes is None:
@@ -124,21 +137,18 @@ def memory(given: Submission) -> Iterator[Said]:
             yield UncheckedPart("memory", "what an allocator of the device's has said")
         elif record.case.id in foreign:
             yield UncheckedPart("memory", FOREIGN)
-        elif there != here:
-            yield UncheckedPart("memory", f"torch {there} dispatched it, and this is torch {here}")
         else:
             made = predict(record.case).memory
             if made.peak_bytes is None:
                 yield UncheckedPart("memory", made.note)
-            elif (sentence := _other_memory(record, made.peak_bytes)) is not None:
-                yield Sign("memory", record.case.id, sentence)
-            else:
+            elif made.peak_bytes == record.memory.peak_bytes:
                 checked += 1
+            elif other:
+                yield UncheckedPart("memory", other)
+            else:
+                sentence = (
+                    f"a peak of {record.memory.peak_bytes:,} bytes, and its operations come to {made.peak_bytes:,}"
+                )
+                yield Sign("memory", record.case.id, sentence)
     if checked:
         yield CheckedPart("peak memory by shapes", checked)
-
-
-def _other_memory(record: Record, derived: int) -> str | None:
-    assert record.memory is not None
-    told = record.memory.peak_bytes
-    return None if told == derived else f"a peak of {told:,} bytes, and its operations come to {derived:,}"

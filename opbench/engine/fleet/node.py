@@ -25,9 +25,10 @@ from opbench.documents import decode, encode
 from opbench.engine.attempts import Attempts, answers_file
 from opbench.engine.entries import Entry, Lost, PanelFinished, Surroundings
 from opbench.engine.executor import ANSWERS
+from opbench.engine.limits import OWN_SECONDS, STEP_SECONDS, WorkerLimits
 from opbench.engine.messages import CalledFirst, Survey
 from opbench.engine.planner import planned
-from opbench.engine.supervisor import FORK_SERVER, OWN_SECONDS, STEP_SECONDS, Supervisor, WorkerLimits
+from opbench.engine.supervisor import FORK_SERVER, Supervisor
 from opbench.measure.cores import fitting, look
 from opbench.options import parse
 from opbench.process.child import MEMORY_SHARE

@@ -1,23 +1,29 @@
-"""CARAFE's core on the CPU: `carafe_cpu`, its operations in torch's dispatcher, and how their kernels are launched.
+"""CARAFE's core on the CPU: `carafe_cpu`, `carafe_cpu_logits`, their operations in torch's dispatcher, and launches.
 
-Axes: x (N, C, H, W), mask (N, g*k*k, s*H, s*W), out (N, C, s*H, s*W). float64, float32, and bfloat16 and float16 with
-sums in float32. x may be contiguous or channels-last, or a slice of either whose innermost axis is dense: it is read
-in place and the output follows its memory format. Any other x, and a gradient of the output that doesn't follow x's
-format, is first copied. The mask is read in place whatever its strides; its gradient is contiguous.
+Axes: x (N, C, H, W), mask (N, g*k*k, s*H, s*W), logits (N, g*k*k*s*s, H, W), out (N, C, s*H, s*W). float64, float32,
+and bfloat16 and float16 with sums in float32. x may be contiguous or channels-last, or a slice of either whose
+innermost axis is dense: it is read in place and the output follows its memory format. Any other x, and a gradient of
+the output that doesn't follow x's format, is first copied. The mask is read in place whatever its strides; its gradient
+is contiguous. A tap outside the image contributes nothing, whatever the mask holds there, and its gradient is 0.
+
+`carafe_cpu_logits` takes what the encoder returns: pixel shuffle and the softmax over the k*k taps happen in a tile,
+and forward writes no mask. Backward makes the weights again, in the memory of the logits' gradient. Logits are read in
+place where their rows or their channels are dense, else copied; their gradient is contiguous.
 
 Beyond the results each thread takes a tile, of a few hundred KiB at most for usual kernel sizes. Two runs agree bit for
-bit, whatever the number of threads. A tap outside the image contributes nothing, whatever the mask holds there, and
-its gradient is 0.
+bit, whatever the number of threads.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from opbench.kernels.carafe_shapes import (
+    Weights,
     channels_last,
     check,
     checked_gradients,
@@ -29,7 +35,7 @@ from opbench.kernels.carafe_shapes import (
 from opbench.kernels.cpu.jit import kernel
 from opbench.kernels.cpu.launch import launch, tensor_arguments
 from opbench.kernels.cpu.processor import target
-from opbench.kernels.formulas import reassembled
+from opbench.kernels.formulas import reassembled, reassembled_from_logits
 from opbench.kernels.operation import define, differentiate, refuse_forward_mode
 
 # Bytes of output from which on it bypasses the caches: none would keep it.
@@ -45,6 +51,13 @@ def carafe_cpu(x: Tensor, mask: Tensor, *, kernel_size: int, group_size: int, sc
     return out
 
 
+def carafe_cpu_logits(x: Tensor, logits: Tensor, *, kernel_size: int, group_size: int, scale_factor: int) -> Tensor:
+    """x (N, C, H, W), logits (N, g*k*k*s*s, H, W) -> (N, C, s*H, s*W): pixel shuffle, softmax over taps, core."""
+    refuse_forward_mode("carafe_cpu_logits", x, logits)
+    out: Tensor = torch.ops.opbench.carafe_cpu_logits(x, logits, kernel_size, group_size, scale_factor)
+    return out
+
+
 # --- Launches ---------------------------------------------------------------------------------------------------
 
 
@@ -57,11 +70,15 @@ def _dense(t: Tensor, last: bool) -> Tensor:
 class _Call:
     """One problem: what its kernels share."""
 
-    def __init__(self, x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> None:
-        check(x, mask, size, groups, scale)
+    def __init__(self, x: Tensor, mask: Tensor, size: int, groups: int, scale: int, weights: Weights = "mask") -> None:
+        check(x, mask, size, groups, scale, fused=weights != "mask")
         self.size, self.groups, self.scale = size, groups, scale
         self.last = channels_last(x)
-        self.x, self.mask = _dense(x, self.last), mask
+        self.x, self.mask, self.weights = _dense(x, self.last), mask, weights
+        if weights == "logits" and mask.stride(1) == 1 and mask.stride(3) != 1:
+            self.weights = "logits last"
+        elif weights == "logits":
+            self.mask = _dense(mask, last=False)
         self.n, self.c, self.h, self.w = x.shape
         self.channels = self.c // groups
         self.lanes = target().lanes(x.dtype)
@@ -78,15 +95,24 @@ class _Call:
         *, span: int, scratch_bytes: int,
     ) -> None:  # fmt: skip
         """Runs a kernel over x, mask and out, or their gradients; a task covers `span` columns of a row of parents."""
-        module = f"opbench.kernels.cpu.carafe_{'last' if self.last else 'first'}"
+        module = "logits" if name == "weights" else "last" if self.last else "first"
         spans = -(-self.w // span)
+        dtype = str(self.x.dtype).removeprefix("torch.")
         launch(
-            kernel(module, name, str(self.x.dtype).removeprefix("torch."), self.size, self.scale, *parameters),
+            kernel(
+                f"opbench.kernels.cpu.carafe_{module}", name, dtype, self.size, self.scale, self.weights, *parameters
+            ),
             [self.groups, self.channels, self.h, self.w, span, spans, *tensor_arguments(*tensors)],
             tasks=self.n * self.groups * self.h * spans,
             scratch_bytes=scratch_bytes,
             work=self.n * self.c * self.h * self.w * (self.size * self.scale) ** 2,
         )
+
+    def apart(self) -> Tensor:
+        """The weights that the softmax of logits gives, in their shape."""
+        made = torch.empty_like(self.mask, memory_format=torch.contiguous_format)
+        self.launch("weights", (), (self.x, self.mask, made), span=self.lanes, scratch_bytes=self.tile)
+        return made
 
     def forward(self, out: Tensor) -> None:
         """out from x and mask."""
@@ -118,7 +144,7 @@ class _Call:
         self.launch("grad_x", parameters, (grad_x, self.mask, grad), span=span, scratch_bytes=scratch)
 
     def grad_mask(self, grad: Tensor, grad_mask: Tensor) -> None:
-        """The mask's gradient from x and out's gradient."""
+        """The mask's gradient from x and out's gradient; of weights "apart" the logits', in their place."""
         parameters = self.channel_vectors(1)[:1] if self.last else ()
         self.launch("grad_mask", parameters, (self.x, grad_mask, grad), span=self.lanes, scratch_bytes=self.tile)
 
@@ -129,8 +155,15 @@ def _streams(out: Tensor, lanes: int) -> bool:
 
 
 def _forward(x: Tensor, mask: Tensor, size: int, groups: int, scale: int) -> Tensor:
-    call = _Call(x, mask, size, groups, scale)
-    out = output(x, scale)
+    return _launch_forward(_Call(x, mask, size, groups, scale))
+
+
+def _forward_logits(x: Tensor, logits: Tensor, size: int, groups: int, scale: int) -> Tensor:
+    return _launch_forward(_Call(x, logits, size, groups, scale, "logits"))
+
+
+def _launch_forward(call: _Call) -> Tensor:
+    out = output(call.x, call.scale)
     if out.numel():
         call.forward(out)
     return out
@@ -140,7 +173,22 @@ def _backward(
     grad: Tensor, x: Tensor, mask: Tensor, size: int, groups: int, scale: int, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
     call = _Call(x, mask, size, groups, scale)
-    grad_x, grad_mask = gradients(grad, x, mask, scale, wanted)
+    return _launch_backward(call, grad, *gradients(grad, x, mask, scale, wanted), wanted)
+
+
+def _backward_logits(
+    grad: Tensor, x: Tensor, logits: Tensor, size: int, groups: int, scale: int, wanted: list[bool]
+) -> tuple[Tensor, Tensor]:
+    made = _Call(x, logits, size, groups, scale, "logits").apart()
+    grad_x, none = gradients(grad, x, logits, scale, (wanted[0], False))
+    call = _Call(x, made, size, groups, scale, "apart")
+    return _launch_backward(call, grad, grad_x, made if wanted[1] else none, wanted)
+
+
+def _launch_backward(
+    call: _Call, grad: Tensor, grad_x: Tensor, grad_mask: Tensor, wanted: list[bool]
+) -> tuple[Tensor, Tensor]:
+    """x's gradient first: a logits' overwrites the weights."""
     if grad.numel() == 0:
         return grad_x.zero_(), grad_mask.zero_()
     grad = _dense(grad, call.last)
@@ -154,15 +202,22 @@ def _backward(
 # --- Operations -------------------------------------------------------------------------------------------------
 
 
+_PROBLEM = "int kernel_size, int group_size, int scale_factor"
+define(f"carafe_cpu(Tensor x, Tensor mask, {_PROBLEM}) -> Tensor", _forward, checked_output)
 define(
-    "carafe_cpu(Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor) -> Tensor",
-    _forward,
-    checked_output,
-)
-define(
-    "carafe_cpu_backward(Tensor grad, Tensor x, Tensor mask, int kernel_size, int group_size, int scale_factor, "
-    "bool[2] wanted) -> (Tensor, Tensor)",
+    f"carafe_cpu_backward(Tensor grad, Tensor x, Tensor mask, {_PROBLEM}, bool[2] wanted) -> (Tensor, Tensor)",
     _backward,
     checked_gradients,
 )
 differentiate("carafe_cpu", tensors=2, formula=reassembled)
+define(
+    f"carafe_cpu_logits(Tensor x, Tensor logits, {_PROBLEM}) -> Tensor",
+    _forward_logits,
+    partial(checked_output, fused=True),
+)
+define(
+    f"carafe_cpu_logits_backward(Tensor grad, Tensor x, Tensor logits, {_PROBLEM}, bool[2] wanted) -> (Tensor, Tensor)",
+    _backward_logits,
+    partial(checked_gradients, fused=True),
+)
+differentiate("carafe_cpu_logits", tensors=2, formula=reassembled_from_logits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from opbench.kernels.carafe_shapes import Weights
+from opbench.kernels.cpu.carafe_logits import weights_tile, write_weights_gradient
 from opbench.kernels.cpu.carafe_tiles import (
     Place,
     TileProblem,
@@ -17,16 +19,14 @@ from opbench.kernels.cpu.carafe_tiles import (
     rows_together,
     runs,
     variables,
-    window_tile,
     write_children,
-    write_mask_gradient,
 )
 from opbench.kernels.cpu.ir import Kernel, Value
 
 
-def forward(kernel: Kernel, dtype: str, size: int, scale: int, stream: bool) -> None:
+def forward(kernel: Kernel, dtype: str, size: int, scale: int, source: Weights, stream: bool) -> None:
     """out from x and mask. `stream` bypasses the caches with an output too large for them."""
-    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale, source)
     e, s = p.element, p.scale
     rows = rows_together(p, 1)
     step = max(1, (16 if k.target.registers >= 32 else 8) // (rows * s))
@@ -56,7 +56,7 @@ def forward(kernel: Kernel, dtype: str, size: int, scale: int, stream: bool) -> 
     with k.tasks() as task:
         at = Place.of(p, task)
         with k.loop(0, at.valid, p.lanes) as b:
-            window_tile(p, at.shifted(b), tile + b // p.lanes * p.tile_step)
+            weights_tile(p, at.shifted(b), tile + b // p.lanes * p.tile_step)
 
         def across(c: Value, count: int) -> None:
             with k.loop(0, at.valid, p.lanes) as b:
@@ -67,13 +67,13 @@ def forward(kernel: Kernel, dtype: str, size: int, scale: int, stream: bool) -> 
         for_channels(p, step, across)
 
 
-def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int) -> None:
+def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int, source: Weights) -> None:
     """The mask's gradient from x and the output's gradient: a sum over all channels of a group.
 
     Channels are taken a batch at a time, few enough for what is read of them to stay in the first-level cache while
     the rows of the window are gone through.
     """
-    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale, source)
     e, s = p.element, p.scale
     columns = runs(size, k.target.sums // s)
     rows = rows_together(p, max(len(run) for run in columns))
@@ -112,16 +112,16 @@ def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int) -> None:
         edge = (at.x < p.radius) | (at.x + (p.lanes + p.radius) > p.width)
         with k.loop(0, p.channels, batch) as start, k.loop(first, last) as i:
             k.choose(edge, lambda edge: block(at, start, i, edge))
-        write_mask_gradient(p, at, tile)
+        write_weights_gradient(p, at, tile)
 
 
-def grad_x(kernel: Kernel, dtype: str, size: int, scale: int) -> None:
+def grad_x(kernel: Kernel, dtype: str, size: int, scale: int, source: Weights) -> None:
     """x's gradient from the mask and the output's gradient.
 
     Each parent's contribution to the k pixels of a row that it reaches is summed over the children and over the rows
     it reaches them from; then these k rows of sums are added, each shifted to its place.
     """
-    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale, source)
     e, s = p.element, p.scale
     columns = runs(size, k.target.sums - 2)
     step = max(1, min(4, k.target.sums // max(len(run) for run in columns)))

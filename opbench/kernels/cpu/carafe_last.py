@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opbench.kernels.carafe_shapes import Weights
+from opbench.kernels.cpu.carafe_logits import weights_tile, write_weights_gradient
 from opbench.kernels.cpu.carafe_tiles import (
     Place,
     TileProblem,
@@ -18,15 +20,15 @@ from opbench.kernels.cpu.carafe_tiles import (
     rows_together,
     runs,
     variables,
-    window_tile,
-    write_mask_gradient,
 )
 from opbench.kernels.cpu.ir import Kernel, Value, Variable
 
 
-def forward(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int, vectors: int, stream: bool) -> None:
+def forward(
+    kernel: Kernel, dtype: str, size: int, scale: int, source: Weights, lanes: int, vectors: int, stream: bool
+) -> None:
     """out from x and mask. `stream` bypasses the caches with an output too large for them."""
-    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale, source)
     e, s = p.element, p.scale
     rows = rows_together(p, vectors)
     tile = k.scratch()
@@ -52,14 +54,14 @@ def forward(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int, vecto
 
     with k.tasks() as task:
         at = Place.of(p, task)
-        window_tile(p, at, tile)
+        weights_tile(p, at, tile)
         with k.loop(0, p.channels, lanes * vectors) as c, k.loop(0, at.valid) as parent:
             pixel(at, c, parent)
 
 
-def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int) -> None:
+def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int, source: Weights, lanes: int) -> None:
     """The mask's gradient from x and the output's gradient: a sum over all channels of a group."""
-    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale, source)
     e, s = p.element, p.scale
     columns = runs(size, k.target.sums // s)
     rows = rows_together(p, max(len(run) for run in columns))
@@ -92,16 +94,16 @@ def grad_mask(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int) -> 
         with k.loop(0, at.valid) as parent, k.loop(first, last) as i, k.loop(0, s, rows) as a:
             for run in columns:
                 pixel(at, i, a, run, parent)
-        write_mask_gradient(p, at, tile)
+        write_weights_gradient(p, at, tile)
 
 
-def grad_x(kernel: Kernel, dtype: str, size: int, scale: int, lanes: int, vectors: int) -> None:
+def grad_x(kernel: Kernel, dtype: str, size: int, scale: int, source: Weights, lanes: int, vectors: int) -> None:
     """x's gradient from the mask and the output's gradient.
 
     The parents of a row are visited from left to right. The k pixels that the current one reaches are summed in
     registers; the leftmost of them is complete once it is left behind.
     """
-    k, p = kernel, TileProblem.read(kernel, dtype, size, scale)
+    k, p = kernel, TileProblem.read(kernel, dtype, size, scale, source)
     e, s = p.element, p.scale
     tile = k.scratch()
 

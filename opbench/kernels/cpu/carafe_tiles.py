@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from opbench.kernels.carafe_shapes import Weights
 from opbench.kernels.cpu.element import Element, Tensor, tensor_argument
 from opbench.kernels.cpu.ir import I32, Kernel, Value, Variable
 from opbench.kernels.cpu.launch import FIRST
@@ -40,6 +41,7 @@ class TileProblem:
     element: Element
     size: int
     scale: int
+    source: Weights
     groups: Value
     channels: Value
     height: Value
@@ -51,12 +53,12 @@ class TileProblem:
     out: Tensor
 
     @classmethod
-    def read(cls, kernel: Kernel, dtype: str, size: int, scale: int) -> TileProblem:
+    def read(cls, kernel: Kernel, dtype: str, size: int, scale: int, source: Weights) -> TileProblem:
         """From the arguments the kernel is called with."""
         given: dict[str, Any] = {name: kernel.argument(FIRST + i) for i, name in enumerate(SIZES)}
         for i, name in enumerate(TENSORS):
             given[name] = tensor_argument(kernel, FIRST + len(SIZES) + 5 * i)
-        return cls(kernel, Element(kernel, dtype), size, scale, **given)
+        return cls(kernel, Element(kernel, dtype), size, scale, source, **given)
 
     @property
     def radius(self) -> int:
@@ -149,10 +151,17 @@ def write_children(p: TileProblem, place: Value, vectors: list[Value], valid: Va
         e.store(vector, place + m * p.lanes * e.bytes, on, stream=stream)
 
 
-def read_mask(p: TileProblem, source: Value, valid: Value, tile: Value, gap: int, keep: Value | None) -> None:
-    """A row of children of the mask into the tile, the next child `gap` bytes further; lanes not kept become 0."""
+def read_mask(
+    p: TileProblem, n: Value, plane: Value, y: Value, a: Value, x: Value, valid: Value, tile: Value, gap: int,
+    keep: Value | None,
+) -> None:  # fmt: skip
+    """A tap's weights, in channel `plane` of the mask, for row `a` of the children of parents (y, x ...) into the tile.
+
+    The next child lies `gap` bytes further; lanes not kept become 0.
+    """
     k, e = p.kernel, p.element
     along = p.mask.strides[3]
+    source = p.mask.at(n, plane, y * p.scale + a, x * p.scale)
 
     def put(vectors: list[Value]) -> None:
         for b, vector in enumerate(vectors):
@@ -170,7 +179,23 @@ def read_mask(p: TileProblem, source: Value, valid: Value, tile: Value, gap: int
     def dense() -> None:
         k.choose(valid >= p.lanes, lambda full: put(read_children(p, source, None if full else valid)))
 
-    k.choose(along.equals(e.bytes), lambda yes: dense() if yes else strided())
+    if p.source == "apart":
+        k.choose(valid >= p.lanes, lambda full: put(read_apart(p, n, plane, y, a, x, None if full else valid)))
+    else:
+        k.choose(along.equals(e.bytes), lambda yes: dense() if yes else strided())
+
+
+def place_apart(p: TileProblem, n: Value, plane: Value, y: Value, a: Value, x: Value) -> list[Value]:
+    """Where the weights of each child of row `a` of a parent lie in a mask that is `apart`."""
+    return [p.mask.at(n, (plane * p.scale + a) * p.scale + b, y, x) for b in range(p.scale)]
+
+
+def read_apart(
+    p: TileProblem, n: Value, plane: Value, y: Value, a: Value, x: Value, valid: Value | None
+) -> list[Value]:
+    """One vector for each of the s children in the row."""
+    on = None if valid is None else lanes_below(p, 0, valid)
+    return [p.element.load(place, p.lanes, on) for place in place_apart(p, n, plane, y, a, x)]
 
 
 def rows_inside(p: TileProblem, y: Value) -> tuple[Value, Value]:
@@ -186,8 +211,8 @@ def window_tile(p: TileProblem, at: Place, tile: Value) -> None:
     with k.loop(first, last) as i, k.loop(0, p.size) as j:
         keep = lanes_below(p, at.x + j - p.radius, p.width)
         with k.loop(0, p.scale) as a:
-            source = p.mask.at(at.n, at.plane + i * p.size + j, at.y * p.scale + a, at.x * p.scale)
-            read_mask(p, source, at.valid, tile + p.tap(i, j, a), p.step, keep)
+            plane = at.plane + i * p.size + j
+            read_mask(p, at.n, plane, at.y, a, at.x, at.valid, tile + p.tap(i, j, a), p.step, keep)
 
 
 def write_mask_gradient(p: TileProblem, at: Place, tile: Value) -> None:
@@ -221,11 +246,10 @@ def reaching_tile(p: TileProblem, at: Place, start: Value, stop: Value, tile: Va
     k = p.kernel
     first, last = rows_reaching(p, at.y)
     with k.loop(start, stop, p.lanes) as column, k.loop(first, last) as i, k.loop(0, p.size) as j:
-        y = (at.y - i + p.radius) * p.scale
+        y, plane = at.y - i + p.radius, at.plane + i * p.size + j
         with k.loop(0, p.scale) as a:
-            source = p.mask.at(at.n, at.plane + i * p.size + j, y + a, column * p.scale)
             place = tile + (column - start) // p.lanes * p.tile_step + reach(p, i, a * p.scale, j)
-            read_mask(p, source, stop - column, place, p.size * p.step, None)
+            read_mask(p, at.n, plane, y, a, column, stop - column, place, p.size * p.step, None)
 
 
 def reach(p: TileProblem, i: Value, child: Value | int, j: Value | int) -> Value:

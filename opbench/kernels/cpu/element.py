@@ -73,9 +73,9 @@ class Element:
         k, lanes = self.kernel, raw.type.count
         if self.dtype == "bfloat16":
             bits = Value(k, k.builder.zext(raw.llvm, ir.VectorType(I32, lanes))) << 16
-            return Value(k, k.builder.bitcast(bits.llvm, self.vector(lanes)))
+            return k.bitcast(bits, self.vector(lanes))
         if self.dtype == "float16":
-            half = Value(k, k.builder.bitcast(raw.llvm, ir.VectorType(F16, lanes)))
+            half = k.bitcast(raw, ir.VectorType(F16, lanes))
             return k.convert(half, self.vector(lanes))
         return raw
 
@@ -84,11 +84,11 @@ class Element:
         k, lanes = self.kernel, value.type.count
         short, wide = ir.VectorType(I16, lanes), ir.VectorType(I32, lanes)
         if self.dtype == "bfloat16":
-            bits = Value(k, k.builder.bitcast(value.llvm, wide))
+            bits = k.bitcast(value, wide)
             rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
             quiet = (bits >> 16) | 0x40  # rounding would turn some NaN into infinity
             return k.convert(k.select(value.differs(value), quiet, rounded), short)
         if self.dtype == "float16":
             half = k.convert(value, ir.VectorType(F16, lanes))
-            return Value(k, k.builder.bitcast(half.llvm, short))
+            return k.bitcast(half, short)
         return value

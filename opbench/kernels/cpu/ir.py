@@ -56,6 +56,9 @@ class Value:
     def __mul__(self, other: Value | int | float) -> Value:
         return self._binary(other, "mul", "fmul")
 
+    def __truediv__(self, other: Value | float) -> Value:
+        return self._binary(other, "", "fdiv")
+
     def __floordiv__(self, other: Value | int) -> Value:
         return self._binary(other, "sdiv", "")
 
@@ -191,12 +194,12 @@ class Kernel:
         return Value(self, self.builder.select(condition.llvm, then.llvm, otherwise.llvm))
 
     def minimum(self, a: Value, b: Value | int) -> Value:
-        """The smaller integer."""
+        """The smaller; of a NaN and another number, b."""
         b = b if isinstance(b, Value) else self.constant(b, a.type)
         return self.select(a < b, a, b)
 
     def maximum(self, a: Value, b: Value | int) -> Value:
-        """The larger integer."""
+        """The larger; of a NaN and another number, b."""
         b = b if isinstance(b, Value) else self.constant(b, a.type)
         return self.select(a > b, a, b)
 
@@ -210,6 +213,10 @@ class Kernel:
         else:
             name = "sext" if scalar_of(type).width > scalar_of(value.type).width else "trunc"
         return Value(self, getattr(self.builder, name)(value.llvm, type))
+
+    def bitcast(self, value: Value, type: Any) -> Value:
+        """The same bits, read as another type."""
+        return Value(self, self.builder.bitcast(value.llvm, type))
 
     def address(self, pointer: Value) -> Value:
         """A pointer as a number."""
@@ -305,6 +312,13 @@ class Kernel:
         a, b = vectors[0], vectors[-1]
         return self.shuffle(a, b, low) + self.shuffle(a, b, high)
 
+    def reduced(self, vector: Value, combine: Callable[[Value, Value], Value]) -> Value:
+        """All lanes combined into one number, half of them with the other half."""
+        while (lanes := vector.type.count) > 1:
+            halves = (range(lanes // 2), range(lanes // 2, lanes))
+            vector = combine(*(self.shuffle(vector, vector, half) for half in halves))
+        return self.extract(vector, 0)
+
     def extract(self, vector: Value, lane: int) -> Value:
         """One lane."""
         return Value(self, self.builder.extract_element(vector.llvm, ir.Constant(I32, lane)))
@@ -312,7 +326,7 @@ class Kernel:
     def all(self, condition: Value) -> Value:
         """Whether a condition holds in every lane."""
         bits = ir.IntType(condition.type.count)
-        packed = Value(self, self.builder.bitcast(condition.llvm, bits))
+        packed = self.bitcast(condition, bits)
         return packed.equals(Value(self, ir.Constant(bits, -1)))
 
     # --- control flow

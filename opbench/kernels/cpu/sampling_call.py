@@ -90,7 +90,7 @@ class SamplingCall:
     Axes: x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P) or None, out (N, Ho, Wo, C). `offset` holds
     displacements from the points of a `window`, or else positions outside which there is `padding`. `packed`: offset is
     (N, Ho, Wo, M) with M >= G*P*3 and holds the mask, too, in each group its P pairs and then its P weights; so does
-    the gradient of either.
+    the gradient of either. `logits`: the mask is the softmax over the points of a window of what stands in its place.
     """
 
     def __init__(
@@ -105,12 +105,14 @@ class SamplingCall:
         padding: str = "zeros",
         first: str = "x",
         packed: bool = False,
+        logits: bool = False,
     ) -> None:
         self.x, self.offset = dense(x), dense(offset)
         self.mask = self.offset if packed else None if mask is None else dense(mask)
         self.packed = packed
         self.groups, self.points, self.window = groups, points, window
-        self.described = ("window" if window else padding, first, self.mask is not None, points == 1)
+        weights = "none" if self.mask is None else "logits" if logits else "mask"
+        self.described = ("window" if window else padding, first, weights, points == 1)
         self.n, self.h, self.w, self.c = x.shape
         self.out_h, self.out_w = offset.shape[1:3]
         self.channels = self.c // groups

@@ -1,6 +1,6 @@
 """Bilinear sampling: forward, the gradients of offset and mask, and of x.
 
-What is known of the samples (`places`, `first`, `weighed`, `single`) is described at `Problem`. `lanes * vectors`
+What is known of the samples (`places`, `first`, `weights`, `single`) is described at `Problem`. `lanes * vectors`
 divides the channels of a group (of a part of a group, where x's gradient is shared out by parts).
 """
 
@@ -22,13 +22,14 @@ from opbench.kernels.cpu.sampling_blocks import (
 )
 from opbench.kernels.cpu.sampling_places import locate, times
 from opbench.kernels.cpu.sampling_problem import Image, Problem, SampleBlock, Tile
+from opbench.kernels.cpu.sampling_softmax import softmax_gradient
 
 
 def forward(
-    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool, lanes: int, vectors: int
+    kernel: Kernel, dtype: str, places: str, first: str, weights: str, single: bool, lanes: int, vectors: int
 ) -> None:
     """out from x, offset and mask."""
-    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed, single)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weights, single)
     e = p.element
     # Independent sums, so that multiply-adds needn't wait for each other; those of single samples don't.
     ways = 4 if vectors < 4 and not single else 1
@@ -67,14 +68,14 @@ def forward(
 
 
 def grad_offset_mask(
-    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool, lanes: int, vectors: int,
+    kernel: Kernel, dtype: str, places: str, first: str, weights: str, single: bool, lanes: int, vectors: int,
     offset: bool, mask: bool,
 ) -> None:  # fmt: skip
     """The gradients of offset and mask (those that are wanted), from x, offset, mask and out's gradient.
 
     Both follow from how much out's gradient, over a group's channels, has in common with each corner.
     """
-    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed, single)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weights, single)
     e = p.element
     nowhere = k.scratch()
     tile = Tile(p, nowhere + clear(p, nowhere, p.groups * p.channels))
@@ -105,7 +106,7 @@ def grad_offset_mask(
             over_samples(p, image, tile, first, add)
 
     def differentiate(block: SampleBlock, image: Image) -> None:
-        """Overwrites the moves with offset's gradient and the mask with its own."""
+        """Overwrites the moves with offset's gradient, and the mask with its own; the weights of logits are kept."""
         zero = e.zero(e.lanes)
         with k.loop(0, block.samples(p), e.lanes) as first:
             d, counts = [], None
@@ -119,7 +120,7 @@ def grad_offset_mask(
             upper, lower = k.fma(right, d[1] - d[0], d[0]), k.fma(right, d[3] - d[2], d[2])
             value = k.fma(down, lower - upper, upper)
             slopes = [k.fma(down, (d[3] - d[2]) - (d[1] - d[0]), d[1] - d[0]), lower - upper]
-            factor = tile.vector("mask", first) if p.weighed else k.constant(1.0, e.vector(e.lanes))
+            factor = tile.vector("mask", first) if p.weights != "none" else k.constant(1.0, e.vector(e.lanes))
             if p.places == "window":
                 factor = factor * k.splat(p.scale, e.lanes)
             held = p.places in ("border", "border-twice")
@@ -128,7 +129,7 @@ def grad_offset_mask(
                 often = times(p, free[0]) * times(p, free[1])
                 factor, value = factor * often, value * often
             factor = k.select(counts, factor, zero)
-            k.store(value, tile.at("mask", first))
+            k.store(value, tile.at("number", first, 2) if p.weights == "logits" else tile.at("mask", first))
             slopes = [factor * slope for slope in slopes]
             if held:  # what is held at the border doesn't move
                 slopes = [k.select(moves, slope, zero) for moves, slope in zip(free, slopes, strict=True)]
@@ -145,14 +146,15 @@ def grad_offset_mask(
         if offset:
             copy_out(p, block, tile.at("move", k.constant(0)), p.grad_offset, 2, p.located)
         if mask:
-            copy_out(p, block, tile.at("mask", k.constant(0)), p.grad_mask, 1, e)
+            found = softmax_gradient(p, block, tile) if p.weights == "logits" else tile.at("mask", k.constant(0))
+            copy_out(p, block, found, p.grad_mask, 1, e)
 
     with k.tasks() as task:
         over_blocks(p, task, compute)
 
 
 def grad_x(
-    kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool, lanes: int, vectors: int
+    kernel: Kernel, dtype: str, places: str, first: str, weights: str, single: bool, lanes: int, vectors: int
 ) -> None:
     """x's gradient from offset, mask and out's gradient.
 
@@ -160,7 +162,7 @@ def grad_x(
     parts of a group. It adds up in the order of the output's pixels. Narrow dtypes are added up in a float32 copy of
     the task's channels.
     """
-    k, p = kernel, Problem.read(kernel, dtype, places, first, weighed, single)
+    k, p = kernel, Problem.read(kernel, dtype, places, first, weights, single)
     e = p.element
     narrow = e.bytes != e.compute_bytes
     wide = p.batch * p.channels // p.parts  # channels of a task

@@ -13,6 +13,7 @@ from llvmlite import ir
 from opbench.kernels.cpu.ir import I32, I64, Value
 from opbench.kernels.cpu.sampling_blocks import gathered
 from opbench.kernels.cpu.sampling_problem import Image, Problem, SampleBlock, Tile
+from opbench.kernels.cpu.sampling_softmax import softmax
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,11 @@ def locate(p: Problem, block: SampleBlock, image: Image, tile: Tile, *, weigh: b
     """Works out a block's samples: where corners lie, and what they weigh with the mask (or else the fractions)."""
     k, e, lanes = p.kernel, p.element, p.element.lanes
     offsets = gathered(p, block, p.offset, tile.at("move", k.constant(0)), 2, p.located)
-    masks = gathered(p, block, p.mask, tile.at("mask", k.constant(0)), 1, e) if p.weighed else None
+    masks = None
+    if p.weights == "mask":
+        masks = gathered(p, block, p.mask, tile.at("mask", k.constant(0)), 1, e)
+    elif p.weights == "logits":
+        masks = softmax(p, block, tile)
     ints, wide = ir.VectorType(I32, lanes), ir.VectorType(I64, lanes)
     one, zero = k.constant(1.0, e.vector(lanes)), e.zero(lanes)
 

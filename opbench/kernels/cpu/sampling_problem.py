@@ -19,6 +19,8 @@ from opbench.kernels.cpu.ir import F64, PTR, Kernel, Value
 from opbench.kernels.cpu.launch import FIRST
 
 PLACES = ("window", "zeros", "border", "border-twice")
+# What samples are multiplied with: nothing, the mask, or the softmax over a group's points of logits in its place.
+WEIGHTS = ("none", "mask", "logits")
 
 # The launcher's arguments, in order. `channels` is per group. The window of output pixel (0, 0) is centred on pixel
 # (origin, origin) of x. A block is `pixels` of a row times `batch` groups; its `samples` are rounded up to whole
@@ -40,7 +42,7 @@ WIDE_ROWS = ("corner", "partial")
 
 @dataclass(frozen=True)
 class Problem:
-    """What every kernel is given. `located` is how `offset` lies in memory; without `weighed` there is no mask.
+    """What every kernel is given. `located` is how `offset` lies in memory, `weights` is one of `WEIGHTS`.
 
     `single` says that there is one sample a pixel and group.
     """
@@ -50,7 +52,7 @@ class Problem:
     located: Element
     places: str
     first: str
-    weighed: bool
+    weights: str
     single: bool
     groups: Value
     channels: Value
@@ -79,7 +81,7 @@ class Problem:
     grad_mask: Tensor
 
     @classmethod
-    def read(cls, kernel: Kernel, dtype: str, places: str, first: str, weighed: bool, single: bool) -> Problem:
+    def read(cls, kernel: Kernel, dtype: str, places: str, first: str, weights: str, single: bool) -> Problem:
         """From the arguments the kernel is called with. `first` is the axis that comes first in a pair of `offset`."""
         element = Element(kernel, dtype)
         # Displacements have x's dtype; positions would lose pixels in a narrow one.
@@ -92,7 +94,7 @@ class Problem:
         for i, name in enumerate(TENSORS):
             given[name] = tensor_argument(kernel, after + 2 + 5 * i)
         return cls(
-            kernel, element, element if wide else Element(kernel, "float32"), places, first, weighed, single,
+            kernel, element, element if wide else Element(kernel, "float32"), places, first, weights, single,
             scale=scale, grid=kernel.argument(after + 1, PTR), **given,
         )  # fmt: skip
 

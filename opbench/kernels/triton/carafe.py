@@ -202,14 +202,11 @@ def _launch_backward(call: _Call, grad: Tensor, stats: Tensor | None, wanted: li
 
 
 def _out_logits(x: Tensor, logits: Tensor, size: int, groups: int, scale: int) -> tuple[Tensor, Tensor]:
-    check(x, logits, size, groups, scale, fused=True)
-    return output(x, scale), _stats(x, groups, scale)
+    return checked_output(x, logits, size, groups, scale, fused=True), _stats(x, groups, scale)
 
 
 def _shapes_logits(grad: Tensor, x: Tensor, logits: Tensor, stats: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    *problem, wanted = rest
-    check(x, logits, *problem, fused=True)
-    return gradients(grad, x, logits, problem[2], wanted)
+    return checked_gradients(grad, x, logits, *rest, fused=True)
 
 
 _PROBLEM = "int kernel_size, int group_size, int scale_factor"

@@ -34,7 +34,8 @@ def _macs(arguments: Sequence[Any]) -> int:
 FORMULAS = {
     **formulas(_macs, of_all(_macs), "carafe_core"),
     # The softmax of logits is elementwise, which is reported apart.
-    **formulas(_macs, of_each(_macs), "carafe_cpu", "carafe_triton", "carafe_triton_logits"),
+    **formulas(_macs, of_each(_macs), "carafe_cpu", "carafe_cpu_logits"),
+    **formulas(_macs, of_each(_macs), "carafe_triton", "carafe_triton_logits"),
 }
 
 # The scale factor of the modules in the task `upsample2x`.

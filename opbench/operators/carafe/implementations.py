@@ -6,8 +6,8 @@ whose checks come first, and is differentiable in x and mask.
 
 from __future__ import annotations
 
-from opbench.kernels.cpu.carafe import carafe_cpu
-from opbench.kernels.triton.carafe import carafe_triton
+from opbench.kernels.cpu.carafe import carafe_cpu, carafe_cpu_logits
+from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe import traffic
 from opbench.operators.carafe.contraction import compiled
 from opbench.operators.carafe.cores import shift_add, slices, unfold
@@ -38,4 +38,6 @@ IMPLEMENTATIONS = CoreTable(
     fallback="shift-add",
     kernels=("triton", "cpu"),
     export="slices",
+    # Pixel shuffle and softmax are in these kernels.
+    fused=((carafe_cpu, carafe_cpu_logits), (carafe_triton, carafe_triton_logits)),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opbench.kernels.triton.carafe import carafe_triton, carafe_triton_logits
 from opbench.operators.carafe.function import carafe, check_settings
 from opbench.operators.carafe.implementations import IMPLEMENTATIONS
 from opbench.operators.common.arguments import check_image
@@ -79,8 +78,9 @@ class CARAFE(nn.Module):
             "scale_factor": self.scale_factor,
         }
         core = IMPLEMENTATIONS.choose(self.implementation, x.device.type)
-        if core is carafe_triton:  # it has pixel shuffle and softmax in its kernels
-            return carafe_triton_logits(x, logits.to(x.dtype), **settings)
+        fused = IMPLEMENTATIONS.of_logits(core)
+        if fused is not None:
+            return fused(x, logits.to(x.dtype), **settings)
         logits = F.pixel_shuffle(logits, self.scale_factor)
         mask = weights(logits, self.up_group, self.up_kernel, x)
         return carafe(x, mask, **settings, implementation=core)
@@ -121,13 +121,13 @@ class YoloCARAFE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, c, H, W) -> (N, c, scale*H, scale*W)."""
         check_image("YoloCARAFE", x, self.c)
-        mask = self.enc(self.comp(x))
+        logits: Tensor = self.enc(self.comp(x))
         settings = {"kernel_size": self.k_up, "group_size": 1, "scale_factor": self.scale}
         core = IMPLEMENTATIONS.choose(self.implementation, x.device.type)
-        if core is carafe_triton:
-            return carafe_triton_logits(x, mask.to(x.dtype), **settings)
-        mask = F.pixel_shuffle(mask, self.scale)
-        mask = mask.softmax(1)
+        fused = IMPLEMENTATIONS.of_logits(core)
+        if fused is not None:
+            return fused(x, logits.to(x.dtype), **settings)
+        mask = F.pixel_shuffle(logits, self.scale).softmax(1)
         # Under autocast, softmax returns float32.
         return carafe(x, mask.to(x.dtype), **settings, implementation=core)
 

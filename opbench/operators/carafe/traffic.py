@@ -5,8 +5,8 @@ can't be read in place is copied first, which reads and writes it; then the copy
 
 Axes: x (N, C, H, W), mask (N, g*k*k, s*H, s*W), grad and out (N, C, s*H, s*W). The gradients of x and of the mask are a
 kernel each, with its own pass over the output's gradient; what isn't wanted isn't read. The fused kernels take logits
-for the mask and keep `stats`, two numbers for each pixel and group; in half precision the gradient of the mask is
-written unrounded, too.
+for the mask. Triton's keep `stats`, two numbers for each pixel and group; in half precision the gradient of the mask is
+written unrounded, too. The CPU's keep nothing and make the mask again for backward.
 """
 
 from __future__ import annotations
@@ -38,6 +38,21 @@ def _cpu_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     return copies + _gradients(grad, x, mask, outputs, wanted)
 
 
+def _strided(logits: Tensor) -> int:
+    """What it takes to copy logits of which neither rows nor channels are dense."""
+    return 0 if logits.stride(1) == 1 else _copied(logits, last=False)
+
+
+def _cpu_logits(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    return _cpu(arguments, outputs) + _strided(arguments[1])
+
+
+def _cpu_logits_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    """Weights are made of the logits; the gradient of these takes their place, and is made of them, too."""
+    _, _, logits, *_, wanted = arguments
+    return int(_cpu_backward(arguments, outputs) + _strided(logits) + (2 + bool(wanted[1])) * logits.nbytes)
+
+
 def _triton_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     grad, x, mask, *_, wanted = arguments
     return _gradients(grad, x, mask, outputs, wanted)
@@ -58,7 +73,12 @@ def _gradients(grad: Tensor, x: Tensor, mask: Tensor, outputs: Sequence[Tensor],
     return read + sum(output.nbytes for output in outputs)
 
 
-CPU: Mapping[str, MovedBytes] = {"opbench::carafe_cpu": _cpu, "opbench::carafe_cpu_backward": _cpu_backward}
+CPU: Mapping[str, MovedBytes] = {
+    "opbench::carafe_cpu": _cpu,
+    "opbench::carafe_cpu_backward": _cpu_backward,
+    "opbench::carafe_cpu_logits": _cpu_logits,
+    "opbench::carafe_cpu_logits_backward": _cpu_logits_backward,
+}
 TRITON: Mapping[str, MovedBytes] = {
     "opbench::carafe_triton_backward": _triton_backward,
     "opbench::carafe_triton_logits_backward": _logits_backward,

@@ -6,6 +6,7 @@ of the cell to the right of and below it (floor).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,11 +25,12 @@ def as_rows(x: Tensor, group: int) -> Tensor:
 
 
 def bilinear(rows: Tensor, height: int, width: int, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """rows as above; x, y, weight (N, Ho, Wo, G) -> weight times the image at (x, y), (N, Ho, Wo, G, C/G).
+    """rows as above; x, y, weight (N, Ho, Wo, G) or (N, Ho, Wo, G, P) -> (N, Ho, Wo, G, C/G).
 
+    Each weight times the image at its (x, y), summed over the P points.
     Zero unless -1 < x < width and -1 < y < height, whatever the weight is.
     """
-    batch, _, _, group = x.shape
+    batch, _, _, group, *points = x.shape
     counts = (x > -1) & (x < width) & (y > -1) & (y < height)
     # What doesn't count is replaced before anything is computed from it: a NaN times zero would stay NaN. Up to a pixel
     # beyond the border all corners lie outside, which is the same zero without a jump in how it comes about.
@@ -36,8 +38,8 @@ def bilinear(rows: Tensor, height: int, width: int, x: Tensor, y: Tensor, weight
     x, y = torch.where(near, x, 0.5), torch.where(near, y, 0.5)
     weight = torch.where(counts | (near & torch.isfinite(weight)), weight, 0)
     left, top = torch.floor(x.detach()), torch.floor(y.detach())
-    n = torch.arange(batch, device=x.device).view(batch, 1, 1, 1)
-    g = torch.arange(group, device=x.device)
+    n = torch.arange(batch, device=x.device).view(batch, *(1 for _ in x.shape[1:]))
+    g = torch.arange(group, device=x.device).view(group, *(1 for _ in points))
     numbers, weights = [], []
     for row, weight_y in ((top, 1 - (y - top)), (top + 1, y - top)):
         for column, weight_x in ((left, 1 - (x - left)), (left + 1, x - left)):
@@ -45,11 +47,12 @@ def bilinear(rows: Tensor, height: int, width: int, x: Tensor, y: Tensor, weight
             number = ((n * height + row.long()) * width + column.long()) * group + g
             numbers.append(torch.where(inside, number, len(rows) - 1))
             weights.append(weight * (weight_y * weight_x))
-    values = rows.index_select(0, torch.stack(numbers, -1).flatten()).view(-1, 4, rows.shape[1])
-    weighed = torch.stack(weights, -1).view(-1, 4, 1)
-    # A product of matrices for each sample is the CPU's fastest way; a GPU's library is not made for a million of them.
+    corners = 4 * math.prod(points)
+    values = rows.index_select(0, torch.stack(numbers, -1).flatten()).view(-1, corners, rows.shape[1])
+    weighed = torch.stack(weights, -1).view(-1, corners, 1)
+    # A product of matrices for each output is the CPU's fastest way; a GPU's library is not made for a million of them.
     total = (weighed * values).sum(1) if x.is_cuda else torch.bmm(weighed.mT, values)
-    return total.view(*x.shape, rows.shape[1])
+    return total.view(*x.shape[:4], rows.shape[1])
 
 
 def again_in_backward(term: Callable[..., Tensor], *arguments: Any) -> Tensor:

@@ -19,18 +19,25 @@ class CoreTable(dict[str, Implementation]):
 
     "auto" takes the first of the `kernels` that runs on the tensors' device and can run here, else `fallback`; while a
     call is recorded for another runtime (`torch.onnx`, `torch.export`, `torch.jit.trace`) it takes `export`, where that
-    is given.
+    is given. `fused` are pairs of a core and a function of the same arguments, but for logits in the place of the mask.
     """
 
     def __init__(
-        self, *cores: Implementation, fallback: str, kernels: tuple[str, ...] = (), export: str | None = None
+        self,
+        *cores: Implementation,
+        fallback: str,
+        kernels: tuple[str, ...] = (),
+        export: str | None = None,
+        fused: tuple[tuple[Core, Core], ...] = (),
     ) -> None:
         super().__init__((core.name, core) for core in cores)
-        self.fallback, self.kernels, self.export = fallback, kernels, export
+        self.fallback, self.kernels, self.export, self.fused = fallback, kernels, export, fused
 
     def extended(self, *cores: Implementation) -> CoreTable:
         """The same with more cores, which "auto" never means."""
-        return CoreTable(*self.values(), *cores, fallback=self.fallback, kernels=self.kernels, export=self.export)
+        return CoreTable(
+            *self.values(), *cores, fallback=self.fallback, kernels=self.kernels, export=self.export, fused=self.fused
+        )
 
     @property
     def automatic(self) -> tuple[str, ...]:
@@ -77,6 +84,13 @@ class CoreTable(dict[str, Implementation]):
             raise RuntimeError(f"implementation {implementation!r} can't run here: {reason}")
         assert chosen.function is not None
         return chosen.function
+
+    def of_logits(self, core: Core) -> Core | None:
+        """What takes logits in the place of a core's mask; None where nothing does.
+
+        By identity: somebody's callable may have no hash.
+        """
+        return next((fused for plain, fused in self.fused if plain is core), None)
 
     def _meant(self, device: str) -> str:
         """What "auto" means now."""

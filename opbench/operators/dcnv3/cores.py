@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opbench.kernels.cpu.dcnv3 import dcnv3_cpu
+from opbench.kernels.cpu.dcnv3 import dcnv3_cpu, dcnv3_cpu_logits
 from opbench.kernels.geometry import Geometry
-from opbench.kernels.triton.dcnv3 import dcnv3_triton
+from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.common import sampling, sampling_compiled
 from opbench.operators.common.choice import CoreTable
 from opbench.operators.common.kernels import cpu_kernel, fused_steps, triton_kernel
@@ -113,4 +113,6 @@ CORES = CoreTable(
     fallback="gather",
     kernels=("triton", "cpu"),
     export="grid-sample",
+    # The softmax over the points is in these kernels.
+    fused=((dcnv3_cpu, dcnv3_cpu_logits), (dcnv3_triton, dcnv3_triton_logits)),
 )

@@ -48,7 +48,8 @@ def _macs(arguments: Sequence[Any]) -> int:
 FORMULAS = {
     **formulas(_macs, of_all(_macs), "dcnv3_core"),
     # The softmax of logits is elementwise, which is reported apart.
-    **formulas(_macs, of_x_and_others(_macs), "dcnv3_cpu", "dcnv3_triton", "dcnv3_triton_logits"),
+    **formulas(_macs, of_x_and_others(_macs), "dcnv3_cpu", "dcnv3_cpu_logits"),
+    **formulas(_macs, of_x_and_others(_macs), "dcnv3_triton", "dcnv3_triton_logits"),
 }
 
 

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from opbench.operators.common.bilinear import again_in_backward, as_rows, bilinear
 
+# Elements of the output, times points, that are computed at once.
+TOGETHER = 1 << 14
+
 
 def dcnv3_definition(
     x: Tensor,
@@ -30,7 +33,8 @@ def dcnv3_definition(
 ) -> Tensor:
     """x (N, H, W, C), offset (N, Ho, Wo, G*P*2), mask (N, Ho, Wo, G*P) -> (N, Ho, Wo, C).
 
-    Ho and Wo are taken from `offset`. One point of the window at a time, so memory stays near that of the output.
+    Ho and Wo are taken from `offset`. Few points of the window at a time, so memory stays near that of the output; of
+    a small image all at once, as then it is the number of steps that takes the time.
     """
     batch, height, width, channels = x.shape
     _, out_height, out_width, _ = offset.shape
@@ -38,17 +42,21 @@ def dcnv3_definition(
     pixels = as_rows(x, group)
     offsets = offset.reshape(batch, out_height, out_width, group, -1, 2)
     masks = mask.reshape(batch, out_height, out_width, group, -1)
-    centre_x = (torch.arange(out_width, device=x.device) * stride - pad + half).to(x.dtype).view(out_width, 1)
-    centre_y = (torch.arange(out_height, device=x.device) * stride - pad + half).to(x.dtype).view(out_height, 1, 1)
+    centre_x = (torch.arange(out_width, device=x.device) * stride - pad + half).to(x.dtype).view(out_width, 1, 1)
+    centre_y = (torch.arange(out_height, device=x.device) * stride - pad + half).to(x.dtype).view(out_height, 1, 1, 1)
 
-    def term(p: int, i: int, j: int, rows: Tensor, offsets: Tensor, masks: Tensor) -> Tensor:
-        at_x = centre_x + (i * dilation - half + offsets[..., p, 0]) * offset_scale
-        at_y = centre_y + (j * dilation - half + offsets[..., p, 1]) * offset_scale
-        return bilinear(rows, height, width, at_x, at_y, masks[..., p])
+    points = list(window(kernel_size, remove_center))
+    steps = torch.tensor(points, dtype=x.dtype, device=x.device).view(-1, 2) * dilation - half
+
+    def terms(some: slice, rows: Tensor, offsets: Tensor, masks: Tensor) -> Tensor:
+        at_x = centre_x + (steps[some, 0] + offsets[..., some, 0]) * offset_scale
+        at_y = centre_y + (steps[some, 1] + offsets[..., some, 1]) * offset_scale
+        return bilinear(rows, height, width, at_x, at_y, masks[..., some])
 
     out = torch.zeros(batch, out_height, out_width, group, channels // group, dtype=x.dtype, device=x.device)
-    for p, (i, j) in enumerate(window(kernel_size, remove_center)):
-        out = out + again_in_backward(term, p, i, j, pixels, offsets, masks)
+    together = max(1, TOGETHER // max(1, out.numel()))
+    for p in range(0, len(points), together):
+        out = out + again_in_backward(terms, slice(p, p + together), pixels, offsets, masks)
     return out.reshape(batch, out_height, out_width, channels)
 
 

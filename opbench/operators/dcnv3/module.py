@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opbench.errors import nearest
-from opbench.kernels.triton.dcnv3 import dcnv3_triton, dcnv3_triton_logits
 from opbench.operators.common.arguments import check_int
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv3.cores import CORES
@@ -152,8 +151,9 @@ class DCNv3(SamplingLayer):
         features = self.features(x)
         logits = self.mask(features)
         core = CORES.choose(self.implementation, x.device.type)
-        if core is dcnv3_triton:
-            core, mask = dcnv3_triton_logits, logits  # it has the softmax in its kernels
+        fused = CORES.of_logits(core)
+        if fused is not None:
+            core, mask = fused, logits
         else:
             # From an empty batch reshape can't infer the number of points.
             points = self.mask.out_features // self.group

@@ -37,7 +37,8 @@ def _logits_backward(arguments: Sequence[Any], outputs: Sequence[Tensor]) -> int
     return _triton_backward(arguments, outputs, fused=True)
 
 
-CPU = sampling_cpu.traffic("dcnv3_cpu", 3)
+# The softmax of logits stays in a block's tile.
+CPU = {**sampling_cpu.traffic("dcnv3_cpu", 3), **sampling_cpu.traffic("dcnv3_cpu_logits", 3)}
 TRITON: Mapping[str, MovedBytes] = {
     "opbench::dcnv3_triton_backward": _triton_backward,
     "opbench::dcnv3_triton_logits_backward": _logits_backward,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, convolution, pixel_shuffle, silu, softmax, zero_extended
+from opbench.operators.common.definitions import convolution, normalised, pixel_shuffle, silu, softmax, zero_extended
 from opbench.schema import Tensors
 
 PAPER = "Wang et al. 2019, CARAFE: Content-Aware ReAssembly of FEatures, arXiv 1905.02188"
@@ -55,15 +55,7 @@ def yolo_carafe_module(tensors: Tensors, *, k_up: int, scale: int, training: boo
     """The write-up's module, of "x" (N, C, H, W), its parameters and its running statistics."""
 
     def conv_bn(x: Tensor, name: str) -> Tensor:
-        return batch_norm(
-            convolution(x, tensors[f"{name}.conv.weight"]),
-            tensors[f"{name}.bn.weight"],
-            tensors[f"{name}.bn.bias"],
-            tensors[f"{name}.bn.running_mean"],
-            tensors[f"{name}.bn.running_var"],
-            training=training,
-            epsilon=1e-5,
-        )
+        return normalised(convolution(x, tensors[f"{name}.conv.weight"]), tensors, f"{name}.bn", training)
 
     mask = softmax(pixel_shuffle(conv_bn(silu(conv_bn(tensors["x"], "comp")), "enc"), scale), 1)
     return reassembly(tensors["x"], mask, kernel_size=k_up, group_size=1, scale_factor=scale)

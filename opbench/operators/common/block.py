@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from opbench.operators.common.definitions import batch_norm, convolution, silu
+from opbench.operators.common.definitions import convolution, normalised, silu
 from opbench.schema import Tensors
 
 
@@ -35,9 +35,7 @@ class NormedConv(ConvolutionNormActivation):
 
 def normed(x: Tensor, tensors: Tensors, name: str, training: bool) -> Tensor:
     """x (N, C, H, W) -> the same, batch-normalised by the parameters under `name`, then SiLU."""
-    parts = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
-    weight, bias, mean, variance = parts
-    return silu(batch_norm(x, weight, bias, mean, variance, training=training, epsilon=1e-5))
+    return silu(normalised(x, tensors, name, training))
 
 
 def normed_convolution(x: Tensor, tensors: Tensors, name: str, training: bool, stride: int = 1) -> Tensor:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from opbench.schema import Tensors
+
 
 def zero_extended(x: Tensor, pad: int) -> Tensor:
     """`x` (N, C, H, W) with `pad` rows and columns of zeros on every side."""
@@ -83,3 +85,9 @@ def batch_norm(
         variance = ((x - mean.view(1, -1, 1, 1)) ** 2).mean((0, 2, 3))
     scale = (weight / torch.sqrt(variance + epsilon)).view(1, -1, 1, 1)
     return (x - mean.view(1, -1, 1, 1)) * scale + bias.view(1, -1, 1, 1)
+
+
+def normalised(x: Tensor, tensors: Tensors, name: str, training: bool) -> Tensor:
+    """`x` (N, C, H, W) under the batch norm whose parameters stand under `name`, at torch's epsilon."""
+    parts = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
+    return batch_norm(x, *parts, training=training, epsilon=1e-5)

@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, convolution, depthwise, silu, softmax
+from opbench.operators.common.block import normed, normed_convolution
+from opbench.operators.common.definitions import depthwise, softmax
 from opbench.operators.dcnv3.definition import dcnv3_definition
 from opbench.schema import Tensors
 
@@ -71,13 +72,7 @@ def yolo_block_definition(
     x: Tensor, tensors: Tensors, training: bool, *, kernel_size: int = 3, group: int, stride: int = 1
 ) -> Tensor:
     """x (N, C, H, W) -> (N, O, Ho, Wo): 1x1 convolution, batch norm, SiLU; DCNv3; batch norm, SiLU."""
-
-    def normalised(value: Tensor, name: str) -> Tensor:
-        parts = ("weight", "bias", "running_mean", "running_var")
-        weight, bias, mean, variance = (tensors[f"{name}.{part}"] for part in parts)
-        return batch_norm(value, weight, bias, mean, variance, training=training, epsilon=1e-5)
-
-    hidden = silu(normalised(convolution(x, tensors["conv.conv.weight"]), "conv.bn"))
+    hidden = normed_convolution(x, tensors, "conv", training)
     out = dcnv3_module_definition(
         hidden.permute(0, 2, 3, 1),
         tensors,
@@ -87,7 +82,7 @@ def yolo_block_definition(
         pad=(kernel_size - 1) // 2,
         group=group,
     )
-    return silu(normalised(out.permute(0, 3, 1, 2), "bn"))
+    return normed(out.permute(0, 3, 1, 2), tensors, "bn", training)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, convolution, depthwise
+from opbench.operators.common.definitions import convolution, depthwise, normalised
 from opbench.operators.interpolation.definition import nearest
 from opbench.schema import Tensors
-
-EPSILON = 1e-5
 
 
 def _hard_swish(x: Tensor) -> Tensor:
@@ -31,9 +29,7 @@ def module(tensors: Tensors, training: bool, *, activation: str) -> Tensor:
     """The block: `tensors` are x (N, C, H, W) and what its state dict holds -> (N, out channels, 2H, 2W)."""
     weight = tensors["up_dwc.1.weight"]
     larger = depthwise(nearest(tensors["x"]), weight, pad=weight.shape[-1] // 2)
-    names = ("weight", "bias", "running_mean", "running_var")
-    norm = [tensors[f"up_dwc.2.{name}"] for name in names]
-    normed = batch_norm(larger, *norm, training=training, epsilon=EPSILON)
+    normed = normalised(larger, tensors, "up_dwc.2", training)
     learnt = tensors.get("up_dwc.3.weight")
     features = ACTIVATED[activation](normed) if learnt is None else torch.where(normed > 0, normed, learnt * normed)
     return convolution(features, tensors["pwc.0.weight"], tensors["pwc.0.bias"])

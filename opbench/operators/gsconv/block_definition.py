@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, convolution, silu
-from opbench.operators.gsconv.definition import EPSILON, gsconv_definition
+from opbench.operators.common.definitions import convolution, normalised, silu
+from opbench.operators.gsconv.definition import gsconv_definition
 from opbench.schema import Tensors
 
 
@@ -18,9 +18,8 @@ def vovgscsp_definition(tensors: Tensors, training: bool, *, n: int, act: bool =
     """
 
     def pointwise(value: Tensor, name: str, active: bool) -> Tensor:
-        parts = (tensors[f"{name}.bn.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
         out = convolution(value, tensors[f"{name}.conv.weight"])
-        out = batch_norm(out, *parts, training=training, epsilon=EPSILON)
+        out = normalised(out, tensors, f"{name}.bn", training)
         return silu(out) if active else out
 
     def of(name: str) -> Tensors:

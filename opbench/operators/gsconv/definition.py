@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, convolution, depthwise, silu
+from opbench.operators.common.definitions import convolution, depthwise, normalised, silu
 from opbench.schema import Tensors
-
-EPSILON = 1e-5
 
 
 def gsconv_definition(
@@ -29,8 +27,7 @@ def gsconv_definition(
     """
 
     def finished(value: Tensor, name: str) -> Tensor:
-        parts = (tensors[f"{name}.bn.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
-        value = batch_norm(value, *parts, training=training, epsilon=EPSILON)
+        value = normalised(value, tensors, f"{name}.bn", training)
         return silu(value) if act else value
 
     kernels = tensors["cv1.conv.weight"].chunk(groups)

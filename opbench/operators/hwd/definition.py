@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, convolution
+from opbench.operators.common.definitions import convolution, normalised
 from opbench.schema import Tensors
 
 
@@ -35,6 +35,4 @@ def hwd_definition(tensors: Tensors, training: bool, *, block: bool) -> Tensor:
     if not block:
         return convolution(bands, tensors["conv.weight"])
     out = convolution(bands, tensors["conv_bn_relu.0.weight"], tensors["conv_bn_relu.0.bias"])
-    names = ("weight", "bias", "running_mean", "running_var")
-    parts = (tensors[f"conv_bn_relu.1.{name}"] for name in names)
-    return torch.relu(batch_norm(out, *parts, training=training, epsilon=1e-5))
+    return torch.relu(normalised(out, tensors, "conv_bn_relu.1", training))

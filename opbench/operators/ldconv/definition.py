@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from opbench.operators.common.block import normed
 from opbench.operators.common.clamped.definition import clamped_definition
-from opbench.operators.common.definitions import batch_norm, convolution, silu
+from opbench.operators.common.definitions import convolution
 from opbench.schema import Tensors
 
 
@@ -41,5 +42,4 @@ def ldconv_definition(tensors: Tensors, training: bool, *, num_param: int, strid
     out = clamped_definition(x, rows, columns, tensors["conv.0.weight"].squeeze(3), twice=True)
     if "conv.0.bias" in tensors:
         out = out + tensors["conv.0.bias"].view(-1, 1, 1)
-    parts = (tensors[f"conv.1.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
-    return silu(batch_norm(out, *parts, training=training, epsilon=1e-5))
+    return normed(out, tensors, "conv.1", training)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, softmax, zero_extended
+from opbench.operators.common.definitions import normalised, softmax, zero_extended
 from opbench.schema import Tensors
-
-EPSILON = 1e-5
 
 
 def odconv_definition(
@@ -34,9 +32,8 @@ def odconv_definition(
         return z @ matrix.T + tensors[f"attention.{name}.bias"]
 
     means = x.mean((2, 3)) @ tensors["attention.fc.weight"].flatten(1).T
-    parts = (tensors[f"attention.bn.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
     several = training and x.shape[0] > 1
-    z = torch.relu(batch_norm(means[:, :, None, None], *parts, training=several, epsilon=EPSILON).flatten(1))
+    z = torch.relu(normalised(means[:, :, None, None], tensors, "attention.bn", several).flatten(1))
     weight = tensors["weight"]
     count, outputs, inputs, k, _ = weight.shape
     x = x * torch.sigmoid(branch("channel_fc"))[:, :, None, None]

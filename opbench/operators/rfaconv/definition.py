@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opbench.operators.common.definitions import batch_norm, softmax, zero_extended
+from opbench.operators.common.definitions import normalised, softmax, zero_extended
 from opbench.schema import Tensors
-
-EPSILON = 1e-5
 
 
 def _windows(x: Tensor, k: int, stride: int) -> list[Tensor]:
@@ -20,11 +18,6 @@ def _windows(x: Tensor, k: int, stride: int) -> list[Tensor]:
         for i in range(k)
         for j in range(k)
     ]
-
-
-def _normalised(x: Tensor, tensors: Tensors, name: str, training: bool) -> Tensor:
-    parts = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
-    return batch_norm(x, *parts, training=training, epsilon=EPSILON)
 
 
 def rfaconv_definition(x: Tensor, tensors: Tensors, training: bool, *, stride: int = 1, norm: bool = True) -> Tensor:
@@ -44,9 +37,9 @@ def rfaconv_definition(x: Tensor, tensors: Tensors, training: bool, *, stride: i
     features = x.new_zeros(())
     for u, window in enumerate(windows):
         features = features + kernels[:, :, u, None, None] * window.unsqueeze(2)
-    features = _normalised(features.flatten(1, 2), tensors, "generate_feature.1", training)
+    features = normalised(features.flatten(1, 2), tensors, "generate_feature.1", training)
     fields = torch.relu(features).unflatten(1, (C, k * k)) * attention
     out = tensors["conv.0.bias"].view(-1, 1, 1)
     for t in range(k * k):
         out = out + (weight.flatten(2)[:, :, t] @ fields[:, :, t].flatten(2)).unflatten(2, (height, width))
-    return torch.relu(_normalised(out, tensors, "conv.1", training)) if norm else out
+    return torch.relu(normalised(out, tensors, "conv.1", training)) if norm else out

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from opbench.operators.common.block import normed_convolution
 from opbench.operators.common.clamped.definition import clamped_definition
-from opbench.operators.common.definitions import batch_norm, convolution, silu
+from opbench.operators.common.definitions import convolution
 from opbench.schema import Tensors
 
 
@@ -55,15 +56,9 @@ def branch_definition(
 def snake_definition(tensors: Tensors, training: bool, *, kernel_size: int) -> Tensor:
     """x (N, C, H, W) -> (N, O, H, W): a convolution, a snake along x and one along y, side by side, then a 1x1 one."""
     x, k = tensors["x"], kernel_size
-
-    def block(value: Tensor, name: str) -> Tensor:
-        parts = (tensors[f"{name}.bn.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
-        convolved = convolution(value, tensors[f"{name}.conv.weight"])
-        return silu(batch_norm(convolved, *parts, training=training, epsilon=1e-5))
-
-    views = [block(x, "conv_0")]
+    views = [normed_convolution(x, tensors, "conv_0", training)]
     views += [branch_definition(tensors, x, f"conv_{'xy'[m]}.", morph=m, kernel_size=k) for m in (0, 1)]
-    return block(torch.cat(views, 1), "conv_1x1")
+    return normed_convolution(torch.cat(views, 1), tensors, "conv_1x1", training)
 
 
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:

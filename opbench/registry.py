@@ -5,6 +5,8 @@ parties add theirs from their own package through the entry-point group `opbench
 `--with FILE.py`. Either way the module is imported, and what it declares competes: the operators of its tuple
 `OPERATORS`, in tasks of their own if it has a tuple `TASKS`, and whatever it gives to `register_task`,
 `register_operator` and `register_implementation`.
+
+Longer than 300 lines because it is one table with what is asked of it: the functions are short, and share its state.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
 
 GROUP_WIDTH = "channels of a group"
-Parameters = Mapping[str, inspect.Parameter]
 
 
 def core_of_module(found: Any, tensors: int) -> Callable[..., Any] | None:
@@ -90,7 +89,7 @@ def core_signature(function: Callable[..., Any]) -> CoreSignature:
 
 
 @dataclass(frozen=True)
-class _Call:
+class _AdaptedCall:
     """How a core's call becomes the function's.
 
     `options` says as which of the function's arguments an option is passed, `widths` which are the channels of a group.
@@ -186,7 +185,7 @@ def adapt(
     notes += [f"{' and '.join(names)}: taken for {option}" for option, names in renamed.items()]
     further = {name: value for name, value in given.items() if name not in of_option}
     by_name = named or not (several or len(by_position) >= len(core.tensors))
-    call = _Call(function, core, by_name, options, widths, further, held, channels_last)
+    call = _AdaptedCall(function, core, by_name, options, widths, further, held, channels_last)
     return Adapted(call, {**held, **held_by_given}, tuple(notes))
 
 

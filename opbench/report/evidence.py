@@ -11,8 +11,6 @@ from opbench.report.table import Table
 from opbench.report.tables import MACS_UNIT, verdicts
 from opbench.schema import Counted, Counts, Run
 
-MESSAGE_LIMIT = 300
-
 
 def tally(standings: Sequence[Standing], run: Run) -> str:
     """One line: `12 cases: 10 ok, 1 incorrect, 1 not-run; 3 skipped`."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from opbench.models.network_case import cored
 
-Quantities = dict[str, float]
 Reader = Callable[[Any, tuple[Tensor, ...]], Mapping[str, float]]
 
 # Name -> what it means, for whoever prints it.

@@ -156,7 +156,7 @@ def test_a_fresh_module_is_half_a_convolution(name):
 def test_wrong_channels_are_refused():
     with pytest.raises(ValueError, match="in_channels: expected a multiple of group, got 5 channels, 2 groups"):
         DCNv2(5, 5, group=2)
-    with pytest.raises(ValueError, match=r"x: expected \(N, 4, H, W\), got shape \(1, 3, 5, 5\)"):
+    with pytest.raises(ValueError, match=r"expected x of shape \(N, 4, H, W\), got \(1, 3, 5, 5\)"):
         DCNv2(4, 4)(torch.zeros(1, 3, 5, 5))
 
 

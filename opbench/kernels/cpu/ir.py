@@ -18,7 +18,7 @@ from llvmlite import ir
 from opbench.kernels.cpu.launch import ACTIVE, CHUNK, COUNTER, SCRATCH, SCRATCH_BYTES, TASKS, TICKET
 from opbench.kernels.cpu.processor import VectorUnit
 
-I1, I16, I32, I64 = ir.IntType(1), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 PTR = ir.PointerType()
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from opbench.constructors import Constructor
 from opbench.operators.adown.definition import adown_definition
+from opbench.operators.common.arguments import check_image
 from opbench.operators.common.block import NormedConv
 from opbench.schema import Cost, Dims, Implementation, Operator
 from opbench.tasks import DOWNSAMPLE2X, even
@@ -37,9 +38,7 @@ class ADown(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, c1, H, W) -> (N, c2, H//2, W//2)."""
-        channels = 2 * self.cv1.conv.in_channels
-        if x.ndim != 4 or x.shape[1] != channels:
-            raise ValueError(f"x: expected (N, {channels}, H, W), got shape {tuple(x.shape)}")
+        check_image("ADown", x, 2 * self.cv1.conv.in_channels)
         if x.shape[2] < 2 or x.shape[3] < 2:
             raise ValueError(f"x: expected at least 2 x 2 pixels, got {x.shape[2]} x {x.shape[3]}")
         first, second = F.avg_pool2d(x, 2, 1).chunk(2, 1)

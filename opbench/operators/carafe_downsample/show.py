@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from opbench.drawings import Drawing, Shot
-from opbench.operators.carafe.show import MOST_TAPS, Kernel, Shown, draw
+from opbench.operators.carafe.show import MOST_TAPS, DrawnKernel, Shown, draw
 from opbench.operators.carafe_downsample.cores import shift_add
 from opbench.operators.carafe_downsample.module import CARAFEDownsample
 from opbench.operators.common.show import Recorder
@@ -40,7 +40,7 @@ def drawn(shot: Shot, image: np.ndarray) -> Drawing:
         out = shift_add(colours, mask, **recorder.settings)
     k = recorder.settings["kernel_size"]
     found = tuple(
-        Kernel(row, column, (s * row, s * column), tuple(map(tuple, mask[0, :, row, column].view(k, k).tolist())))
+        DrawnKernel(row, column, (s * row, s * column), tuple(map(tuple, mask[0, :, row, column].view(k, k).tolist())))
         for row, column in places(shot.at, *mask.shape[2:])
     )
     return draw(Shown(found, pixels(out[0])), image, note(shot, module.channels), "CARAFE++ downsampling")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from opbench.operators.common.arguments import check_image
 from opbench.operators.common.choice import Core
 from opbench.operators.dcnv2.cores import CORES
 
@@ -46,8 +47,7 @@ class DCNv2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> (N, O, Ho, Wo). Raises ValueError for another number of channels or axes."""
-        if x.ndim != 4 or x.shape[1] != self.weight.shape[1]:
-            raise ValueError(f"x: expected (N, {self.weight.shape[1]}, H, W), got shape {tuple(x.shape)}")
+        check_image("DCNv2", x, self.weight.shape[1])
         offset, logits = self.conv_offset(x).split((2 * self.points, self.points), 1)
         core = CORES.choose(self.implementation, x.device.type)
         return core(x, offset, logits.sigmoid(), self.weight, **self.settings)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.common.arguments import check_int
+from opbench.operators.common.arguments import check_image, check_int
 from opbench.operators.common.choice import Core
 from opbench.operators.ldconv.cores import CORES
 from opbench.operators.ldconv.definition import initial_shape
@@ -66,8 +66,7 @@ class LDConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, inc, H, W) -> (N, outc, ceil(H/stride), ceil(W/stride)). Raises ValueError for any other x."""
         convolution: Any = self.conv[0]
-        if x.ndim != 4 or x.shape[1] != convolution.in_channels:
-            raise ValueError(f"x: expected (N, {convolution.in_channels}, H, W), got shape {tuple(x.shape)}")
+        check_image("LDConv", x, convolution.in_channels)
         offset = self.p_conv(x)
         rows, columns = self.places(offset)
         core = CORES.choose(self.implementation, x.device.type)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opbench.operators.common.arguments import check_int
+from opbench.operators.common.arguments import check_image, check_int
 from opbench.operators.common.block import NormedConv
 from opbench.operators.common.choice import Core
 from opbench.operators.common.clamped.cores import CORES
@@ -73,8 +73,7 @@ class DSConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, in_channels, H, W) -> (N, out_channels, H, W). Raises ValueError for any other x."""
-        if x.ndim != 4 or x.shape[1] != self.offset_conv.in_channels:
-            raise ValueError(f"x: expected (N, {self.offset_conv.in_channels}, H, W), got shape {tuple(x.shape)}")
+        check_image("DSConv", x, self.offset_conv.in_channels)
         rows, columns = self.places(torch.tanh(self.gn_offset(self.offset_conv(x))))
         convolution: nn.Conv2d = self.dsc_conv_x if self.morph == 0 else self.dsc_conv_y
         core = CORES.choose(self.implementation, x.device.type)
@@ -150,9 +149,7 @@ class DySnakeConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, inc, H, W) -> (N, ouc, H, W). Raises ValueError for any other x."""
-        inc = self.conv_x.offset_conv.in_channels
-        if x.ndim != 4 or x.shape[1] != inc:
-            raise ValueError(f"x: expected (N, {inc}, H, W), got shape {tuple(x.shape)}")
+        check_image("DySnakeConv", x, self.conv_x.offset_conv.in_channels)
         out: Tensor = self.conv_1x1(torch.cat((self.conv_0(x), self.conv_x(x), self.conv_y(x)), 1))
         return out
 

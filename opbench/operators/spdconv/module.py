@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from opbench.operators.common.arguments import check_image
 from opbench.operators.common.block import NormedConv
 from opbench.operators.common.choice import Core
 from opbench.operators.spdconv.cores import CORES
@@ -76,9 +77,7 @@ class SPDConv(nn.Module):
         """x (N, inc, H, W) -> (N, ouc, H/2, W/2)."""
         convolution = self.conv.conv if isinstance(self.conv, NormedConv) else self.conv
         assert isinstance(convolution, nn.Conv2d)
-        channels = convolution.in_channels // 4
-        if x.ndim != 4 or x.shape[1] != channels:
-            raise ValueError(f"x: expected (N, {channels}, H, W), got shape {tuple(x.shape)}")
+        check_image("SPDConv", x, convolution.in_channels // 4)
         if x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(
                 f"x: expected an even height and width, got {x.shape[2]} x {x.shape[3]} pixels: pad the image by a "

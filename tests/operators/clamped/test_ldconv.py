@@ -157,8 +157,8 @@ def test_a_fresh_modules_offsets_are_constant_and_not_zero():
         (lambda: LDConv(4, 4, 0), "num_param: expected at least 1, got 0"),
         (lambda: LDConv(4, 4, 5, 0), "stride: expected at least 1, got 0"),
         (lambda: LDConv(0, 4, 5), "inc: expected at least 1, got 0"),
-        (lambda: LDConv(4, 4, 5)(torch.zeros(1, 3, 5, 5)), r"x: expected \(N, 4, H, W\), got shape \(1, 3, 5, 5\)"),
-        (lambda: LDConv(4, 4, 5)(torch.zeros(4, 5, 5)), r"x: expected \(N, 4, H, W\), got shape \(4, 5, 5\)"),
+        (lambda: LDConv(4, 4, 5)(torch.zeros(1, 3, 5, 5)), r"expected x of shape \(N, 4, H, W\), got \(1, 3, 5, 5\)"),
+        (lambda: LDConv(4, 4, 5)(torch.zeros(4, 5, 5)), r"expected x of shape \(N, 4, H, W\), got \(4, 5, 5\)"),
         (lambda: LDConv(4, 4, 5, implementation="gahter")(torch.zeros(1, 4, 5, 5)), "did you mean 'gather'"),
     ],
 )

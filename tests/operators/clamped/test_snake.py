@@ -160,8 +160,8 @@ def test_each_image_samples_itself():
         (lambda: DSConv(4, 2), "out_channels: expected a multiple of 4"),
         (lambda: DSConv(4, 4, 6), "kernel_size: expected an odd number"),
         (lambda: DSConv(4, 4, morph=2), r"morph: expected 0 \(along x\) or 1 \(along y\), got 2"),
-        (lambda: DySnakeConv(4, 4)(torch.zeros(1, 3, 5, 5)), r"x: expected \(N, 4, H, W\), got shape \(1, 3, 5, 5\)"),
-        (lambda: DSConv(4, 4)(torch.zeros(4, 5, 5)), r"x: expected \(N, 4, H, W\), got shape \(4, 5, 5\)"),
+        (lambda: DySnakeConv(4, 4)(torch.zeros(1, 3, 5, 5)), r"expected x of shape \(N, 4, H, W\), got \(1, 3, 5, 5\)"),
+        (lambda: DSConv(4, 4)(torch.zeros(4, 5, 5)), r"expected x of shape \(N, 4, H, W\), got \(4, 5, 5\)"),
     ],
 )
 def test_wrong_settings_and_inputs_are_refused_in_a_sentence(make, said):

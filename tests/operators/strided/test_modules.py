@@ -78,11 +78,11 @@ REFUSED = [
     (lambda: SPDConv(8, 16, k=2), "k: expected an odd kernel size such as 1 or 3, got 2"),
     (lambda: SPDConv(8, 16, 2), "dimension: the slices are joined as channels, expected 1, got 2"),
     (lambda: SPDConv(8, 16)(torch.zeros(1, 8, 5, 6)), "expected an even height and width, got 5 x 6 pixels: pad"),
-    (lambda: SPDConv(8, 16)(torch.zeros(1, 4, 6, 6)), r"expected \(N, 8, H, W\), got shape \(1, 4, 6, 6\)"),
+    (lambda: SPDConv(8, 16)(torch.zeros(1, 4, 6, 6)), r"expected x of shape \(N, 8, H, W\), got \(1, 4, 6, 6\)"),
     (lambda: ADown(7, 16), "c1: its halves are treated apart, expected an even number, got 7"),
     (lambda: ADown(8, 3), "c2: its halves are treated apart, expected an even number, got 3"),
     (lambda: ADown(8, 16)(torch.zeros(1, 8, 1, 6)), "expected at least 2 x 2 pixels, got 1 x 6"),
-    (lambda: ADown(8, 16)(torch.zeros(1, 9, 6, 6)), r"expected \(N, 8, H, W\), got shape \(1, 9, 6, 6\)"),
+    (lambda: ADown(8, 16)(torch.zeros(1, 9, 6, 6)), r"expected x of shape \(N, 8, H, W\), got \(1, 9, 6, 6\)"),
 ]
 
 

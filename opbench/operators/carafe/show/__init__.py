@@ -28,7 +28,7 @@ CHANNELS = 64  # of a module that no file gives
 MOST_TAPS = 15  # of a side of a kernel: a cell has its number in it
 
 
-class Kernel(msgspec.Struct, frozen=True):
+class DrawnKernel(msgspec.Struct, frozen=True):
     """One output pixel (y, x): its k x k weights, rows first, and the input pixel in the middle of its window."""
 
     y: int
@@ -40,7 +40,7 @@ class Kernel(msgspec.Struct, frozen=True):
 class Shown(msgspec.Struct, frozen=True):
     """Kernels at chosen output pixels, and the image reassembled by all of them, (s*H, s*W, 3)."""
 
-    kernels: tuple[Kernel, ...]
+    kernels: tuple[DrawnKernel, ...]
     output: np.ndarray
 
 
@@ -79,7 +79,7 @@ def kernels(
         pixels = torch.from_numpy(image.astype("float32")).permute(2, 0, 1)[None]
         out = carafe(pixels, mask, kernel_size=k, group_size=1, scale_factor=s, implementation="shift-add")
     found = tuple(
-        Kernel(y, x_, (y // s, x_ // s), tuple(map(tuple, mask[0, :, y, x_].view(k, k).tolist()))) for y, x_ in at
+        DrawnKernel(y, x_, (y // s, x_ // s), tuple(map(tuple, mask[0, :, y, x_].view(k, k).tolist()))) for y, x_ in at
     )
     output = out[0].permute(1, 2, 0).round().clamp(0, 255).numpy().astype("uint8")
     return Shown(found, output)
@@ -125,7 +125,7 @@ def letter(index: int) -> str:
     return chr(ord("A") + index)
 
 
-def _window(kernel: Kernel, k: int, scale: float, index: int) -> list[str]:
+def _window(kernel: DrawnKernel, k: int, scale: float, index: int) -> list[str]:
     row, column = kernel.parent
     x, y = LEFT + (column - k // 2) * scale, TOP + (row - k // 2) * scale
     outline: dict[str, Value] = {"x": x, "y": y, "width": k * scale, "height": k * scale, "fill": "none"}
@@ -136,7 +136,7 @@ def _window(kernel: Kernel, k: int, scale: float, index: int) -> list[str]:
     ]
 
 
-def _dot(kernel: Kernel, top: float, scale: float, index: int) -> str:
+def _dot(kernel: DrawnKernel, top: float, scale: float, index: int) -> str:
     return _label(LEFT + (kernel.x + 0.5) * scale, top + (kernel.y + 0.5) * scale, index, size=9.5)
 
 
@@ -146,7 +146,7 @@ def _label(x: float, y: float, index: int, size: float = 12) -> str:
     return disc + text(x, y + 0.36 * size, letter(index), size=size, text_anchor="middle", font_weight="bold")
 
 
-def _row(kernel: Kernel, image: np.ndarray, top: float, index: int, most: float) -> list[str]:
+def _row(kernel: DrawnKernel, image: np.ndarray, top: float, index: int, most: float) -> list[str]:
     k = len(kernel.weights)
     cell = KERNEL / k
     size = min(10.0, 0.4 * cell)

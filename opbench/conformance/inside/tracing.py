@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from opbench.operators.common.choice import unfused
+
 TORCH = os.path.dirname(torch.__file__)
 # The call of which the module's input is the result.
 INPUT = -1
@@ -175,7 +177,7 @@ def recorded(module: nn.Module, x: Tensor) -> Trace:
     """One forward pass without gradients. What the module raises is raised."""
     names = {id(value): name for name, value in module.named_parameters()}
     owners = {id(part): name for name, part in module.named_modules()}
-    with torch.no_grad(), _Recording(x, names, owners) as recording:
+    with torch.no_grad(), unfused(), _Recording(x, names, owners) as recording:
         out = module(x)
     leaves = tuple(one for one in tree_leaves(out) if isinstance(one, Tensor))
     returned = tuple(recording.where[id(one)] for one in leaves if id(one) in recording.where)
@@ -191,7 +193,7 @@ def exchanged(module: nn.Module, x: Tensor, values: Mapping[Place, Tensor], want
     values = {place: value.clone() for place, value in values.items()}
     given = values.pop((INPUT, 0), x)
     try:
-        with _Exchanging(values, wanted):
+        with unfused(), _Exchanging(values, wanted):
             module(given)
     except _Reached as reached:
         return reached.value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from torch import Tensor
@@ -12,6 +13,21 @@ from opbench.operators.common.exporting import exporting, recording
 from opbench.schema import Implementation
 
 Core: TypeAlias = Callable[..., Tensor]
+
+
+# How many look for the core inside a layer now.
+_watchers = 0
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    """Meanwhile layers make masks before they call a core: who looks for the core inside sees what it is given."""
+    global _watchers
+    _watchers += 1
+    try:
+        yield
+    finally:
+        _watchers -= 1
 
 
 class CoreTable(dict[str, Implementation]):
@@ -86,11 +102,11 @@ class CoreTable(dict[str, Implementation]):
         return chosen.function
 
     def of_logits(self, core: Core) -> Core | None:
-        """What takes logits in the place of a core's mask; None where nothing does.
+        """What takes logits in the place of a core's mask; None where nothing does, or while cores are `unfused`.
 
         By identity: somebody's callable may have no hash.
         """
-        return next((fused for plain, fused in self.fused if plain is core), None)
+        return None if _watchers else next((fused for plain, fused in self.fused if plain is core), None)
 
     def _meant(self, device: str) -> str:
         """What "auto" means now."""

@@ -42,7 +42,7 @@ def deformable():
     registry._operators[key] = before
 
 
-@pytest.mark.parametrize("name", ["default", "yolov8", "kernels"])
+@pytest.mark.parametrize("name", ["default", "yolov8", "models"])
 def test_a_run_of_schema_1_has_the_cases_that_a_new_one_plans(name):
     old = documents.read(RESULTS / name / "run.json", Run)
     assert old.schema_version == 1

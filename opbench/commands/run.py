@@ -10,7 +10,6 @@
     verify again  opbench.verify.gate:check              as right after the timing as before
     record        opbench.engine.journal:Journal         on disk as soon as a panel is finished
     report        opbench.report.markdown:write          run.json becomes report.md, report.html and charts
-
 From build to record it is one call, `opbench.engine.run:execute`: panel by panel, in a process apart.
 """
 

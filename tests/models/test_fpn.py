@@ -5,7 +5,7 @@ import torch
 
 from opbench.models.closed_form import structure
 from opbench.models.fpn import FPN, RESNET50, pyramid
-from opbench.operators.carafe.cost import count
+from opbench.operators.carafe.cost import COUNTING
 
 
 def stages(channels=RESNET50, H=32, W=64, device=None):
@@ -27,7 +27,7 @@ def closed_form(carafe):
 @pytest.mark.parametrize("carafe", [False, True])
 def test_parameters_and_macs_are_the_closed_form(carafe):
     with torch.device("meta"):
-        network = FPN(carafe=carafe, implementation=count)
+        network = FPN(carafe=carafe, implementation=COUNTING.function)
     found = structure(network, *stages(device="meta"))
     assert (found.params, found.macs) == closed_form(carafe)
     assert found.params == sum(value.numel() for value in network.parameters())

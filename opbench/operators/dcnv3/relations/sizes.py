@@ -41,6 +41,8 @@ def completed(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
             sizes[side] = max(reach + 1, 2 * sizes["stride"] + sizes[REACHES[side]])
         else:  # of an image that is long one way, as little as may be the other
             sizes[side] = max(reach + 1, 2 if far else sizes[side])
+    if any(sizes[side] <= sizes[REACHES[side]] for side in far):  # all samples outside: whatever is wrong, 0 is right
+        return None
     centred = sizes["kernel_size"] % 2 == 1 and sizes["kernel_size"] > 1
     fits = min(output_size(sizes["H"], sizes["W"], sizes)) >= 1 and (centred or not sizes["remove_center"])
     return sizes if fits else None

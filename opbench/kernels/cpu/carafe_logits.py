@@ -12,7 +12,7 @@ from opbench.kernels.cpu.carafe_tiles import (
     Place,
     TileProblem,
     lanes_below,
-    place_apart,
+    places_apart,
     rows_inside,
     window_tile,
     write_mask_gradient,
@@ -139,7 +139,7 @@ def _write_logits_gradient(p: TileProblem, at: Place, tile: Value) -> None:
             means = [k.variable(e.zero(p.lanes)) for _ in range(p.scale)]
 
             def weights(i: Value, j: Value, a: Value = a) -> list[Value]:
-                return place_apart(p, at.n, at.plane + i * p.size + j, at.y, a, at.x)
+                return places_apart(p, at.of_tap(i * p.size + j), a)
 
             def gradient(i: Value, j: Value, b: int, keep: Value, a: Value = a) -> Value:
                 return k.select(keep, k.load(tile + p.tap(i, j, a, b), e.vector(p.lanes)), e.zero(p.lanes))

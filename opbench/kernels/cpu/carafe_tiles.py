@@ -112,6 +112,10 @@ class Place:
         valid = p.kernel.minimum(p.span, p.width - x)
         return cls(rest // p.groups, g * p.channels, g * (p.size * p.size), y, x, valid)
 
+    def of_tap(self, tap: Value) -> Place:
+        """The same with the mask's channel of a tap in the place of the group's first."""
+        return replace(self, plane=self.plane + tap)
+
     def shifted(self, columns: Value) -> Place:
         """The rest of the span from a column on."""
         return replace(self, x=self.x + columns, valid=self.valid - columns)
@@ -151,17 +155,14 @@ def write_children(p: TileProblem, place: Value, vectors: list[Value], valid: Va
         e.store(vector, place + m * p.lanes * e.bytes, on, stream=stream)
 
 
-def read_mask(
-    p: TileProblem, n: Value, plane: Value, y: Value, a: Value, x: Value, valid: Value, tile: Value, gap: int,
-    keep: Value | None,
-) -> None:  # fmt: skip
-    """A tap's weights, in channel `plane` of the mask, for row `a` of the children of parents (y, x ...) into the tile.
+def read_mask(p: TileProblem, at: Place, a: Value, tile: Value, gap: int, keep: Value | None) -> None:
+    """Weights of a tap, `at.plane` of the mask, for row `a` of the children of neighbouring parents into the tile.
 
     The next child lies `gap` bytes further; lanes not kept become 0.
     """
-    k, e = p.kernel, p.element
+    k, e, valid = p.kernel, p.element, at.valid
     along = p.mask.strides[3]
-    source = p.mask.at(n, plane, y * p.scale + a, x * p.scale)
+    source = p.mask.at(at.n, at.plane, at.y * p.scale + a, at.x * p.scale)
 
     def put(vectors: list[Value]) -> None:
         for b, vector in enumerate(vectors):
@@ -180,22 +181,20 @@ def read_mask(
         k.choose(valid >= p.lanes, lambda full: put(read_children(p, source, None if full else valid)))
 
     if p.source == "apart":
-        k.choose(valid >= p.lanes, lambda full: put(read_apart(p, n, plane, y, a, x, None if full else valid)))
+        k.choose(valid >= p.lanes, lambda full: put(read_apart(p, at, a, whole=full)))
     else:
         k.choose(along.equals(e.bytes), lambda yes: dense() if yes else strided())
 
 
-def place_apart(p: TileProblem, n: Value, plane: Value, y: Value, a: Value, x: Value) -> list[Value]:
-    """Where the weights of each child of row `a` of a parent lie in a mask that is `apart`."""
-    return [p.mask.at(n, (plane * p.scale + a) * p.scale + b, y, x) for b in range(p.scale)]
+def places_apart(p: TileProblem, at: Place, a: Value) -> list[Value]:
+    """Where the weights of a tap, `at.plane`, of each child of row `a` lie in a mask that is "apart"."""
+    return [p.mask.at(at.n, (at.plane * p.scale + a) * p.scale + b, at.y, at.x) for b in range(p.scale)]
 
 
-def read_apart(
-    p: TileProblem, n: Value, plane: Value, y: Value, a: Value, x: Value, valid: Value | None
-) -> list[Value]:
+def read_apart(p: TileProblem, at: Place, a: Value, *, whole: bool) -> list[Value]:
     """One vector for each of the s children in the row."""
-    on = None if valid is None else lanes_below(p, 0, valid)
-    return [p.element.load(place, p.lanes, on) for place in place_apart(p, n, plane, y, a, x)]
+    on = None if whole else lanes_below(p, 0, at.valid)
+    return [p.element.load(place, p.lanes, on) for place in places_apart(p, at, a)]
 
 
 def rows_inside(p: TileProblem, y: Value) -> tuple[Value, Value]:
@@ -211,8 +210,7 @@ def window_tile(p: TileProblem, at: Place, tile: Value) -> None:
     with k.loop(first, last) as i, k.loop(0, p.size) as j:
         keep = lanes_below(p, at.x + j - p.radius, p.width)
         with k.loop(0, p.scale) as a:
-            plane = at.plane + i * p.size + j
-            read_mask(p, at.n, plane, at.y, a, at.x, at.valid, tile + p.tap(i, j, a), p.step, keep)
+            read_mask(p, at.of_tap(i * p.size + j), a, tile + p.tap(i, j, a), p.step, keep)
 
 
 def write_mask_gradient(p: TileProblem, at: Place, tile: Value) -> None:
@@ -246,10 +244,10 @@ def reaching_tile(p: TileProblem, at: Place, start: Value, stop: Value, tile: Va
     k = p.kernel
     first, last = rows_reaching(p, at.y)
     with k.loop(start, stop, p.lanes) as column, k.loop(first, last) as i, k.loop(0, p.size) as j:
-        y, plane = at.y - i + p.radius, at.plane + i * p.size + j
+        parents = replace(at.of_tap(i * p.size + j), y=at.y - i + p.radius, x=column, valid=stop - column)
         with k.loop(0, p.scale) as a:
             place = tile + (column - start) // p.lanes * p.tile_step + reach(p, i, a * p.scale, j)
-            read_mask(p, at.n, plane, y, a, column, stop - column, place, p.size * p.step, None)
+            read_mask(p, parents, a, place, p.size * p.step, None)
 
 
 def reach(p: TileProblem, i: Value, child: Value | int, j: Value | int) -> Value:

@@ -179,9 +179,10 @@ def _backward(
 def _backward_logits(
     grad: Tensor, x: Tensor, logits: Tensor, size: int, groups: int, scale: int, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
-    made = _Call(x, logits, size, groups, scale, "logits").apart()
+    given = _Call(x, logits, size, groups, scale, "logits")
+    made = given.apart()
     grad_x, none = gradients(grad, x, logits, scale, (wanted[0], False))
-    call = _Call(x, made, size, groups, scale, "apart")
+    call = _Call(given.x, made, size, groups, scale, "apart")  # of x as it is read: copied once, if at all
     return _launch_backward(call, grad, grad_x, made if wanted[1] else none, wanted)
 
 

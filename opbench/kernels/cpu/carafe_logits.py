@@ -59,7 +59,7 @@ def _softmax_tile(p: TileProblem, at: Place, tile: Value) -> None:
             with k.loop(first, last) as i:
                 tap = i * p.size + j
                 weight = k.select(keep, _power(p, tile, tap, child) * share, e.zero(p.lanes))
-                k.store(weight, tile + (tap * p.children + child) * p.step)
+                k.store(weight, _place(p, tile, tap, child))
 
     _powers(p, at, tile, inside)
 
@@ -78,14 +78,19 @@ def _powers(p: TileProblem, at: Place, tile: Value, emit: Callable[[Value, Value
         total = k.variable(e.zero(p.lanes))
         with k.loop(0, p.size * p.size) as tap:
             power = exponential(k, _power(p, tile, tap, child) - top.get())
-            k.store(power, tile + (tap * p.children + child) * p.step)
+            k.store(power, _place(p, tile, tap, child))
             total.set(total.get() + power)
         emit(child, k.constant(1.0, e.vector(p.lanes)) / total.get())
 
 
 def _power(p: TileProblem, tile: Value, tap: Value, child: Value) -> Value:
     """A vector of the tile."""
-    return p.kernel.load(tile + (tap * p.children + child) * p.step, p.element.vector(p.lanes))
+    return p.kernel.load(_place(p, tile, tap, child), p.element.vector(p.lanes))
+
+
+def _place(p: TileProblem, tile: Value, tap: Value, child: Value) -> Value:
+    """Where it lies."""
+    return tile + (tap * p.children + child) * p.step
 
 
 def _logits_by_rows(p: TileProblem, at: Place, tile: Value) -> None:

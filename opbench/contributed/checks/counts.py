@@ -77,11 +77,17 @@ def _other_code(run: Run) -> str:
     here, there = torch.__version__.partition("+")[0], run.environment.versions.get("torch", "?").partition("+")[0]
     if here != there:
         return f"torch {there} dispatched it, and this is torch {here}"
-    commit, _, whose = commit_here()
-    ours = _revision(commit, whose, installed_version("opbench"))
+    ours = _revision_here()
     told = run.environment
     theirs = _revision(told.commit, told.details.get("commit of", OWN_CHECKOUT), told.versions.get("opbench"))
     return "" if ours == theirs else f"opbench at {theirs} made it, and this is opbench at {ours}"
+
+
+@functools.cache
+def _revision_here() -> str:
+    """Of this process: git is asked once."""
+    commit, _, whose = commit_here()
+    return _revision(commit, whose, installed_version("opbench"))
 
 
 def _revision(commit: str | None, whose: str, version: str | None) -> str:

@@ -15,17 +15,21 @@ planner's estimate; everything follows from the seed, so that the same code writ
 from __future__ import annotations
 
 import argparse
-import gzip
 import heapq
 import itertools
 import json
 import random
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kept_rows import keep
 
 from opbench import plan as planning
 from opbench import registry, suites
@@ -311,11 +315,8 @@ def main() -> None:
             rows.append(Row(failed, nodes, found))
             print(list(table(rows))[-1], flush=True)
     if asked.output:
-        asked.output.mkdir(parents=True, exist_ok=True)
-        (asked.output / "fleet.md").write_text("\n".join(_page(visits, rows)) + "\n", encoding="utf-8")
+        keep(asked.output, "fleet", "\n".join(_page(visits, rows)) + "\n", outcomes(rows), sort_keys=True)
         (asked.output / "fleet.svg").write_bytes(chart(rows))
-        lines = "".join(json.dumps(one, sort_keys=True) + "\n" for one in outcomes(rows))
-        (asked.output / "fleet.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
 
 
 def outcomes(rows: Sequence[Row]) -> Iterator[dict[str, object]]:

@@ -11,7 +11,6 @@ often two local ones do.
 from __future__ import annotations
 
 import argparse
-import gzip
 import itertools
 import json
 import platform
@@ -25,6 +24,7 @@ from pathlib import Path
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("", "engine", "fleet")]
 
+from kept_rows import keep
 from local_clusters import local_cluster
 from ray_processes import fleet, toy_crews
 from toy_plan import toy_plan, toy_settings
@@ -148,10 +148,7 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
     print(page(rows))
     if asked.output:
-        asked.output.mkdir(parents=True, exist_ok=True)
-        (asked.output / "fleet.md").write_text(page(rows), encoding="utf-8")
-        lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-        (asked.output / "fleet.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+        keep(asked.output, "fleet", page(rows), rows, sort_keys=True)
 
 
 if __name__ == "__main__":

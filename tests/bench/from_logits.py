@@ -10,9 +10,8 @@ nothing else to do, or times say little.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +20,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kept_rows import keep
 
 from opbench.engine.environment import cpu_name
 from opbench.kernels.cpu.carafe import carafe_cpu, carafe_cpu_logits
@@ -122,10 +125,7 @@ def main() -> None:
     text = page(rows, f"python tests/bench/from_logits.py{f' -o {asked.output}' if asked.output else ''}")
     print(text)
     if asked.output:
-        asked.output.mkdir(parents=True, exist_ok=True)
-        (asked.output / "logits.md").write_text(text, encoding="utf-8")
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (asked.output / "logits.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+        keep(asked.output, "logits", text, rows)
 
 
 if __name__ == "__main__":

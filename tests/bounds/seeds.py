@@ -11,13 +11,15 @@ relations whose answer depends on rounding and seed; with `--quick` all relation
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kept_rows import keep
 
 TARGETS = ("CARAFE", "YoloCARAFE")
 PARTS = ("run", "check")
@@ -118,15 +120,13 @@ def _write(folder: Path, rows: Sequence[dict[str, object]]) -> None:
 
     from opbench.engine.environment import environment
 
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "seeds.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
     about = __doc__.split("\n\n", 2)[2]
     command = f"python tests/bounds/seeds.py {' '.join(sys.argv[1:])}"
-    (folder / "seeds.md").write_text(
+    page = (
         f"# `run` and `check` of CARAFE, seed after seed\n\n{about}\n`{command}`\n\n"
         f"{environment().cpu}, torch {torch.__version__}.\n\n{table(rows)}"
     )
+    keep(folder, "seeds", page, rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
-import gzip
 import itertools
 import json
 import os
@@ -23,7 +22,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from cases import PARTS, ROUTES, Subject, routes
+from kept_rows import keep
 
 # Elements of each case at which an error is planted.
 PLANTED = 4
@@ -196,10 +198,7 @@ def main() -> int:
     summaries = summarise(rows)
     print(table(summaries))
     if asked.output:
-        asked.output.mkdir(parents=True, exist_ok=True)
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (asked.output / f"{asked.part}.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
-        (asked.output / f"{asked.part}.md").write_text(_page(asked, summaries))
+        keep(asked.output, asked.part, _page(asked, summaries), rows)
     return int(any(one.convicted for one in summaries))
 
 

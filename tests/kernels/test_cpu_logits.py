@@ -14,10 +14,7 @@ from opbench.kernels.cpu import carafe as cpu_carafe
 from opbench.kernels.cpu import jit, processor, sampling_call
 from opbench.kernels.cpu.carafe import carafe_cpu, carafe_cpu_logits
 from opbench.kernels.cpu.dcnv3 import dcnv3_cpu, dcnv3_cpu_logits
-from opbench.kernels.cpu.launch import launch
-from opbench.operators.carafe import CARAFE, YoloCARAFE
 from opbench.operators.carafe.definition import reassembly
-from opbench.operators.dcnv3 import DCNv3
 from opbench.operators.dcnv3.definition import dcnv3_definition
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
@@ -145,25 +142,6 @@ def test_narrow_dtypes_are_computed_with_in_float32(dtype):
         assert_is(reassembled, carafe_cpu_logits, drawn, grad, **carafe_call(3, 2, 2))
     drawn, grad = dcnv3_tensors(1, 8, 13, 64, 4, dtype=dtype)
     assert_is(sampled, dcnv3_cpu_logits, drawn, grad, **DCNV3, group=4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_exponential_is_e_to_the_power(dtype):
-    """From 0 to where it is 0, subnormal numbers among them, and what is no number."""
-    least = -110.0 if dtype == torch.float32 else -760.0
-    x = torch.cat(
-        [torch.linspace(least, 0, 4001, dtype=torch.float64), torch.tensor([-0.0, -math.inf, math.nan, -1e38])]
-    )
-    x = F.pad(x, (0, -len(x) % 16)).to(dtype)
-    out = torch.empty_like(x)
-    name = str(dtype).removeprefix("torch.")
-    launch(jit.kernel("emitted", "powers", name), [x.data_ptr(), out.data_ptr()], tasks=1, scratch_bytes=0, work=0)
-    expected = x.double().exp()
-    assert out.isnan().equal(expected.isnan())
-    smallest = torch.finfo(dtype).smallest_normal * EPS[dtype]
-    error = (out.double() - expected).nan_to_num().abs()
-    assert (error <= 2 * EPS[dtype] * expected.nan_to_num() + 2 * smallest).all()
-    assert out[x == 0].equal(torch.ones_like(out[x == 0]))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -300,25 +278,3 @@ def test_inputs_that_do_not_fit_together_are_refused():
         carafe_cpu_logits(x, F.pixel_shuffle(logits, 2), **carafe_call())
     with pytest.raises(TypeError, match=r"logits torch\.float64"):
         carafe_cpu_logits(x, logits.double(), **carafe_call())
-
-
-# --- Modules ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("make", [CARAFE, YoloCARAFE, DCNv3], ids=lambda make: make.__name__)
-def test_modules_give_their_logits_to_the_kernel_and_compute_the_same(make):
-    torch.manual_seed(0)
-    options = {"group": 2} if make is DCNv3 else {}
-    fast = make(16, **options, implementation="cpu").eval()
-    plain = make(16, **options, implementation="gather" if make is DCNv3 else "unfold").eval()
-    for parameter in fast.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    plain.load_state_dict(fast.state_dict())
-    x = torch.randn(1, 7, 9, 16) if make is DCNv3 else torch.randn(1, 16, 7, 9)
-    with torch.profiler.profile() as profile:
-        found = fast(x)
-    called = {event.key for event in profile.key_averages() if event.key.startswith("opbench::")}
-    assert called == {"opbench::dcnv3_cpu_logits" if make is DCNv3 else "opbench::carafe_cpu_logits"}
-    torch.testing.assert_close(found, plain(x))
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(fast(x).float(), found, atol=0.05, rtol=0.05)

@@ -12,6 +12,8 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from gpu_facts import sectors
 from gpu_facts.document import accesses_of, compiled_facts, document, load, row_of, save, traffic_facts
 from gpu_facts.problems import PROBLEMS

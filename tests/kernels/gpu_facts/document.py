@@ -6,6 +6,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from ahead import CAPABILITIES, compiled
+from kept_rows import keep
 
 from gpu_facts import layouts, machine_code, occupancy, prediction
 
@@ -106,11 +107,7 @@ def document(rows):
 
 def save(found, folder):
     """Writes both files: a line that names Triton, then one for each row. The same facts are the same bytes."""
-    lines = [{"triton": found["triton"]}, *found["rows"]]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{NAME}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
-    (folder / f"{NAME}.md").write_text(markdown(found), encoding="utf-8")
+    keep(folder, NAME, markdown(found), [{"triton": found["triton"]}, *found["rows"]])
 
 
 def load(folder):
